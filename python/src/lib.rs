@@ -1,0 +1,1 @@
+#![doc = "Python binding of v2m_engine."]

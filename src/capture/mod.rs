@@ -1,0 +1,49 @@
+//! Where audio enters: a backend delivers [`Block`]s to the [`Intake`] on its
+//! real-time thread, and tells the engine what happens around it by [`Event`]s.
+
+/// One cycle of audio as a backend got it: mono, at the rate of its own clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// The samples, already mixed to mono; full scale is ±1.
+    pub samples: &'a [f32],
+    /// Samples per second of this block and of `position`.
+    pub rate: u32,
+    /// Which clock `position` counts on. A change means: the two can't be compared.
+    pub clock: u64,
+    /// The clock's count at the first sample. Gaps and repeats show here, and
+    /// only here: callbacks are never counted.
+    pub position: u64,
+    /// CLOCK_MONOTONIC nanoseconds at which the first sample was captured.
+    pub time_ns: i64,
+}
+
+/// Takes blocks on the real-time thread: no allocation, lock, log or system
+/// call other than one wake-up.
+pub trait Intake: Send + Sync {
+    /// Takes one block. Blocks already seen are ignored, missing ones become a gap.
+    fn block(&self, block: &Block<'_>);
+}
+
+/// A source that can be captured, as `v2m-engine sources` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SourceInfo {
+    /// What `--source` takes.
+    pub name: String,
+    /// What a person reads.
+    pub description: String,
+    /// Captured when nothing else is asked for.
+    pub default: bool,
+}
+
+/// What a backend tells the engine, off the real-time thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Linked to this source; audio is expected.
+    Linked(String),
+    /// Nothing to capture now, and why; the backend goes on trying.
+    Waiting(String),
+    /// The audio server is gone; the backend goes on trying.
+    Lost(String),
+    /// The source has no more audio (end of a file).
+    Ended,
+}
