@@ -3,8 +3,9 @@
 //!
 //! Follow a sample: [`capture`] (PipeWire, file) → [`resample`] → [`ring`] → readers.
 
-pub mod error;
 #[cfg(feature = "engine")]
 pub mod capture;
+pub mod error;
+pub mod resample;
 
 pub use error::{Error, ErrorKind, Result};
