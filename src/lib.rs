@@ -6,6 +6,7 @@
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod capture;
 pub mod error;
+pub mod resample;
 pub mod ring;
 pub mod shm;
 mod sync;
