@@ -20,8 +20,8 @@
 //!
 //! # Real time
 //! [`Resampler::new`] computes and allocates everything. The other methods
-//! neither allocate nor lock nor call the system, and cost the same whatever
-//! the samples are.
+//! neither allocate nor lock nor call the system, and their work is bounded by
+//! the samples they take in and give out.
 
 mod prototype;
 
@@ -44,6 +44,23 @@ const COARSE_PHASES: u64 = 256;
 /// How far the kernel in continuous time reaches beyond the prototype's first
 /// and last tap, in prototype samples; what is cut off there is below -100 dB.
 const MARGIN: f64 = 1.0;
+
+/// Says whether a [`Resampler`] can be had for input of `rate` samples per second.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] for a rate outside 8000 to 384000.
+pub fn check_rate(rate: u32) -> Result<()> {
+    if RATES.contains(&rate) {
+        return Ok(());
+    }
+    let (least, most) = (RATES.start(), RATES.end());
+    Err(Error::new(
+        ErrorKind::Invalid,
+        format!(
+            "a sample rate of {rate} Hz can't be converted to 16 kHz: use {least} to {most} Hz"
+        ),
+    ))
+}
 
 /// What [`Resampler::skip`] left to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,18 +90,9 @@ impl Resampler {
     /// A resampler for input of `rate` samples per second.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a rate outside 8000 to 384000.
+    /// As [`check_rate`].
     pub fn new(rate: u32) -> Result<Self> {
-        if !RATES.contains(&rate) {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!(
-                    "a sample rate of {rate} Hz can't be converted to 16 kHz: use one from {} to {} Hz",
-                    RATES.start(),
-                    RATES.end()
-                ),
-            ));
-        }
+        check_rate(rate)?;
         let polyphase = (rate != OUTPUT_RATE).then(|| Polyphase::new(rate));
         Ok(Self { rate, polyphase })
     }
