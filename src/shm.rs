@@ -79,10 +79,14 @@ impl Map {
         let mut placed = Vec::with_capacity(sections.len());
         let mut total = 0_usize;
         for section in sections {
-            let fits = section.offset.checked_add(section.length).is_some_and(|end| end <= size);
-            let aligned =
-                section.offset.is_multiple_of(ALIGNMENT) && section.length.is_multiple_of(ALIGNMENT);
-            if !fits || !aligned || section.length == 0 || section.length > isize::MAX as usize / 4 {
+            let fits = section
+                .offset
+                .checked_add(section.length)
+                .is_some_and(|end| end <= size);
+            let aligned = section.offset.is_multiple_of(ALIGNMENT)
+                && section.length.is_multiple_of(ALIGNMENT);
+            if !fits || !aligned || section.length == 0 || section.length > isize::MAX as usize / 4
+            {
                 return Err(Error::new(
                     ErrorKind::Invalid,
                     format!("the shared memory of {size} bytes has no section {section:?}"),
@@ -90,7 +94,10 @@ impl Map {
             }
             placed.push((total, section.mapped_length()));
             total = total.checked_add(section.mapped_length()).ok_or_else(|| {
-                Error::new(ErrorKind::Invalid, "the sections are larger than the address space")
+                Error::new(
+                    ErrorKind::Invalid,
+                    "the sections are larger than the address space",
+                )
             })?;
         }
         // Alignment above the page size is not needed: offsets and lengths are
@@ -101,7 +108,11 @@ impl Map {
             .map_anon()
             .map(|memory: MmapMut| MmapRaw::from(memory))
             .map_err(|cause| Error::system("cannot reserve address space for the ring", cause))?;
-        let map = Self { reservation, placed, access };
+        let map = Self {
+            reservation,
+            placed,
+            access,
+        };
         for (section, &(at, _)) in sections.iter().zip(&map.placed) {
             for copy in 0..=usize::from(section.mirrored) {
                 map.place(file, section, at + copy * section.length)?;
@@ -143,7 +154,10 @@ impl Map {
     pub fn section(&self, index: usize) -> (NonNull<u8>, usize) {
         let (at, length) = self.placed[index];
         // SAFETY: `at` lies inside the reservation, which is not null.
-        (unsafe { NonNull::new_unchecked(self.reservation.as_mut_ptr().add(at)) }, length)
+        (
+            unsafe { NonNull::new_unchecked(self.reservation.as_mut_ptr().add(at)) },
+            length,
+        )
     }
 
     /// Whether the memory may be written through this map.
@@ -170,14 +184,22 @@ impl Map {
 pub fn create(name: &str, size: usize) -> Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     // Linux 6.3 and newer: no executable memory; older kernels refuse the flag.
-    let file = memfd_create(name, flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL))
-        .or_else(|_| memfd_create(name, flags))
-        .map_err(|cause| Error::system("cannot create shared memory", cause))?;
+    let file = memfd_create(
+        name,
+        flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL),
+    )
+    .or_else(|_| memfd_create(name, flags))
+    .map_err(|cause| Error::system("cannot create shared memory", cause))?;
     let size = size as libc::off_t;
     ftruncate(&file, size)
         .and_then(|()| fallocate(&file, FallocateFlags::empty(), 0, size))
         .and_then(|()| fchmod(&file, Mode::S_IRUSR | Mode::S_IWUSR))
-        .map_err(|cause| Error::system(format!("cannot allocate {size} bytes of shared memory"), cause))?;
+        .map_err(|cause| {
+            Error::system(
+                format!("cannot allocate {size} bytes of shared memory"),
+                cause,
+            )
+        })?;
     Ok(file)
 }
 
@@ -204,13 +226,18 @@ pub fn check_sealed(file: BorrowedFd<'_>) -> Result<()> {
 /// A second descriptor of the same memory that cannot even be asked to write.
 pub fn read_only(file: BorrowedFd<'_>) -> Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(|cause| Error::system("cannot reopen the shared memory read-only", cause))
+    nix::fcntl::open(
+        path.as_str(),
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|cause| Error::system("cannot reopen the shared memory read-only", cause))
 }
 
 /// The size of a file in bytes.
 pub fn file_size(file: BorrowedFd<'_>) -> Result<usize> {
-    let size = fstat(file).map_err(|cause| Error::system("cannot look at the shared memory", cause))?.st_size;
+    let size = fstat(file)
+        .map_err(|cause| Error::system("cannot look at the shared memory", cause))?
+        .st_size;
     usize::try_from(size).map_err(|_| Error::new(ErrorKind::Protocol, "a file of negative size"))
 }
-

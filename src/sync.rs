@@ -25,7 +25,10 @@ unsafe impl<T: Send> Sync for TryCell<T> {}
 
 impl<T> TryCell<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Self {
+            taken: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// Runs `f` on the value unless another thread is just doing that. A panic
@@ -92,7 +95,11 @@ pub(crate) mod weaken {
 
 #[cfg(loom)]
 pub(crate) fn order(site: Site, order: Ordering) -> Ordering {
-    if weaken::is(site) { Ordering::Relaxed } else { order }
+    if weaken::is(site) {
+        Ordering::Relaxed
+    } else {
+        order
+    }
 }
 
 #[cfg(loom)]

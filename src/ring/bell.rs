@@ -43,8 +43,13 @@ impl Bell {
 impl Ringer {
     /// Starts the thread; `prepare` runs on it first (its scheduling).
     pub fn start(ring: Arc<Ring>, prepare: impl FnOnce() + Send + 'static) -> Result<Self> {
-        let shared = Arc::new(Shared { rung: AtomicU32::new(0), stop: AtomicU32::new(0) });
-        let bell = Bell { shared: shared.clone() };
+        let shared = Arc::new(Shared {
+            rung: AtomicU32::new(0),
+            stop: AtomicU32::new(0),
+        });
+        let bell = Bell {
+            shared: shared.clone(),
+        };
         let thread = std::thread::Builder::new()
             .name("v2m-wake".into())
             .spawn(move || {
@@ -53,7 +58,12 @@ impl Ringer {
                 while shared.stop.load(Ordering::Acquire) == 0 {
                     let ticket = wake::ticket(&shared.rung);
                     if ticket == heard {
-                        wake::wait(&shared.rung, ticket, Duration::from_secs(3600), Scope::Private);
+                        wake::wait(
+                            &shared.rung,
+                            ticket,
+                            Duration::from_secs(3600),
+                            Scope::Private,
+                        );
                         continue;
                     }
                     heard = ticket;
@@ -61,7 +71,10 @@ impl Ringer {
                 }
             })
             .map_err(|cause| Error::system("cannot start the wake-up thread", cause))?;
-        Ok(Self { bell, thread: Some(thread) })
+        Ok(Self {
+            bell,
+            thread: Some(thread),
+        })
     }
 
     /// A bell for the thread that captures.

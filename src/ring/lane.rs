@@ -33,7 +33,10 @@ pub(crate) struct Counters {
 impl Counters {
     #[cfg(any(test, loom))]
     pub(crate) fn new() -> Self {
-        Self { claimed: AtomicU64::new(0), committed: AtomicU64::new(0) }
+        Self {
+            claimed: AtomicU64::new(0),
+            committed: AtomicU64::new(0),
+        }
     }
 }
 
@@ -64,7 +67,12 @@ impl<'m> Lane<'m> {
         capacity: u64,
     ) -> Self {
         assert!(capacity.is_power_of_two() && words.len() as u64 >= capacity * width as u64);
-        Self { counters, words, width, capacity }
+        Self {
+            counters,
+            words,
+            width,
+            capacity,
+        }
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -92,20 +100,27 @@ impl<'m> Lane<'m> {
                 slot.store(word(n - first, i), Ordering::Relaxed);
             }
         }
-        self.counters.committed.store(end, order(Site::Commit, Ordering::Release));
+        self.counters
+            .committed
+            .store(end, order(Site::Commit, Ordering::Release));
     }
 
     /// How many elements there are to read, counted from the beginning. What
     /// was written before them, in any lane, is visible from here on.
     #[inline]
     pub(crate) fn committed(&self) -> u64 {
-        self.counters.committed.load(order(Site::Committed, Ordering::Acquire))
+        self.counters
+            .committed
+            .load(order(Site::Committed, Ordering::Acquire))
     }
 
     /// The first element that is certainly not overwritten *now*.
     #[inline]
     pub(crate) fn oldest(&self) -> u64 {
-        self.counters.claimed.load(Ordering::Relaxed).saturating_sub(self.capacity)
+        self.counters
+            .claimed
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.capacity)
     }
 
     /// Whether everything read so far from `first` on was whole. Called after
@@ -115,7 +130,11 @@ impl<'m> Lane<'m> {
         // Orders the loads of the words before the load of the claim.
         fence_at(Site::Validate, Ordering::Acquire);
         let oldest = self.oldest();
-        if first >= oldest { Ok(()) } else { Err(Overwritten { oldest }) }
+        if first >= oldest {
+            Ok(())
+        } else {
+            Err(Overwritten { oldest })
+        }
     }
 
     /// Copies the elements from `first` on into `out`, whose length is a

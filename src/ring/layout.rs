@@ -124,11 +124,18 @@ pub const MAX_HISTORY: u64 = 1 << 28;
 
 impl Layout {
     /// A ring that keeps at least `history` samples.
-    pub(crate) fn new(history: u64, ring_id: [u8; 16], engine_pid: u32, created_ns: i64) -> Result<Self> {
+    pub(crate) fn new(
+        history: u64,
+        ring_id: [u8; 16],
+        engine_pid: u32,
+        created_ns: i64,
+    ) -> Result<Self> {
         if !(MIN_HISTORY..=MAX_HISTORY).contains(&history) {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("a history of {history} samples is not between {MIN_HISTORY} and {MAX_HISTORY}"),
+                format!(
+                    "a history of {history} samples is not between {MIN_HISTORY} and {MAX_HISTORY}"
+                ),
             ));
         }
         let samples = history.next_power_of_two();
@@ -146,7 +153,13 @@ impl Layout {
             offset += capacity as usize * lane.width() * 4;
             place
         });
-        Ok(Self { total_bytes: offset, lanes, ring_id, engine_pid, created_ns })
+        Ok(Self {
+            total_bytes: offset,
+            lanes,
+            ring_id,
+            engine_pid,
+            created_ns,
+        })
     }
 
     /// Parses the first bytes of a ring's file, which is `file_bytes` long.
@@ -154,16 +167,21 @@ impl Layout {
     ///
     /// Fails with [`ErrorKind::Protocol`]; the message names the field.
     pub fn parse(header: &[u8], file_bytes: usize) -> Result<Self> {
-        let wrong = |what: String| Error::new(ErrorKind::Protocol, format!("not a usable ring: {what}"));
+        let wrong =
+            |what: String| Error::new(ErrorKind::Protocol, format!("not a usable ring: {what}"));
         if header.len() < at::END || file_bytes < HEADER_BYTES {
-            return Err(wrong(format!("{file_bytes} bytes are too few for its header")));
+            return Err(wrong(format!(
+                "{file_bytes} bytes are too few for its header"
+            )));
         }
         if header[at::MAGIC..at::MAGIC + 8] != MAGIC {
             return Err(wrong("it does not begin with the magic number".into()));
         }
         let expect = |field: &str, offset: usize, want: u32| match u32_at(header, offset) {
             got if got == want => Ok(()),
-            got => Err(wrong(format!("its {field} is {got}, this client knows {want}"))),
+            got => Err(wrong(format!(
+                "its {field} is {got}, this client knows {want}"
+            ))),
         };
         expect("layout version", at::VERSION, VERSION)?;
         expect("header size", at::HEADER_BYTES, HEADER_BYTES as u32)?;
@@ -174,38 +192,58 @@ impl Layout {
         if total != file_bytes as u64 {
             return Err(wrong(format!("it says {total} bytes and has {file_bytes}")));
         }
-        let mut lanes = [LanePlace { offset: 0, capacity: 0 }; LANES.len()];
+        let mut lanes = [LanePlace {
+            offset: 0,
+            capacity: 0,
+        }; LANES.len()];
         let mut free = HEADER_BYTES;
         for (lane, place) in LANES.into_iter().zip(&mut lanes) {
             let entry = at::LANES + lane as usize * at::LANE_ENTRY;
             let name = format!("lane {lane:?}");
             expect(&format!("{name} number"), entry, lane as u32)?;
-            expect(&format!("{name} element size"), entry + 4, lane.width() as u32 * 4)?;
+            expect(
+                &format!("{name} element size"),
+                entry + 4,
+                lane.width() as u32 * 4,
+            )?;
             let offset = u64_at(header, entry + 8);
             let capacity = u64_at(header, entry + 16);
-            let bytes = capacity.checked_mul(lane.width() as u64 * 4).filter(|&bytes| {
-                capacity.is_power_of_two()
-                    && bytes.is_multiple_of(ALIGNMENT as u64)
-                    && bytes <= total
-            });
+            let bytes = capacity
+                .checked_mul(lane.width() as u64 * 4)
+                .filter(|&bytes| {
+                    capacity.is_power_of_two()
+                        && bytes.is_multiple_of(ALIGNMENT as u64)
+                        && bytes <= total
+                });
             let end = bytes.and_then(|bytes| offset.checked_add(bytes));
             match end {
                 Some(end) if offset == free as u64 && end <= total => {
-                    *place = LanePlace { offset: free, capacity };
+                    *place = LanePlace {
+                        offset: free,
+                        capacity,
+                    };
                     free = end as usize;
                 }
-                _ => return Err(wrong(format!("{name} ({capacity} elements at {offset}) does not fit"))),
+                _ => {
+                    return Err(wrong(format!(
+                        "{name} ({capacity} elements at {offset}) does not fit"
+                    )));
+                }
             }
         }
         let samples = lanes[LaneId::Samples as usize].capacity;
-        let windows = lanes[LaneId::Clock as usize].capacity.min(lanes[LaneId::Speech as usize].capacity);
+        let windows = lanes[LaneId::Clock as usize]
+            .capacity
+            .min(lanes[LaneId::Speech as usize].capacity);
         if windows < samples / WINDOW || samples < MIN_HISTORY {
             return Err(wrong("its lanes do not cover the same time".into()));
         }
         Ok(Self {
             total_bytes: file_bytes,
             lanes,
-            ring_id: header[at::RING_ID..at::RING_ID + 16].try_into().expect("16 bytes"),
+            ring_id: header[at::RING_ID..at::RING_ID + 16]
+                .try_into()
+                .expect("16 bytes"),
             engine_pid: u32_at(header, at::ENGINE_PID),
             created_ns: u64_at(header, at::CREATED_NS) as i64,
         })
@@ -214,7 +252,9 @@ impl Layout {
     /// The constant part of the header, as [`parse`](Self::parse) reads it.
     pub(crate) fn header(&self) -> Vec<u8> {
         let mut header = vec![0; at::END];
-        let mut put = |offset: usize, bytes: &[u8]| header[offset..offset + bytes.len()].copy_from_slice(bytes);
+        let mut put = |offset: usize, bytes: &[u8]| {
+            header[offset..offset + bytes.len()].copy_from_slice(bytes)
+        };
         put(at::MAGIC, &MAGIC);
         put(at::VERSION, &VERSION.to_ne_bytes());
         put(at::HEADER_BYTES, &(HEADER_BYTES as u32).to_ne_bytes());
@@ -242,12 +282,19 @@ impl Layout {
 
     /// The sections to map: the header, then each lane twice.
     pub(crate) fn sections(&self) -> Vec<Section> {
-        let header = Section { offset: 0, length: HEADER_BYTES, mirrored: false };
-        let lanes = LANES.into_iter().zip(&self.lanes).map(|(lane, place)| Section {
-            offset: place.offset,
-            length: place.capacity as usize * lane.width() * 4,
-            mirrored: true,
-        });
+        let header = Section {
+            offset: 0,
+            length: HEADER_BYTES,
+            mirrored: false,
+        };
+        let lanes = LANES
+            .into_iter()
+            .zip(&self.lanes)
+            .map(|(lane, place)| Section {
+                offset: place.offset,
+                length: place.capacity as usize * lane.width() * 4,
+                mirrored: true,
+            });
         std::iter::once(header).chain(lanes).collect()
     }
 }

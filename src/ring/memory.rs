@@ -100,7 +100,12 @@ impl Memory {
         let words = unsafe {
             std::slice::from_raw_parts(words.cast::<AtomicU32>().as_ptr(), bytes / size_of::<u32>())
         };
-        Lane::new(self.header(id.counters()), words, id.width(), place.capacity)
+        Lane::new(
+            self.header(id.counters()),
+            words,
+            id.width(),
+            place.capacity,
+        )
     }
 
     /// The address of element `n` of a lane. Up to a lane's capacity of elements

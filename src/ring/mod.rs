@@ -5,10 +5,10 @@
 //! lies), `memory` (layout + map), [`writer`] and [`reader`] (the two sides),
 //! `wake` (how a reader waits), [`bell`] (who wakes it).
 
-mod lane;
-pub mod layout;
 #[cfg(not(loom))]
 pub mod bell;
+mod lane;
+pub mod layout;
 #[cfg(not(loom))]
 mod memory;
 #[cfg(all(loom, test))]

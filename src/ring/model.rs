@@ -22,8 +22,15 @@ struct Owned {
 
 impl Owned {
     fn new(width: usize, capacity: u64) -> Self {
-        let words = (0..width as u64 * capacity).map(|_| AtomicU32::new(0)).collect();
-        Self { counters: Counters::new(), words, width, capacity }
+        let words = (0..width as u64 * capacity)
+            .map(|_| AtomicU32::new(0))
+            .collect();
+        Self {
+            counters: Counters::new(),
+            words,
+            width,
+            capacity,
+        }
     }
 
     fn lane(&self) -> Lane<'_> {
@@ -158,15 +165,26 @@ fn orderings_hold_and_each_is_needed() {
     }
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let unnoticed: Vec<Site> =
-        [Site::Claim, Site::Commit, Site::Committed, Site::Validate, Site::Wake, Site::Awake]
-            .into_iter()
-            .filter(|&site| {
-                weaken::set(Some(site));
-                !MODELS.iter().any(|&model| std::panic::catch_unwind(model).is_err())
-            })
-            .collect();
+    let unnoticed: Vec<Site> = [
+        Site::Claim,
+        Site::Commit,
+        Site::Committed,
+        Site::Validate,
+        Site::Wake,
+        Site::Awake,
+    ]
+    .into_iter()
+    .filter(|&site| {
+        weaken::set(Some(site));
+        !MODELS
+            .iter()
+            .any(|&model| std::panic::catch_unwind(model).is_err())
+    })
+    .collect();
     weaken::set(None);
     std::panic::set_hook(quiet);
-    assert!(unnoticed.is_empty(), "no model needs the ordering at {unnoticed:?}");
+    assert!(
+        unnoticed.is_empty(),
+        "no model needs the ordering at {unnoticed:?}"
+    );
 }

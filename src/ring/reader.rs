@@ -89,13 +89,15 @@ impl Reader {
     /// lives; whether it still holds those samples afterwards,
     /// [`is_valid`](Self::is_valid) tells.
     pub fn window(&self, position: u64, count: u64) -> Result<NonNull<f32>> {
-        self.window_of(LaneId::Samples, position, count).map(NonNull::cast)
+        self.window_of(LaneId::Samples, position, count)
+            .map(NonNull::cast)
     }
 
     /// The address of the probabilities (f32) of `count` windows from number
     /// `window` on; as [`window`](Self::window), in the speech track.
     pub fn speech(&self, window: u64, count: u64) -> Result<NonNull<f32>> {
-        self.window_of(LaneId::Speech, window, count).map(NonNull::cast)
+        self.window_of(LaneId::Speech, window, count)
+            .map(NonNull::cast)
     }
 
     /// How many windows have a probability, counted from the ring's beginning.
@@ -130,7 +132,9 @@ impl Reader {
         if count > lane.capacity() || first.checked_add(count).is_none_or(|end| end > committed) {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("{count} elements from {first} on are not there: {committed} are committed"),
+                format!(
+                    "{count} elements from {first} on are not there: {committed} are committed"
+                ),
             ));
         }
         let oldest = lane.oldest();
@@ -163,7 +167,9 @@ impl Reader {
         let oldest = committed.saturating_sub(lane.capacity());
         // Newest first: what is asked about is nearly always recent.
         for number in (oldest..committed).rev() {
-            let Some(record) = self.record_at(LaneId::Gaps, number) else { return true };
+            let Some(record) = self.record_at(LaneId::Gaps, number) else {
+                return true;
+            };
             if record.end() <= position {
                 return false;
             }
@@ -181,7 +187,8 @@ impl Reader {
 
     /// Record number `number` of a kind; `None` if it is not there yet or no more.
     pub fn record(&self, records: Records, number: u64) -> Option<Record> {
-        (number < self.records_committed(records)).then(|| self.record_at(records.lane(), number))?
+        (number < self.records_committed(records))
+            .then(|| self.record_at(records.lane(), number))?
     }
 
     fn record_at(&self, lane: LaneId, number: u64) -> Option<Record> {
@@ -258,11 +265,20 @@ fn overrun(position: u64, oldest: u64) -> Error {
 /// while they are checked.
 fn copy_header(file: BorrowedFd<'_>, bytes: usize) -> Result<Vec<u8>> {
     if bytes < HEADER_BYTES {
-        return Err(Error::new(ErrorKind::Protocol, format!("{bytes} bytes are too few for a ring")));
+        return Err(Error::new(
+            ErrorKind::Protocol,
+            format!("{bytes} bytes are too few for a ring"),
+        ));
     }
-    let section = Section { offset: 0, length: HEADER_BYTES, mirrored: false };
+    let section = Section {
+        offset: 0,
+        length: HEADER_BYTES,
+        mirrored: false,
+    };
     let map = Map::new(file, &[section], Access::Read)?;
     let (start, length) = map.section(0);
     // SAFETY: `length` mapped bytes; volatile, since the other side may write.
-    Ok((0..length).map(|i| unsafe { start.add(i).read_volatile() }).collect())
+    Ok((0..length)
+        .map(|i| unsafe { start.add(i).read_volatile() })
+        .collect())
 }

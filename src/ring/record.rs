@@ -58,7 +58,13 @@ impl Record {
     pub(crate) fn from_words(words: [u32; 8]) -> Self {
         let words: [u64; 4] = bytemuck::cast(words);
         let [kind, detail]: [u32; 2] = bytemuck::cast(words[0]);
-        Self { kind, detail, position: words[1], length: words[2], time_ns: words[3] as i64 }
+        Self {
+            kind,
+            detail,
+            position: words[1],
+            length: words[2],
+            time_ns: words[3] as i64,
+        }
     }
 
     /// First sample after what the record concerns.

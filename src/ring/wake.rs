@@ -54,7 +54,13 @@ pub(crate) fn wait(word: &AtomicU32, ticket: u32, timeout: Duration, scope: Scop
     // SAFETY: the word is a valid, aligned 32-bit atomic for the whole call
     // (borrowed), the timespec lives on this stack; FUTEX_WAIT only reads both.
     let result = unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), operation, ticket, &raw const timeout)
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            operation,
+            ticket,
+            &raw const timeout,
+        )
     };
     if result == 0 {
         return Waited::Changed;
@@ -72,7 +78,14 @@ pub(crate) fn wait(word: &AtomicU32, ticket: u32, timeout: Duration, scope: Scop
 pub(crate) fn wake(word: &AtomicU32, count: i32, scope: Scope) {
     // SAFETY: the word is a valid, aligned 32-bit atomic; FUTEX_WAKE uses only
     // its address.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | flag(scope), count) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE | flag(scope),
+            count,
+        )
+    };
 }
 
 #[cfg(not(loom))]

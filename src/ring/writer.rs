@@ -4,11 +4,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use super::State;
 use super::layout::{LaneId, Layout, NS_PER_SAMPLE, WINDOW};
 use super::memory::Memory;
 use super::record::{GapReason, Kind, Record};
 use super::wake;
-use super::State;
 use crate::error::Result;
 use crate::shm::{self, Access};
 use crate::sync::Ordering;
@@ -25,15 +25,33 @@ impl Ring {
     pub fn create(history: u64) -> Result<(Self, CaptureWriter, SpeechWriter, ControlWriter)> {
         let mut ring_id = [0; 16];
         getrandom(&mut ring_id);
-        let layout = Layout::new(history, ring_id, std::process::id(), crate::time::monotonic_ns())?;
+        let layout = Layout::new(
+            history,
+            ring_id,
+            std::process::id(),
+            crate::time::monotonic_ns(),
+        )?;
         let file = shm::create("v2m-ring", layout.total_bytes)?;
         let memory = Arc::new(Memory::map(file.as_fd(), layout, Access::Write)?);
         memory.write_header();
         shm::seal(file.as_fd())?;
         let file = shm::read_only(file.as_fd())?;
-        let capture = CaptureWriter { memory: memory.clone(), next: 0, windows: 0, gaps: 0, lost: Lost::default() };
-        let speech = SpeechWriter { memory: memory.clone(), windows: 0, turns: 0 };
-        let control = ControlWriter { memory: memory.clone(), notices: 0 };
+        let capture = CaptureWriter {
+            memory: memory.clone(),
+            next: 0,
+            windows: 0,
+            gaps: 0,
+            lost: Lost::default(),
+        };
+        let speech = SpeechWriter {
+            memory: memory.clone(),
+            windows: 0,
+            turns: 0,
+        };
+        let control = ControlWriter {
+            memory: memory.clone(),
+            notices: 0,
+        };
         Ok((Self { memory, file }, capture, speech, control))
     }
 
@@ -95,7 +113,9 @@ impl CaptureWriter {
     /// (CLOCK_MONOTONIC). At most the history at once.
     #[inline]
     pub fn append(&mut self, samples: &[f32], time_ns: i64) {
-        self.extend(samples.len() as u64, time_ns, |i| samples[i as usize].to_bits());
+        self.extend(samples.len() as u64, time_ns, |i| {
+            samples[i as usize].to_bits()
+        });
     }
 
     /// Appends `count` samples of exact silence. Announce them by
@@ -115,7 +135,9 @@ impl CaptureWriter {
             clock.append(self.windows, 1, |_, i| words[i]);
             self.windows += 1;
         }
-        self.memory.lane(LaneId::Samples).append(self.next, count, |n, _| sample(n));
+        self.memory
+            .lane(LaneId::Samples)
+            .append(self.next, count, |n, _| sample(n));
         self.next += count;
     }
 
@@ -159,7 +181,9 @@ impl CaptureWriter {
     fn publish_losses(&self) {
         let words = self.memory.losses();
         words.gaps.store(self.lost.gaps, Ordering::Relaxed);
-        words.lost_samples.store(self.lost.samples, Ordering::Relaxed);
+        words
+            .lost_samples
+            .store(self.lost.samples, Ordering::Relaxed);
         words.xruns.store(self.lost.xruns, Ordering::Relaxed);
         words.repeated.store(self.lost.repeated, Ordering::Relaxed);
     }
@@ -181,7 +205,9 @@ impl SpeechWriter {
 
     /// Appends the probability of the next window.
     pub fn probability(&mut self, probability: f32) {
-        self.memory.lane(LaneId::Speech).append(self.windows, 1, |_, _| probability.to_bits());
+        self.memory
+            .lane(LaneId::Speech)
+            .append(self.windows, 1, |_, _| probability.to_bits());
         self.windows += 1;
     }
 
@@ -201,12 +227,18 @@ pub struct ControlWriter {
 impl ControlWriter {
     /// The engine lives at `time_ns`.
     pub fn heartbeat(&mut self, time_ns: i64) {
-        self.memory.engine().heartbeat_ns.store(time_ns as u64, Ordering::Relaxed);
+        self.memory
+            .engine()
+            .heartbeat_ns
+            .store(time_ns as u64, Ordering::Relaxed);
     }
 
     /// The engine's state from about the newest position on.
     pub fn state(&mut self, state: State, time_ns: i64) {
-        self.memory.engine().state.store(state as u32, Ordering::Release);
+        self.memory
+            .engine()
+            .state
+            .store(state as u32, Ordering::Release);
         self.notice(Kind::State, state as u32, time_ns);
     }
 
@@ -217,7 +249,13 @@ impl ControlWriter {
 
     fn notice(&mut self, kind: Kind, detail: u32, time_ns: i64) {
         let position = self.memory.lane(LaneId::Samples).committed();
-        let record = Record { kind: kind as u32, detail, position, length: 0, time_ns };
+        let record = Record {
+            kind: kind as u32,
+            detail,
+            position,
+            length: 0,
+            time_ns,
+        };
         append_record(&self.memory, LaneId::Notices, &mut self.notices, record);
     }
 }
