@@ -2,6 +2,8 @@
 //! real-time thread, and tells the engine what happens around it by [`Event`]s.
 
 pub mod file;
+pub mod intake;
+mod timeline;
 
 /// One cycle of audio as a backend got it: mono, at the rate of its own clock.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,294 @@
+//! From a backend's blocks to the ring: loss accounting, resampling, writing.
+//! Everything here up to [`Funnel::fill`] runs on the real-time thread.
+//!
+//! Lost audio becomes silence of the same length, so that a position always
+//! means a time. What the resampler's filter smears at the edges of a loss is
+//! flagged with it: samples outside of gaps are exactly what they would have
+//! been without the loss.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::timeline::{Timeline, Verdict};
+use super::{Block, Intake};
+use crate::error::Result;
+use crate::resample::Resampler;
+use crate::ring::{Bell, CaptureWriter, GapReason, Lost, NS_PER_SAMPLE, SAMPLE_RATE};
+use crate::sync::TryCell;
+
+/// Rates that sound hardware has; ready from the start, so that a change loses nothing.
+const USUAL_RATES: [u32; 6] = [44_100, 48_000, 88_200, 96_000, 176_400, 192_000];
+
+/// Input samples converted at once.
+const CHUNK: usize = 1024;
+/// Output of one chunk at the lowest rate, and the kernel's tail.
+const SCRATCH: usize = 4096;
+
+/// The longest silence that the real-time thread writes by itself, in samples.
+/// Longer ones come from [`Funnel::fill`].
+const LONGEST_GAP: u64 = SAMPLE_RATE as u64;
+
+/// Without audio for so long, silence is filled in.
+const IDLE_NS: i64 = 500_000_000;
+/// Filling stays so far behind the present: more than any quantum, so that
+/// audio that arrives after all still finds its place.
+const FILL_BEHIND_NS: i64 = 300_000_000;
+
+/// The intake of every backend. One thread at a time gets in; who comes second
+/// loses its block, which then is a gap like any other.
+pub struct Funnel {
+    inner: TryCell<Inner>,
+    /// A rate that no resampler is ready for; 0 for none.
+    wanted: AtomicU32,
+    bell: Bell,
+}
+
+struct Inner {
+    writer: CaptureWriter,
+    timeline: Timeline,
+    resamplers: Resamplers,
+    /// Since the resampler in use was reset.
+    run: Option<Run>,
+    /// CLOCK_MONOTONIC of the sample at the writer's position.
+    next_ns: i64,
+    /// In the middle of a filled stretch.
+    filling: bool,
+    scratch: Box<[f32; SCRATCH]>,
+}
+
+/// One for each rate that may come.
+struct Resamplers {
+    usual: Vec<Resampler>,
+    /// For a rate that is not among the usual ones.
+    spare: Option<Resampler>,
+}
+
+impl Resamplers {
+    fn at(&mut self, rate: u32) -> Option<&mut Resampler> {
+        self.usual.iter_mut().chain(self.spare.as_mut()).find(|resampler| resampler.rate() == rate)
+    }
+}
+
+/// Uninterrupted work of one resampler: input `i` and output `n` stand for the
+/// same moment when `i / rate = n / 16000`.
+#[derive(Clone, Copy)]
+struct Run {
+    rate: u32,
+    inputs: u64,
+    outputs: u64,
+}
+
+impl Run {
+    /// Nanoseconds from the next input to the next output; mostly negative.
+    fn offset_ns(&self) -> i64 {
+        let output = i128::from(self.outputs) * i128::from(NS_PER_SAMPLE);
+        let input = i128::from(self.inputs) * 1_000_000_000 / i128::from(self.rate);
+        (output - input) as i64
+    }
+}
+
+impl Funnel {
+    /// Prepares resamplers for the usual rates.
+    pub fn new(writer: CaptureWriter, bell: Bell) -> Result<Self> {
+        let usual = USUAL_RATES.into_iter().map(Resampler::new).collect::<Result<_>>()?;
+        Ok(Self {
+            inner: TryCell::new(Inner {
+                writer,
+                timeline: Timeline::default(),
+                resamplers: Resamplers { usual, spare: None },
+                run: None,
+                next_ns: 0,
+                filling: false,
+                scratch: Box::new([0.0; SCRATCH]),
+            }),
+            wanted: AtomicU32::new(0),
+            bell,
+        })
+    }
+
+    /// Makes the resampler that the real-time thread asked for, if it did. Off
+    /// the real-time thread, often.
+    pub fn prepare(&self) {
+        let rate = self.wanted.swap(0, Ordering::Relaxed);
+        if rate == 0 {
+            return;
+        }
+        match Resampler::new(rate) {
+            Ok(resampler) => {
+                let mut spare = Some(resampler);
+                // The one that was there leaves with `spare` and is freed here.
+                if self.inner.try_with(|inner| std::mem::swap(&mut inner.resamplers.spare, &mut spare)).is_none() {
+                    self.wanted.store(rate, Ordering::Relaxed);
+                }
+            }
+            Err(error) => tracing::error!("the source can't be converted: {error}"),
+        }
+    }
+
+    /// Fills in silence where no audio has come for half a second. Off the
+    /// real-time thread, every 100 ms or so, while a source is expected.
+    pub fn fill(&self, now_ns: i64) {
+        if self.inner.try_with(|inner| inner.fill(now_ns)) == Some(true) {
+            self.bell.ring();
+        }
+    }
+
+    /// What was lost so far; `None` if the real-time thread is just busy.
+    pub fn losses(&self) -> Option<Lost> {
+        self.inner.try_with(|inner| inner.writer.losses())
+    }
+}
+
+impl Intake for Funnel {
+    fn block(&self, block: &Block<'_>) {
+        if self.inner.try_with(|inner| inner.take(block, &self.wanted)) == Some(true) {
+            self.bell.ring();
+        }
+    }
+}
+
+impl Inner {
+    /// Takes a block; whether anything was written.
+    fn take(&mut self, block: &Block<'_>, wanted: &AtomicU32) -> bool {
+        if block.samples.is_empty() || block.rate == 0 {
+            return false;
+        }
+        let before = self.writer.position();
+        let ignored = match self.timeline.judge(block) {
+            Verdict::Continues { repeated } => {
+                if repeated > 0 {
+                    self.writer.count_repeated();
+                }
+                repeated
+            }
+            Verdict::Skipped(missing) => {
+                self.skip(missing);
+                0
+            }
+            Verdict::Elsewhere => {
+                if self.resamplers.at(block.rate).is_none() {
+                    wanted.store(block.rate, Ordering::Relaxed);
+                    return false;
+                }
+                match self.restart(block) {
+                    Some(ignored) => ignored,
+                    None => return self.writer.position() != before,
+                }
+            }
+        };
+        self.timeline.follow(block);
+        let first_ns = block.time_ns + ignored as i64 * 1_000_000_000 / i64::from(block.rate);
+        self.convert(&block.samples[ignored..], block.rate, first_ns);
+        self.writer.position() != before
+    }
+
+    /// Resamples and writes; `time_ns` is the time of the first input sample.
+    fn convert(&mut self, samples: &[f32], rate: u32, time_ns: i64) {
+        let Some(mut run) = self.run else { return };
+        let mut time_ns = time_ns;
+        for chunk in samples.chunks(CHUNK) {
+            let first_ns = time_ns + run.offset_ns();
+            let Some(resampler) = self.resamplers.at(rate) else { return };
+            let written = resampler.process(chunk, &mut self.scratch[..]);
+            self.writer.append(&self.scratch[..written], first_ns);
+            run.inputs += chunk.len() as u64;
+            run.outputs += written as u64;
+            time_ns += chunk.len() as i64 * 1_000_000_000 / i64::from(rate);
+        }
+        self.run = Some(run);
+        self.next_ns = time_ns + run.offset_ns();
+    }
+
+    /// The source's clock skipped `missing` samples.
+    fn skip(&mut self, missing: u64) {
+        let Some(mut run) = self.run else { return };
+        let Some(resampler) = self.resamplers.at(run.rate) else { return };
+        let skipped = resampler.skip(missing, &mut self.scratch[..]);
+        let lost = skipped.written as u64 + skipped.then_zeros;
+        let smeared = lost + resampler.settling() as u64;
+        self.writer.gap(smeared, GapReason::Xrun, self.next_ns);
+        self.writer.count_lost(lost);
+        self.writer.append(&self.scratch[..skipped.written], self.next_ns);
+        self.silence(skipped.then_zeros, self.next_ns + skipped.written as i64 * NS_PER_SAMPLE);
+        run.inputs += missing;
+        run.outputs += lost;
+        self.run = Some(run);
+        self.next_ns += lost as i64 * NS_PER_SAMPLE;
+    }
+
+    /// Another clock: what is missing, only CLOCK_MONOTONIC can tell. How many
+    /// samples at the block's front overlap with what was written; `None` if the
+    /// block can't be used (its resampler is kept ready).
+    fn restart(&mut self, block: &Block<'_>) -> Option<usize> {
+        let mut ignored = 0;
+        if self.writer.position() > 0 {
+            self.close_run();
+            let gap_ns = block.time_ns - self.next_ns;
+            let gap = (gap_ns + NS_PER_SAMPLE / 2).div_euclid(NS_PER_SAMPLE);
+            if gap > LONGEST_GAP as i64 {
+                return None;
+            }
+            // An overlap of a second or more is a clock that jumped, not audio
+            // that we have already.
+            if gap < 0 && gap > -(LONGEST_GAP as i64) {
+                let overlap = gap_ns.unsigned_abs() * u64::from(block.rate);
+                ignored = overlap.div_ceil(1_000_000_000) as usize;
+                if ignored >= block.samples.len() {
+                    return None;
+                }
+            }
+            let gap = gap.max(0) as u64;
+            let settling = self.resamplers.at(block.rate)?.settling() as u64;
+            let reason = if self.filling { GapReason::Continued } else { GapReason::Interrupted };
+            self.writer.gap(gap + settling, reason, self.next_ns);
+            self.writer.count_lost(gap);
+            self.silence(gap, self.next_ns);
+        }
+        self.resamplers.at(block.rate)?.reset();
+        self.run = Some(Run { rate: block.rate, inputs: 0, outputs: 0 });
+        self.filling = false;
+        Some(ignored)
+    }
+
+    /// Ends the resampler's run: its last outputs, which mix the end of the audio
+    /// with silence, are written and flagged.
+    fn close_run(&mut self) {
+        self.timeline.leave();
+        let Some(run) = self.run.take() else { return };
+        let Some(resampler) = self.resamplers.at(run.rate) else { return };
+        let behind = resampler.delay_ns() * i64::from(run.rate);
+        let behind = (behind as u64).div_ceil(1_000_000_000);
+        let tail = resampler.skip(behind, &mut self.scratch[..]).written;
+        if tail > 0 {
+            self.writer.gap(tail as u64, GapReason::Interrupted, self.next_ns);
+            self.writer.append(&self.scratch[..tail], self.next_ns);
+            self.next_ns += tail as i64 * NS_PER_SAMPLE;
+            self.filling = true;
+        }
+    }
+
+    /// See [`Funnel::fill`].
+    fn fill(&mut self, now_ns: i64) -> bool {
+        if self.writer.position() == 0 || now_ns - self.next_ns < IDLE_NS {
+            return false;
+        }
+        self.close_run();
+        let count = ((now_ns - FILL_BEHIND_NS - self.next_ns) / NS_PER_SAMPLE).max(0) as u64;
+        let reason = if self.filling { GapReason::Continued } else { GapReason::Interrupted };
+        self.writer.gap(count, reason, self.next_ns);
+        self.writer.count_lost(count);
+        self.silence(count, self.next_ns);
+        self.next_ns += count as i64 * NS_PER_SAMPLE;
+        self.filling = true;
+        true
+    }
+
+    /// Writes silence, never more than the ring holds at once.
+    fn silence(&mut self, mut count: u64, mut time_ns: i64) {
+        while count > 0 {
+            let now = count.min(LONGEST_GAP);
+            self.writer.append_silence(now, time_ns);
+            count -= now;
+            time_ns += now as i64 * NS_PER_SAMPLE;
+        }
+    }
+}
