@@ -5,10 +5,16 @@
 
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod capture;
+#[cfg(not(loom))]
+pub mod client;
 pub mod error;
+pub mod latency;
+#[cfg(not(loom))]
+pub mod protocol;
 pub mod resample;
 pub mod ring;
 pub mod shm;
+pub mod status;
 mod sync;
 #[cfg(not(loom))]
 pub mod time;

@@ -64,7 +64,10 @@ struct Resamplers {
 
 impl Resamplers {
     fn at(&mut self, rate: u32) -> Option<&mut Resampler> {
-        self.usual.iter_mut().chain(self.spare.as_mut()).find(|resampler| resampler.rate() == rate)
+        self.usual
+            .iter_mut()
+            .chain(self.spare.as_mut())
+            .find(|resampler| resampler.rate() == rate)
     }
 }
 
@@ -89,7 +92,10 @@ impl Run {
 impl Funnel {
     /// Prepares resamplers for the usual rates.
     pub fn new(writer: CaptureWriter, bell: Bell) -> Result<Self> {
-        let usual = USUAL_RATES.into_iter().map(Resampler::new).collect::<Result<_>>()?;
+        let usual = USUAL_RATES
+            .into_iter()
+            .map(Resampler::new)
+            .collect::<Result<_>>()?;
         Ok(Self {
             inner: TryCell::new(Inner {
                 writer,
@@ -116,7 +122,11 @@ impl Funnel {
             Ok(resampler) => {
                 let mut spare = Some(resampler);
                 // The one that was there leaves with `spare` and is freed here.
-                if self.inner.try_with(|inner| std::mem::swap(&mut inner.resamplers.spare, &mut spare)).is_none() {
+                if self
+                    .inner
+                    .try_with(|inner| std::mem::swap(&mut inner.resamplers.spare, &mut spare))
+                    .is_none()
+                {
                     self.wanted.store(rate, Ordering::Relaxed);
                 }
             }
@@ -187,7 +197,9 @@ impl Inner {
         let mut time_ns = time_ns;
         for chunk in samples.chunks(CHUNK) {
             let first_ns = time_ns + run.offset_ns();
-            let Some(resampler) = self.resamplers.at(rate) else { return };
+            let Some(resampler) = self.resamplers.at(rate) else {
+                return;
+            };
             let written = resampler.process(chunk, &mut self.scratch[..]);
             self.writer.append(&self.scratch[..written], first_ns);
             run.inputs += chunk.len() as u64;
@@ -201,14 +213,20 @@ impl Inner {
     /// The source's clock skipped `missing` samples.
     fn skip(&mut self, missing: u64) {
         let Some(mut run) = self.run else { return };
-        let Some(resampler) = self.resamplers.at(run.rate) else { return };
+        let Some(resampler) = self.resamplers.at(run.rate) else {
+            return;
+        };
         let skipped = resampler.skip(missing, &mut self.scratch[..]);
         let lost = skipped.written as u64 + skipped.then_zeros;
         let smeared = lost + resampler.settling() as u64;
         self.writer.gap(smeared, GapReason::Xrun, self.next_ns);
         self.writer.count_lost(lost);
-        self.writer.append(&self.scratch[..skipped.written], self.next_ns);
-        self.silence(skipped.then_zeros, self.next_ns + skipped.written as i64 * NS_PER_SAMPLE);
+        self.writer
+            .append(&self.scratch[..skipped.written], self.next_ns);
+        self.silence(
+            skipped.then_zeros,
+            self.next_ns + skipped.written as i64 * NS_PER_SAMPLE,
+        );
         run.inputs += missing;
         run.outputs += lost;
         self.run = Some(run);
@@ -238,13 +256,21 @@ impl Inner {
             }
             let gap = gap.max(0) as u64;
             let settling = self.resamplers.at(block.rate)?.settling() as u64;
-            let reason = if self.filling { GapReason::Continued } else { GapReason::Interrupted };
+            let reason = if self.filling {
+                GapReason::Continued
+            } else {
+                GapReason::Interrupted
+            };
             self.writer.gap(gap + settling, reason, self.next_ns);
             self.writer.count_lost(gap);
             self.silence(gap, self.next_ns);
         }
         self.resamplers.at(block.rate)?.reset();
-        self.run = Some(Run { rate: block.rate, inputs: 0, outputs: 0 });
+        self.run = Some(Run {
+            rate: block.rate,
+            inputs: 0,
+            outputs: 0,
+        });
         self.filling = false;
         Some(ignored)
     }
@@ -254,12 +280,15 @@ impl Inner {
     fn close_run(&mut self) {
         self.timeline.leave();
         let Some(run) = self.run.take() else { return };
-        let Some(resampler) = self.resamplers.at(run.rate) else { return };
+        let Some(resampler) = self.resamplers.at(run.rate) else {
+            return;
+        };
         let behind = resampler.delay_ns() * i64::from(run.rate);
         let behind = (behind as u64).div_ceil(1_000_000_000);
         let tail = resampler.skip(behind, &mut self.scratch[..]).written;
         if tail > 0 {
-            self.writer.gap(tail as u64, GapReason::Interrupted, self.next_ns);
+            self.writer
+                .gap(tail as u64, GapReason::Interrupted, self.next_ns);
             self.writer.append(&self.scratch[..tail], self.next_ns);
             self.next_ns += tail as i64 * NS_PER_SAMPLE;
             self.filling = true;
@@ -273,7 +302,11 @@ impl Inner {
         }
         self.close_run();
         let count = ((now_ns - FILL_BEHIND_NS - self.next_ns) / NS_PER_SAMPLE).max(0) as u64;
-        let reason = if self.filling { GapReason::Continued } else { GapReason::Interrupted };
+        let reason = if self.filling {
+            GapReason::Continued
+        } else {
+            GapReason::Interrupted
+        };
         self.writer.gap(count, reason, self.next_ns);
         self.writer.count_lost(count);
         self.silence(count, self.next_ns);
