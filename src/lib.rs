@@ -7,12 +7,18 @@
 pub mod capture;
 #[cfg(not(loom))]
 pub mod client;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod config;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod engine;
 pub mod error;
 pub mod latency;
 #[cfg(not(loom))]
 pub mod protocol;
 pub mod resample;
 pub mod ring;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod server;
 pub mod shm;
 pub mod status;
 mod sync;

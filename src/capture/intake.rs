@@ -114,8 +114,19 @@ impl Funnel {
     /// Makes the resampler that the real-time thread asked for, if it did. Off
     /// the real-time thread, often.
     pub fn prepare(&self) {
-        let rate = self.wanted.swap(0, Ordering::Relaxed);
-        if rate == 0 {
+        match self.wanted.swap(0, Ordering::Relaxed) {
+            0 => {}
+            rate => self.expect(rate),
+        }
+    }
+
+    /// Makes ready for blocks of `rate`. Off the real-time thread.
+    pub fn expect(&self, rate: u32) {
+        if self
+            .inner
+            .try_with(|inner| inner.resamplers.at(rate).is_some())
+            == Some(true)
+        {
             return;
         }
         match Resampler::new(rate) {
@@ -138,6 +149,13 @@ impl Funnel {
     /// real-time thread, every 100 ms or so, while a source is expected.
     pub fn fill(&self, now_ns: i64) {
         if self.inner.try_with(|inner| inner.fill(now_ns)) == Some(true) {
+            self.bell.ring();
+        }
+    }
+
+    /// The source has ended: what the resampler still holds is written.
+    pub fn finish(&self) {
+        if self.inner.try_with(|inner| inner.flush()).is_some() {
             self.bell.ring();
         }
     }
@@ -278,21 +296,36 @@ impl Inner {
     /// Ends the resampler's run: its last outputs, which mix the end of the audio
     /// with silence, are written and flagged.
     fn close_run(&mut self) {
+        let start_ns = self.next_ns;
+        let tail = self.tail();
+        if tail > 0 {
+            self.writer
+                .gap(tail as u64, GapReason::Interrupted, start_ns);
+            self.writer.append(&self.scratch[..tail], start_ns);
+            self.filling = true;
+        }
+    }
+
+    /// As [`close_run`](Self::close_run) where silence really follows.
+    fn flush(&mut self) {
+        let start_ns = self.next_ns;
+        let tail = self.tail();
+        self.writer.append(&self.scratch[..tail], start_ns);
+    }
+
+    /// Leaves the clock and puts the resampler's last outputs into the scratch;
+    /// how many these are.
+    fn tail(&mut self) -> usize {
         self.timeline.leave();
-        let Some(run) = self.run.take() else { return };
+        let Some(run) = self.run.take() else { return 0 };
         let Some(resampler) = self.resamplers.at(run.rate) else {
-            return;
+            return 0;
         };
         let behind = resampler.delay_ns() * i64::from(run.rate);
         let behind = (behind as u64).div_ceil(1_000_000_000);
         let tail = resampler.skip(behind, &mut self.scratch[..]).written;
-        if tail > 0 {
-            self.writer
-                .gap(tail as u64, GapReason::Interrupted, self.next_ns);
-            self.writer.append(&self.scratch[..tail], self.next_ns);
-            self.next_ns += tail as i64 * NS_PER_SAMPLE;
-            self.filling = true;
-        }
+        self.next_ns += tail as i64 * NS_PER_SAMPLE;
+        tail
     }
 
     /// See [`Funnel::fill`].

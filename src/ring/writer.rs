@@ -9,7 +9,7 @@ use super::layout::{LaneId, Layout, NS_PER_SAMPLE, WINDOW};
 use super::memory::Memory;
 use super::record::{GapReason, Kind, Record};
 use super::wake;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::shm::{self, Access};
 use crate::sync::Ordering;
 
@@ -58,6 +58,12 @@ impl Ring {
     /// The descriptor to give to readers: it can't be opened or mapped for writing.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// A descriptor of the engine's own, for a reader of its own.
+    pub fn duplicate(&self) -> Result<OwnedFd> {
+        let copy = self.file.try_clone();
+        copy.map_err(|cause| Error::system("cannot duplicate the ring's descriptor", cause))
     }
 
     /// What never changes.
