@@ -28,6 +28,9 @@ pub struct Connection {
     socket: OwnedFd,
     /// The private engine, reaped on drop.
     child: Option<Child>,
+    /// The process that connected. A forked child of it holds the socket too,
+    /// and must not end the engine of its parent.
+    owner: u32,
 }
 
 /// Where the user's engine listens: `$V2M_ENGINE_SOCKET`, or
@@ -76,6 +79,7 @@ impl Connection {
         Ok(Self {
             socket,
             child: None,
+            owner: std::process::id(),
         })
     }
 
@@ -122,6 +126,7 @@ impl Connection {
         Ok(Self {
             socket: ours,
             child: Some(child),
+            owner: std::process::id(),
         })
     }
 
@@ -207,6 +212,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        if self.owner != std::process::id() {
+            return;
+        }
         if let Some(mut child) = self.child.take() {
             // The engine ends by itself when its peer hangs up.
             let _ = nix::sys::socket::shutdown(
