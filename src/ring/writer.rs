@@ -185,7 +185,7 @@ impl CaptureWriter {
     }
 
     fn publish_losses(&self) {
-        let words = self.memory.losses();
+        let words = self.memory.capture();
         words.gaps.store(self.lost.gaps, Ordering::Relaxed);
         words
             .lost_samples
