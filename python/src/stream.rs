@@ -156,6 +156,11 @@ impl AudioStream {
     }
 
     #[getter]
+    fn written_ns(&self) -> PyResult<i64> {
+        Ok(self.feed.engine()?.ring.written_ns())
+    }
+
+    #[getter]
     fn history(&self) -> PyResult<u64> {
         Ok(self.feed.engine()?.ring.layout().history())
     }

@@ -166,6 +166,9 @@ class AudioStream(Buffer):
     def position(self) -> int:
         """The position that the next sample to arrive will have."""
     @property
+    def written_ns(self) -> int:
+        """When the engine wrote the newest samples, CLOCK_MONOTONIC nanoseconds."""
+    @property
     def history(self) -> int:
         """Samples that the engine keeps."""
     @property
