@@ -159,8 +159,9 @@ impl Connection {
     }
 
     fn ask(&mut self, request: &Request) -> Result<Packet<Reply>> {
-        let gone = |error: Error| self.explain_end(error);
-        protocol::send(self.socket.as_fd(), request, None).map_err(gone)?;
+        // An engine that refuses before it is asked hangs up as well. The kernel
+        // reports that first, once, and gives its words afterwards.
+        let mut reported = protocol::send(self.socket.as_fd(), request, None).is_err();
         let deadline = Instant::now() + ANSWER;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -176,6 +177,9 @@ impl Connection {
                 Ok(_) => match protocol::receive(self.socket.as_fd(), protocol::MAX_REPLY) {
                     Ok(Some(packet)) => return Ok(packet),
                     Ok(None) => {}
+                    Err(error) if !reported && error.kind() == ErrorKind::Unavailable => {
+                        reported = true;
+                    }
                     Err(error) => return Err(self.explain_end(error)),
                 },
                 Err(cause) => return Err(Error::system("cannot wait for the engine", cause)),
