@@ -28,6 +28,9 @@ pub struct Connection {
     socket: OwnedFd,
     /// The private engine, reaped on drop.
     child: Option<Child>,
+    /// The process that connected. A forked child of it holds the socket too,
+    /// and must not end the engine of its parent.
+    owner: u32,
 }
 
 /// Where the user's engine listens: `$V2M_ENGINE_SOCKET`, or
@@ -76,6 +79,7 @@ impl Connection {
         Ok(Self {
             socket,
             child: None,
+            owner: std::process::id(),
         })
     }
 
@@ -122,6 +126,7 @@ impl Connection {
         Ok(Self {
             socket: ours,
             child: Some(child),
+            owner: std::process::id(),
         })
     }
 
@@ -154,8 +159,9 @@ impl Connection {
     }
 
     fn ask(&mut self, request: &Request) -> Result<Packet<Reply>> {
-        let gone = |error: Error| self.explain_end(error);
-        protocol::send(self.socket.as_fd(), request, None).map_err(gone)?;
+        // An engine that refuses before it is asked hangs up as well. The kernel
+        // reports that first, once, and gives its words afterwards.
+        let mut reported = protocol::send(self.socket.as_fd(), request, None).is_err();
         let deadline = Instant::now() + ANSWER;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -171,6 +177,9 @@ impl Connection {
                 Ok(_) => match protocol::receive(self.socket.as_fd(), protocol::MAX_REPLY) {
                     Ok(Some(packet)) => return Ok(packet),
                     Ok(None) => {}
+                    Err(error) if !reported && error.kind() == ErrorKind::Unavailable => {
+                        reported = true;
+                    }
                     Err(error) => return Err(self.explain_end(error)),
                 },
                 Err(cause) => return Err(Error::system("cannot wait for the engine", cause)),
@@ -207,6 +216,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        if self.owner != std::process::id() {
+            return;
+        }
         if let Some(mut child) = self.child.take() {
             // The engine ends by itself when its peer hangs up.
             let _ = nix::sys::socket::shutdown(

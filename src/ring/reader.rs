@@ -242,6 +242,12 @@ impl Reader {
         wake::wait(self.memory.wake_word(), ticket, timeout, Scope::Shared)
     }
 
+    /// Wakes whoever waits on this ring, in this process and others, without any
+    /// news: they look and wait on. For a thread that must stop waiting.
+    pub fn nudge(&self) {
+        wake::wake(self.memory.wake_word(), i32::MAX, Scope::Shared);
+    }
+
     /// Waits until `position` samples are committed or `timeout` is over; says
     /// which. For callers without anything else to look at meanwhile.
     pub fn wait_for(&self, position: u64, timeout: Duration) -> bool {
