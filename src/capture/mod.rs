@@ -1,6 +1,9 @@
 //! Where audio enters: a backend delivers [`Block`]s to the [`Intake`] on its
 //! real-time thread, and tells the engine what happens around it by [`Event`]s.
 
+#[cfg(feature = "engine")]
+pub mod pipewire;
+
 /// One cycle of audio as a backend got it: mono, at the rate of its own clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
