@@ -144,7 +144,7 @@ fn count_exact(
     };
     let mine: Vec<&Seen> = blocks.iter().filter(mine).collect();
     (
-        mine.iter().copied().filter(|b| exact(&b)).count(),
+        mine.iter().copied().filter(|b| exact(b)).count(),
         mine.len(),
     )
 }
@@ -333,6 +333,18 @@ fn a_killed_daemon_is_survived() {
         );
     }
     assert!(capture.events.try_recv().is_err(), "told more than once");
+}
+
+#[test]
+fn a_node_removed_by_hand_is_made_again() {
+    let mut rig = Rig::start(&["--quantum", "1024"]);
+    let capture = Capture::start(&mut rig, "default");
+    capture.expect_linked("rig-mic");
+    let id = rig.call("node_id", json!(["v2m-engine"]));
+    rig.call("tool", json!(["pw-cli", "destroy", id.to_string()]));
+    assert!(matches!(capture.event(), Event::Lost(why) if why.contains("removed")));
+    capture.expect_linked("rig-mic");
+    capture.blocks(3);
 }
 
 #[test]
