@@ -19,10 +19,10 @@ use pipewire::properties::PropertiesBox;
 use pipewire::registry::{GlobalObject, Listener as RegistryListener, RegistryRc};
 use pipewire::types::ObjectType;
 
+use super::Latency;
 use super::filter::realtime_config;
 use super::graph::{Direction, Graph, Link, Node, Object, Port};
 use crate::capture::SourceInfo;
-use crate::latency::Latency;
 use crate::{Error, ErrorKind, Result};
 
 enum Note {
@@ -123,7 +123,7 @@ impl Connection {
             sender,
             graph: Graph::default(),
             graph_default: Latency {
-                samples: 1024,
+                frames: 1024,
                 rate: 48000,
             },
             version: None,
@@ -157,7 +157,7 @@ impl Connection {
                     self.dirty = true;
                 }
                 Note::GraphQuantum(frames) => {
-                    self.graph_default.samples = frames;
+                    self.graph_default.frames = frames;
                     self.dirty = true;
                 }
                 Note::GraphRate(rate) => {
@@ -249,12 +249,11 @@ fn read_global(global: &GlobalObject<&DictRef>) -> Option<Note> {
     let properties = global.props?;
     let text = |key| properties.get(key).unwrap_or_default().to_owned();
     let number = |key: &str| properties.get(key).and_then(|v| v.parse::<u32>().ok());
+    let serial = properties.get("object.serial").and_then(|v| v.parse().ok());
+    let serial = serial.unwrap_or(u64::from(global.id)); // daemons before 0.3.42
     let object = match global.type_ {
         ObjectType::Node => Object::Node(Node {
-            serial: properties
-                .get("object.serial")
-                .and_then(|v| v.parse().ok())
-                .unwrap_or(u64::from(global.id)),
+            serial,
             name: text("node.name"),
             description: properties
                 .get("node.description")
@@ -268,6 +267,7 @@ fn read_global(global: &GlobalObject<&DictRef>) -> Option<Note> {
                 .unwrap_or_default(),
         }),
         ObjectType::Port => Object::Port(Port {
+            serial,
             node: number("node.id")?,
             direction: match properties.get("port.direction")? {
                 "in" => Direction::In,

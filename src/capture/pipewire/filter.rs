@@ -56,8 +56,17 @@ pub(super) struct Cycle<'a> {
 /// Called for every cycle on the data thread: no allocation, lock, log or system call.
 pub(super) type Process = Box<dyn FnMut(&Cycle<'_>) + Send>;
 
+/// What went wrong with the node.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// PipeWire reports an error, and why.
+    Error(String),
+    /// The daemon has no such node any more: it is gone, or somebody removed the node.
+    Removed,
+}
+
 /// Called on the main loop's thread, also while the filter is dropped.
-pub(super) type Failed = Box<dyn Fn(String)>;
+pub(super) type Failed = Box<dyn Fn(Failure)>;
 
 /// A connected filter node. Lives on the main loop's thread; dropping it waits
 /// until the data thread has let go.
@@ -256,21 +265,25 @@ unsafe extern "C" fn on_state_changed(
     state: pw_sys::pw_filter_state,
     error: *const c_char,
 ) {
-    if state != pw_sys::pw_filter_state_PW_FILTER_STATE_ERROR {
-        return;
-    }
-    let message = if error.is_null() {
-        "no reason given".to_owned()
-    } else {
-        // SAFETY: libpipewire passes a C string that lives through the call.
-        unsafe { CStr::from_ptr(error) }
-            .to_string_lossy()
-            .into_owned()
+    let failure = match state {
+        pw_sys::pw_filter_state_PW_FILTER_STATE_UNCONNECTED => Failure::Removed,
+        pw_sys::pw_filter_state_PW_FILTER_STATE_ERROR if error.is_null() => {
+            Failure::Error("no reason given".to_owned())
+        }
+        pw_sys::pw_filter_state_PW_FILTER_STATE_ERROR => {
+            // SAFETY: libpipewire passes a C string that lives through the call.
+            Failure::Error(
+                unsafe { CStr::from_ptr(error) }
+                    .to_string_lossy()
+                    .into_owned(),
+            )
+        }
+        _ => return,
     };
     // SAFETY: `shared` is what `add_listener` was given, alive until the filter is
     // destroyed; `failed` belongs to this thread.
     let failed = unsafe { &(*shared.cast::<Shared>()).failed };
-    failed(message);
+    failed(failure);
 }
 
 unsafe extern "C" fn on_process(shared: *mut c_void, position: *mut spa_sys::spa_io_position) {
