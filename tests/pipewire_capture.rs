@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use rig::Rig;
 use serde_json::json;
 use v2m_engine::ErrorKind;
-use v2m_engine::capture::pipewire::{Latency, Options, Pipewire, Source, State, sources};
+use v2m_engine::capture::pipewire::{Options, Pipewire, Source, State, sources};
 use v2m_engine::capture::{Block, Event, Intake};
+use v2m_engine::latency::Latency;
 
 struct Seen {
     samples: Vec<f32>,
@@ -70,7 +71,12 @@ impl Capture {
     fn with(options: Options) -> Self {
         let intake = Arc::new(Collect::default());
         let (sender, events) = channel();
-        let pipewire = Pipewire::start(options, intake.clone(), sender).unwrap();
+        let pipewire = Pipewire::start(
+            options,
+            intake.clone(),
+            Box::new(move |event| drop(sender.send(event))),
+        )
+        .unwrap();
         Self {
             pipewire,
             intake,
@@ -401,7 +407,7 @@ fn a_small_quantum_is_asked_for_and_given_back() {
     capture.pipewire.set_latency(None);
     capture.wait_for("the graph's own quantum", |s| s.quantum == 1024);
     capture.pipewire.set_latency(Some(Latency {
-        frames: 256,
+        samples: 256,
         rate: 48000,
     }));
     capture.wait_for("another quantum", |s| s.quantum == 256);

@@ -1,8 +1,13 @@
 //! Where audio enters: a backend delivers [`Block`]s to the [`Intake`] on its
 //! real-time thread, and tells the engine what happens around it by [`Event`]s.
 
-#[cfg(feature = "engine")]
+mod backend;
+pub mod file;
+pub mod intake;
 pub mod pipewire;
+mod timeline;
+
+pub use backend::Backend;
 
 /// One cycle of audio as a backend got it: mono, at the rate of its own clock.
 #[derive(Clone, Copy, Debug)]

@@ -19,10 +19,10 @@ use pipewire::properties::PropertiesBox;
 use pipewire::registry::{GlobalObject, Listener as RegistryListener, RegistryRc};
 use pipewire::types::ObjectType;
 
-use super::Latency;
 use super::filter::realtime_config;
 use super::graph::{Direction, Graph, Link, Node, Object, Port};
 use crate::capture::SourceInfo;
+use crate::latency::Latency;
 use crate::{Error, ErrorKind, Result};
 
 enum Note {
@@ -123,7 +123,7 @@ impl Connection {
             sender,
             graph: Graph::default(),
             graph_default: Latency {
-                frames: 1024,
+                samples: 1024,
                 rate: 48000,
             },
             version: None,
@@ -157,7 +157,7 @@ impl Connection {
                     self.dirty = true;
                 }
                 Note::GraphQuantum(frames) => {
-                    self.graph_default.frames = frames;
+                    self.graph_default.samples = frames;
                     self.dirty = true;
                 }
                 Note::GraphRate(rate) => {

@@ -13,9 +13,7 @@ mod linker;
 mod session;
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
@@ -23,45 +21,9 @@ pub use connection::sources;
 pub use graph::Source;
 
 use self::data_thread::Gauges;
-use crate::capture::{Event, Intake, SourceInfo};
-use crate::{Error, ErrorKind, Result};
-
-/// A quantum to ask the graph for: so many frames at such a rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Latency {
-    /// Length of a cycle in frames.
-    pub frames: u32,
-    /// Frames per second; the graph scales to its own.
-    pub rate: u32,
-}
-
-impl FromStr for Latency {
-    type Err = Error;
-
-    /// `128/48000`.
-    fn from_str(text: &str) -> Result<Self> {
-        let parse = || {
-            let (frames, rate) = text.split_once('/')?;
-            let latency = Self {
-                frames: frames.parse().ok()?,
-                rate: rate.parse().ok()?,
-            };
-            (latency.frames > 0 && latency.rate > 0).then_some(latency)
-        };
-        parse().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Invalid,
-                format!("latency {text} is not frames/rate: write it like 128/48000"),
-            )
-        })
-    }
-}
-
-impl fmt::Display for Latency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.frames, self.rate)
-    }
-}
+use crate::capture::{Events, Intake, SourceInfo};
+use crate::latency::Latency;
+use crate::{Error, Result};
 
 /// How to capture.
 #[derive(Clone, Debug)]
@@ -81,10 +43,7 @@ impl Default for Options {
         Self {
             node_name: "v2m-engine".to_owned(),
             source: Source::Default,
-            latency: Some(Latency {
-                frames: 128,
-                rate: 48000,
-            }),
+            latency: Some(Latency::DEFAULT),
             remote: None,
         }
     }
@@ -126,6 +85,16 @@ pub struct DataThreadState {
     pub priority: i32,
 }
 
+impl fmt::Display for DataThreadState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.policy {
+            libc::SCHED_FIFO => write!(f, "fifo {}", self.priority),
+            libc::SCHED_RR => write!(f, "round robin {}", self.priority),
+            _ => f.write_str("not real time"),
+        }
+    }
+}
+
 enum Command {
     Source(Source),
     Latency(Option<Latency>),
@@ -160,11 +129,11 @@ impl Pipewire {
     /// Starts to capture into `intake`, which is called on PipeWire's data thread.
     ///
     /// A daemon that can't be reached is no error here: it is told as
-    /// [`Event::Lost`] and tried again until it is there.
+    /// [`Event::Lost`](crate::capture::Event::Lost) and tried again until it is there.
     ///
     /// # Errors
-    /// [`ErrorKind::System`] if no thread can be started.
-    pub fn start(options: Options, intake: Arc<dyn Intake>, events: Sender<Event>) -> Result<Self> {
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if no thread can be started.
+    pub fn start(options: Options, intake: Arc<dyn Intake>, events: Events) -> Result<Self> {
         let (commands, receiver) = pipewire::channel::channel();
         let report = Arc::new(Mutex::new(Report::default()));
         let shared = report.clone();
@@ -259,26 +228,6 @@ fn scheduling(tid: i32) -> Option<DataThreadState> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn latency_is_read_as_it_is_written() {
-        let latency: Latency = "128/48000".parse().unwrap();
-        assert_eq!(
-            latency,
-            Latency {
-                frames: 128,
-                rate: 48000
-            }
-        );
-        assert_eq!(latency.to_string(), "128/48000");
-        for bad in ["", "128", "128/", "0/48000", "128/0", "-1/48000", "a/b"] {
-            assert_eq!(
-                bad.parse::<Latency>().unwrap_err().kind(),
-                ErrorKind::Invalid,
-                "{bad}"
-            );
-        }
-    }
 
     #[test]
     fn an_ordinary_thread_is_seen_as_ordinary() {

@@ -18,8 +18,9 @@ use super::connection::{Connection, new_context};
 use super::data_thread::{DataThread, Gauges};
 use super::filter::{Failure, Filter};
 use super::linker::Linker;
-use super::{Command, Latency, Options, Report};
-use crate::capture::{Event, Intake};
+use super::{Command, Options, Report};
+use crate::capture::{Event, Events, Intake};
+use crate::latency::Latency;
 use crate::{Error, ErrorKind, Result};
 
 /// Between two attempts to reach the daemon: this at first, doubled up to the other.
@@ -33,7 +34,7 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 pub(super) fn control(
     options: Options,
     intake: Arc<dyn Intake>,
-    events: Sender<Event>,
+    events: Events,
     report: &Mutex<Report>,
     receiver: pipewire::channel::Receiver<Command>,
 ) {
@@ -41,7 +42,7 @@ pub(super) fn control(
     let main_loop = match MainLoopRc::new(None) {
         Ok(main_loop) => main_loop,
         Err(error) => {
-            let _ = events.send(Event::Lost(format!("libpipewire gives no loop: {error}")));
+            events(Event::Lost(format!("libpipewire gives no loop: {error}")));
             return;
         }
     };
@@ -65,7 +66,7 @@ struct Control<'a> {
     /// As started, then as the commands change them.
     options: Options,
     intake: Arc<dyn Intake>,
-    events: Sender<Event>,
+    events: Events,
     report: &'a Mutex<Report>,
     commands: Receiver<Command>,
 }
@@ -182,7 +183,7 @@ impl Control<'_> {
 
     fn tell(&self, event: Event) {
         // Nobody listens any more: the engine is stopping.
-        let _ = self.events.send(event);
+        (self.events)(event);
     }
 
     fn write_report(&self, write: impl FnOnce(&mut Report)) {
