@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::capture::pipewire::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
 use crate::ring::SAMPLE_RATE;
@@ -16,12 +17,8 @@ use crate::ring::SAMPLE_RATE;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum SourceSpec {
-    /// The default source, whichever that is at the time.
-    Default,
-    /// A PipeWire source by its node name.
-    Node(String),
-    /// What a PipeWire sink plays.
-    Monitor(String),
+    /// From PipeWire.
+    Pipewire(Source),
     /// A sound file.
     File(PathBuf),
 }
@@ -30,20 +27,10 @@ impl FromStr for SourceSpec {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let part = |prefix: &str| text.strip_prefix(prefix).filter(|rest| !rest.is_empty());
-        if text == "default" {
-            Ok(Self::Default)
-        } else if let Some(sink) = part("monitor:") {
-            Ok(Self::Monitor(sink.into()))
-        } else if let Some(path) = part("file:") {
-            Ok(Self::File(path.into()))
-        } else if text.is_empty() || ["monitor:", "file:"].contains(&text) {
-            let message = format!(
-                "\"{text}\" names no source: write default, a node name, monitor:SINK or file:PATH"
-            );
-            Err(Error::new(ErrorKind::Invalid, message))
-        } else {
-            Ok(Self::Node(text.into()))
+        match text.strip_prefix("file:") {
+            Some("") => Err(Error::new(ErrorKind::Invalid, "\"file:\" names no file: write file:PATH")),
+            Some(path) => Ok(Self::File(path.into())),
+            None => text.parse().map(Self::Pipewire),
         }
     }
 }
@@ -59,9 +46,7 @@ impl TryFrom<String> for SourceSpec {
 impl fmt::Display for SourceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Default => f.write_str("default"),
-            Self::Node(name) => f.write_str(name),
-            Self::Monitor(sink) => write!(f, "monitor:{sink}"),
+            Self::Pipewire(source) => source.fmt(f),
             Self::File(path) => write!(f, "file:{}", path.display()),
         }
     }
@@ -207,7 +192,7 @@ impl Config {
 
     fn from_layer(layer: Layer) -> Result<Self> {
         let config = Self {
-            source: layer.source.unwrap_or(SourceSpec::Default),
+            source: layer.source.unwrap_or(SourceSpec::Pipewire(Source::Default)),
             pace: layer.pace.unwrap_or(true),
             latency: layer.latency.unwrap_or(Latency::DEFAULT),
             latency_lowest: layer.latency_lowest.unwrap_or(Latency::LOWEST),
@@ -286,7 +271,7 @@ mod tests {
     #[test]
     fn flags_win_over_files() {
         let flags = Layer {
-            source: Some(SourceSpec::Node("mic".into())),
+            source: Some(SourceSpec::Pipewire(Source::Node("mic".into()))),
             ..Layer::default()
         };
         let file = Layer::parse(
@@ -295,7 +280,7 @@ mod tests {
         )
         .unwrap();
         let config = Config::from_layer(flags.over(file)).unwrap();
-        assert_eq!(config.source, SourceSpec::Node("mic".into()));
+        assert_eq!(config.source, SourceSpec::Pipewire(Source::Node("mic".into())));
         assert_eq!(config.history, 1_600_000);
         assert_eq!(config.latency, Latency::DEFAULT);
     }

@@ -155,9 +155,10 @@ impl Engine {
         });
         let events = sender.clone();
         let on_demand = matches!(door, Door::Private(_));
-        let backend = Backend::start(&config, funnel.clone(), on_demand, move |event| {
+        let events = Box::new(move |event| {
             let _ = events.send(Message::Capture(event));
-        })?;
+        });
+        let backend = Backend::start(&config, funnel.clone(), on_demand, events)?;
         let server = Some(Server::start(door, known.clone())?);
         Ok((
             Self {

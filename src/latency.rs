@@ -11,8 +11,10 @@ use crate::error::{Error, ErrorKind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Latency {
-    samples: u32,
-    rate: u32,
+    /// Length in samples.
+    pub samples: u32,
+    /// Samples per second.
+    pub rate: u32,
 }
 
 impl Latency {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use super::Event;
+use super::{Event, Events};
 use super::file::{FileSource, Pace, play};
 use super::intake::Funnel;
+use super::pipewire::{Options, Pipewire};
 use crate::config::{Config, SourceSpec};
 use crate::error::{Error, Result};
 use crate::latency::Latency;
@@ -15,6 +16,8 @@ use crate::status::SourceStatus;
 
 /// Where the audio comes from.
 pub enum Backend {
+    /// PipeWire's graph.
+    Pipewire(Pipewire),
     /// A sound file.
     File(FilePlayer),
 }
@@ -26,7 +29,7 @@ impl Backend {
         config: &Config,
         intake: Arc<Funnel>,
         on_demand: bool,
-        events: impl Fn(Event) + Send + 'static,
+        events: Events,
     ) -> Result<Self> {
         match &config.source {
             SourceSpec::File(path) => {
@@ -41,13 +44,22 @@ impl Backend {
                 }
                 Ok(Self::File(player))
             }
-            _ => Err(Error::new(crate::ErrorKind::Device, "later")),
+            SourceSpec::Pipewire(source) => {
+                let options = Options {
+                    node_name: config.node_name.clone(),
+                    source: source.clone(),
+                    latency: None,
+                    remote: None,
+                };
+                Pipewire::start(options, intake, events).map(Self::Pipewire)
+            }
         }
     }
 
     /// Asks the graph for a quantum; `None` when nobody listens.
     pub fn set_latency(&mut self, latency: Option<Latency>) {
         match self {
+            Self::Pipewire(pipewire) => pipewire.set_latency(latency),
             Self::File(player) if latency.is_some() => player.go(),
             Self::File(_) => {}
         }
@@ -61,6 +73,14 @@ impl Backend {
     /// Says what is captured and how.
     pub fn describe(&self, status: &mut SourceStatus) {
         match self {
+            Self::Pipewire(pipewire) => {
+                let state = pipewire.state();
+                status.backend = "pipewire".into();
+                status.quantum = state.quantum;
+                status.rate = state.rate;
+                status.server_version = state.version;
+                status.scheduling = state.thread.map(|thread| thread.to_string());
+            }
             Self::File(player) => {
                 status.backend = "file".into();
                 status.rate = player.rate;
@@ -71,6 +91,7 @@ impl Backend {
     /// Stops; no audio comes after this.
     pub fn stop(&mut self) {
         match self {
+            Self::Pipewire(pipewire) => pipewire.stop(),
             Self::File(player) => player.stop(),
         }
     }
@@ -89,7 +110,7 @@ impl FilePlayer {
         file: FileSource,
         pace: Pace,
         intake: Arc<Funnel>,
-        events: impl Fn(Event) + Send + 'static,
+        events: Events,
     ) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();

@@ -4,6 +4,7 @@
 mod backend;
 pub mod file;
 pub mod intake;
+pub mod pipewire;
 mod timeline;
 
 pub use backend::Backend;
@@ -41,6 +42,9 @@ pub struct SourceInfo {
     /// Captured when nothing else is asked for.
     pub default: bool,
 }
+
+/// Where a backend tells its [`Event`]s.
+pub type Events = Box<dyn Fn(Event) + Send>;
 
 /// What a backend tells the engine, off the real-time thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
