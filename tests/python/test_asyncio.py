@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -118,7 +120,9 @@ def test_tasks_share_a_stream(recording: Recorder) -> None:
                 return [chunk.position async for chunk in audio]
 
             shares = await asyncio.gather(some(), some(), some())
-        assert sorted(sum(shares, [])) == list(range(0, 16000, 400))
+        assert sorted(position for share in shares for position in share) == list(
+            range(0, 16000, 400)
+        )
 
     asyncio.run(main())
 
@@ -219,7 +223,7 @@ def test_the_service_comes_back(recording: Recorder, service: Starter) -> None:
             await restart
             (gap,) = (i for i, chunk in enumerate(chunks) if chunk.gap)
             assert played.holds(first.position, first)
-            for before, after in zip(chunks[gap:], chunks[gap + 1 :], strict=False):
+            for before, after in pairwise(chunks[gap:]):
                 assert after.position == before.position + 800
             assert played.holds(chunks[-1].position, chunks[-1])
 
@@ -256,11 +260,11 @@ def test_a_stopped_engine(recording: Recorder, service: Starter) -> None:
     async def main() -> None:
         async with AudioCapture(buffer_size=800).stream(timeout=0.3) as audio:
             await anext(audio)
-            os.kill(engine.pid, 19)
+            os.kill(engine.pid, signal.SIGSTOP)
             with pytest.raises(DeviceError, match=r"no audio .* for 0\.3 s"):
                 async for _ in audio:
                     pass
-            os.kill(engine.pid, 18)
+            os.kill(engine.pid, signal.SIGCONT)
             assert (await anext(audio)).position > 0
 
     asyncio.run(main())
