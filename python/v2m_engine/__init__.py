@@ -1,11 +1,9 @@
 """The microphone for speech software: live audio as memory that nobody copied.
 
-    from v2m_engine import AudioCapture
-
-    capture = AudioCapture(sample_rate=16000, buffer_size=4096)
-    async with capture.stream() as audio:
-        async for chunk in audio:
-            samples = np.asarray(chunk)  # the engine's own memory, read-only
+>>> capture = AudioCapture(sample_rate=16000, buffer_size=4096)
+>>> async with capture.stream() as audio:
+...     async for chunk in audio:
+...         samples = np.asarray(chunk)  # the engine's own memory, read-only
 """
 
 from ._native import (

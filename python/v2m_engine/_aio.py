@@ -55,13 +55,13 @@ async def next_chunk(stream: AudioStream) -> AudioChunk:
 async def _recover(stream: AudioStream) -> None:
     _unlink(stream)
     loop = asyncio.get_running_loop()
-    while not await loop.run_in_executor(None, stream._reconnect):
+    while not await loop.run_in_executor(None, stream._reconnect):  # noqa: ASYNC110
         await asyncio.sleep(RETRY)
 
 
 def _link(stream: AudioStream) -> Link:
     loop = asyncio.get_running_loop()
-    link = stream._link
+    link: Link | None = stream._link
     if link is None:
         link = stream._link = Link(stream, loop)
     elif link.loop is not loop:
@@ -124,9 +124,7 @@ class Link:
     ) -> asyncio.TimerHandle | None:
         if timeout is None:
             return None
-        return self.loop.call_later(
-            timeout, self._late, future, timeout, self._waiter.committed()
-        )
+        return self.loop.call_later(timeout, self._late, future, timeout, self._waiter.committed())
 
     def _late(self, future: asyncio.Future[bool], timeout: float, committed: int) -> None:
         """Ends the wait if nothing was committed for `timeout` seconds."""

@@ -141,6 +141,10 @@ impl CaptureWriter {
             clock.append(self.windows, 1, |_, i| words[i]);
             self.windows += 1;
         }
+        // From the vDSO: no system call.
+        let now = crate::time::monotonic_ns();
+        let words = self.memory.capture();
+        words.written_ns.store(now as u64, Ordering::Relaxed);
         self.memory
             .lane(LaneId::Samples)
             .append(self.next, count, |n, _| sample(n));

@@ -104,7 +104,8 @@ class Ring:
         """Elements [first, first + count), which are committed."""
         offset, capacity = self.lanes[lane]
         size = ELEMENT_SIZES[lane]
-        assert count <= capacity and first + count <= self.committed(lane)
+        assert count <= capacity
+        assert first + count <= self.committed(lane)
         at = first & (capacity - 1)
         until_end = min(count, capacity - at)
         data = self.map[offset + at * size : offset + (at + until_end) * size]

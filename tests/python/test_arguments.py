@@ -70,7 +70,7 @@ def test_program_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_source_that_is_none(tmp_path: Path) -> None:
     capture = AudioCapture(engine="private", source=f"file:{tmp_path}/none.wav")
-    with pytest.raises(V2MError, match="none.wav"), capture.stream():
+    with pytest.raises(V2MError, match=r"none\.wav"), capture.stream():
         pass
 
 
