@@ -28,7 +28,10 @@ impl FromStr for SourceSpec {
 
     fn from_str(text: &str) -> Result<Self> {
         match text.strip_prefix("file:") {
-            Some("") => Err(Error::new(ErrorKind::Invalid, "\"file:\" names no file: write file:PATH")),
+            Some("") => Err(Error::new(
+                ErrorKind::Invalid,
+                "\"file:\" names no file: write file:PATH",
+            )),
             Some(path) => Ok(Self::File(path.into())),
             None => text.parse().map(Self::Pipewire),
         }
@@ -192,7 +195,9 @@ impl Config {
 
     fn from_layer(layer: Layer) -> Result<Self> {
         let config = Self {
-            source: layer.source.unwrap_or(SourceSpec::Pipewire(Source::Default)),
+            source: layer
+                .source
+                .unwrap_or(SourceSpec::Pipewire(Source::Default)),
             pace: layer.pace.unwrap_or(true),
             latency: layer.latency.unwrap_or(Latency::DEFAULT),
             latency_lowest: layer.latency_lowest.unwrap_or(Latency::LOWEST),
@@ -280,7 +285,10 @@ mod tests {
         )
         .unwrap();
         let config = Config::from_layer(flags.over(file)).unwrap();
-        assert_eq!(config.source, SourceSpec::Pipewire(Source::Node("mic".into())));
+        assert_eq!(
+            config.source,
+            SourceSpec::Pipewire(Source::Node("mic".into()))
+        );
         assert_eq!(config.history, 1_600_000);
         assert_eq!(config.latency, Latency::DEFAULT);
     }

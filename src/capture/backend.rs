@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use super::{Event, Events};
 use super::file::{FileSource, Pace, play};
 use super::intake::Funnel;
 use super::pipewire::{Options, Pipewire};
+use super::{Event, Events};
 use crate::config::{Config, SourceSpec};
 use crate::error::{Error, Result};
 use crate::latency::Latency;
@@ -106,12 +106,7 @@ pub struct FilePlayer {
 }
 
 impl FilePlayer {
-    fn start(
-        file: FileSource,
-        pace: Pace,
-        intake: Arc<Funnel>,
-        events: Events,
-    ) -> Result<Self> {
+    fn start(file: FileSource, pace: Pace, intake: Arc<Funnel>, events: Events) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let go = Arc::new(AtomicBool::new(false));

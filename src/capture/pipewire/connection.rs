@@ -19,10 +19,10 @@ use pipewire::properties::PropertiesBox;
 use pipewire::registry::{GlobalObject, Listener as RegistryListener, RegistryRc};
 use pipewire::types::ObjectType;
 
-use crate::latency::Latency;
 use super::filter::realtime_config;
 use super::graph::{Direction, Graph, Link, Node, Object, Port};
 use crate::capture::SourceInfo;
+use crate::latency::Latency;
 use crate::{Error, ErrorKind, Result};
 
 enum Note {
@@ -122,7 +122,10 @@ impl Connection {
             notes,
             sender,
             graph: Graph::default(),
-            graph_default: Latency { samples: 1024, rate: 48000 },
+            graph_default: Latency {
+                samples: 1024,
+                rate: 48000,
+            },
             version: None,
             dirty: true,
             sync: None,

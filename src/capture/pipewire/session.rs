@@ -19,8 +19,8 @@ use super::data_thread::{DataThread, Gauges};
 use super::filter::Filter;
 use super::linker::Linker;
 use super::{Command, Options, Report};
-use crate::latency::Latency;
 use crate::capture::{Event, Events, Intake};
+use crate::latency::Latency;
 use crate::{Error, Result};
 
 /// Between two attempts to reach the daemon: this at first, doubled up to the other.
