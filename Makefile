@@ -26,7 +26,7 @@ build:
 # The Python module and, beside its interpreter, the engine that it starts.
 install: build
 	@echo "== building the Python module" >&2
-	$(VENV)/bin/pip install --quiet --no-build-isolation --no-deps --force-reinstall .
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/pip install --quiet --no-build-isolation --no-deps --force-reinstall .
 	install -m 755 $(BINARY) $(VENV)/bin/v2m-engine
 
 demo: setup

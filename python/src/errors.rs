@@ -41,7 +41,7 @@ pub(crate) fn raise(error: Error) -> PyErr {
     let message = error.to_string();
     match error.kind() {
         ErrorKind::Invalid => PyValueError::new_err(message),
-        ErrorKind::Unavailable => EngineUnavailableError::new_err(message),
+        ErrorKind::Unavailable | ErrorKind::Timeout => EngineUnavailableError::new_err(message),
         ErrorKind::Overrun => OverrunError::new_err(message),
         ErrorKind::Device => DeviceError::new_err(message),
         _ => V2MError::new_err(message),

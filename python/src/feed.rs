@@ -1,8 +1,8 @@
 //! What is behind a stream: its engine, its place in the ring, waiting for
 //! audio, and connecting again when the engine is gone.
 //!
-//! No lock is held while Python runs or a thread waits, but `connecting`, which
-//! is only taken without the GIL.
+//! No lock is held while Python runs or a thread waits, except `connecting`,
+//! which is only taken without the GIL.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -59,6 +59,12 @@ pub(crate) enum Look {
     Lost,
 }
 
+/// Why there is no chunk.
+enum Behind {
+    Overrun { lost: u64, history: u64 },
+    Other(v2m_engine::Error),
+}
+
 impl Feed {
     pub(crate) fn new(settings: Settings, hop: Hop, timeout: Option<Duration>) -> Self {
         Self {
@@ -91,6 +97,14 @@ impl Feed {
             false => Err(V2MError::new_err(
                 "the stream belongs to the process that opened it: open one after the fork",
             )),
+        }
+    }
+
+    /// Whether it may be iterated; when it was closed, the iteration is over.
+    pub(crate) fn entered(&self) -> PyResult<()> {
+        match self.is_closed() {
+            true => Ok(()),
+            false => self.engine().map(drop),
         }
     }
 
@@ -165,6 +179,20 @@ impl Feed {
 
     /// The next chunk, if there is one.
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
+        self.own()?;
+        self.advance().map_err(|behind| match behind {
+            Behind::Overrun { lost, history } => {
+                let message = format!(
+                    "{lost} samples were overwritten before they were read: \
+                     the reader was behind by more than the {history} samples of history"
+                );
+                errors::overrun(py, lost, message)
+            }
+            Behind::Other(error) => errors::raise(error),
+        })
+    }
+
+    fn advance(&self) -> Result<Option<AudioChunk>, Behind> {
         let mut opened = lock(&self.opened);
         let Some(opened) = opened.as_mut().filter(|_| !self.is_closed()) else {
             return Ok(None);
@@ -172,32 +200,25 @@ impl Feed {
         let ring = &opened.engine.ring;
         loop {
             let before = opened.cursor.clone();
-            match opened.cursor.step(ring.committed(), ring.oldest()) {
-                Step::Wait(_) => return Ok(None),
+            let position = match opened.cursor.step(ring.committed(), ring.oldest()) {
+                Step::Window(position) => position,
+                Step::Wait => return Ok(None),
                 Step::Overrun(lost) => {
-                    let message = format!(
-                        "{lost} samples were overwritten before they were read: \
-                         the reader was behind by more than the {} samples of history",
-                        ring.layout().history()
-                    );
-                    return Err(errors::overrun(py, lost, message));
+                    let history = ring.layout().history();
+                    return Err(Behind::Overrun { lost, history });
                 }
-                Step::Window(position) => {
-                    match AudioChunk::new(ring, position, self.buffer_size()) {
-                        Ok(chunk) => {
-                            opened.lost_since = None;
-                            return Ok(Some(match std::mem::take(&mut opened.broken) {
-                                true => chunk.after_gap(),
-                                false => chunk,
-                            }));
-                        }
-                        // Overwritten just now: the next step counts it.
-                        Err(error) if error.kind() == ErrorKind::Overrun => {
-                            opened.cursor = before;
-                        }
-                        Err(error) => return Err(errors::raise(error)),
-                    }
+            };
+            match AudioChunk::new(ring, position, self.buffer_size()) {
+                Ok(chunk) => {
+                    opened.lost_since = None;
+                    return Ok(Some(match std::mem::take(&mut opened.broken) {
+                        true => chunk.after_gap(),
+                        false => chunk,
+                    }));
                 }
+                // Overwritten just now: the next step counts it.
+                Err(error) if error.kind() == ErrorKind::Overrun => opened.cursor = before,
+                Err(error) => return Err(Behind::Other(error)),
             }
         }
     }
@@ -329,17 +350,17 @@ impl Feed {
     }
 
     pub(crate) fn close(&self) {
-        if self.closed.swap(true, Ordering::AcqRel) {
+        let closed_before = self.closed.swap(true, Ordering::AcqRel);
+        // In a forked child: nothing here is ours, a lock may be held for ever.
+        if closed_before || self.own().is_err() {
             return;
         }
-        if self.generation == engine::generation() {
-            if let Some(opened) = &*lock(&self.opened) {
-                opened.engine.ring.nudge();
-            }
-            let waiter = lock(&self.waiter).take();
-            if let Some(waiter) = waiter.and_then(|waiter| waiter.upgrade()) {
-                waiter.wake();
-            }
+        if let Some(engine) = self.current() {
+            engine.ring.nudge();
+        }
+        let waiter = lock(&self.waiter).take();
+        if let Some(waiter) = waiter.and_then(|waiter| waiter.upgrade()) {
+            waiter.wake();
         }
         self.release();
     }

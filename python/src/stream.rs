@@ -85,11 +85,11 @@ impl AudioStream {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
-        self.feed.own()?;
         loop {
             if let Some(chunk) = self.feed.take(py)? {
                 return Ok(Some(chunk));
             }
+            self.feed.entered()?;
             match self.feed.look() {
                 Look::Over => return Ok(None),
                 Look::Lost => self.recover(py)?,
@@ -243,10 +243,10 @@ impl AudioStream {
 
     /// The next chunk; None: nothing yet, or over (see `_over`).
     fn _take(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
-        self.feed.own()?;
         if let Some(chunk) = self.feed.take(py)? {
             return Ok(Some(chunk));
         }
+        self.feed.entered()?;
         match self.feed.look() {
             Look::Lost => Err(EngineLost::new_err("the engine is gone")),
             _ => Ok(None),

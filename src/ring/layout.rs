@@ -130,15 +130,15 @@ impl Layout {
         engine_pid: u32,
         created_ns: i64,
     ) -> Result<Self> {
-        if !(MIN_HISTORY..=MAX_HISTORY).contains(&history) {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!(
+        let samples = history
+            .checked_next_power_of_two()
+            .filter(|samples| (MIN_HISTORY..=MAX_HISTORY).contains(samples))
+            .ok_or_else(|| {
+                let message = format!(
                     "a history of {history} samples is not between {MIN_HISTORY} and {MAX_HISTORY}"
-                ),
-            ));
-        }
-        let samples = history.next_power_of_two();
+                );
+                Error::new(ErrorKind::Invalid, message)
+            })?;
         // At least a section's worth of windows: they outlive the samples a little.
         let windows = |bytes: u64| (samples / WINDOW).max(ALIGNMENT as u64 / bytes);
         let mut offset = HEADER_BYTES;

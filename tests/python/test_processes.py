@@ -78,7 +78,7 @@ def test_threads_share_a_stream(recording: Recorder) -> None:
 
 
 def test_closing_wakes_a_waiting_thread(recording: Recorder) -> None:
-    capture = private(recording(60), buffer_size=160000)
+    capture = private(recording(60), buffer_size=16000)
     with capture.stream(timeout=None) as audio:
         next(audio)
         waits = threading.Thread(target=list, args=(audio,))
