@@ -1,18 +1,20 @@
-//! The wake-up thread: the audio thread rings once, and this thread wakes
-//! everybody else. So the audio thread's cost does not depend on how many wait.
+//! Who wakes whom. With one system call the audio thread wakes one reader, which
+//! so waits no longer than it must, and the wake-up thread, which wakes all the
+//! others. The audio thread's cost does not depend on how many there are.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::wake::{self, Scope};
+use super::wake;
 use super::writer::Ring;
 use crate::error::{Error, Result};
 use crate::sync::{AtomicU32, Ordering};
 
-/// Rings for the wake-up thread.
+/// Rings for everybody who waits for the ring.
 #[derive(Clone, Debug)]
 pub struct Bell {
+    ring: Arc<Ring>,
     shared: Arc<Shared>,
 }
 
@@ -31,12 +33,13 @@ pub struct Ringer {
 }
 
 impl Bell {
-    /// One system call that wakes one thread: all that the audio thread does
-    /// for its readers.
+    /// Announces what was committed: all that the audio thread does for its
+    /// readers, and its only system call.
     #[inline]
     pub fn ring(&self) {
-        wake::announce(&self.shared.rung);
-        wake::wake(&self.shared.rung, 1, Scope::Private);
+        let word = self.ring.wake_word();
+        wake::announce(word);
+        wake::wake_and_ring(word, &self.shared.rung);
     }
 }
 
@@ -48,6 +51,7 @@ impl Ringer {
             stop: AtomicU32::new(0),
         });
         let bell = Bell {
+            ring: ring.clone(),
             shared: shared.clone(),
         };
         let thread = std::thread::Builder::new()
@@ -58,16 +62,11 @@ impl Ringer {
                 while shared.stop.load(Ordering::Acquire) == 0 {
                     let ticket = wake::ticket(&shared.rung);
                     if ticket == heard {
-                        wake::wait(
-                            &shared.rung,
-                            ticket,
-                            Duration::from_secs(3600),
-                            Scope::Private,
-                        );
+                        wake::wait(&shared.rung, ticket, Duration::from_secs(3600));
                         continue;
                     }
                     heard = ticket;
-                    ring.wake_readers();
+                    wake::wake_all(ring.wake_word());
                 }
             })
             .map_err(|cause| Error::system("cannot start the wake-up thread", cause))?;

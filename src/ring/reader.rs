@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::layout::{HEADER_BYTES, LaneId, Layout, NS_PER_SAMPLE, WINDOW};
 use super::memory::Memory;
 use super::record::Record;
-use super::wake::{self, Scope, Waited};
+use super::wake::{self, Waited};
 use super::{Lost, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::shm::{self, Access, Map, Section};
@@ -239,13 +239,13 @@ impl Reader {
     /// Waits until something was committed after `ticket` was taken, at most
     /// `timeout`.
     pub fn wait(&self, ticket: u32, timeout: Duration) -> Waited {
-        wake::wait(self.memory.wake_word(), ticket, timeout, Scope::Shared)
+        wake::wait(self.memory.wake_word(), ticket, timeout)
     }
 
     /// Wakes whoever waits on this ring, in this process and others, without any
     /// news: they look and wait on. For a thread that must stop waiting.
     pub fn nudge(&self) {
-        wake::wake(self.memory.wake_word(), i32::MAX, Scope::Shared);
+        wake::wake_all(self.memory.wake_word());
     }
 
     /// Waits until `position` samples are committed or `timeout` is over; says

@@ -8,10 +8,9 @@ use super::State;
 use super::layout::{LaneId, Layout, NS_PER_SAMPLE, WINDOW};
 use super::memory::Memory;
 use super::record::{GapReason, Kind, Record};
-use super::wake;
 use crate::error::{Error, Result};
 use crate::shm::{self, Access};
-use crate::sync::Ordering;
+use crate::sync::{AtomicU32, Ordering};
 
 /// A new ring: what the engine keeps of it, and its writers.
 #[derive(Debug)]
@@ -76,12 +75,8 @@ impl Ring {
         self.memory.lock()
     }
 
-    /// Wakes every reader that waits. Takes time for each of them, so this is
-    /// not for the audio thread: see [`Bell`](super::Bell).
-    pub fn wake_readers(&self) {
-        let word = self.memory.wake_word();
-        wake::announce(word);
-        wake::wake(word, i32::MAX, wake::Scope::Shared);
+    pub(super) fn wake_word(&self) -> &AtomicU32 {
+        self.memory.wake_word()
     }
 }
 
