@@ -1,6 +1,7 @@
 //! Arguments, commands, exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod run;
+mod sources;
 mod status;
 
 use std::process::ExitCode;
@@ -22,6 +23,8 @@ enum Command {
     Run(run::Arguments),
     /// Show how the running engine is
     Status(status::Arguments),
+    /// List what can be captured; the default is marked
+    Sources(sources::Arguments),
 }
 
 /// Parses the command line and runs the command.
@@ -30,6 +33,7 @@ pub(crate) fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Sources(arguments) => sources::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

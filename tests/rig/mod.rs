@@ -1,7 +1,7 @@
 //! Drives `rig.py serve` from Rust tests; see README.md here. Rigs of one process run
 //! one after the other: each has real-time threads of its own.
 
-#![allow(dead_code)] // each test file uses its own part
+#![allow(dead_code, unreachable_pub)] // each test file uses its own part
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
@@ -40,7 +40,12 @@ impl Rig {
             .expect("python3 can't be run: apt-get install python3");
         let requests = child.stdin.take();
         let answers = BufReader::new(child.stdout.take().unwrap());
-        let mut rig = Self { child, requests, answers, _turn: turn };
+        let mut rig = Self {
+            child,
+            requests,
+            answers,
+            _turn: turn,
+        };
         rig.call("directory", json!([]));
         rig
     }
@@ -71,7 +76,10 @@ impl Rig {
 
     /// The daemon's socket.
     pub fn socket(&mut self) -> String {
-        format!("{}/pipewire-0", self.call("directory", json!([])).as_str().unwrap())
+        format!(
+            "{}/pipewire-0",
+            self.call("directory", json!([])).as_str().unwrap()
+        )
     }
 
     /// Plays raw mono f32 samples in a loop, a sample per graph sample at any rate.
@@ -83,7 +91,11 @@ impl Rig {
         std::fs::write(&name, bytes).unwrap();
         let kwargs = json!({"loop": true, "rate": 0, "port": port,
                             "name": format!("player-{}", port.unwrap_or("all"))});
-        Player(self.call_with("play", json!([name, target]), kwargs).as_u64().unwrap())
+        Player(
+            self.call_with("play", json!([name, target]), kwargs)
+                .as_u64()
+                .unwrap(),
+        )
     }
 
     /// The player's anchors so far: p0, rate, clock id; `x[p - p0]` is at position p.

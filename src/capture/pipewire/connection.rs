@@ -249,12 +249,11 @@ fn read_global(global: &GlobalObject<&DictRef>) -> Option<Note> {
     let properties = global.props?;
     let text = |key| properties.get(key).unwrap_or_default().to_owned();
     let number = |key: &str| properties.get(key).and_then(|v| v.parse::<u32>().ok());
+    let serial = properties.get("object.serial").and_then(|v| v.parse().ok());
+    let serial = serial.unwrap_or(u64::from(global.id)); // daemons before 0.3.42
     let object = match global.type_ {
         ObjectType::Node => Object::Node(Node {
-            serial: properties
-                .get("object.serial")
-                .and_then(|v| v.parse().ok())
-                .unwrap_or(u64::from(global.id)),
+            serial,
             name: text("node.name"),
             description: properties
                 .get("node.description")
@@ -268,6 +267,7 @@ fn read_global(global: &GlobalObject<&DictRef>) -> Option<Note> {
                 .unwrap_or_default(),
         }),
         ObjectType::Port => Object::Port(Port {
+            serial,
             node: number("node.id")?,
             direction: match properties.get("port.direction")? {
                 "in" => Direction::In,

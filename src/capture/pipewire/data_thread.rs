@@ -1,6 +1,6 @@
 //! What runs on PipeWire's data thread, and the numbers it leaves for others.
 //!
-//! Per cycle: read the clock, scale, hand over. No allocation, lock, log or system
+//! Per cycle: read the clock, copy and scale, hand over. No allocation, lock, log or system
 //! call, but for asking the thread's id in the first cycle.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 use super::filter::Cycle;
 use crate::capture::{Block, Intake};
 
-/// The longest cycle that is scaled in one piece; longer ones in several.
+/// The longest cycle that is copied in one piece; longer ones in several.
 const SCRATCH: usize = 8192;
 
 /// Written by the data thread, except `links`; read by anyone.
@@ -65,33 +65,21 @@ impl DataThread {
         // No buffer: these samples are lost, and show as a gap in the positions.
         let Some(samples) = cycle.samples else { return };
 
-        let block = Block {
-            samples,
-            rate: cycle.rate,
-            clock: u64::from(self.generation) << 32 | u64::from(cycle.clock_id),
-            position: cycle.position,
-            time_ns: capture_time(cycle),
-        };
-        let links = gauges.links.load(Relaxed);
-        if links <= 1 {
-            self.intake.block(&block);
-            return;
-        }
+        let time_ns = capture_time(cycle);
         // PipeWire sums what is linked to a port; a mono voice is its mean.
-        let scale = 1.0 / links as f32;
+        let scale = 1.0 / gauges.links.load(Relaxed).max(1) as f32;
         for (n, piece) in samples.chunks(SCRATCH).enumerate() {
             let scaled = &mut self.scratch[..piece.len()];
             for (to, from) in scaled.iter_mut().zip(piece) {
-                *to = from * scale;
+                *to = f32::from_bits(from.load(Relaxed)) * scale;
             }
             let offset = (n * SCRATCH) as u64;
             self.intake.block(&Block {
                 samples: scaled,
-                position: block.position.wrapping_add(offset),
-                time_ns: block
-                    .time_ns
-                    .saturating_add(nanoseconds(offset, cycle.rate)),
-                ..block
+                rate: cycle.rate,
+                clock: u64::from(self.generation) << 32 | u64::from(cycle.clock_id),
+                position: cycle.position.wrapping_add(offset),
+                time_ns: time_ns.saturating_add(nanoseconds(offset, cycle.rate)),
             });
         }
     }
@@ -135,11 +123,18 @@ mod tests {
         }
     }
 
-    fn cycle(samples: Option<&[f32]>) -> Cycle<'_> {
+    fn bits(samples: &[f32]) -> Vec<AtomicU32> {
+        samples
+            .iter()
+            .map(|sample| sample.to_bits().into())
+            .collect()
+    }
+
+    fn cycle(samples: Option<&[AtomicU32]>) -> Cycle<'_> {
         Cycle {
             samples,
             rate: 48000,
-            quantum: samples.map_or(0, <[f32]>::len) as u32,
+            quantum: samples.map_or(0, <[AtomicU32]>::len) as u32,
             position: 1000,
             clock_id: 22,
             nsec: 1_000_000_000,
@@ -159,7 +154,7 @@ mod tests {
 
     #[test]
     fn one_link_passes_as_it_is() {
-        let (seen, gauges) = run(1, &cycle(Some(&[0.5; 480])));
+        let (seen, gauges) = run(1, &cycle(Some(&bits(&[0.5; 480]))));
         let clock = 7 << 32 | 22;
         assert_eq!(seen, [(vec![0.5; 480], clock, 1000, 990_000_000)]);
         assert_eq!(gauges.rate.load(Relaxed), 48000);
@@ -170,7 +165,7 @@ mod tests {
     #[test]
     fn several_links_become_their_mean_in_pieces_that_fit() {
         let long: Vec<f32> = (0..SCRATCH as u32 + 4).map(|n| n as f32).collect();
-        let (seen, _) = run(2, &cycle(Some(&long)));
+        let (seen, _) = run(2, &cycle(Some(&bits(&long))));
         let [first, second] = &seen[..] else {
             panic!("{} pieces", seen.len())
         };

@@ -8,6 +8,7 @@
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicU32;
 use std::{mem, slice};
 
 use libspa_sys as spa_sys;
@@ -35,8 +36,9 @@ pub(super) fn realtime_config() -> &'static str {
 /// One cycle of the graph, as the data thread sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cycle<'a> {
-    /// The port's samples, at most `quantum` of them; `None` if the graph gave no buffer.
-    pub(super) samples: Option<&'a [f32]>,
+    /// The bits of the port's samples (f32), at most `quantum` of them; `None` if the
+    /// graph gave no buffer. Other processes map this memory too: copy it, once.
+    pub(super) samples: Option<&'a [AtomicU32]>,
     /// The graph's samples per second in this cycle.
     pub(super) rate: u32,
     /// The cycle's length in samples.
@@ -56,8 +58,17 @@ pub(super) struct Cycle<'a> {
 /// Called for every cycle on the data thread: no allocation, lock, log or system call.
 pub(super) type Process = Box<dyn FnMut(&Cycle<'_>) + Send>;
 
+/// What went wrong with the node.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// PipeWire reports an error, and why.
+    Error(String),
+    /// The daemon has no such node any more: it is gone, or somebody removed the node.
+    Removed,
+}
+
 /// Called on the main loop's thread, also while the filter is dropped.
-pub(super) type Failed = Box<dyn Fn(String)>;
+pub(super) type Failed = Box<dyn Fn(Failure)>;
 
 /// A connected filter node. Lives on the main loop's thread; dropping it waits
 /// until the data thread has let go.
@@ -256,21 +267,25 @@ unsafe extern "C" fn on_state_changed(
     state: pw_sys::pw_filter_state,
     error: *const c_char,
 ) {
-    if state != pw_sys::pw_filter_state_PW_FILTER_STATE_ERROR {
-        return;
-    }
-    let message = if error.is_null() {
-        "no reason given".to_owned()
-    } else {
-        // SAFETY: libpipewire passes a C string that lives through the call.
-        unsafe { CStr::from_ptr(error) }
-            .to_string_lossy()
-            .into_owned()
+    let failure = match state {
+        pw_sys::pw_filter_state_PW_FILTER_STATE_UNCONNECTED => Failure::Removed,
+        pw_sys::pw_filter_state_PW_FILTER_STATE_ERROR if error.is_null() => {
+            Failure::Error("no reason given".to_owned())
+        }
+        pw_sys::pw_filter_state_PW_FILTER_STATE_ERROR => {
+            // SAFETY: libpipewire passes a C string that lives through the call.
+            Failure::Error(
+                unsafe { CStr::from_ptr(error) }
+                    .to_string_lossy()
+                    .into_owned(),
+            )
+        }
+        _ => return,
     };
     // SAFETY: `shared` is what `add_listener` was given, alive until the filter is
     // destroyed; `failed` belongs to this thread.
     let failed = unsafe { &(*shared.cast::<Shared>()).failed };
-    failed(message);
+    failed(failure);
 }
 
 unsafe extern "C" fn on_process(shared: *mut c_void, position: *mut spa_sys::spa_io_position) {
@@ -305,8 +320,8 @@ unsafe extern "C" fn on_process(shared: *mut c_void, position: *mut spa_sys::spa
 
     // SAFETY: the port is the one `new` added, and lives as long as the filter.
     let samples = unsafe { take_buffer(data.port) }.map(|(start, capacity)| {
-        // SAFETY: `take_buffer` vouches for `capacity` aligned samples of mapped memory
-        // that the graph leaves alone until this cycle's callback returns.
+        // SAFETY: `take_buffer` vouches for `capacity` aligned words that stay mapped
+        // until this cycle's callback returns; others may write them, so atomics.
         unsafe { slice::from_raw_parts(start, capacity.min(quantum as usize)) }
     });
 
@@ -329,7 +344,7 @@ unsafe extern "C" fn on_process(shared: *mut c_void, position: *mut spa_sys::spa
 ///
 /// # Safety
 /// `port` is a live port of a filter, and this is its data thread in a cycle.
-unsafe fn take_buffer(port: *mut c_void) -> Option<(*const f32, usize)> {
+unsafe fn take_buffer(port: *mut c_void) -> Option<(*const AtomicU32, usize)> {
     // SAFETY: by the caller's promise. The buffer goes straight back: queueing only
     // marks it for recycling when the callback has returned.
     let buffer = unsafe {
@@ -345,9 +360,9 @@ unsafe fn take_buffer(port: *mut c_void) -> Option<(*const f32, usize)> {
         }
         &*buffer.datas
     };
-    let start = data.data.cast::<f32>();
+    let start = data.data.cast::<AtomicU32>();
     if start.is_null() || !start.is_aligned() {
         return None;
     }
-    Some((start, data.maxsize as usize / size_of::<f32>()))
+    Some((start, data.maxsize as usize / size_of::<AtomicU32>()))
 }

@@ -79,6 +79,8 @@ pub(super) struct Node {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Port {
+    /// Never used twice by one daemon, unlike the id.
+    pub(super) serial: u64,
     pub(super) node: u32,
     pub(super) direction: Direction,
     /// Carries mono DSP samples, so that it can be linked to the engine.
@@ -97,8 +99,8 @@ pub(super) struct Target {
     pub(super) serial: u64,
     /// As `--source` would name it.
     pub(super) name: String,
-    /// May be empty: a device being set up has no ports yet.
-    pub(super) ports: Vec<u32>,
+    /// Serials by id. May be empty: a device being set up has no ports yet.
+    pub(super) ports: BTreeMap<u32, u64>,
 }
 
 /// All nodes, ports and links by global id.
@@ -180,7 +182,7 @@ impl Graph {
                 .ports
                 .iter()
                 .filter(|(_, p)| outputs(p))
-                .map(|(id, _)| *id)
+                .map(|(id, p)| (*id, p.serial))
                 .collect(),
         })
     }
@@ -248,5 +250,81 @@ fn source_name(node: &Node) -> String {
     match is_sink(node) {
         true => Source::Monitor(node.name.clone()).to_string(),
         false => node.name.clone(),
+    }
+}
+
+#[cfg(test)]
+impl Graph {
+    pub(super) fn link(&self, id: u32) -> Option<Link> {
+        self.links.get(&id).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, class: &str, priority: i64) -> Object {
+        Object::Node(Node {
+            serial: 0,
+            name: name.to_owned(),
+            description: name.to_uppercase(),
+            class: class.to_owned(),
+            priority,
+        })
+    }
+
+    #[test]
+    fn a_source_is_read_as_it_is_written() {
+        for text in ["default", "alsa_input.usb", "monitor:alsa_output.pci"] {
+            assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
+        }
+        for bad in ["", "monitor:"] {
+            assert_eq!(
+                bad.parse::<Source>().unwrap_err().kind(),
+                ErrorKind::Invalid
+            );
+        }
+    }
+
+    #[test]
+    fn sources_come_in_the_order_of_preference() {
+        let mut graph = Graph::default();
+        graph.add(1, node("speakers", "Audio/Sink", 900));
+        graph.add(2, node("player", "Stream/Output/Audio", 0));
+        graph.add(3, node("poor", "Audio/Source", 10));
+        graph.add(4, node("good", "Audio/Duplex", 20));
+        graph.add(5, node("virtual", "Audio/Source/Virtual", 30));
+        graph.default_source = Some("poor".to_owned());
+        let all = graph.sources();
+        let names: Vec<_> = all.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["poor", "virtual", "good", "monitor:speakers"]);
+        assert_eq!(all.iter().filter(|s| s.default).count(), 1);
+        assert_eq!(all[3].description, "Monitor of SPEAKERS");
+    }
+
+    #[test]
+    fn only_dsp_outputs_are_linked() {
+        let mut graph = Graph::default();
+        graph.add(1, node("mic", "Audio/Source", 0));
+        for (id, direction, dsp) in [
+            (2, Direction::Out, true),
+            (3, Direction::Out, false),
+            (4, Direction::In, true),
+        ] {
+            graph.add(
+                id,
+                Object::Port(Port {
+                    serial: 7,
+                    node: 1,
+                    direction,
+                    dsp,
+                }),
+            );
+        }
+        let target = graph.target(&Source::Default).unwrap();
+        assert_eq!(target.ports, BTreeMap::from([(2, 7)]));
+        assert!(graph.remove(2) && !graph.remove(2));
+        assert!(graph.target(&Source::Default).unwrap().ports.is_empty());
     }
 }

@@ -16,12 +16,12 @@ use pipewire::proxy::{ProxyListener, ProxyT};
 
 use super::connection::{Connection, new_context};
 use super::data_thread::{DataThread, Gauges};
-use super::filter::Filter;
+use super::filter::{Failure, Filter};
 use super::linker::Linker;
 use super::{Command, Options, Report};
 use crate::capture::{Event, Events, Intake};
 use crate::latency::Latency;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Between two attempts to reach the daemon: this at first, doubled up to the other.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -200,7 +200,7 @@ enum Turn {
 
 /// What the filter and the links report from their callbacks.
 enum Trouble {
-    Filter(String),
+    Filter(Failure),
     Link(u32, String),
 }
 
@@ -242,7 +242,7 @@ impl Session {
             &options.node_name,
             properties,
             Box::new(move |cycle| data_thread.cycle(cycle)),
-            Box::new(move |why| drop(failed.send(Trouble::Filter(why)))),
+            Box::new(move |failure| drop(failed.send(Trouble::Filter(failure)))),
         )?;
         Ok(Self {
             links: BTreeMap::new(),
@@ -258,9 +258,13 @@ impl Session {
 
     /// Takes up what happened, outside of all callbacks.
     fn turn(&mut self, options: &Options) -> Result<Turn> {
+        let mut removed = false;
         while let Ok(trouble) = self.troubles.try_recv() {
             match trouble {
-                Trouble::Filter(why) => tracing::warn!(why, "PipeWire reports the node in error"),
+                Trouble::Filter(Failure::Removed) => removed = true,
+                Trouble::Filter(Failure::Error(why)) => {
+                    tracing::warn!(why, "PipeWire reports the node in error");
+                }
                 Trouble::Link(output, why) => {
                     self.links.remove(&output);
                     self.linker.refused(output, why);
@@ -272,11 +276,17 @@ impl Session {
             self.linker.set_source(options.source.clone());
             self.connection.touch();
         }
-        if !self.connection.pump()? {
+        self.ask_for(options.latency);
+        // A daemon that goes takes the node along: its own error says more.
+        let settled = self.connection.pump()?;
+        if removed {
+            let message = "the node was removed from PipeWire; it is made again";
+            return Err(Error::new(ErrorKind::Device, message));
+        }
+        if !settled {
             return Ok(Turn::Waiting);
         }
 
-        self.ask_for(options.latency);
         let steps = self
             .linker
             .decide(&self.connection.graph, self.filter.node_id());
