@@ -1,6 +1,9 @@
 //! Atomics of the ring, swapped for loom's when it checks the models, and the
 //! one cell that hands `&mut` to whichever thread comes first.
 
+// Clients use the atomics only.
+#![cfg_attr(not(feature = "engine"), allow(dead_code))]
+
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 

@@ -120,9 +120,9 @@ impl Feed {
         self.timeout
     }
 
-    /// How much audio the ring has; 0 without one.
-    pub(crate) fn committed(&self) -> u64 {
-        self.current().map_or(0, |engine| engine.ring.committed())
+    /// When the newest audio was written; 0 without any.
+    pub(crate) fn written_ns(&self) -> i64 {
+        self.current().map_or(0, |engine| engine.ring.written_ns())
     }
 
     /// To be taken before the look that decides whether to wait.

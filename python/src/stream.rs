@@ -309,9 +309,14 @@ impl LoopWaiter {
         self.waiter.descriptor()
     }
 
-    /// Takes note of a wake-up; call it when the descriptor is readable.
-    fn drain(&self) {
+    /// Call it when the descriptor is readable. True: wake whoever waits; if
+    /// somebody does and there is nothing yet, the next wake-up is asked for.
+    fn woken(&self, waited_for: bool) -> PyResult<bool> {
         self.waiter.drain();
+        match waited_for {
+            true => Ok(!self.arm()?),
+            false => Ok(self.closed()),
+        }
     }
 
     /// Asks for the next wake-up. False: there is no need to wait.
@@ -333,8 +338,8 @@ impl LoopWaiter {
         self.feed.is_closed()
     }
 
-    /// How much audio there is.
-    fn committed(&self) -> u64 {
-        self.feed.committed()
+    /// When the newest audio was written, CLOCK_MONOTONIC nanoseconds.
+    fn written_ns(&self) -> i64 {
+        self.feed.written_ns()
     }
 }

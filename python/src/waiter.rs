@@ -18,7 +18,7 @@ const SLICE: Duration = Duration::from_millis(200);
 
 /// One of the two ways, for one ring.
 pub(crate) enum Waiter {
-    Uring(Uring),
+    Uring(Box<Uring>),
     Helper(Helper),
 }
 
@@ -28,7 +28,7 @@ impl Waiter {
     pub(crate) fn new(engine: &Arc<Engine>) -> Result<Self> {
         let refused = std::env::var_os("V2M_ENGINE_NO_IO_URING").is_some_and(|v| !v.is_empty());
         match uring_works() && !refused {
-            true => Uring::new(engine).map(Self::Uring),
+            true => Uring::new(engine).map(Box::new).map(Self::Uring),
             false => Helper::new(engine).map(Self::Helper),
         }
     }

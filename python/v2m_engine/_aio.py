@@ -7,6 +7,7 @@ under way on the ring's wake word). It is armed only while somebody awaits audio
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from ._native import _EngineLost
@@ -81,21 +82,24 @@ class Link:
     def __init__(self, stream: AudioStream, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._waiter = stream._waiter()
-        self._waiting: dict[asyncio.Future[bool], asyncio.TimerHandle | None] = {}
+        self._waiting: set[asyncio.Future[bool]] = set()
         self._open = True
+        self._since = time.monotonic_ns()
+        self._timeout = stream._timeout
+        self._timer: asyncio.TimerHandle | None = None
         loop.add_reader(self._waiter.fileno(), self._woken)
 
     async def wait(self, stream: AudioStream) -> None:
         """Returns once there is something to take, or nothing to wait for."""
         while self._open and self._waiter.arm():
+            if self._timer is None:
+                self._watch(self._timeout)
             future: asyncio.Future[bool] = self.loop.create_future()
-            self._waiting[future] = self._timer(future, stream._timeout)
+            self._waiting.add(future)
             try:
                 came = await future
             finally:
-                timer = self._waiting.pop(future)
-                if timer is not None:
-                    timer.cancel()
+                self._waiting.discard(future)
             if not came:
                 raise await self.loop.run_in_executor(None, stream._stalled)
 
@@ -103,34 +107,35 @@ class Link:
         """Leaves the loop; whoever waits looks again."""
         if self._open:
             self._open = False
+            if self._timer is not None:
+                self._timer.cancel()
             self.loop.remove_reader(self._waiter.fileno())
-            self._wake()
+            self._wake(True)
 
     def _woken(self) -> None:
-        self._waiter.drain()
-        if self._waiter.closed():
-            self.close()
-        # Less than a hop: wait on without troubling the task.
-        elif self._waiting and not self._waiter.arm():
-            self._wake()
+        # Not for less than a hop: then it is armed again, and the task left alone.
+        if self._waiter.woken(bool(self._waiting)):
+            self._wake(True)
+            if self._waiter.closed():
+                self.close()
 
-    def _wake(self) -> None:
+    def _wake(self, came: bool) -> None:
         for future in self._waiting:
             if not future.done():
-                future.set_result(True)
+                future.set_result(came)
 
-    def _timer(
-        self, future: asyncio.Future[bool], timeout: float | None
-    ) -> asyncio.TimerHandle | None:
-        if timeout is None:
-            return None
-        return self.loop.call_later(timeout, self._late, future, timeout, self._waiter.committed())
+    def _watch(self, seconds: float | None) -> None:
+        """Looks in `seconds` whether audio still comes: one timer, not one a wait."""
+        if seconds is not None:
+            self._timer = self.loop.call_later(seconds, self._look)
 
-    def _late(self, future: asyncio.Future[bool], timeout: float, committed: int) -> None:
-        """Ends the wait if nothing was committed for `timeout` seconds."""
-        if future.done():
-            return
-        if self._waiter.committed() != committed:
-            self._waiting[future] = self._timer(future, timeout)
-        else:
-            future.set_result(False)
+    def _look(self) -> None:
+        self._timer = None
+        if self._waiting and self._timeout is not None:
+            newest = max(self._since, self._waiter.written_ns())
+            left = self._timeout - (time.monotonic_ns() - newest) / 1e9
+            if left > 0:
+                self._watch(left)
+            else:
+                self._since = time.monotonic_ns()
+                self._wake(False)
