@@ -121,11 +121,11 @@ def test_a_client_lives_through_the_death_of_the_daemon(
 
 def wait_for_level(chunks: Any, level: float) -> Any:
     """The next chunk without a gap that holds this constant."""
-    for _ in range(30_000):
+    for _ in range(2000):
         chunk = next(chunks)
         if not chunk.gap and np.allclose(np.asarray(chunk), level, atol=5e-3):
             return chunk
-    raise AssertionError(f"no audio at {level}")
+    raise AssertionError(f"no audio at {level}, the last was {np.asarray(chunk)[:3]}")
 
 
 def test_the_default_is_followed_and_unplugging_survived(
@@ -137,12 +137,13 @@ def test_the_default_is_followed_and_unplugging_survived(
         rig.set_default_source("rig-mic")
         rig.wait_for_links("rig-mic", "v2m-engine")
         rig.play(tone(rig, tmp_path / "a", 0.5), "rig-mic", loop=True, name="one")
-        rig.play(tone(rig, tmp_path / "b", 0.25), "usb-mic", loop=True, name="two")
+        second = rig.play(tone(rig, tmp_path / "b", 0.25), "usb-mic", loop=True, name="two")
         with AudioCapture(engine="service", buffer_size=160).stream(timeout=30) as stream:
             chunks = iter(stream)
             wait_for_level(chunks, 0.5)
             rig.set_default_source("usb-mic")
             wait_for_level(chunks, 0.25)
+            second.kill()
             rig.destroy_node("usb-mic")
             wait_for(lambda: status(rig)["source"]["linked"] != "usb-mic", "the unplugging")
             rig.create_source("usb-mic")
