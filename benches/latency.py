@@ -97,7 +97,9 @@ def gil_hog(wanted: bool) -> Iterator[None]:
 
 def plain(reader: str, count: int) -> list[int]:
     """Latencies of the plain reader."""
-    out = subprocess.run([reader, "latency", str(count)], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [reader, "latency", str(count)], capture_output=True, text=True, check=True
+    )
     return [int(line) for line in out.stdout.split()]
 
 
@@ -161,7 +163,10 @@ def main() -> None:
     machine = os.uname()
     print(f"quantum {options.quantum}/48000, {os.cpu_count()} cores, Linux {machine.release}")
 
-    with tempfile.TemporaryDirectory() as directory, PrivatePipeWire(quantum=options.quantum) as rig:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        PrivatePipeWire(quantum=options.quantum) as rig,
+    ):
         library = build_watcher(Path(directory))
         print(f"\nfrom the callback's write to the reader, µs, {options.count} wake-ups each:")
         print(f"  {'':<28}{'p50':>8}{'p99':>9}{'max':>10}   p50 - plain")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Generator
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from ._native import _EngineLost
@@ -76,13 +78,85 @@ def _unlink(stream: AudioStream) -> None:
         link.close()
 
 
+class Wakeup:
+    """What a task waits on: a future that resumes the task at once when it comes,
+    without another turn of the loop. Of the future's interface it has what tasks use.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._asyncio_future_blocking = False
+        self._loop = loop
+        self._came: bool | None = None
+        self._cancelled = False
+        self._resume: tuple[Callable[[Wakeup], object], Context | None] | None = None
+
+    def __await__(self) -> Generator[Wakeup, None, bool]:
+        if not self.done():
+            self._asyncio_future_blocking = True
+            yield self
+        return self.result()
+
+    def come(self, came: bool) -> None:
+        """Ends the wait, with True for a wake-up and False for a timeout."""
+        if self.done():
+            return
+        self._came = came
+        if self._resume is not None:
+            callback, context = self._resume
+            self._resume = None
+            if context is None:
+                callback(self)
+            else:
+                context.run(callback, self)
+
+    def add_done_callback(
+        self, callback: Callable[[Wakeup], object], *, context: Context | None = None
+    ) -> None:
+        self._resume = callback, context
+
+    def remove_done_callback(self, callback: Callable[[Wakeup], object]) -> int:
+        known = self._resume is not None and self._resume[0] == callback
+        if known:
+            self._resume = None
+        return int(known)
+
+    def cancel(self, msg: object = None) -> bool:
+        if self.done():
+            return False
+        self._cancelled = True
+        if self._resume is not None:
+            callback, context = self._resume
+            self._resume = None
+            self._loop.call_soon(callback, self, context=context)
+        return True
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def done(self) -> bool:
+        return self._cancelled or self._came is not None
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def exception(self) -> None:
+        self.result()
+
+    def result(self) -> bool:
+        if self._cancelled:
+            raise asyncio.CancelledError
+        if self._came is None:
+            raise asyncio.InvalidStateError
+        return self._came
+
+
 class Link:
     """A stream's wake-ups on one event loop. Holds no reference to the stream."""
 
     def __init__(self, stream: AudioStream, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._waiter = stream._waiter()
-        self._waiting: set[asyncio.Future[bool]] = set()
+        self._waiting: set[Wakeup] = set()
         self._open = True
         self._since = time.monotonic_ns()
         self._timeout = stream._timeout
@@ -94,12 +168,12 @@ class Link:
         while self._open and self._waiter.arm():
             if self._timer is None:
                 self._watch(self._timeout)
-            future: asyncio.Future[bool] = self.loop.create_future()
-            self._waiting.add(future)
+            wakeup = Wakeup(self.loop)
+            self._waiting.add(wakeup)
             try:
-                came = await future
+                came = await wakeup
             finally:
-                self._waiting.discard(future)
+                self._waiting.discard(wakeup)
             if not came:
                 raise await self.loop.run_in_executor(None, stream._stalled)
 
@@ -120,9 +194,9 @@ class Link:
                 self.close()
 
     def _wake(self, came: bool) -> None:
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(came)
+        # Whoever is resumed may wait again at once: not in this round.
+        for wakeup in tuple(self._waiting):
+            wakeup.come(came)
 
     def _watch(self, seconds: float | None) -> None:
         """Looks in `seconds` whether audio still comes: one timer, not one a wait."""

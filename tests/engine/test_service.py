@@ -230,7 +230,9 @@ def test_other_users_are_refused(user: User, tmp_path: Path) -> None:
         path.chmod(0o666)
         by_engine = subprocess.run(run, capture_output=True, text=True, timeout=20, check=False)
         refused = ("ConnectionResetError", "BrokenPipeError")
-        assert by_engine.returncode == 0 or any(name in by_engine.stderr for name in refused), by_engine
+        assert by_engine.returncode == 0 or any(name in by_engine.stderr for name in refused), (
+            by_engine
+        )
     finally:
         user.stop_all()
         path.unlink(missing_ok=True)

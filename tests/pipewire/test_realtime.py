@@ -25,7 +25,9 @@ def rtcheck(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["pkg-config", "--cflags", "libpipewire-0.3"], capture_output=True, text=True, check=True
     ).stdout.split()
     source = ROOT / "tests/realtime/rtcheck.c"
-    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, source, *flags, "-ldl"], check=True)
+    subprocess.run(
+        ["cc", "-O2", "-shared", "-fPIC", "-o", library, source, *flags, "-ldl"], check=True
+    )
     return library
 
 

@@ -63,7 +63,9 @@ def test_sources_are_listed_and_the_default_is_marked(rig: PrivatePipeWire) -> N
     assert "* rig-mic-stereo" in text and "  rig-mic " in text
 
 
-def test_without_pipewire_everything_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pipewire_everything_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
     done = subprocess.run(
         [BINARY, "sources"], env=env, capture_output=True, text=True, timeout=20, check=False
@@ -166,8 +168,10 @@ def test_quantum_and_rate_change_under_a_reader(
                 rig.set_rate(rate)
                 rig.set_quantum(quantum)
                 wait_for(
-                    lambda: (status(rig)["source"]["rate"], status(rig)["source"]["quantum"])
-                    == (rate, quantum),  # noqa: B023
+                    lambda: (
+                        (status(rig)["source"]["rate"], status(rig)["source"]["quantum"])
+                        == (rate, quantum)
+                    ),  # noqa: B023
                     f"{quantum}/{rate}",
                 )
                 last = wait_for_level(chunks, 0.5)
@@ -184,7 +188,11 @@ def test_stereo_is_averaged(
     with Engine(rig) as engine:
         monkeypatch.setenv("V2M_ENGINE_SOCKET", engine.socket)
         rig.wait_for_links("rig-mic-stereo", "v2m-engine", count=2)
-        rig.play(tone(rig, tmp_path / "a", 0.5), "rig-mic-stereo", loop=True, port="FL", name="left")
-        rig.play(tone(rig, tmp_path / "b", 0.1), "rig-mic-stereo", loop=True, port="FR", name="right")
+        rig.play(
+            tone(rig, tmp_path / "a", 0.5), "rig-mic-stereo", loop=True, port="FL", name="left"
+        )
+        rig.play(
+            tone(rig, tmp_path / "b", 0.1), "rig-mic-stereo", loop=True, port="FR", name="right"
+        )
         with AudioCapture(engine="service", buffer_size=160).stream(timeout=30) as stream:
             wait_for_level(iter(stream), 0.3)
