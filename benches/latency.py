@@ -107,7 +107,7 @@ def synchronous(count: int) -> list[int]:
     """Latencies of a `for` loop."""
     latencies = []
     with AudioCapture(engine="service", buffer_size=512).stream(hop="quantum") as stream:
-        for chunk in stream:
+        for _chunk in stream:
             latencies.append(time.monotonic_ns() - stream.written_ns)
             if len(latencies) == count:
                 break
@@ -120,7 +120,7 @@ def asynchronous(count: int) -> list[int]:
     async def run() -> list[int]:
         latencies = []
         async with AudioCapture(engine="service", buffer_size=512).stream(hop="quantum") as stream:
-            async for chunk in stream:
+            async for _chunk in stream:
                 latencies.append(time.monotonic_ns() - stream.written_ns)
                 if len(latencies) == count:
                     break
@@ -139,16 +139,13 @@ def callback(
 ) -> dict[str, Any]:
     """The watcher's report on some seconds of capture with a crowd of readers."""
     with tempfile.NamedTemporaryFile() as report:
-        with engine(rig, LD_PRELOAD=str(library), RTCHECK_REPORT=report.name):
-            with subprocess.Popen(
-                [reader, "crowd", str(waiting), str(stuck)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=os.environ,
-            ) as readers:
-                assert readers.stdin and readers.stdout
-                readers.stdout.readline()
-                time.sleep(6)
+        watched = {"LD_PRELOAD": str(library), "RTCHECK_REPORT": report.name}
+        crowd = [reader, "crowd", str(waiting), str(stuck)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with engine(rig, **watched), subprocess.Popen(crowd, **pipes, env=os.environ) as readers:
+            assert readers.stdin and readers.stdout
+            readers.stdout.readline()
+            time.sleep(6)
         result: dict[str, Any] = json.loads(Path(report.name).read_text())
         return result
 

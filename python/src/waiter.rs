@@ -17,6 +17,10 @@ use crate::engine::{Engine, generation, lock};
 const SLICE: Duration = Duration::from_millis(200);
 
 /// One of the two ways, for one ring.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one for each stream, behind an Arc"
+)]
 pub(crate) enum Waiter {
     Uring(Box<Uring>),
     Helper(Helper),

@@ -49,7 +49,8 @@ def describe(h):
     ripple = abs(db[f <= PASS]).max()
     stop = db[f >= STOP].max()
     ms = delay / RATE * 1e3
-    return f"ripple {ripple:.3f} dB, stop band {stop:.1f} dB, group delay {ms.min():.3f} to {ms.max():.3f} ms"
+    delays = f"{ms.min():.3f} to {ms.max():.3f} ms"
+    return f"ripple {ripple:.3f} dB, stop band {stop:.1f} dB, group delay {delays}"
 
 
 def main():

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,11 @@ def test_the_default_is_followed_and_unplugging_survived(
             assert all(np.diff([next(chunks).position for _ in range(50)]) == 160)
 
 
+def runs_at(rig: PrivatePipeWire, rate: int, quantum: int) -> bool:
+    source = status(rig)["source"]
+    return (source["rate"], source["quantum"]) == (rate, quantum)
+
+
 def test_quantum_and_rate_change_under_a_reader(
     rig: PrivatePipeWire, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -167,13 +173,7 @@ def test_quantum_and_rate_change_under_a_reader(
             for rate, quantum in [(44_100, 1024), (96_000, 8192), (192_000, 512), (48_000, 256)]:
                 rig.set_rate(rate)
                 rig.set_quantum(quantum)
-                wait_for(
-                    lambda: (
-                        (status(rig)["source"]["rate"], status(rig)["source"]["quantum"])
-                        == (rate, quantum)
-                    ),  # noqa: B023
-                    f"{quantum}/{rate}",
-                )
+                wait_for(partial(runs_at, rig, rate, quantum), f"{quantum}/{rate}")
                 last = wait_for_level(chunks, 0.5)
         # Whatever was lost on the way was filled in: position is still time.
         drift_ns = (last.time_ns - first.time_ns) - (last.position - first.position) * NS_PER_SAMPLE

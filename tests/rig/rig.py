@@ -61,7 +61,10 @@ def build_player(cache: Path = CACHE) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     flags = subprocess.run(
         ["pkg-config", "--cflags", "--libs", "libpipewire-0.3"],
-        capture_output=True, text=True, timeout=30, check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     if flags.returncode != 0:
         raise RigError("libpipewire's headers are missing: apt-get install libpipewire-0.3-dev")
@@ -70,7 +73,10 @@ def build_player(cache: Path = CACHE) -> Path:
         built = Path(scratch) / "player"
         cc = subprocess.run(
             ["cc", "-O2", "-w", "-o", str(built), str(source), *flags.stdout.split()],
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         if cc.returncode != 0:
             raise RigError(f"player.c does not compile:\n{cc.stderr}")
@@ -191,7 +197,10 @@ class PrivatePipeWire:
         with open(self.directory / "daemon.log", "ab") as log:
             self._daemon = subprocess.Popen(
                 ["pipewire", "-c", str(HERE / "pipewire.conf")],
-                env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
                 preexec_fn=_die_with_parent,
             )
         try:
@@ -265,8 +274,13 @@ class PrivatePipeWire:
         """Run one of PipeWire's tools here; its standard output."""
         try:
             done = subprocess.run(
-                command, env=self.env, stdin=subprocess.DEVNULL,
-                capture_output=True, text=True, timeout=timeout, check=False,
+                command,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise RigError(f"{' '.join(command)} did not end within {timeout} s") from error
@@ -293,22 +307,34 @@ class PrivatePipeWire:
             self.tool(*entry, "0", "default.audio.source", value, "Spa:String:JSON")
 
     def create_source(
-        self, name: str, *, channels: Sequence[str] = ("MONO",),
-        description: str = "", own_clock: bool = False,
+        self,
+        name: str,
+        *,
+        channels: Sequence[str] = ("MONO",),
+        description: str = "",
+        own_clock: bool = False,
     ) -> int:
         """Plug in a virtual microphone; its node id. ``own_clock``: it drives itself."""
         return self._create(name, "Audio/Source/Virtual", channels, description, own_clock)
 
     def create_sink(
-        self, name: str, *, channels: Sequence[str] = ("FL", "FR"),
-        description: str = "", own_clock: bool = False,
+        self,
+        name: str,
+        *,
+        channels: Sequence[str] = ("FL", "FR"),
+        description: str = "",
+        own_clock: bool = False,
     ) -> int:
         """Plug in a virtual loudspeaker, whose monitor can be captured; its node id."""
         return self._create(name, "Audio/Sink", channels, description, own_clock)
 
     def _create(
-        self, name: str, media_class: str, channels: Sequence[str],
-        description: str, own_clock: bool,
+        self,
+        name: str,
+        media_class: str,
+        channels: Sequence[str],
+        description: str,
+        own_clock: bool,
     ) -> int:
         properties = {
             "factory.name": "support.null-audio-sink",
@@ -384,9 +410,7 @@ class PrivatePipeWire:
 
     # Waiting.
 
-    def wait_for(
-        self, condition: Callable[[], object], what: str, timeout: float = 10.0
-    ) -> Any:
+    def wait_for(self, condition: Callable[[], object], what: str, timeout: float = 10.0) -> Any:
         """Poll until ``condition()`` is true and return it; ``RigError`` after ``timeout`` s."""
         end = time.monotonic() + timeout
         while True:
@@ -423,8 +447,15 @@ class PrivatePipeWire:
     # Audio.
 
     def play(
-        self, path: str | os.PathLike[str], target: str = "rig-mic", *, loop: bool = False,
-        gain: float = 1.0, rate: int = 48000, port: str | None = None, name: str = "rig-player",
+        self,
+        path: str | os.PathLike[str],
+        target: str = "rig-mic",
+        *,
+        loop: bool = False,
+        gain: float = 1.0,
+        rate: int = 48000,
+        port: str | None = None,
+        name: str = "rig-player",
     ) -> Player:
         """Play raw mono f32 into a node (or one port of it); returns once it sounds.
 
@@ -439,8 +470,13 @@ class PrivatePipeWire:
         return self._play([os.fspath(path), target, *options])
 
     def play_impulses(
-        self, seed: int, target: str = "rig-mic", *, gain: float = 1.0,
-        port: str | None = None, name: str = "rig-player",
+        self,
+        seed: int,
+        target: str = "rig-mic",
+        *,
+        gain: float = 1.0,
+        port: str | None = None,
+        name: str = "rig-player",
     ) -> Player:
         """Play ten impulses a second at places that ``seed`` decides."""
         options = ["--gain", repr(gain), "--name", name]
@@ -452,8 +488,12 @@ class PrivatePipeWire:
         program = build_player(self._cache)
         player = Player(
             subprocess.Popen(
-                [str(program), *arguments], env=self.env, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, text=True, preexec_fn=_die_with_parent,
+                [str(program), *arguments],
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+                preexec_fn=_die_with_parent,
             )
         )
         self._players.append(player)
