@@ -8,6 +8,8 @@ pub mod capture;
 pub mod error;
 pub mod resample;
 pub mod ring;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod rt;
 pub mod shm;
 mod sync;
 #[cfg(not(loom))]
