@@ -95,7 +95,7 @@ impl AlsaSource {
         Ok(Self {
             name: pcm.to_owned(),
             options,
-            card: opened.pcm.card().is_some(),
+            card: opened.hardware,
             setup: Arc::new(Mutex::new(Some(opened.setup.clone()))),
             opened: Some(opened),
         })

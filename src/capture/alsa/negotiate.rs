@@ -63,6 +63,8 @@ pub(super) struct Opened {
     pub(super) access: Access,
     pub(super) format: Format,
     pub(super) layout: Layout,
+    /// A card's, with a buffer that goes round.
+    pub(super) hardware: bool,
 }
 
 fn device(message: String) -> Error {
@@ -113,7 +115,8 @@ pub(super) fn open(name: &str, options: Options) -> Result<Opened> {
         period,
         buffer,
     };
-    Ok(Opened { pcm, setup, access, format, layout })
+    let hardware = pcm.card().is_some();
+    Ok(Opened { pcm, setup, access, format, layout, hardware })
 }
 
 fn access_name(access: Access) -> &'static str {
@@ -150,7 +153,9 @@ fn refused(name: &str, c_name: &CString, errno: Errno) -> Error {
 /// "1 to 2 channels at 44100 to 48000 Hz, S16_LE or S32_LE".
 fn offer(params: &Params<'_>) -> String {
     let range = |(low, high): (u32, u32)| if low == high { low.to_string() } else { format!("{low} to {high}") };
+    // alsa-lib aborts when asked for its own Unknown.
+    let known = Format::all().iter().filter(|&&format| format != Format::Unknown);
     let formats: Vec<String> =
-        Format::all().iter().filter(|&&format| params.has_format(format)).map(ToString::to_string).collect();
+        known.filter(|&&format| params.has_format(format)).map(ToString::to_string).collect();
     format!("{} channels at {} Hz, {}", range(params.channels()), range(params.rates()), formats.join(" or "))
 }

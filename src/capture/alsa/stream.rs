@@ -183,7 +183,7 @@ impl<'a> Stream<'a> {
         };
         // Held up in the middle of it, the hardware may have come round and
         // overwritten what we were copying.
-        let after = self.opened.pcm.avail().unwrap_or(0);
+        let after = if self.opened.hardware { self.opened.pcm.avail().unwrap_or(0) } else { 0 };
         if after + got <= buffer {
             let mono = &mut self.mono[..got];
             to_mono(self.opened.format, self.opened.layout, &self.bytes, mono);
