@@ -27,9 +27,13 @@ fn directory() -> PathBuf {
 fn plugins() {
     let directory = directory();
     fs::create_dir_all(&directory).unwrap();
-    let mono32: Vec<u8> = (0..480_000).flat_map(|i| sample32(i).to_le_bytes()).collect();
-    let stereo16: Vec<u8> =
-        (0..480_000).flat_map(|i| [sample16(i), 0]).flat_map(i16::to_le_bytes).collect();
+    let mono32: Vec<u8> = (0..480_000)
+        .flat_map(|i| sample32(i).to_le_bytes())
+        .collect();
+    let stereo16: Vec<u8> = (0..480_000)
+        .flat_map(|i| [sample16(i), 0])
+        .flat_map(i16::to_le_bytes)
+        .collect();
     let (raw32, raw16) = (directory.join("mono32.raw"), directory.join("stereo16.raw"));
     fs::write(&raw32, mono32).unwrap();
     fs::write(&raw16, stereo16).unwrap();
@@ -55,9 +59,16 @@ ctl.default {{ type hw card 0 }}
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && text.contains("4 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && text.contains("4 passed"),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let noise = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!noise.contains("ALSA lib"), "alsa-lib is kept quiet: {noise}");
+    assert!(
+        !noise.contains("ALSA lib"),
+        "alsa-lib is kept quiet: {noise}"
+    );
 }
 
 mod inside {
@@ -81,18 +92,34 @@ mod inside {
         if std::env::var_os(INSIDE).is_none() {
             return;
         }
-        for access in [Access::MMapInterleaved, Access::MMapNonInterleaved, Access::RWInterleaved, Access::RWNonInterleaved]
-        {
-            let source =
-                AlsaSource::open("mono32", Options { access: Some(access), ..Options::default() }).unwrap();
+        for access in [
+            Access::MMapInterleaved,
+            Access::MMapNonInterleaved,
+            Access::RWInterleaved,
+            Access::RWNonInterleaved,
+        ] {
+            let source = AlsaSource::open(
+                "mono32",
+                Options {
+                    access: Some(access),
+                    ..Options::default()
+                },
+            )
+            .unwrap();
             let setup = source.setup().lock().unwrap().clone().unwrap();
-            assert_eq!((setup.rate, setup.channels, setup.format.as_str()), (48_000, 1, "S32_LE"));
+            assert_eq!(
+                (setup.rate, setup.channels, setup.format.as_str()),
+                (48_000, 1, "S32_LE")
+            );
             let (kept, events) = capture(source, Duration::from_millis(500));
             assert_eq!(events, [Event::Linked("alsa:mono32".into())]);
             let pieces = kept.0.into_inner().unwrap();
             let found = check(&pieces, 1, 32);
             println!("{access:?} {setup:?} {found:?}");
-            assert!(found[0].right > 8_000 && found[0].wrong == 0, "{access:?}: {found:?}");
+            assert!(
+                found[0].right > 8_000 && found[0].wrong == 0,
+                "{access:?}: {found:?}"
+            );
             assert!(found[0].frames < 96_000, "held to real time: {found:?}");
         }
     }
@@ -100,11 +127,21 @@ mod inside {
     #[test]
     #[ignore = "run by plugins() with the configuration"]
     fn periods_are_taken_from_the_options() {
-        let options = Options { period: Some(256), periods: Some(4), ..Options::default() };
+        let options = Options {
+            period: Some(256),
+            periods: Some(4),
+            ..Options::default()
+        };
         let source = AlsaSource::open("null", options).unwrap();
         let setup = source.setup().lock().unwrap().clone().unwrap();
         assert_eq!((setup.period, setup.buffer), (256, 1024));
-        let setup = AlsaSource::open("null", Options::default()).unwrap().setup().lock().unwrap().clone().unwrap();
+        let setup = AlsaSource::open("null", Options::default())
+            .unwrap()
+            .setup()
+            .lock()
+            .unwrap()
+            .clone()
+            .unwrap();
         assert_eq!((setup.period, setup.buffer), (128, 8192));
     }
 
@@ -113,11 +150,17 @@ mod inside {
     fn what_is_wrong_is_said_with_the_name() {
         for (name, kind, word) in [
             ("nosuch", ErrorKind::Device, "there is no ALSA PCM nosuch"),
-            ("hw:CARD=Nothing", ErrorKind::Device, "there is no ALSA PCM hw:CARD=Nothing"),
+            (
+                "hw:CARD=Nothing",
+                ErrorKind::Device,
+                "there is no ALSA PCM hw:CARD=Nothing",
+            ),
             ("onlyplays", ErrorKind::Device, "only plays"),
             ("a\0b", ErrorKind::Invalid, "can't be the name"),
         ] {
-            let error = AlsaSource::open(name, Options::default()).err().expect(name);
+            let error = AlsaSource::open(name, Options::default())
+                .err()
+                .expect(name);
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(word), "{error}");
         }

@@ -5,28 +5,32 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use alsa::ctl::{Ctl, ElemId, ElemIface, ElemType, ElemValue};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use v2m_engine::capture::Event;
 use v2m_engine::capture::alsa::{Access, AlsaSource, Options, Setup, Stop, sources};
+use v2m_engine::capture::{Block, Event, Intake};
 
-use crate::PART;
 use crate::known::{Found, Kept, check};
+use crate::player::play;
+use crate::{PART, allocations};
 
-pub(crate) const SCENARIOS: [(&str, fn()); 9] = [
+pub(crate) const SCENARIOS: [(&str, fn()); 10] = [
     ("exact", exact),
     ("planar", planar),
     ("stopped_long", stopped_long),
     ("stopped_short", stopped_short),
-    ("rate_change", rate_change),
+    ("rate_shift", rate_shift),
     ("unbound", unbound),
     ("busy", busy),
     ("dummy", dummy),
     ("listed", listed),
+    ("steady", steady),
 ];
 
 pub(crate) fn run(only: &str) {
@@ -36,7 +40,11 @@ pub(crate) fn run(only: &str) {
         }
         let start = Instant::now();
         let passed = catch_unwind(AssertUnwindSafe(scenario)).is_ok();
-        println!("{} {name} ({:.1} s)", if passed { "PASS" } else { "FAIL" }, start.elapsed().as_secs_f32());
+        println!(
+            "{} {name} ({:.1} s)",
+            if passed { "PASS" } else { "FAIL" },
+            start.elapsed().as_secs_f32()
+        );
     }
 }
 
@@ -60,7 +68,9 @@ impl Other {
 
     /// Plays from now on; returns when it does.
     fn play(pcm: &str, rate: u32, channels: u32, bits: u32, from: u64, seconds: f64) -> Self {
-        let mut player = Self::start(format!("play {pcm} {rate} {channels} {bits} {from} {seconds}"));
+        let mut player = Self::start(format!(
+            "play {pcm} {rate} {channels} {bits} {from} {seconds}"
+        ));
         player.line("PLAYING");
         player
     }
@@ -97,7 +107,12 @@ fn next_event(events: &Receiver<Event>) -> Event {
 }
 
 /// Captures while `meanwhile` runs.
-fn capture(source: AlsaSource, channels: u32, bits: u32, meanwhile: impl FnOnce(&Receiver<Event>)) -> Vec<Found> {
+fn capture(
+    source: AlsaSource,
+    channels: u32,
+    bits: u32,
+    meanwhile: impl FnOnce(&Receiver<Event>),
+) -> Vec<Found> {
     let (kept, stop) = (Kept::default(), Stop::new().unwrap());
     let (events, received) = channel();
     thread::scope(|scope| {
@@ -131,12 +146,22 @@ fn exact() {
     for (rate, channels, bits, period) in cases {
         let what = format!("{rate} Hz, {channels} channels, {bits} bits, period {period}");
         let _player = Other::play("hw:Loopback,0,0", rate, channels, bits, 7, 4.0);
-        let options = Options { period: Some(period), ..Options::default() };
+        let options = Options {
+            period: Some(period),
+            ..Options::default()
+        };
         let source = AlsaSource::open("hw:Loopback,1,0", options).unwrap();
         let got = setup(&source);
         let format = if bits == 16 { "S16_LE" } else { "S32_LE" };
-        assert_eq!((got.rate, got.channels, got.format.as_str()), (rate, channels, format), "{what}");
-        assert_eq!((got.period, got.access.as_str()), (period as usize, "MMAP_INTERLEAVED"));
+        assert_eq!(
+            (got.rate, got.channels, got.format.as_str()),
+            (rate, channels, format),
+            "{what}"
+        );
+        assert_eq!(
+            (got.period, got.access.as_str()),
+            (period as usize, "MMAP_INTERLEAVED")
+        );
         let found = capture(source, channels, bits, |events| {
             assert!(matches!(next_event(events), Event::Linked(_)));
             sleep(ms(1200));
@@ -147,9 +172,16 @@ fn exact() {
 }
 
 fn planar() {
-    for access in [Access::MMapNonInterleaved, Access::RWInterleaved, Access::RWNonInterleaved] {
+    for access in [
+        Access::MMapNonInterleaved,
+        Access::RWInterleaved,
+        Access::RWNonInterleaved,
+    ] {
         let _player = Other::play("hw:Loopback,0,1", 48_000, 2, 16, 0, 3.0);
-        let options = Options { access: Some(access), ..Options::default() };
+        let options = Options {
+            access: Some(access),
+            ..Options::default()
+        };
         let source = AlsaSource::open("plughw:Loopback,1,1", options).unwrap();
         let got = setup(&source);
         assert_eq!(got.rate, 48_000);
@@ -167,7 +199,11 @@ fn planar() {
         let pieces = kept.0.into_inner().unwrap();
         let frames: usize = pieces.iter().map(|piece| piece.samples.len()).sum();
         assert!(frames > 24_000, "{frames} frames of {bits} bits");
-        assert!(pieces.windows(2).all(|pair| pair[0].position + pair[0].samples.len() as u64 <= pair[1].position));
+        assert!(
+            pieces
+                .windows(2)
+                .all(|pair| pair[0].position + pair[0].samples.len() as u64 <= pair[1].position)
+        );
     }
 }
 
@@ -186,8 +222,19 @@ fn stopped(period: u32, periods: u32, pause: Duration) -> Found {
 }
 
 /// The process that is stopped.
-pub(crate) fn capture_alone(pcm: &str, period: u32, periods: u32, channels: u32, bits: u32, seconds: u64) {
-    let options = Options { period: Some(period), periods: Some(periods), ..Options::default() };
+pub(crate) fn capture_alone(
+    pcm: &str,
+    period: u32,
+    periods: u32,
+    channels: u32,
+    bits: u32,
+    seconds: u64,
+) {
+    let options = Options {
+        period: Some(period),
+        periods: Some(periods),
+        ..Options::default()
+    };
     let source = AlsaSource::open(pcm, options).unwrap();
     let found = capture(source, channels, bits, |events| {
         assert!(matches!(next_event(events), Event::Linked(_)));
@@ -204,7 +251,8 @@ fn stopped_long() {
         assert_right(&what, &found, 48_000);
         let held = u64::from(period * periods);
         let wanted = pause * 48 - held;
-        assert!(found.gaps >= 1 && found.lost >= wanted && found.lost < wanted + 48 * 400, "{what}: {found:?}");
+        // The machine may be held up besides; what it then loses is counted too.
+        assert!(found.gaps >= 1 && found.lost >= wanted, "{what}: {found:?}");
     }
 }
 
@@ -213,23 +261,31 @@ fn stopped_short() {
     assert_right("stopped for 60 ms, buffer 8192", &found, 48_000);
 }
 
-fn rate_change() {
-    let first = Other::play("hw:Notify,0,0", 48_000, 2, 16, 0, 10.0);
-    let source = AlsaSource::open("hw:Notify,1,0", Options::default()).unwrap();
-    let state = source.setup();
+/// The player's clock runs 5 % faster, then 5 % slower than it says.
+fn rate_shift() {
+    let set = |shift: i32| {
+        let control = Ctl::new("hw:Loopback", false).unwrap();
+        let mut id = ElemId::new(ElemIface::PCM);
+        id.set_name(c"PCM Rate Shift 100000");
+        id.set_device(1);
+        id.set_subdevice(5);
+        let mut value = ElemValue::new(ElemType::Integer).unwrap();
+        value.set_id(&id);
+        value.set_integer(0, shift).unwrap();
+        control.elem_write(&value).unwrap();
+    };
+    let _player = Other::play("hw:Loopback,0,5", 48_000, 2, 16, 0, 10.0);
+    let source = AlsaSource::open("hw:Loopback,1,5", Options::default()).unwrap();
     let found = capture(source, 2, 16, |events| {
         assert!(matches!(next_event(events), Event::Linked(_)));
-        sleep(ms(800));
-        drop(first);
-        let _second = Other::play("hw:Notify,0,0", 44_100, 2, 16, 1000, 4.0);
-        sleep(ms(1500));
-        assert_eq!(state.lock().unwrap().as_ref().map(|setup| setup.rate), Some(44_100));
+        for shift in [100_000, 105_000, 95_000] {
+            set(shift);
+            sleep(ms(1000));
+        }
+        set(100_000);
     });
-    println!("{found:?}");
-    let last = found.last().unwrap();
-    assert_eq!(last.rate, 44_100);
-    assert_right("after the change", last, 22_050);
-    assert_eq!(found[0].rate, 48_000);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_right("at 5 % more and less", &found[0], 96_000);
 }
 
 fn unbound() {
@@ -242,23 +298,36 @@ fn unbound() {
         drop(player);
         fs::write(format!("{driver}/unbind"), "snd_aloop.0").unwrap();
         let event = next_event(events);
-        assert!(matches!(&event, Event::Waiting(reason) if reason.contains("hw:Loopback,1,3 is gone")), "{event:?}");
+        assert!(
+            matches!(&event, Event::Waiting(reason) if reason.contains("hw:Loopback,1,3 is gone")),
+            "{event:?}"
+        );
         sleep(ms(500));
         assert!(events.try_recv().is_err(), "said once");
         fs::write(format!("{driver}/bind"), "snd_aloop.0").unwrap();
         let bound = Instant::now();
+        // Quicker than the capture, which so finds another rate than before.
+        thread::spawn(|| play("hw:Loopback,0,3", 44_100, 1, 16, 500, 4.0));
         assert!(matches!(next_event(events), Event::Linked(_)));
         println!("back after {} ms", bound.elapsed().as_millis());
+        sleep(ms(1000));
     });
     println!("{found:?}");
     assert_eq!(found.len(), 2);
     assert_right("before it was unbound", &found[0], 12_000);
-    assert!(found[1].frames > 0);
+    assert_eq!(found[1].rate, 44_100);
+    assert_right("after it was bound again", &found[1], 22_050);
 }
 
 fn busy() {
-    let (keep, options) = (AlsaSource::open("hw:Loopback,1,4", Options::default()).unwrap(), Options::default());
-    let error = AlsaSource::open("hw:Loopback,1,4", options).err().unwrap().to_string();
+    let (keep, options) = (
+        AlsaSource::open("hw:Loopback,1,4", Options::default()).unwrap(),
+        Options::default(),
+    );
+    let error = AlsaSource::open("hw:Loopback,1,4", options)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("hw:Loopback,1,4 is in use"), "{error}");
     // Let go of while another one waits for it.
     drop(keep);
@@ -266,7 +335,10 @@ fn busy() {
     drop(source);
     for name in ["hw:Loopback,7", "hw:Nothing"] {
         let error = AlsaSource::open(name, options).err().unwrap().to_string();
-        assert!(error.contains(&format!("there is no ALSA PCM {name}")), "{error}");
+        assert!(
+            error.contains(&format!("there is no ALSA PCM {name}")),
+            "{error}"
+        );
     }
 }
 
@@ -287,6 +359,45 @@ fn listed() {
     let names: Vec<String> = sources().into_iter().map(|source| source.name).collect();
     println!("{names:?}");
     for card in ["hw:CARD=Loopback,DEV=1", "hw:CARD=Dummy,DEV=0"] {
-        assert!(names.iter().any(|name| name == &format!("alsa:{card}")), "{card}");
+        assert!(
+            names.iter().any(|name| name == &format!("alsa:{card}")),
+            "{card}"
+        );
     }
+}
+
+/// Notes how much its thread had allocated at its first block but four and now.
+#[derive(Default)]
+struct Allocated {
+    blocks: AtomicU64,
+    first: AtomicU64,
+    last: AtomicU64,
+}
+
+impl Intake for Allocated {
+    fn block(&self, _: &Block<'_>) {
+        if self.blocks.fetch_add(1, Ordering::Relaxed) == 4 {
+            self.first.store(allocations(), Ordering::Relaxed);
+        }
+        self.last.store(allocations(), Ordering::Relaxed);
+    }
+}
+
+fn steady() {
+    let _player = Other::play("hw:Loopback,0,6", 48_000, 2, 16, 0, 4.0);
+    let source = AlsaSource::open("hw:Loopback,1,6", Options::default()).unwrap();
+    let (intake, stop) = (Allocated::default(), Stop::new().unwrap());
+    let (events, _received) = channel();
+    thread::scope(|scope| {
+        scope.spawn(|| source.capture(&intake, &events, &stop));
+        sleep(ms(1000));
+        stop.stop();
+    });
+    let [blocks, first, last] =
+        [intake.blocks, intake.first, intake.last].map(AtomicU64::into_inner);
+    println!("{blocks} blocks, {first} allocations before the fifth, {last} in all");
+    assert!(
+        blocks > 20 && first > 0 && first == last,
+        "the loop allocates"
+    );
 }

@@ -12,7 +12,13 @@ pub(crate) fn play(pcm: &str, rate: u32, channels: u32, bits: u32, from: u64, se
     {
         let params = HwParams::any(&pcm).unwrap();
         params.set_access(Access::RWInterleaved).unwrap();
-        params.set_format(if bits == 16 { Format::s16() } else { Format::s32() }).unwrap();
+        params
+            .set_format(if bits == 16 {
+                Format::s16()
+            } else {
+                Format::s32()
+            })
+            .unwrap();
         params.set_channels(channels).unwrap();
         params.set_rate(rate, ValueOr::Nearest).unwrap();
         params.set_buffer_size_near(i64::from(rate)).unwrap();
@@ -28,10 +34,14 @@ pub(crate) fn play(pcm: &str, rate: u32, channels: u32, bits: u32, from: u64, se
         let block = next..(next + 512).min(end);
         let frames = (block.end - block.start) as usize;
         if bits == 16 {
-            let samples: Vec<i16> = block.flat_map(|i| (0..channels).map(move |c| if c == 0 { sample16(i) } else { 0 })).collect();
+            let samples: Vec<i16> = block
+                .flat_map(|i| (0..channels).map(move |c| if c == 0 { sample16(i) } else { 0 }))
+                .collect();
             assert_eq!(pcm.io_i16().unwrap().writei(&samples).unwrap(), frames);
         } else {
-            let samples: Vec<i32> = block.flat_map(|i| (0..channels).map(move |c| if c == 0 { sample32(i) } else { 0 })).collect();
+            let samples: Vec<i32> = block
+                .flat_map(|i| (0..channels).map(move |c| if c == 0 { sample32(i) } else { 0 }))
+                .collect();
             assert_eq!(pcm.io_i32().unwrap().writei(&samples).unwrap(), frames);
         }
         next += frames as u64;

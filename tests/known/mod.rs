@@ -64,6 +64,8 @@ pub(crate) struct Found {
     /// Frames missing between blocks, and at how many places.
     pub(crate) lost: u64,
     pub(crate) gaps: u64,
+    /// Of each gap: position, length, microseconds from the start by its block's time.
+    pub(crate) holes: Vec<(u64, u64, i64)>,
     /// The largest distance of a block's time from nominal, in microseconds.
     pub(crate) off_us: i64,
 }
@@ -75,18 +77,33 @@ pub(crate) fn check(pieces: &[Piece], channels: u32, bits: u32) -> Vec<Found> {
     (0..CYCLE).for_each(|index| index_of[usize::from(scramble(index))] = index);
     let mut all: Vec<Found> = Vec::new();
     for life in pieces.chunk_by(|a, b| a.clock == b.clock) {
-        let mut found = Found { rate: life[0].rate, ..Found::default() };
+        let mut found = Found {
+            rate: life[0].rate,
+            ..Found::default()
+        };
         let (mut offset, mut next) = (None, life[0].position);
         for piece in life {
             if piece.position != next {
-                assert!(piece.position > next, "backwards: {} after {next}", piece.position);
+                assert!(
+                    piece.position > next,
+                    "backwards: {} after {next}",
+                    piece.position
+                );
                 found.lost += piece.position - next;
                 found.gaps += 1;
+                found.holes.push((
+                    next,
+                    piece.position - next,
+                    (piece.time_ns - life[0].time_ns) / 1000,
+                ));
             }
             next = piece.position + piece.samples.len() as u64;
             found.frames += piece.samples.len() as u64;
-            let nominal = (piece.position - life[0].position) as i64 * 1_000_000_000 / i64::from(piece.rate);
-            found.off_us = found.off_us.max(((piece.time_ns - life[0].time_ns - nominal) / 1000).abs());
+            let nominal =
+                (piece.position - life[0].position) as i64 * 1_000_000_000 / i64::from(piece.rate);
+            found.off_us = found
+                .off_us
+                .max(((piece.time_ns - life[0].time_ns - nominal) / 1000).abs());
             for (position, sample) in (piece.position..).zip(&piece.samples) {
                 let whole = sample * channels as f32 * 32768.0;
                 if whole == 0.0 && offset.is_none() {
@@ -103,7 +120,9 @@ pub(crate) fn check(pieces: &[Piece], channels: u32, bits: u32) -> Vec<Found> {
                     found.right += 1;
                 } else {
                     found.wrong += 1;
-                    found.first_wrong.get_or_insert((position, index, (wanted + position) % CYCLE));
+                    found
+                        .first_wrong
+                        .get_or_insert((position, index, (wanted + position) % CYCLE));
                 }
             }
         }

@@ -46,8 +46,12 @@ pub(super) fn to_mono(format: Format, layout: Layout, bytes: &[u8], mono: &mut [
         Format::S16BE => mix(layout, bytes, mono, |b| i16s(i16::from_be_bytes(b))),
         Format::S24LE => mix(layout, bytes, mono, |b| low24(i32::from_le_bytes(b))),
         Format::S24BE => mix(layout, bytes, mono, |b| low24(i32::from_be_bytes(b))),
-        Format::S243LE => mix(layout, bytes, mono, |[a, b, c]| low24(i32::from_le_bytes([a, b, c, 0]))),
-        Format::S243BE => mix(layout, bytes, mono, |[a, b, c]| low24(i32::from_be_bytes([0, a, b, c]))),
+        Format::S243LE => mix(layout, bytes, mono, |[a, b, c]| {
+            low24(i32::from_le_bytes([a, b, c, 0]))
+        }),
+        Format::S243BE => mix(layout, bytes, mono, |[a, b, c]| {
+            low24(i32::from_be_bytes([0, a, b, c]))
+        }),
         Format::S32LE => mix(layout, bytes, mono, |b| i32s(i32::from_le_bytes(b))),
         Format::S32BE => mix(layout, bytes, mono, |b| i32s(i32::from_be_bytes(b))),
         Format::FloatLE => mix(layout, bytes, mono, f32::from_le_bytes),
@@ -56,13 +60,20 @@ pub(super) fn to_mono(format: Format, layout: Layout, bytes: &[u8], mono: &mut [
     }
 }
 
-fn mix<const N: usize>(layout: Layout, bytes: &[u8], mono: &mut [f32], sample: impl Fn([u8; N]) -> f32) {
+fn mix<const N: usize>(
+    layout: Layout,
+    bytes: &[u8],
+    mono: &mut [f32],
+    sample: impl Fn([u8; N]) -> f32,
+) {
     let channels = layout.channels as f32;
     for (frame, out) in mono.iter_mut().enumerate() {
         let mut sum = 0.0;
         for channel in 0..layout.channels {
             let at = frame * layout.frame + channel * layout.channel;
-            sum += bytes[at..].first_chunk().map_or(0.0, |&bytes| sample(bytes));
+            sum += bytes[at..]
+                .first_chunk()
+                .map_or(0.0, |&bytes| sample(bytes));
         }
         *out = sum / channels;
     }
@@ -88,7 +99,15 @@ mod tests {
             _ => ((value as f32).to_le_bytes().to_vec(), 4),
         };
         let mut bytes = little[..size].to_vec();
-        if [Format::S16BE, Format::S24BE, Format::S243BE, Format::S32BE, Format::FloatBE].contains(&format) {
+        if [
+            Format::S16BE,
+            Format::S24BE,
+            Format::S243BE,
+            Format::S32BE,
+            Format::FloatBE,
+        ]
+        .contains(&format)
+        {
             bytes.reverse();
         }
         bytes
@@ -113,7 +132,10 @@ mod tests {
                     to_mono(format, layout, &bytes, &mut mono);
                     for (got, frame) in mono.iter().zip(frames) {
                         let mean = frame[..channels].iter().sum::<f64>() / channels as f64;
-                        assert!((f64::from(*got) - mean).abs() < 1e-7, "{format} {access:?} {channels}: {got} {mean}");
+                        assert!(
+                            (f64::from(*got) - mean).abs() < 1e-7,
+                            "{format} {access:?} {channels}: {got} {mean}"
+                        );
                     }
                 }
             }

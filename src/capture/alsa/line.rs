@@ -21,7 +21,13 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(rate: u32, buffer: usize, period: usize) -> Self {
-        Self { rate, buffer, period, origin: None, restarted: false }
+        Self {
+            rate,
+            buffer,
+            period,
+            origin: None,
+            restarted: false,
+        }
     }
 
     fn ns(&self, frames: u64) -> i64 {
@@ -56,14 +62,22 @@ impl Line {
             let missing = self.frames(late);
             let buffer = self.buffer as u64;
             let buffers = (missing + buffer / 2) / buffer;
-            if missing.abs_diff(buffers * buffer) <= self.period as u64 { buffers * buffer } else { missing }
+            if missing.abs_diff(buffers * buffer) <= self.period as u64 {
+                buffers * buffer
+            } else {
+                missing
+            }
         } else {
             0
         };
         self.restarted = false;
         let expected = expected + self.ns(lost);
         let late = measured_ns - expected;
-        let now = if late.abs() > JITTER_NS { measured_ns } else { expected + late / SMOOTHING };
+        let now = if late.abs() > JITTER_NS {
+            measured_ns
+        } else {
+            expected + late / SMOOTHING
+        };
         self.origin = Some((position + lost, now));
         lost
     }
@@ -109,7 +123,10 @@ mod tests {
         line.measure(128, 1_000 + ns(128));
         line.restart();
         assert_eq!(line.measure(256, 1_000 + ns(256 + 333)), 333);
-        assert_eq!(line.measure(256 + 333 + 128, 1_000 + ns(256 + 333 + 128)), 0);
+        assert_eq!(
+            line.measure(256 + 333 + 128, 1_000 + ns(256 + 333 + 128)),
+            0
+        );
         line.restart();
         assert_eq!(line.measure(800, ns(10)), 0, "never backwards");
     }
@@ -120,7 +137,14 @@ mod tests {
         line.measure(0, 0);
         assert_eq!(line.measure(128, ns(128 + 2 * 8192 + 40)), 2 * 8192);
         let position = 128 + 2 * 8192;
-        assert_eq!(line.measure(position + 128, ns(position + 128 + 6000)), 6000);
-        assert_eq!(line.measure(position + 6256, ns(position + 6256 + 2000)), 0, "late, but no loss");
+        assert_eq!(
+            line.measure(position + 128, ns(position + 128 + 6000)),
+            6000
+        );
+        assert_eq!(
+            line.measure(position + 6256, ns(position + 6256 + 2000)),
+            0,
+            "late, but no loss"
+        );
     }
 }

@@ -45,9 +45,13 @@ impl Stop {
     /// # Errors
     /// [`crate::ErrorKind::System`] if there are no descriptors left.
     pub fn new() -> Result<Self> {
-        let event = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-            .map_err(|error| Error::system("can't make an eventfd", error))?;
-        Ok(Self { set: AtomicBool::new(false), event })
+        let event =
+            EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+                .map_err(|error| Error::system("can't make an eventfd", error))?;
+        Ok(Self {
+            set: AtomicBool::new(false),
+            event,
+        })
     }
 
     /// Has the capture end now.
@@ -62,7 +66,11 @@ impl Stop {
     }
 
     fn pollfd(&self) -> libc::pollfd {
-        libc::pollfd { fd: self.event.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 }
+        libc::pollfd {
+            fd: self.event.as_fd().as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        }
     }
 }
 
@@ -127,7 +135,10 @@ impl AlsaSource {
         loop {
             // Before the attempt: what changes after it is not missed.
             let watch = Watch::new();
-            let opened = self.opened.take().map_or_else(|| negotiate::open(&self.name, self.options), Ok);
+            let opened = self
+                .opened
+                .take()
+                .map_or_else(|| negotiate::open(&self.name, self.options), Ok);
             match opened {
                 Ok(opened) => {
                     self.publish(Some(opened.setup.clone()));
@@ -139,10 +150,16 @@ impl AlsaSource {
                     let name = &self.name;
                     match end {
                         End::Stopped => return,
-                        End::Gone => tell(&mut told, format!("ALSA PCM {name} is gone; it is taken again when it is back")),
+                        End::Gone => tell(
+                            &mut told,
+                            format!("ALSA PCM {name} is gone; it is taken again when it is back"),
+                        ),
                         End::Changed if flowed => {}
                         End::Changed => tell(&mut told, format!("ALSA PCM {name} doesn't start")),
-                        End::Silent => tell(&mut told, format!("ALSA PCM {name} runs but gives no audio")),
+                        End::Silent => tell(
+                            &mut told,
+                            format!("ALSA PCM {name} runs but gives no audio"),
+                        ),
                     }
                     if !flowed && wait::pause(stop, RETRY) == Woken::Stop {
                         return;
@@ -151,7 +168,9 @@ impl AlsaSource {
                 Err(error) => {
                     tell(&mut told, error.to_string());
                     let timeout = if self.card { None } else { Some(RETRY) };
-                    if watch.wait(stop, timeout) == Woken::Stop || wait::pause(stop, PAUSE) == Woken::Stop {
+                    if watch.wait(stop, timeout) == Woken::Stop
+                        || wait::pause(stop, PAUSE) == Woken::Stop
+                    {
                         return;
                     }
                 }
@@ -160,7 +179,13 @@ impl AlsaSource {
     }
 
     /// One life of the PCM; how it ended and whether audio came.
-    fn run(&self, opened: Opened, intake: &dyn Intake, events: &Sender<Event>, stop: &Stop) -> (End, bool) {
+    fn run(
+        &self,
+        opened: Opened,
+        intake: &dyn Intake,
+        events: &Sender<Event>,
+        stop: &Stop,
+    ) -> (End, bool) {
         let mut flowed = false;
         let mut stream = match Stream::new(opened, intake, stop) {
             Ok(stream) => stream,
@@ -186,13 +211,19 @@ fn quiet() -> Option<impl Drop> {
 /// The PCMs that capture, as alsa-lib's configuration lists them.
 pub fn sources() -> Vec<SourceInfo> {
     let _quiet = quiet();
-    let Ok(hints) = HintIter::new_str(None, "pcm") else { return Vec::new() };
+    let Ok(hints) = HintIter::new_str(None, "pcm") else {
+        return Vec::new();
+    };
     let mut sources: Vec<SourceInfo> = hints
         .filter(|hint| hint.direction != Some(Direction::Playback))
         .filter_map(|hint| {
             let name = hint.name.filter(|name| name != "null")?;
             let description = hint.desc.unwrap_or_default().replace('\n', ", ");
-            Some(SourceInfo { default: name == "default", name: format!("alsa:{name}"), description })
+            Some(SourceInfo {
+                default: name == "default",
+                name: format!("alsa:{name}"),
+                description,
+            })
         })
         .collect();
     sources.sort_by_key(|source| !source.default);

@@ -17,7 +17,11 @@ pub(super) const CHUNK: usize = 1024;
 pub(super) type Result<T> = std::result::Result<T, Errno>;
 
 fn check(result: c_int) -> Result<c_int> {
-    if result < 0 { Err(Errno::from_raw(-result)) } else { Ok(result) }
+    if result < 0 {
+        Err(Errno::from_raw(-result))
+    } else {
+        Ok(result)
+    }
 }
 
 fn frames(result: alsa_sys::snd_pcm_sframes_t) -> Result<usize> {
@@ -39,12 +43,18 @@ pub(super) struct Layout {
 impl Layout {
     pub(super) fn new(access: Access, channels: usize, width: usize) -> Self {
         match access {
-            Access::MMapInterleaved | Access::RWInterleaved | Access::MMapComplex => {
-                Self { channels, width, frame: channels * width, channel: width }
-            }
-            Access::MMapNonInterleaved | Access::RWNonInterleaved => {
-                Self { channels, width, frame: width, channel: CHUNK * width }
-            }
+            Access::MMapInterleaved | Access::RWInterleaved | Access::MMapComplex => Self {
+                channels,
+                width,
+                frame: channels * width,
+                channel: width,
+            },
+            Access::MMapNonInterleaved | Access::RWNonInterleaved => Self {
+                channels,
+                width,
+                frame: width,
+                channel: CHUNK * width,
+            },
         }
     }
 
@@ -80,19 +90,32 @@ unsafe impl Send for Pcm {}
 
 impl Pcm {
     pub(super) fn open(name: &CStr, playback: bool) -> Result<Self> {
-        let stream = if playback { alsa_sys::SND_PCM_STREAM_PLAYBACK } else { alsa_sys::SND_PCM_STREAM_CAPTURE };
+        let stream = if playback {
+            alsa_sys::SND_PCM_STREAM_PLAYBACK
+        } else {
+            alsa_sys::SND_PCM_STREAM_CAPTURE
+        };
         let mut handle = ptr::null_mut();
         let mut status = ptr::null_mut();
         // SAFETY: both pointers are out parameters of this stack frame; the name
         // ends with NUL.
         unsafe {
-            check(alsa_sys::snd_pcm_open(&mut handle, name.as_ptr(), stream, alsa_sys::SND_PCM_NONBLOCK as c_int))?;
+            check(alsa_sys::snd_pcm_open(
+                &mut handle,
+                name.as_ptr(),
+                stream,
+                alsa_sys::SND_PCM_NONBLOCK as c_int,
+            ))?;
             if let Err(error) = check(alsa_sys::snd_pcm_status_malloc(&mut status)) {
                 alsa_sys::snd_pcm_close(handle);
                 return Err(error);
             }
         }
-        Ok(Self { handle, status, planes: Vec::new() })
+        Ok(Self {
+            handle,
+            status,
+            planes: Vec::new(),
+        })
     }
 
     /// The card's number, for a PCM that is one card's.
@@ -101,7 +124,8 @@ impl Pcm {
         // SAFETY: `info` is allocated, filled, read and freed right here.
         let card = unsafe {
             check(alsa_sys::snd_pcm_info_malloc(&mut info)).ok()?;
-            let card = check(alsa_sys::snd_pcm_info(self.handle, info)).map(|_| alsa_sys::snd_pcm_info_get_card(info));
+            let card = check(alsa_sys::snd_pcm_info(self.handle, info))
+                .map(|_| alsa_sys::snd_pcm_info_get_card(info));
             alsa_sys::snd_pcm_info_free(info);
             card
         };
@@ -130,10 +154,26 @@ impl Pcm {
                 let mut boundary = 0;
                 check(alsa_sys::snd_pcm_sw_params_current(self.handle, raw))?;
                 check(alsa_sys::snd_pcm_sw_params_get_boundary(raw, &mut boundary))?;
-                check(alsa_sys::snd_pcm_sw_params_set_avail_min(self.handle, raw, period as _))?;
-                check(alsa_sys::snd_pcm_sw_params_set_start_threshold(self.handle, raw, boundary))?;
-                check(alsa_sys::snd_pcm_sw_params_set_stop_threshold(self.handle, raw, boundary))?;
-                check(alsa_sys::snd_pcm_sw_params_set_tstamp_mode(self.handle, raw, alsa_sys::SND_PCM_TSTAMP_ENABLE))?;
+                check(alsa_sys::snd_pcm_sw_params_set_avail_min(
+                    self.handle,
+                    raw,
+                    period as _,
+                ))?;
+                check(alsa_sys::snd_pcm_sw_params_set_start_threshold(
+                    self.handle,
+                    raw,
+                    boundary,
+                ))?;
+                check(alsa_sys::snd_pcm_sw_params_set_stop_threshold(
+                    self.handle,
+                    raw,
+                    boundary,
+                ))?;
+                check(alsa_sys::snd_pcm_sw_params_set_tstamp_mode(
+                    self.handle,
+                    raw,
+                    alsa_sys::SND_PCM_TSTAMP_ENABLE,
+                ))?;
                 let monotonic = alsa_sys::SND_PCM_TSTAMP_TYPE_MONOTONIC;
                 let _ = alsa_sys::snd_pcm_sw_params_set_tstamp_type(self.handle, raw, monotonic);
                 check(alsa_sys::snd_pcm_sw_params(self.handle, raw))
@@ -200,19 +240,33 @@ impl Pcm {
 
     /// Reads at most `count` frames, as many as there are in one piece, into
     /// `bytes` as `layout` says.
-    pub(super) fn read(&mut self, access: Access, layout: Layout, count: usize, bytes: &mut [u8]) -> Result<usize> {
+    pub(super) fn read(
+        &mut self,
+        access: Access,
+        layout: Layout,
+        count: usize,
+        bytes: &mut [u8],
+    ) -> Result<usize> {
         assert!(count <= CHUNK && bytes.len() >= layout.bytes());
         match access {
             Access::RWInterleaved => {
                 // SAFETY: `bytes` has room for CHUNK frames of this layout, the
                 // PCM's own.
-                frames(unsafe { alsa_sys::snd_pcm_readi(self.handle, bytes.as_mut_ptr().cast(), count as _) })
+                frames(unsafe {
+                    alsa_sys::snd_pcm_readi(self.handle, bytes.as_mut_ptr().cast(), count as _)
+                })
             }
             Access::RWNonInterleaved => {
                 self.planes.clear();
-                self.planes.extend(bytes.chunks_exact_mut(layout.channel).map(|plane| plane.as_mut_ptr().cast::<c_void>()));
+                self.planes.extend(
+                    bytes
+                        .chunks_exact_mut(layout.channel)
+                        .map(|plane| plane.as_mut_ptr().cast::<c_void>()),
+                );
                 // SAFETY: one plane for each channel, each with room for CHUNK frames.
-                frames(unsafe { alsa_sys::snd_pcm_readn(self.handle, self.planes.as_mut_ptr(), count as _) })
+                frames(unsafe {
+                    alsa_sys::snd_pcm_readn(self.handle, self.planes.as_mut_ptr(), count as _)
+                })
             }
             _ => self.read_mapped(layout, count, bytes),
         }
@@ -231,7 +285,12 @@ impl Pcm {
         // avail_update before mmap_begin.
         unsafe {
             frames(alsa_sys::snd_pcm_avail_update(self.handle))?;
-            check(alsa_sys::snd_pcm_mmap_begin(self.handle, &mut areas, &mut offset, &mut got))?;
+            check(alsa_sys::snd_pcm_mmap_begin(
+                self.handle,
+                &mut areas,
+                &mut offset,
+                &mut got,
+            ))?;
         }
         let count = count.min(got as usize);
         for channel in 0..layout.channels {
@@ -243,14 +302,22 @@ impl Pcm {
             // that out by `avail` and throws them away. Whole bytes are copied, and
             // every bit pattern is a sample.
             unsafe {
-                let first = area.addr.cast::<u8>().add(area.first as usize / 8 + offset as usize * step);
+                let first = area
+                    .addr
+                    .cast::<u8>()
+                    .add(area.first as usize / 8 + offset as usize * step);
                 if channel == 0 && step == layout.frame && step == layout.channels * layout.width {
                     ptr::copy_nonoverlapping(first, bytes.as_mut_ptr(), count * step);
                     break;
                 }
                 for frame in 0..count {
-                    let to = &mut bytes[channel * layout.channel + frame * layout.frame..][..layout.width];
-                    ptr::copy_nonoverlapping(first.add(frame * step), to.as_mut_ptr(), layout.width);
+                    let to = &mut bytes[channel * layout.channel + frame * layout.frame..]
+                        [..layout.width];
+                    ptr::copy_nonoverlapping(
+                        first.add(frame * step),
+                        to.as_mut_ptr(),
+                        layout.width,
+                    );
                 }
             }
         }
@@ -263,8 +330,19 @@ impl Pcm {
         // SAFETY: alsa_sys's pollfd is libc's; the vector has room for `count`.
         unsafe {
             let count = check(alsa_sys::snd_pcm_poll_descriptors_count(self.handle))?;
-            let mut all = vec![libc::pollfd { fd: -1, events: 0, revents: 0 }; count as usize];
-            let filled = check(alsa_sys::snd_pcm_poll_descriptors(self.handle, all.as_mut_ptr().cast(), count as c_uint))?;
+            let mut all = vec![
+                libc::pollfd {
+                    fd: -1,
+                    events: 0,
+                    revents: 0
+                };
+                count as usize
+            ];
+            let filled = check(alsa_sys::snd_pcm_poll_descriptors(
+                self.handle,
+                all.as_mut_ptr().cast(),
+                count as c_uint,
+            ))?;
             all.truncate(filled as usize);
             Ok(all)
         }
@@ -276,7 +354,12 @@ impl Pcm {
         // SAFETY: as many as the slice holds.
         check(unsafe {
             let first = polled.as_mut_ptr().cast();
-            alsa_sys::snd_pcm_poll_descriptors_revents(self.handle, first, polled.len() as c_uint, &mut events)
+            alsa_sys::snd_pcm_poll_descriptors_revents(
+                self.handle,
+                first,
+                polled.len() as c_uint,
+                &mut events,
+            )
         })?;
         Ok(events as i16)
     }
@@ -293,13 +376,23 @@ impl Drop for Pcm {
 }
 
 fn state(raw: c_int) -> State {
-    State::all().iter().copied().find(|&state| state as c_int == raw).unwrap_or(State::Disconnected)
+    State::all()
+        .iter()
+        .copied()
+        .find(|&state| state as c_int == raw)
+        .unwrap_or(State::Disconnected)
 }
 
 /// Waits for any of `polled`; how many are ready, 0 after `timeout_ms`.
 pub(super) fn poll(polled: &mut [libc::pollfd], timeout_ms: i32) -> Result<usize> {
     // SAFETY: as many as the slice holds.
-    let ready = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout_ms) };
+    let ready = unsafe {
+        libc::poll(
+            polled.as_mut_ptr(),
+            polled.len() as libc::nfds_t,
+            timeout_ms,
+        )
+    };
     Errno::result(ready).map(|ready| ready as usize)
 }
 
@@ -321,17 +414,25 @@ impl Params<'_> {
 
     pub(super) fn set_access(&self, access: Access) -> Result<()> {
         // SAFETY: both are valid.
-        check(unsafe { alsa_sys::snd_pcm_hw_params_set_access(self.pcm.handle, self.raw, access as _) }).map(drop)
+        check(unsafe {
+            alsa_sys::snd_pcm_hw_params_set_access(self.pcm.handle, self.raw, access as _)
+        })
+        .map(drop)
     }
 
     pub(super) fn has_format(&self, format: Format) -> bool {
         // SAFETY: both are valid.
-        unsafe { alsa_sys::snd_pcm_hw_params_test_format(self.pcm.handle, self.raw, format as _) == 0 }
+        unsafe {
+            alsa_sys::snd_pcm_hw_params_test_format(self.pcm.handle, self.raw, format as _) == 0
+        }
     }
 
     pub(super) fn set_format(&self, format: Format) -> Result<()> {
         // SAFETY: both are valid.
-        check(unsafe { alsa_sys::snd_pcm_hw_params_set_format(self.pcm.handle, self.raw, format as _) }).map(drop)
+        check(unsafe {
+            alsa_sys::snd_pcm_hw_params_set_format(self.pcm.handle, self.raw, format as _)
+        })
+        .map(drop)
     }
 
     pub(super) fn has_rate(&self, rate: u32) -> bool {
@@ -344,7 +445,12 @@ impl Params<'_> {
         let mut near = rate;
         // SAFETY: both are valid; `near` is in and out; no direction is wanted.
         check(unsafe {
-            alsa_sys::snd_pcm_hw_params_set_rate_near(self.pcm.handle, self.raw, &mut near, ptr::null_mut())
+            alsa_sys::snd_pcm_hw_params_set_rate_near(
+                self.pcm.handle,
+                self.raw,
+                &mut near,
+                ptr::null_mut(),
+            )
         })?;
         Ok(near)
     }
@@ -353,7 +459,9 @@ impl Params<'_> {
     pub(super) fn set_channels(&self, channels: u32) -> Result<u32> {
         let mut near = channels;
         // SAFETY: both are valid; `near` is in and out.
-        check(unsafe { alsa_sys::snd_pcm_hw_params_set_channels_near(self.pcm.handle, self.raw, &mut near) })?;
+        check(unsafe {
+            alsa_sys::snd_pcm_hw_params_set_channels_near(self.pcm.handle, self.raw, &mut near)
+        })?;
         Ok(near)
     }
 
@@ -363,7 +471,12 @@ impl Params<'_> {
         let mut direction = 0;
         // SAFETY: both are valid; the others are in and out.
         check(unsafe {
-            alsa_sys::snd_pcm_hw_params_set_period_size_near(self.pcm.handle, self.raw, &mut near, &mut direction)
+            alsa_sys::snd_pcm_hw_params_set_period_size_near(
+                self.pcm.handle,
+                self.raw,
+                &mut near,
+                &mut direction,
+            )
         })?;
         Ok(near as usize)
     }
@@ -372,7 +485,9 @@ impl Params<'_> {
     pub(super) fn set_buffer(&self, buffer: usize) -> Result<usize> {
         let mut near = buffer as alsa_sys::snd_pcm_uframes_t;
         // SAFETY: both are valid; `near` is in and out.
-        check(unsafe { alsa_sys::snd_pcm_hw_params_set_buffer_size_near(self.pcm.handle, self.raw, &mut near) })?;
+        check(unsafe {
+            alsa_sys::snd_pcm_hw_params_set_buffer_size_near(self.pcm.handle, self.raw, &mut near)
+        })?;
         Ok(near as usize)
     }
 

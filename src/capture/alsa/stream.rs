@@ -69,7 +69,11 @@ enum Next {
 }
 
 impl<'a> Stream<'a> {
-    pub(super) fn new(opened: Opened, intake: &'a dyn Intake, stop: &'a Stop) -> Result<Self, Errno> {
+    pub(super) fn new(
+        opened: Opened,
+        intake: &'a dyn Intake,
+        stop: &'a Stop,
+    ) -> Result<Self, Errno> {
         let setup = &opened.setup;
         let mut polled = vec![stop.pollfd()];
         polled.extend(opened.pcm.descriptors()?);
@@ -120,7 +124,9 @@ impl<'a> Stream<'a> {
                 Next::Wait => {}
                 Next::End(end) => return end,
                 Next::Resume => {
-                    if !self.resume() && let Err(end) = self.restart() {
+                    if !self.resume()
+                        && let Err(end) = self.restart()
+                    {
                         return end;
                     }
                 }
@@ -144,7 +150,9 @@ impl<'a> Stream<'a> {
         for _ in 0..BLOCKS {
             match self.take() {
                 Ok(true) => {}
-                Ok(false) if events.is_ok_and(|events| events & (libc::POLLERR | libc::POLLHUP) != 0) => {
+                Ok(false)
+                    if events.is_ok_and(|events| events & (libc::POLLERR | libc::POLLHUP) != 0) =>
+                {
                     return Next::Restart;
                 }
                 Ok(false) => return Next::Wait,
@@ -156,25 +164,46 @@ impl<'a> Stream<'a> {
 
     /// Takes what there is, at most one chunk; whether there may be more.
     fn take(&mut self) -> Result<bool, Next> {
-        let status = self.opened.pcm.status().map_err(|errno| self.trouble(errno))?;
+        let status = self
+            .opened
+            .pcm
+            .status()
+            .map_err(|errno| self.trouble(errno))?;
         match status.state {
             State::Running => {}
             other => return Err(next(other)),
         }
-        let (buffer, period, rate) = (self.opened.setup.buffer, self.opened.setup.period, self.opened.setup.rate);
+        let (buffer, period, rate) = (
+            self.opened.setup.buffer,
+            self.opened.setup.period,
+            self.opened.setup.rate,
+        );
         // What the hardware is about to overwrite is left alone.
         let safe = buffer - period.min(buffer / 4);
         if status.avail > buffer {
-            let skipped = self.opened.pcm.skip(status.avail - safe).map_err(|errno| self.trouble(errno))?;
+            let skipped = self
+                .opened
+                .pcm
+                .skip(status.avail - safe)
+                .map_err(|errno| self.trouble(errno))?;
             self.position += skipped as u64;
-            return if skipped > 0 { Ok(true) } else { Err(Next::Restart) };
+            return if skipped > 0 {
+                Ok(true)
+            } else {
+                Err(Next::Restart)
+            };
         }
         if status.avail == 0 {
             return Ok(false);
         }
         self.position += self.line.measure(self.position, first_ns(status, rate));
         let wanted = status.avail.min(CHUNK);
-        let Opened { pcm, access, layout, .. } = &mut self.opened;
+        let Opened {
+            pcm,
+            access,
+            layout,
+            ..
+        } = &mut self.opened;
         let read = pcm.read(*access, *layout, wanted, &mut self.bytes);
         let got = match read {
             Ok(0) | Err(Errno::EAGAIN) => return Ok(false),
@@ -183,13 +212,23 @@ impl<'a> Stream<'a> {
         };
         // Held up in the middle of it, the hardware may have come round and
         // overwritten what we were copying.
-        let after = if self.opened.hardware { self.opened.pcm.avail().unwrap_or(0) } else { 0 };
+        let after = if self.opened.hardware {
+            self.opened.pcm.avail().unwrap_or(0)
+        } else {
+            0
+        };
         if after + got <= buffer {
             let mono = &mut self.mono[..got];
             to_mono(self.opened.format, self.opened.layout, &self.bytes, mono);
             let time_ns = self.line.time_ns(self.position);
             let (clock, position) = (self.clock, self.position);
-            self.intake.block(&Block { samples: mono, rate, clock, position, time_ns });
+            self.intake.block(&Block {
+                samples: mono,
+                rate,
+                clock,
+                position,
+                time_ns,
+            });
         }
         self.position += got as u64;
         Ok(got < status.avail)
@@ -245,7 +284,8 @@ impl<'a> Stream<'a> {
     fn pace(&mut self) {
         let now = monotonic_ns();
         let (since, from) = self.paced;
-        let audio = (self.position - from) as i64 * 1_000_000_000 / i64::from(self.opened.setup.rate);
+        let audio =
+            (self.position - from) as i64 * 1_000_000_000 / i64::from(self.opened.setup.rate);
         let passed = now - since;
         if audio > PACE_NS && passed < audio / 2 {
             let _ = poll(&mut self.polled[..1], ((audio - passed) / 1_000_000) as i32);
@@ -260,7 +300,11 @@ impl<'a> Stream<'a> {
 fn first_ns(status: Status, rate: u32) -> i64 {
     // Plugins may give no time or that of another clock.
     let now = monotonic_ns();
-    let time_ns = if (now - status.time_ns).abs() < 1_000_000_000 { status.time_ns } else { now };
+    let time_ns = if (now - status.time_ns).abs() < 1_000_000_000 {
+        status.time_ns
+    } else {
+        now
+    };
     time_ns - status.delay.max(0) * 1_000_000_000 / i64::from(rate)
 }
 

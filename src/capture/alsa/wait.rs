@@ -36,7 +36,8 @@ impl Watch {
         if let Some(inotify) = &inotify {
             // With the last device the directory goes too.
             let _ = inotify.add_watch("/dev", AddWatchFlags::IN_CREATE | AddWatchFlags::IN_ONLYDIR);
-            let changes = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_CLOSE;
+            let changes =
+                AddWatchFlags::IN_CREATE | AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_CLOSE;
             let _ = inotify.add_watch("/dev/snd", changes | AddWatchFlags::IN_ONLYDIR);
         }
         Self { inotify }
@@ -68,9 +69,18 @@ impl Watch {
     }
 
     fn changed(&self) -> bool {
-        let events = self.inotify.as_ref().and_then(|inotify| inotify.read_events().ok()).unwrap_or_default();
+        let events = self
+            .inotify
+            .as_ref()
+            .and_then(|inotify| inotify.read_events().ok())
+            .unwrap_or_default();
         events.iter().any(|event| {
-            let name = event.name.as_deref().map(Path::new).and_then(Path::to_str).unwrap_or_default();
+            let name = event
+                .name
+                .as_deref()
+                .map(Path::new)
+                .and_then(Path::to_str)
+                .unwrap_or_default();
             // Control devices are opened and closed by every attempt of ours.
             let closed = event.mask.intersects(AddWatchFlags::IN_CLOSE);
             name == "snd" || name.starts_with("pcm") || (!closed && name.starts_with("control"))
