@@ -135,7 +135,7 @@ mod tests {
     fn a_driver_that_slept_loses_whole_buffers() {
         let mut line = Line::new(RATE, 8192, 128);
         line.measure(0, 0);
-        assert_eq!(line.measure(128, ns(128 + 2 * 8192 + 40)), 2 * 8192);
+        assert_eq!(line.measure(128, ns(128 + 2 * 8192)), 2 * 8192);
         let position = 128 + 2 * 8192;
         assert_eq!(
             line.measure(position + 128, ns(position + 128 + 6000)),
