@@ -1,16 +1,28 @@
 //! The microphone for speech software on Linux: one engine captures in real
 //! time into shared memory, any number of readers map it.
 //!
-//! Follow a sample: `capture` (PipeWire, file) → `resample` → [`ring`] → readers.
+//! Follow a sample: `capture` (PipeWire, ALSA, file) → `resample` → [`ring`] → readers.
 
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod capture;
+#[cfg(not(loom))]
+pub mod client;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod config;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod engine;
 pub mod error;
+pub mod latency;
+#[cfg(not(loom))]
+pub mod protocol;
 pub mod resample;
 pub mod ring;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod rt;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod server;
 pub mod shm;
+pub mod status;
 mod sync;
 #[cfg(not(loom))]
 pub mod time;

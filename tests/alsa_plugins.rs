@@ -78,7 +78,7 @@ mod inside {
         let (kept, stop) = (Kept::default(), Stop::new().unwrap());
         let (events, received) = channel();
         thread::scope(|scope| {
-            scope.spawn(|| source.capture(&kept, &events, &stop));
+            scope.spawn(|| source.capture(&kept, &|event| drop(events.send(event)), &stop));
             thread::sleep(time);
             stop.stop();
         });

@@ -6,9 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::time::monotonic_ns;
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
+use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as Symphonia;
 use symphonia::core::formats::probe::Hint;
@@ -142,6 +143,11 @@ impl FileSource {
         self.rate
     }
 
+    /// The file, as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The file's length in frames, if its header says; a file that was cut off
     /// ends earlier.
     pub fn frames(&self) -> Option<u64> {
@@ -269,7 +275,7 @@ pub fn play(
     stop: &AtomicBool,
     mut ready: impl FnMut(),
 ) -> Result<()> {
-    let start = monotonic_ns()?;
+    let start = monotonic_ns();
     let rate = file.rate();
     let time =
         |position: u64| start + (u128::from(position) * 1_000_000_000 / u128::from(rate)) as i64;
@@ -294,12 +300,6 @@ pub fn play(
         position = end;
     }
     Ok(())
-}
-
-fn monotonic_ns() -> Result<i64> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_err(|e| Error::system("can't read CLOCK_MONOTONIC", e))?;
-    Ok(now.tv_sec() * 1_000_000_000 + now.tv_nsec())
 }
 
 fn sleep_until(deadline_ns: i64) -> Result<()> {

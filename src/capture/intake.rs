@@ -64,7 +64,10 @@ struct Resamplers {
 
 impl Resamplers {
     fn at(&mut self, rate: u32) -> Option<&mut Resampler> {
-        self.usual.iter_mut().chain(self.spare.as_mut()).find(|resampler| resampler.rate() == rate)
+        self.usual
+            .iter_mut()
+            .chain(self.spare.as_mut())
+            .find(|resampler| resampler.rate() == rate)
     }
 }
 
@@ -89,7 +92,10 @@ impl Run {
 impl Funnel {
     /// Prepares resamplers for the usual rates.
     pub fn new(writer: CaptureWriter, bell: Bell) -> Result<Self> {
-        let usual = USUAL_RATES.into_iter().map(Resampler::new).collect::<Result<_>>()?;
+        let usual = USUAL_RATES
+            .into_iter()
+            .map(Resampler::new)
+            .collect::<Result<_>>()?;
         Ok(Self {
             inner: TryCell::new(Inner {
                 writer,
@@ -108,15 +114,30 @@ impl Funnel {
     /// Makes the resampler that the real-time thread asked for, if it did. Off
     /// the real-time thread, often.
     pub fn prepare(&self) {
-        let rate = self.wanted.swap(0, Ordering::Relaxed);
-        if rate == 0 {
+        match self.wanted.swap(0, Ordering::Relaxed) {
+            0 => {}
+            rate => self.expect(rate),
+        }
+    }
+
+    /// Makes ready for blocks of `rate`. Off the real-time thread.
+    pub fn expect(&self, rate: u32) {
+        if self
+            .inner
+            .try_with(|inner| inner.resamplers.at(rate).is_some())
+            == Some(true)
+        {
             return;
         }
         match Resampler::new(rate) {
             Ok(resampler) => {
                 let mut spare = Some(resampler);
                 // The one that was there leaves with `spare` and is freed here.
-                if self.inner.try_with(|inner| std::mem::swap(&mut inner.resamplers.spare, &mut spare)).is_none() {
+                if self
+                    .inner
+                    .try_with(|inner| std::mem::swap(&mut inner.resamplers.spare, &mut spare))
+                    .is_none()
+                {
                     self.wanted.store(rate, Ordering::Relaxed);
                 }
             }
@@ -128,6 +149,13 @@ impl Funnel {
     /// real-time thread, every 100 ms or so, while a source is expected.
     pub fn fill(&self, now_ns: i64) {
         if self.inner.try_with(|inner| inner.fill(now_ns)) == Some(true) {
+            self.bell.ring();
+        }
+    }
+
+    /// The source has ended: what the resampler still holds is written.
+    pub fn finish(&self) {
+        if self.inner.try_with(|inner| inner.flush()).is_some() {
             self.bell.ring();
         }
     }
@@ -187,7 +215,9 @@ impl Inner {
         let mut time_ns = time_ns;
         for chunk in samples.chunks(CHUNK) {
             let first_ns = time_ns + run.offset_ns();
-            let Some(resampler) = self.resamplers.at(rate) else { return };
+            let Some(resampler) = self.resamplers.at(rate) else {
+                return;
+            };
             let written = resampler.process(chunk, &mut self.scratch[..]);
             self.writer.append(&self.scratch[..written], first_ns);
             run.inputs += chunk.len() as u64;
@@ -201,14 +231,20 @@ impl Inner {
     /// The source's clock skipped `missing` samples.
     fn skip(&mut self, missing: u64) {
         let Some(mut run) = self.run else { return };
-        let Some(resampler) = self.resamplers.at(run.rate) else { return };
+        let Some(resampler) = self.resamplers.at(run.rate) else {
+            return;
+        };
         let skipped = resampler.skip(missing, &mut self.scratch[..]);
         let lost = skipped.written as u64 + skipped.then_zeros;
         let smeared = lost + resampler.settling() as u64;
         self.writer.gap(smeared, GapReason::Xrun, self.next_ns);
         self.writer.count_lost(lost);
-        self.writer.append(&self.scratch[..skipped.written], self.next_ns);
-        self.silence(skipped.then_zeros, self.next_ns + skipped.written as i64 * NS_PER_SAMPLE);
+        self.writer
+            .append(&self.scratch[..skipped.written], self.next_ns);
+        self.silence(
+            skipped.then_zeros,
+            self.next_ns + skipped.written as i64 * NS_PER_SAMPLE,
+        );
         run.inputs += missing;
         run.outputs += lost;
         self.run = Some(run);
@@ -238,13 +274,21 @@ impl Inner {
             }
             let gap = gap.max(0) as u64;
             let settling = self.resamplers.at(block.rate)?.settling() as u64;
-            let reason = if self.filling { GapReason::Continued } else { GapReason::Interrupted };
+            let reason = if self.filling {
+                GapReason::Continued
+            } else {
+                GapReason::Interrupted
+            };
             self.writer.gap(gap + settling, reason, self.next_ns);
             self.writer.count_lost(gap);
             self.silence(gap, self.next_ns);
         }
         self.resamplers.at(block.rate)?.reset();
-        self.run = Some(Run { rate: block.rate, inputs: 0, outputs: 0 });
+        self.run = Some(Run {
+            rate: block.rate,
+            inputs: 0,
+            outputs: 0,
+        });
         self.filling = false;
         Some(ignored)
     }
@@ -252,18 +296,36 @@ impl Inner {
     /// Ends the resampler's run: its last outputs, which mix the end of the audio
     /// with silence, are written and flagged.
     fn close_run(&mut self) {
+        let start_ns = self.next_ns;
+        let tail = self.tail();
+        if tail > 0 {
+            self.writer
+                .gap(tail as u64, GapReason::Interrupted, start_ns);
+            self.writer.append(&self.scratch[..tail], start_ns);
+            self.filling = true;
+        }
+    }
+
+    /// As [`close_run`](Self::close_run) where silence really follows.
+    fn flush(&mut self) {
+        let start_ns = self.next_ns;
+        let tail = self.tail();
+        self.writer.append(&self.scratch[..tail], start_ns);
+    }
+
+    /// Leaves the clock and puts the resampler's last outputs into the scratch;
+    /// how many these are.
+    fn tail(&mut self) -> usize {
         self.timeline.leave();
-        let Some(run) = self.run.take() else { return };
-        let Some(resampler) = self.resamplers.at(run.rate) else { return };
+        let Some(run) = self.run.take() else { return 0 };
+        let Some(resampler) = self.resamplers.at(run.rate) else {
+            return 0;
+        };
         let behind = resampler.delay_ns() * i64::from(run.rate);
         let behind = (behind as u64).div_ceil(1_000_000_000);
         let tail = resampler.skip(behind, &mut self.scratch[..]).written;
-        if tail > 0 {
-            self.writer.gap(tail as u64, GapReason::Interrupted, self.next_ns);
-            self.writer.append(&self.scratch[..tail], self.next_ns);
-            self.next_ns += tail as i64 * NS_PER_SAMPLE;
-            self.filling = true;
-        }
+        self.next_ns += tail as i64 * NS_PER_SAMPLE;
+        tail
     }
 
     /// See [`Funnel::fill`].
@@ -273,7 +335,11 @@ impl Inner {
         }
         self.close_run();
         let count = ((now_ns - FILL_BEHIND_NS - self.next_ns) / NS_PER_SAMPLE).max(0) as u64;
-        let reason = if self.filling { GapReason::Continued } else { GapReason::Interrupted };
+        let reason = if self.filling {
+            GapReason::Continued
+        } else {
+            GapReason::Interrupted
+        };
         self.writer.gap(count, reason, self.next_ns);
         self.writer.count_lost(count);
         self.silence(count, self.next_ns);

@@ -2,9 +2,13 @@
 //! real-time thread, and tells the engine what happens around it by [`Event`]s.
 
 pub mod alsa;
+mod backend;
 pub mod file;
 pub mod intake;
+pub mod pipewire;
 mod timeline;
+
+pub use backend::Backend;
 
 /// One cycle of audio as a backend got it: mono, at the rate of its own clock.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +43,9 @@ pub struct SourceInfo {
     /// Captured when nothing else is asked for.
     pub default: bool,
 }
+
+/// Where a backend tells its [`Event`]s.
+pub type Events = Box<dyn Fn(Event) + Send>;
 
 /// What a backend tells the engine, off the real-time thread.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -52,7 +52,9 @@ impl Timeline {
                     Some(missing) => Verdict::Skipped(missing),
                     None => {
                         let repeated = (next - block.position).min(block.samples.len() as u64);
-                        Verdict::Continues { repeated: repeated as usize }
+                        Verdict::Continues {
+                            repeated: repeated as usize,
+                        }
                     }
                 }
             }
@@ -68,7 +70,11 @@ impl Timeline {
             Some(before) if self.judge(block) != Verdict::Elsewhere => before.next.max(end),
             _ => end,
         };
-        self.followed = Some(Followed { clock: block.clock, rate: block.rate, next });
+        self.followed = Some(Followed {
+            clock: block.clock,
+            rate: block.rate,
+            next,
+        });
     }
 }
 
@@ -77,21 +83,45 @@ mod tests {
     use super::*;
 
     fn block(clock: u64, position: u64, samples: &[f32]) -> Block<'_> {
-        Block { samples, rate: 48_000, clock, position, time_ns: 0 }
+        Block {
+            samples,
+            rate: 48_000,
+            clock,
+            position,
+            time_ns: 0,
+        }
     }
 
     #[test]
     fn follows_one_clock_through_skips_and_repeats() {
         let samples = [0.0; 256];
         let mut timeline = Timeline::default();
-        assert_eq!(timeline.judge(&block(1, 1000, &samples)), Verdict::Elsewhere);
+        assert_eq!(
+            timeline.judge(&block(1, 1000, &samples)),
+            Verdict::Elsewhere
+        );
         timeline.follow(&block(1, 1000, &samples));
-        assert_eq!(timeline.judge(&block(1, 1256, &samples)), Verdict::Continues { repeated: 0 });
-        assert_eq!(timeline.judge(&block(1, 1512, &samples)), Verdict::Skipped(256));
-        assert_eq!(timeline.judge(&block(1, 1000, &samples)), Verdict::Continues { repeated: 256 });
-        assert_eq!(timeline.judge(&block(1, 1100, &samples)), Verdict::Continues { repeated: 156 });
+        assert_eq!(
+            timeline.judge(&block(1, 1256, &samples)),
+            Verdict::Continues { repeated: 0 }
+        );
+        assert_eq!(
+            timeline.judge(&block(1, 1512, &samples)),
+            Verdict::Skipped(256)
+        );
+        assert_eq!(
+            timeline.judge(&block(1, 1000, &samples)),
+            Verdict::Continues { repeated: 256 }
+        );
+        assert_eq!(
+            timeline.judge(&block(1, 1100, &samples)),
+            Verdict::Continues { repeated: 156 }
+        );
         timeline.follow(&block(1, 1000, &samples));
-        assert_eq!(timeline.judge(&block(1, 1256, &samples)), Verdict::Continues { repeated: 0 });
+        assert_eq!(
+            timeline.judge(&block(1, 1256, &samples)),
+            Verdict::Continues { repeated: 0 }
+        );
     }
 
     #[test]
@@ -99,12 +129,27 @@ mod tests {
         let samples = [0.0; 256];
         let mut timeline = Timeline::default();
         timeline.follow(&block(1, 1000, &samples));
-        assert_eq!(timeline.judge(&block(2, 1256, &samples)), Verdict::Elsewhere);
-        let other_rate = Block { rate: 44_100, ..block(1, 1256, &samples) };
+        assert_eq!(
+            timeline.judge(&block(2, 1256, &samples)),
+            Verdict::Elsewhere
+        );
+        let other_rate = Block {
+            rate: 44_100,
+            ..block(1, 1256, &samples)
+        };
         assert_eq!(timeline.judge(&other_rate), Verdict::Elsewhere);
-        assert_eq!(timeline.judge(&block(1, 49_256, &samples)), Verdict::Elsewhere);
-        assert_eq!(timeline.judge(&block(1, 0, &samples[..1])), Verdict::Continues { repeated: 1 });
+        assert_eq!(
+            timeline.judge(&block(1, 49_256, &samples)),
+            Verdict::Elsewhere
+        );
+        assert_eq!(
+            timeline.judge(&block(1, 0, &samples[..1])),
+            Verdict::Continues { repeated: 1 }
+        );
         timeline.leave();
-        assert_eq!(timeline.judge(&block(1, 1256, &samples)), Verdict::Elsewhere);
+        assert_eq!(
+            timeline.judge(&block(1, 1256, &samples)),
+            Verdict::Elsewhere
+        );
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    #[cfg(any(test, loom))]
+    #[cfg(loom)]
     pub(crate) fn new() -> Self {
         Self {
             claimed: AtomicU64::new(0),

@@ -38,8 +38,8 @@ pub(crate) mod at {
     pub(crate) const COUNTERS_STRIDE: usize = 0x80;
     /// The futex word; written by the engine's wake-up thread.
     pub(crate) const WAKE: usize = 0x800;
-    /// Loss statistics; written with the samples.
-    pub(crate) const LOSSES: usize = 0x880;
+    /// Losses and the time of writing; written with the samples.
+    pub(crate) const CAPTURE: usize = 0x880;
     /// Engine state and heartbeat; written by the engine's main thread.
     pub(crate) const ENGINE: usize = 0x900;
     /// End of what version 1 defines.

@@ -10,9 +10,9 @@ use crate::error::Result;
 use crate::shm::{Access, Map};
 use crate::sync::{AtomicU32, AtomicU64};
 
-/// What was lost, as it lies in shared memory; counted by the capture thread.
+/// What the capture thread tells beside its lanes, as it lies in shared memory.
 #[repr(C)]
-pub(crate) struct Losses {
+pub(crate) struct CaptureWords {
     /// Stretches of filled silence.
     pub(crate) gaps: AtomicU64,
     /// Samples at 16 kHz in them that the source had and we did not get.
@@ -21,6 +21,8 @@ pub(crate) struct Losses {
     pub(crate) xruns: AtomicU64,
     /// Blocks offered a second time, and ignored.
     pub(crate) repeated: AtomicU64,
+    /// CLOCK_MONOTONIC nanoseconds just before the newest samples were committed.
+    pub(crate) written_ns: AtomicU64,
 }
 
 /// The engine's state, as it lies in shared memory.
@@ -70,8 +72,8 @@ impl Memory {
         self.header(at::WAKE)
     }
 
-    pub(crate) fn losses(&self) -> &Losses {
-        self.header(at::LOSSES)
+    pub(crate) fn capture(&self) -> &CaptureWords {
+        self.header(at::CAPTURE)
     }
 
     pub(crate) fn engine(&self) -> &EngineWords {
@@ -130,7 +132,7 @@ unsafe trait HeaderWords {}
 unsafe impl HeaderWords for AtomicU32 {}
 // SAFETY: repr(C), two atomics.
 unsafe impl HeaderWords for Counters {}
-// SAFETY: repr(C), four atomics.
-unsafe impl HeaderWords for Losses {}
+// SAFETY: repr(C), five atomics.
+unsafe impl HeaderWords for CaptureWords {}
 // SAFETY: repr(C), two atomics.
 unsafe impl HeaderWords for EngineWords {}

@@ -199,13 +199,19 @@ impl Reader {
 
     /// What the engine lost so far.
     pub fn losses(&self) -> Lost {
-        let words = self.memory.losses();
+        let words = self.memory.capture();
         Lost {
             gaps: words.gaps.load(Ordering::Relaxed),
             samples: words.lost_samples.load(Ordering::Relaxed),
             xruns: words.xruns.load(Ordering::Relaxed),
             repeated: words.repeated.load(Ordering::Relaxed),
         }
+    }
+
+    /// CLOCK_MONOTONIC nanoseconds at which the newest samples were written: how
+    /// long ago that was is how long a reader took to wake up.
+    pub fn written_ns(&self) -> i64 {
+        self.memory.capture().written_ns.load(Ordering::Relaxed) as i64
     }
 
     /// The engine's state.
@@ -234,6 +240,12 @@ impl Reader {
     /// `timeout`.
     pub fn wait(&self, ticket: u32, timeout: Duration) -> Waited {
         wake::wait(self.memory.wake_word(), ticket, timeout, Scope::Shared)
+    }
+
+    /// Wakes whoever waits on this ring, in this process and others, without any
+    /// news: they look and wait on. For a thread that must stop waiting.
+    pub fn nudge(&self) {
+        wake::wake(self.memory.wake_word(), i32::MAX, Scope::Shared);
     }
 
     /// Waits until `position` samples are committed or `timeout` is over; says

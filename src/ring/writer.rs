@@ -9,7 +9,7 @@ use super::layout::{LaneId, Layout, NS_PER_SAMPLE, WINDOW};
 use super::memory::Memory;
 use super::record::{GapReason, Kind, Record};
 use super::wake;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::shm::{self, Access};
 use crate::sync::Ordering;
 
@@ -58,6 +58,12 @@ impl Ring {
     /// The descriptor to give to readers: it can't be opened or mapped for writing.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// A descriptor of the engine's own, for a reader of its own.
+    pub fn duplicate(&self) -> Result<OwnedFd> {
+        let copy = self.file.try_clone();
+        copy.map_err(|cause| Error::system("cannot duplicate the ring's descriptor", cause))
     }
 
     /// What never changes.
@@ -135,6 +141,10 @@ impl CaptureWriter {
             clock.append(self.windows, 1, |_, i| words[i]);
             self.windows += 1;
         }
+        // From the vDSO: no system call.
+        let now = crate::time::monotonic_ns();
+        let words = self.memory.capture();
+        words.written_ns.store(now as u64, Ordering::Relaxed);
         self.memory
             .lane(LaneId::Samples)
             .append(self.next, count, |n, _| sample(n));
@@ -179,7 +189,7 @@ impl CaptureWriter {
     }
 
     fn publish_losses(&self) {
-        let words = self.memory.losses();
+        let words = self.memory.capture();
         words.gaps.store(self.lost.gaps, Ordering::Relaxed);
         words
             .lost_samples

@@ -116,7 +116,7 @@ fn capture(
     let (kept, stop) = (Kept::default(), Stop::new().unwrap());
     let (events, received) = channel();
     thread::scope(|scope| {
-        let thread = scope.spawn(|| source.capture(&kept, &events, &stop));
+        let thread = scope.spawn(|| source.capture(&kept, &|event| drop(events.send(event)), &stop));
         let result = catch_unwind(AssertUnwindSafe(|| meanwhile(&received)));
         stop.stop();
         thread.join().unwrap();
@@ -191,7 +191,7 @@ fn planar() {
         let (kept, stop) = (Kept::default(), Stop::new().unwrap());
         let (events, received) = channel();
         thread::scope(|scope| {
-            scope.spawn(|| source.capture(&kept, &events, &stop));
+            scope.spawn(|| source.capture(&kept, &|event| drop(events.send(event)), &stop));
             assert!(matches!(next_event(&received), Event::Linked(_)));
             sleep(ms(1000));
             stop.stop();
@@ -389,7 +389,7 @@ fn steady() {
     let (intake, stop) = (Allocated::default(), Stop::new().unwrap());
     let (events, _received) = channel();
     thread::scope(|scope| {
-        scope.spawn(|| source.capture(&intake, &events, &stop));
+        scope.spawn(|| source.capture(&intake, &|event| drop(events.send(event)), &stop));
         sleep(ms(1000));
         stop.stop();
     });

@@ -10,7 +10,6 @@ mod wait;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -124,12 +123,12 @@ impl AlsaSource {
     /// Positions count the hardware's frames, including those that were lost.
     /// The clock stays the same through overruns, restarts and suspends, and
     /// changes when the PCM had to be opened anew.
-    pub fn capture(mut self, intake: &dyn Intake, events: &Sender<Event>, stop: &Stop) {
+    pub fn capture(mut self, intake: &dyn Intake, events: &dyn Fn(Event), stop: &Stop) {
         let _quiet = quiet();
         let mut told = false;
         let tell = |told: &mut bool, reason: String| {
             if !std::mem::replace(told, true) {
-                let _ = events.send(Event::Waiting(reason));
+                events(Event::Waiting(reason));
             }
         };
         loop {
@@ -183,7 +182,7 @@ impl AlsaSource {
         &self,
         opened: Opened,
         intake: &dyn Intake,
-        events: &Sender<Event>,
+        events: &dyn Fn(Event),
         stop: &Stop,
     ) -> (End, bool) {
         let mut flowed = false;
@@ -193,7 +192,7 @@ impl AlsaSource {
         };
         let end = stream.run(|| {
             flowed = true;
-            let _ = events.send(Event::Linked(format!("alsa:{}", self.name)));
+            events(Event::Linked(format!("alsa:{}", self.name)));
         });
         (end, flowed)
     }

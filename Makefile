@@ -1,0 +1,78 @@
+# make demo    the main job on real audio: a microphone, or recorded speech in a private PipeWire
+# make test    everything that has to hold
+# make bench   latencies and costs, measured against a plain reader in the same run
+
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+BINARY := target/release/v2m-engine
+
+.PHONY: help demo test bench setup build install lint rust loom fuzz python clean
+help:
+	@sed -n 's/^# //p' Makefile | head -3
+
+# --- what is needed -----------------------------------------------------------
+
+setup:
+	packaging/setup.sh build
+
+setup-test:
+	packaging/setup.sh test
+
+$(BINARY): build
+build:
+	cargo build --release
+
+# The Python module and, beside its interpreter, the engine that it starts.
+install: build
+	@echo "== building the Python module" >&2
+	$(VENV)/bin/pip install --quiet --no-build-isolation --no-deps --force-reinstall .
+	install -m 755 $(BINARY) $(VENV)/bin/v2m-engine
+
+demo: setup
+	@$(MAKE) --no-print-directory install
+	$(PYTHON) tests/rig/demo.py
+
+bench: setup
+	@$(MAKE) --no-print-directory install
+	cargo bench --bench ring
+	$(PYTHON) benches/latency.py
+
+# --- what has to hold -----------------------------------------------------------
+
+test: setup-test
+	@$(MAKE) --no-print-directory lint rust loom fuzz python
+	@echo "== all tests passed" >&2
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --no-default-features --lib -- -D warnings
+	cargo deny --all-features check --hide-inclusion-graph bans licenses sources
+	$(VENV)/bin/ruff check python tests benches
+	$(VENV)/bin/ruff format --check python tests benches
+	$(VENV)/bin/mypy
+
+rust:
+	cargo test --workspace
+
+# One writer, one and two readers, every order that the memory model allows; then
+# the same with each ordering weakened in turn, which must be noticed.
+loom:
+	RUSTFLAGS="--cfg loom" cargo test --release --lib --no-default-features --target-dir target/loom model
+
+# RUSTC_BOOTSTRAP: the sanitizer's flags on a released compiler.
+FUZZ_SECONDS := 20
+fuzz:
+	for target in header protocol; do \
+	    RUSTC_BOOTSTRAP=1 cargo fuzz run $$target --target-dir target/fuzz -- \
+	        -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -timeout=10 2>&1 | tail -n 3; \
+	    [ $${PIPESTATUS[0]} -eq 0 ] || exit 1; \
+	done
+
+python: install
+	$(PYTHON) -m pytest --timeout 300 -q tests/python tests/engine tests/pipewire
+
+clean:
+	cargo clean
+	rm -rf $(VENV)

@@ -1,0 +1,197 @@
+//! `AudioCapture`: what to capture, and the engine that is kept for it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use v2m_engine::latency::Latency;
+use v2m_engine::ring::SAMPLE_RATE;
+use v2m_engine::ring::layout::MAX_HISTORY;
+
+use crate::cursor::Hop;
+use crate::engine::{Engine, Mode, Wish, lock};
+use crate::errors;
+use crate::feed::Feed;
+use crate::stream::AudioStream;
+
+/// Audio from one source, for any number of streams.
+#[pyclass(frozen, module = "v2m_engine")]
+pub(crate) struct AudioCapture {
+    settings: Settings,
+    kept: Arc<Kept>,
+}
+
+/// What a stream needs of its capture.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) wish: Wish,
+    pub(crate) buffer_size: u64,
+    kept: Weak<Kept>,
+}
+
+/// The private engine that a capture keeps from one stream to the next.
+type Kept = Mutex<Option<Arc<Engine>>>;
+
+impl Settings {
+    /// Connects. A private engine is kept for as long as the capture lives. Blocks.
+    pub(crate) fn connect(&self, wish: &Wish) -> v2m_engine::Result<Arc<Engine>> {
+        let engine = wish.connect()?;
+        if let Some(kept) = self.kept.upgrade() {
+            let engine = engine.private.then(|| engine.clone());
+            // Dropped unlocked: it may end an engine, which takes a moment.
+            let before = std::mem::replace(&mut *lock(&kept), engine);
+            drop(before);
+        }
+        Ok(engine)
+    }
+}
+
+#[pymethods]
+impl AudioCapture {
+    #[new]
+    #[pyo3(signature = (sample_rate=SAMPLE_RATE, buffer_size=4096, *, source=None, engine="auto", latency=None))]
+    fn new(
+        py: Python<'_>,
+        sample_rate: u32,
+        buffer_size: i64,
+        source: Option<String>,
+        engine: &str,
+        latency: Option<&str>,
+    ) -> PyResult<Self> {
+        if sample_rate != SAMPLE_RATE {
+            return Err(PyValueError::new_err(format!(
+                "sample_rate={sample_rate}: the engine gives {SAMPLE_RATE} only"
+            )));
+        }
+        let largest = MAX_HISTORY / 2;
+        let size = u64::try_from(buffer_size).ok();
+        let Some(buffer_size) = size.filter(|size| (1..=largest).contains(size)) else {
+            return Err(PyValueError::new_err(format!(
+                "buffer_size={buffer_size}: must be 1 to {largest} samples"
+            )));
+        };
+        let mode = match engine {
+            "auto" => Mode::Auto,
+            "service" => Mode::Service,
+            "private" => Mode::Private,
+            other => {
+                return Err(PyValueError::new_err(format!(
+                    "engine={other:?}: must be \"auto\", \"service\" or \"private\""
+                )));
+            }
+        };
+        let latency: Option<Latency> = latency
+            .map(|text| text.parse().map_err(errors::raise))
+            .transpose()?;
+        let wish = Wish {
+            mode,
+            source,
+            latency,
+            places: places(py)?,
+        };
+        let kept = Arc::new(Kept::default());
+        let settings = Settings {
+            wish,
+            buffer_size,
+            kept: Arc::downgrade(&kept),
+        };
+        Ok(Self { settings, kept })
+    }
+
+    #[pyo3(signature = (hop=None, *, timeout=Some(10.0)))]
+    fn stream(
+        &self,
+        hop: Option<&Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+    ) -> PyResult<AudioStream> {
+        let size = self.settings.buffer_size;
+        let (hop, timeout) = (hop_of(hop, size)?, timeout_of(timeout)?);
+        Ok(AudioStream::new(Feed::new(
+            self.settings.clone(),
+            hop,
+            timeout,
+        )))
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| {
+            let engine = lock(&self.kept).take();
+            drop(engine);
+        });
+    }
+
+    #[getter]
+    fn sample_rate(&self) -> u32 {
+        SAMPLE_RATE
+    }
+
+    #[getter]
+    fn buffer_size(&self) -> u64 {
+        self.settings.buffer_size
+    }
+
+    fn __repr__(&self) -> String {
+        let source = self.settings.wish.source.as_deref().unwrap_or("default");
+        let size = self.settings.buffer_size;
+        format!("<AudioCapture of {source}, {size} samples at {SAMPLE_RATE} Hz>")
+    }
+}
+
+impl Drop for AudioCapture {
+    fn drop(&mut self) {
+        // The last one to let go of a private engine waits for its end.
+        Python::attach(|py| self.close(py));
+    }
+}
+
+fn hop_of(hop: Option<&Bound<'_, PyAny>>, size: u64) -> PyResult<Hop> {
+    let Some(hop) = hop else {
+        return Ok(Hop::Samples(size));
+    };
+    if hop.extract::<&str>().is_ok_and(|word| word == "quantum") {
+        return Ok(Hop::Quantum);
+    }
+    match hop.extract::<u64>() {
+        Ok(samples) if (1..=size).contains(&samples) => Ok(Hop::Samples(samples)),
+        _ => Err(PyValueError::new_err(format!(
+            "hop={}: must be 1 to {size} samples (the buffer size), or \"quantum\"",
+            hop.repr()?
+        ))),
+    }
+}
+
+fn timeout_of(timeout: Option<f64>) -> PyResult<Option<std::time::Duration>> {
+    timeout
+        .map(|seconds| {
+            std::time::Duration::try_from_secs_f64(seconds).map_err(|_| {
+                PyValueError::new_err(format!(
+                    "timeout={seconds}: must be seconds, zero or more, or None"
+                ))
+            })
+        })
+        .transpose()
+}
+
+/// Where the engine's program may have been installed with this package.
+fn places(py: Python<'_>) -> PyResult<Vec<PathBuf>> {
+    let package = py.import(intern!(py, "v2m_engine"))?;
+    let mut places: Vec<PathBuf> = package
+        .getattr(intern!(py, "__path__"))?
+        .try_iter()?
+        .map(|directory| Ok(directory?.extract::<PathBuf>()?.join("bin/v2m-engine")))
+        .collect::<PyResult<_>>()?;
+    let python = py
+        .import(intern!(py, "sys"))?
+        .getattr(intern!(py, "executable"))?;
+    if let Some(directory) = python
+        .extract::<PathBuf>()
+        .ok()
+        .as_deref()
+        .and_then(|p| p.parent())
+    {
+        places.push(directory.join("v2m-engine"));
+    }
+    Ok(places)
+}

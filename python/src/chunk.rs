@@ -1,0 +1,160 @@
+//! `AudioChunk`: a window of the ring and what is known about it.
+
+use std::ffi::c_int;
+use std::sync::Arc;
+
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
+use v2m_engine::ring::{NS_PER_SAMPLE, Reader, WINDOW};
+use v2m_engine::{Error, ErrorKind, Result};
+
+use crate::errors;
+use crate::window::Window;
+
+/// A window of audio in the ring's own memory.
+#[pyclass(frozen, module = "v2m_engine")]
+pub(crate) struct AudioChunk {
+    window: Window,
+    position: u64,
+    time_ns: i64,
+    gap: bool,
+}
+
+impl AudioChunk {
+    /// The window of `count` samples from `position` on.
+    ///
+    /// Fails with [`ErrorKind::Overrun`] if it is overwritten already.
+    pub(crate) fn new(ring: &Arc<Reader>, position: u64, count: u64) -> Result<Self> {
+        let start = ring.window(position, count)?;
+        // The oldest window's time goes a little before its last samples do.
+        let time_ns = ring.time_ns(position).or_else(|| {
+            let next = ring.time_ns(position + WINDOW)?;
+            Some(next - WINDOW as i64 * NS_PER_SAMPLE)
+        });
+        let time_ns = time_ns.ok_or_else(|| {
+            let message = format!("the time of position {position} was overwritten");
+            Error::new(ErrorKind::Overrun, message)
+        })?;
+        Ok(Self {
+            window: Window::new(ring.clone(), start, count as usize),
+            position,
+            time_ns,
+            gap: ring.has_gap(position, count),
+        })
+    }
+
+    /// The same chunk, marked as not following on what came before.
+    pub(crate) fn after_gap(self) -> Self {
+        Self { gap: true, ..self }
+    }
+
+    fn end(&self) -> u64 {
+        self.position + self.window.len() as u64
+    }
+}
+
+#[pymethods]
+impl AudioChunk {
+    #[getter]
+    fn position(&self) -> u64 {
+        self.position
+    }
+
+    #[getter]
+    fn time_ns(&self) -> i64 {
+        self.time_ns
+    }
+
+    #[getter]
+    fn gap(&self) -> bool {
+        self.gap
+    }
+
+    #[getter]
+    fn valid(&self) -> bool {
+        self.window.ring().is_valid(self.position)
+    }
+
+    #[getter]
+    fn speech<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+        let ring = self.window.ring();
+        let first = self.position / WINDOW;
+        let end = (self.end() / WINDOW).min(ring.speech_committed());
+        let count = end.saturating_sub(first);
+        let start = ring
+            .speech(first.min(end), count)
+            .map_err(|error| match error.kind() {
+                ErrorKind::Overrun => {
+                    errors::overrun(py, self.window.len() as u64, error.to_string())
+                }
+                _ => errors::raise(error),
+            })?;
+        let window = Window::new(ring.clone(), start, count as usize);
+        PyMemoryView::from(Bound::new(py, Probabilities { window })?.as_any())
+    }
+
+    fn copy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        let copy = py
+            .import(intern!(py, "array"))?
+            .call_method1(intern!(py, "array"), ("f",))?;
+        let bytes = PyMemoryView::from(slf)?.call_method1(intern!(py, "cast"), ("B",))?;
+        copy.call_method1(intern!(py, "frombytes"), (bytes,))?;
+        if this.valid() {
+            return Ok(copy);
+        }
+        let gone = this.window.ring().oldest().min(this.end()) - this.position;
+        Err(errors::overrun(
+            py,
+            gone,
+            format!("{gone} samples of the chunk were overwritten before they were copied"),
+        ))
+    }
+
+    fn __len__(&self) -> usize {
+        self.window.len()
+    }
+
+    fn __repr__(&self) -> String {
+        let length = self.window.len();
+        let milliseconds = length as i64 * NS_PER_SAMPLE / 1_000_000;
+        let gap = if self.gap { ", gap" } else { "" };
+        let gone = if self.valid() { "" } else { ", overwritten" };
+        format!(
+            "<AudioChunk of {length} samples ({milliseconds} ms) from {}{gap}{gone}>",
+            self.position
+        )
+    }
+
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let owner = slf.clone().into_any();
+        // SAFETY: CPython gives a view to fill; the window lies in this very object.
+        unsafe { slf.get().window.export(owner, view, flags) }
+    }
+}
+
+/// What `AudioChunk.speech` is a view of.
+#[pyclass(frozen, module = "v2m_engine._native")]
+struct Probabilities {
+    window: Window,
+}
+
+#[pymethods]
+impl Probabilities {
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let owner = slf.clone().into_any();
+        // SAFETY: as in `AudioChunk`.
+        unsafe { slf.get().window.export(owner, view, flags) }
+    }
+}

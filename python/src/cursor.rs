@@ -1,0 +1,130 @@
+//! Where a stream's next window lies. Pure arithmetic on positions.
+
+/// How far a stream moves from one chunk to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hop {
+    /// This many samples.
+    Samples(u64),
+    /// As far as audio has arrived.
+    Quantum,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The window that begins at this position.
+    Window(u64),
+    /// Nothing before this many samples are committed.
+    Wait(u64),
+    /// So many samples were overwritten before they were read; what follows
+    /// is fresh.
+    Overrun(u64),
+}
+
+/// A place in a ring: windows of `size` samples, one after the other.
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor {
+    size: u64,
+    hop: Hop,
+    /// End of what was handed out, or passed over.
+    done: u64,
+    /// The next window ends here or, hopping by the quantum, not before.
+    due: u64,
+    /// Nor later than here: between the two nothing is left out.
+    limit: u64,
+}
+
+impl Cursor {
+    /// Begins with the newest full window, or with the ring's first.
+    pub(crate) fn new(size: u64, hop: Hop, committed: u64) -> Self {
+        let end = committed.max(size);
+        Self {
+            size,
+            hop,
+            done: end - size,
+            due: end,
+            limit: end,
+        }
+    }
+
+    /// The committed count from which on there is a next window.
+    pub(crate) fn due(&self) -> u64 {
+        self.due
+    }
+
+    /// Takes the next step, given how much of the ring is committed and what
+    /// its oldest sample is.
+    pub(crate) fn step(&mut self, committed: u64, oldest: u64) -> Step {
+        if committed < self.due {
+            return Step::Wait(self.due);
+        }
+        let end = committed.min(self.limit);
+        if end - self.size < oldest {
+            let fresh = committed - self.size;
+            let lost = fresh.saturating_sub(self.done);
+            self.done = fresh;
+            self.due = committed;
+            self.limit = committed;
+            return Step::Overrun(lost);
+        }
+        self.done = end;
+        (self.due, self.limit) = match self.hop {
+            Hop::Samples(hop) => (end + hop, end + hop),
+            Hop::Quantum => (end + 1, end + self.size),
+        };
+        Step::Window(end - self.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_follow_each_other_by_the_hop() {
+        let mut cursor = Cursor::new(100, Hop::Samples(40), 30);
+        assert_eq!(cursor.step(99, 0), Step::Wait(100));
+        assert_eq!(cursor.step(180, 0), Step::Window(0));
+        assert_eq!(cursor.step(180, 0), Step::Window(40));
+        assert_eq!(cursor.step(180, 0), Step::Window(80));
+        assert_eq!(cursor.step(180, 0), Step::Wait(220));
+    }
+
+    #[test]
+    fn begins_with_the_newest_window() {
+        let mut cursor = Cursor::new(100, Hop::Samples(100), 1000);
+        assert_eq!(cursor.step(1050, 0), Step::Window(900));
+    }
+
+    #[test]
+    fn a_quantum_at_a_time_leaves_nothing_out() {
+        let mut cursor = Cursor::new(100, Hop::Quantum, 0);
+        assert_eq!(cursor.step(110, 0), Step::Window(0));
+        assert_eq!(cursor.step(110, 0), Step::Window(10));
+        assert_eq!(cursor.step(110, 0), Step::Wait(111));
+        // 350 more at once: at most a window further each time.
+        assert_eq!(cursor.step(460, 0), Step::Window(110));
+        assert_eq!(cursor.step(460, 0), Step::Window(210));
+        assert_eq!(cursor.step(460, 0), Step::Window(310));
+        assert_eq!(cursor.step(460, 0), Step::Window(360));
+        assert_eq!(cursor.step(460, 0), Step::Wait(461));
+    }
+
+    #[test]
+    fn an_overrun_counts_what_nobody_will_read() {
+        let mut cursor = Cursor::new(100, Hop::Samples(100), 0);
+        assert_eq!(cursor.step(100, 0), Step::Window(0));
+        assert_eq!(cursor.step(5000, 4000), Step::Overrun(4800));
+        assert_eq!(cursor.step(5010, 4010), Step::Window(4900));
+        assert_eq!(cursor.step(5010, 4010), Step::Wait(5100));
+    }
+
+    #[test]
+    fn overlapping_windows_lose_only_what_none_of_them_held() {
+        let mut cursor = Cursor::new(100, Hop::Samples(50), 0);
+        assert_eq!(cursor.step(150, 0), Step::Window(0));
+        assert_eq!(cursor.step(150, 0), Step::Window(50));
+        assert_eq!(cursor.step(1150, 900), Step::Overrun(900));
+        assert_eq!(cursor.step(1150, 900), Step::Window(1050));
+    }
+}

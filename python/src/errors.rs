@@ -1,0 +1,73 @@
+//! The exceptions, and which of the core's errors becomes which.
+
+use pyo3::exceptions::{PyException, PyValueError};
+use pyo3::prelude::*;
+use pyo3::{create_exception, intern};
+use v2m_engine::{Error, ErrorKind};
+
+create_exception!(
+    v2m_engine,
+    V2MError,
+    PyException,
+    "The base of this package's errors."
+);
+create_exception!(
+    v2m_engine,
+    EngineUnavailableError,
+    V2MError,
+    "No engine can be reached or started, or it went away and did not come back."
+);
+create_exception!(
+    v2m_engine,
+    OverrunError,
+    V2MError,
+    "Audio was overwritten before it was read; `lost` says how many samples."
+);
+create_exception!(
+    v2m_engine,
+    DeviceError,
+    V2MError,
+    "The source is not there, or no audio comes from it."
+);
+create_exception!(
+    v2m_engine._native,
+    EngineLost,
+    EngineUnavailableError,
+    "The connection ended: time to connect again."
+);
+
+/// The exception for an error of the core.
+pub(crate) fn raise(error: Error) -> PyErr {
+    let message = error.to_string();
+    match error.kind() {
+        ErrorKind::Invalid => PyValueError::new_err(message),
+        ErrorKind::Unavailable => EngineUnavailableError::new_err(message),
+        ErrorKind::Overrun => OverrunError::new_err(message),
+        ErrorKind::Device => DeviceError::new_err(message),
+        _ => V2MError::new_err(message),
+    }
+}
+
+/// An [`OverrunError`] that says how many samples were lost.
+pub(crate) fn overrun(py: Python<'_>, lost: u64, message: String) -> PyErr {
+    let error = OverrunError::new_err(message);
+    match error.value(py).setattr(intern!(py, "lost"), lost) {
+        Ok(()) => error,
+        Err(failed) => failed,
+    }
+}
+
+/// Adds the exceptions to the module.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("V2MError", py.get_type::<V2MError>())?;
+    module.add(
+        "EngineUnavailableError",
+        py.get_type::<EngineUnavailableError>(),
+    )?;
+    let overrun = py.get_type::<OverrunError>();
+    overrun.setattr("lost", 0)?;
+    module.add("OverrunError", overrun)?;
+    module.add("DeviceError", py.get_type::<DeviceError>())?;
+    module.add("_EngineLost", py.get_type::<EngineLost>())
+}

@@ -1,0 +1,351 @@
+//! What is behind a stream: its engine, its place in the ring, waiting for
+//! audio, and connecting again when the engine is gone.
+//!
+//! No lock is held while Python runs or a thread waits, but `connecting`, which
+//! is only taken without the GIL.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use v2m_engine::ErrorKind;
+use v2m_engine::ring::{State, Waited};
+
+use crate::capture::Settings;
+use crate::chunk::AudioChunk;
+use crate::cursor::{Cursor, Hop, Step};
+use crate::engine::{self, Engine, lock};
+use crate::errors::{self, DeviceError, EngineUnavailableError, V2MError};
+use crate::waiter::Waiter;
+
+/// How often a wait looks whether the engine is still there.
+const SLICE: Duration = Duration::from_millis(200);
+/// What a stream shares with whatever wakes it.
+pub(crate) struct Feed {
+    settings: Settings,
+    hop: Hop,
+    /// The longest time without any audio.
+    timeout: Option<Duration>,
+    generation: u32,
+    closed: AtomicBool,
+    opened: Mutex<Option<Opened>>,
+    /// Held while connecting again, so that several threads do it once.
+    connecting: Mutex<()>,
+    /// Wakes the event loop that waits for this stream, if one does.
+    waiter: Mutex<Option<Weak<Waiter>>>,
+}
+
+/// The engine and ring that a stream reads now.
+struct Opened {
+    engine: Arc<Engine>,
+    cursor: Cursor,
+    /// The next chunk does not follow on the one before.
+    broken: bool,
+    /// When the engine was lost for which this one, or the next, stands in;
+    /// forgotten once audio came.
+    lost_since: Option<Instant>,
+}
+
+/// What a look at the ring says.
+pub(crate) enum Look {
+    /// There is something to take, or nothing to wait for: take it.
+    Ready,
+    /// Nothing yet.
+    Wait,
+    /// Closed, or the source has ended.
+    Over,
+    /// The engine is gone.
+    Lost,
+}
+
+impl Feed {
+    pub(crate) fn new(settings: Settings, hop: Hop, timeout: Option<Duration>) -> Self {
+        Self {
+            settings,
+            hop,
+            timeout,
+            generation: engine::generation(),
+            closed: AtomicBool::new(false),
+            opened: Mutex::new(None),
+            connecting: Mutex::new(()),
+            waiter: Mutex::new(None),
+        }
+    }
+
+    /// The engine of an open stream; says why if it isn't one.
+    pub(crate) fn engine(&self) -> PyResult<Arc<Engine>> {
+        self.own()?;
+        if self.is_closed() {
+            return Err(V2MError::new_err("the stream is closed"));
+        }
+        self.current().ok_or_else(|| {
+            V2MError::new_err("the stream is not open: use it with `with` or `async with`")
+        })
+    }
+
+    /// A forked child has to open streams of its own.
+    pub(crate) fn own(&self) -> PyResult<()> {
+        match self.generation == engine::generation() {
+            true => Ok(()),
+            false => Err(V2MError::new_err(
+                "the stream belongs to the process that opened it: open one after the fork",
+            )),
+        }
+    }
+
+    pub(crate) fn buffer_size(&self) -> u64 {
+        self.settings.buffer_size
+    }
+
+    pub(crate) fn hop(&self) -> Hop {
+        self.hop
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// How much audio the ring has; 0 without one.
+    pub(crate) fn committed(&self) -> u64 {
+        self.current().map_or(0, |engine| engine.ring.committed())
+    }
+
+    /// To be taken before the look that decides whether to wait.
+    pub(crate) fn ticket(&self) -> Option<u32> {
+        self.current().map(|engine| engine.ring.ticket())
+    }
+
+    fn current(&self) -> Option<Arc<Engine>> {
+        lock(&self.opened)
+            .as_ref()
+            .map(|opened| opened.engine.clone())
+    }
+
+    /// The newest window.
+    pub(crate) fn latest(&self) -> PyResult<AudioChunk> {
+        let ring = &self.engine()?.ring;
+        let size = self.buffer_size();
+        match ring.committed().checked_sub(size) {
+            Some(position) => AudioChunk::new(ring, position, size).map_err(errors::raise),
+            None => Err(V2MError::new_err(format!(
+                "the buffer of {size} samples is not full yet"
+            ))),
+        }
+    }
+
+    /// Closing will wake this event loop.
+    pub(crate) fn woken_by(&self, waiter: &Arc<Waiter>) {
+        *lock(&self.waiter) = Some(Arc::downgrade(waiter));
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn look(&self) -> Look {
+        let opened = lock(&self.opened);
+        let Some(opened) = opened.as_ref().filter(|_| !self.is_closed()) else {
+            return Look::Over;
+        };
+        let ring = &opened.engine.ring;
+        // Before the count: once it says that no more comes, the count is final.
+        let state = ring.state();
+        let due = opened.cursor.due();
+        if ring.committed() >= due {
+            Look::Ready
+        } else if state == State::Ended {
+            Look::Over
+        } else if state == State::Stopped || opened.engine.is_lost() {
+            Look::Lost
+        } else {
+            Look::Wait
+        }
+    }
+
+    /// The next chunk, if there is one.
+    pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
+        let mut opened = lock(&self.opened);
+        let Some(opened) = opened.as_mut().filter(|_| !self.is_closed()) else {
+            return Ok(None);
+        };
+        let ring = &opened.engine.ring;
+        loop {
+            let before = opened.cursor.clone();
+            match opened.cursor.step(ring.committed(), ring.oldest()) {
+                Step::Wait(_) => return Ok(None),
+                Step::Overrun(lost) => {
+                    let message = format!(
+                        "{lost} samples were overwritten before they were read: \
+                         the reader was behind by more than the {} samples of history",
+                        ring.layout().history()
+                    );
+                    return Err(errors::overrun(py, lost, message));
+                }
+                Step::Window(position) => {
+                    match AudioChunk::new(ring, position, self.buffer_size()) {
+                        Ok(chunk) => {
+                            opened.lost_since = None;
+                            return Ok(Some(match std::mem::take(&mut opened.broken) {
+                                true => chunk.after_gap(),
+                                false => chunk,
+                            }));
+                        }
+                        // Overwritten just now: the next step counts it.
+                        Err(error) if error.kind() == ErrorKind::Overrun => {
+                            opened.cursor = before;
+                        }
+                        Err(error) => return Err(errors::raise(error)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens the stream at the newest audio of an engine.
+    pub(crate) fn open(&self) -> v2m_engine::Result<()> {
+        let engine = self.settings.connect(&self.settings.wish)?;
+        self.begin(engine, false, None)
+    }
+
+    fn begin(
+        &self,
+        engine: Arc<Engine>,
+        broken: bool,
+        lost_since: Option<Instant>,
+    ) -> v2m_engine::Result<()> {
+        let size = self.settings.buffer_size;
+        let history = engine.ring.layout().history();
+        if size > history / 2 {
+            let message = format!(
+                "buffer_size={size}: the engine keeps {history} samples, at most {} can be a buffer",
+                history / 2
+            );
+            return Err(v2m_engine::Error::new(ErrorKind::Invalid, message));
+        }
+        let cursor = Cursor::new(size, self.hop, engine.ring.committed());
+        let opened = Opened {
+            engine,
+            cursor,
+            broken,
+            lost_since,
+        };
+        let before = lock(&self.opened).replace(opened);
+        drop(before);
+        if self.is_closed() {
+            self.release();
+        }
+        Ok(())
+    }
+
+    /// One attempt to go on after the engine was lost. False: try again.
+    pub(crate) fn reconnect(&self) -> PyResult<bool> {
+        let _connecting = lock(&self.connecting);
+        let (wish, since) = {
+            let mut opened = lock(&self.opened);
+            let Some(opened) = opened.as_mut().filter(|_| !self.is_closed()) else {
+                return Ok(true);
+            };
+            if opened.engine.ring.state() != State::Stopped && !opened.engine.is_lost() {
+                return Ok(true);
+            }
+            let second = opened.engine.private && opened.lost_since.is_some();
+            if second {
+                return Err(EngineUnavailableError::new_err(
+                    "the private engine ended, and so did the one started instead, before it gave any audio",
+                ));
+            }
+            let since = *opened.lost_since.get_or_insert_with(Instant::now);
+            (self.settings.wish.like(&opened.engine), since)
+        };
+        let result = self
+            .settings
+            .connect(&wish)
+            .and_then(|engine| self.begin(engine, true, Some(since)));
+        let late = self.timeout.is_some_and(|limit| since.elapsed() >= limit);
+        match result {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                match late || wish.is_private() {
+                    true => Err(errors::raise(error.context("the engine is gone"))),
+                    false => Ok(false),
+                }
+            }
+            Err(error) => Err(errors::raise(error)),
+        }
+    }
+
+    /// Waits until there is something to take or nothing to wait for.
+    pub(crate) fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        loop {
+            match py.detach(|| self.blocked()) {
+                Waited::Changed => return Ok(()),
+                Waited::Interrupted => py.check_signals()?,
+                Waited::TimedOut => return Err(self.stalled(py)),
+            }
+        }
+    }
+
+    fn blocked(&self) -> Waited {
+        let Some(engine) = self.current() else {
+            return Waited::Changed;
+        };
+        let ring = &engine.ring;
+        let mut progress = (ring.committed(), Instant::now());
+        loop {
+            let ticket = ring.ticket();
+            if !matches!(self.look(), Look::Wait) {
+                return Waited::Changed;
+            }
+            match ring.wait(ticket, SLICE) {
+                Waited::Changed => {}
+                Waited::Interrupted => return Waited::Interrupted,
+                Waited::TimedOut => {
+                    engine.check();
+                    let committed = ring.committed();
+                    if committed != progress.0 {
+                        progress = (committed, Instant::now());
+                    } else if self.timeout.is_some_and(|t| progress.1.elapsed() >= t) {
+                        return Waited::TimedOut;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Why no audio came for as long as `timeout`.
+    pub(crate) fn stalled(&self, py: Python<'_>) -> PyErr {
+        let engine = match self.engine() {
+            Ok(engine) => engine,
+            Err(error) => return error,
+        };
+        let seconds = self.timeout.unwrap_or_default().as_secs_f64();
+        let reason = py.detach(|| engine.waiting_for());
+        let reason = reason.unwrap_or_else(|| "`v2m-engine status` may say why".into());
+        DeviceError::new_err(format!(
+            "no audio from {} for {seconds} s: {reason}",
+            engine.source
+        ))
+    }
+
+    pub(crate) fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if self.generation == engine::generation() {
+            if let Some(opened) = &*lock(&self.opened) {
+                opened.engine.ring.nudge();
+            }
+            let waiter = lock(&self.waiter).take();
+            if let Some(waiter) = waiter.and_then(|waiter| waiter.upgrade()) {
+                waiter.wake();
+            }
+        }
+        self.release();
+    }
+
+    fn release(&self) {
+        let opened = lock(&self.opened).take();
+        drop(opened);
+    }
+}

@@ -1,0 +1,340 @@
+//! `AudioStream`: the Python face of a [`Feed`]. Its asyncio half is `_aio.py`.
+
+use std::ffi::c_int;
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyModule;
+use pyo3::{ffi, intern};
+use v2m_engine::ring::SAMPLE_RATE;
+
+use crate::chunk::AudioChunk;
+use crate::cursor::Hop;
+use crate::engine::lock;
+use crate::errors::{self, DeviceError, EngineLost, EngineUnavailableError, V2MError};
+use crate::feed::{Feed, Look};
+use crate::waiter::Waiter;
+use crate::window;
+
+/// From one attempt to connect again to the next.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Audio as it arrives.
+#[pyclass(frozen, module = "v2m_engine")]
+pub(crate) struct AudioStream {
+    feed: Arc<Feed>,
+    /// Its wake-ups on an event loop: an `_aio.Link`, None before the first.
+    link: Mutex<Option<Py<PyAny>>>,
+}
+
+impl AudioStream {
+    pub(crate) fn new(feed: Feed) -> Self {
+        Self {
+            feed: Arc::new(feed),
+            link: Mutex::new(None),
+        }
+    }
+
+    /// Calls a coroutine function of the asyncio half.
+    fn aio<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        static AIO: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+        let py = slf.py();
+        AIO.get_or_try_init(py, || {
+            Ok::<_, PyErr>(py.import("v2m_engine._aio")?.unbind())
+        })?
+        .bind(py)
+        .call_method1(name, (slf,))
+    }
+
+    /// Connects again after the engine was lost, as often as time allows.
+    fn recover(&self, py: Python<'_>) -> PyResult<()> {
+        while !py.detach(|| self.feed.reconnect())? {
+            py.detach(|| std::thread::sleep(RETRY));
+            py.check_signals()?;
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl AudioStream {
+    fn __enter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+        let (py, this) = (slf.py(), slf.get());
+        this._open(py)?;
+        let opened = this.feed.wait(py).and_then(|()| this._check_first());
+        match opened {
+            Ok(()) => Ok(slf),
+            Err(error) => {
+                this.close(py);
+                Err(error)
+            }
+        }
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) {
+        self.close(py);
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        slf.get().feed.engine()?;
+        Ok(slf)
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
+        self.feed.own()?;
+        loop {
+            if let Some(chunk) = self.feed.take(py)? {
+                return Ok(Some(chunk));
+            }
+            match self.feed.look() {
+                Look::Over => return Ok(None),
+                Look::Lost => self.recover(py)?,
+                Look::Ready => {}
+                Look::Wait => self.feed.wait(py)?,
+            }
+        }
+    }
+
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::aio(slf, "enter")
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __aexit__<'py>(
+        slf: &Bound<'py, Self>,
+        _exception: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::aio(slf, "leave")
+    }
+
+    fn __aiter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        Self::__iter__(slf)
+    }
+
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::aio(slf, "next_chunk")
+    }
+
+    fn latest(&self) -> PyResult<AudioChunk> {
+        self.feed.latest()
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.feed.close());
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.feed.is_closed()
+    }
+
+    #[getter]
+    fn sample_rate(&self) -> u32 {
+        SAMPLE_RATE
+    }
+
+    #[getter]
+    fn buffer_size(&self) -> u64 {
+        self.feed.buffer_size()
+    }
+
+    #[getter]
+    fn hop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match self.feed.hop() {
+            Hop::Samples(samples) => Ok(samples.into_pyobject(py)?.into_any()),
+            Hop::Quantum => Ok(intern!(py, "quantum").clone().into_any()),
+        }
+    }
+
+    #[getter]
+    fn position(&self) -> PyResult<u64> {
+        Ok(self.feed.engine()?.ring.committed())
+    }
+
+    #[getter]
+    fn written_ns(&self) -> PyResult<i64> {
+        Ok(self.feed.engine()?.ring.written_ns())
+    }
+
+    #[getter]
+    fn history(&self) -> PyResult<u64> {
+        Ok(self.feed.engine()?.ring.layout().history())
+    }
+
+    #[getter]
+    fn source(&self) -> PyResult<String> {
+        Ok(self.feed.engine()?.source.clone())
+    }
+
+    #[getter]
+    fn private_engine_pid(&self) -> PyResult<Option<u32>> {
+        Ok(self.feed.engine()?.private_pid())
+    }
+
+    fn __len__(&self) -> usize {
+        self.feed.buffer_size() as usize
+    }
+
+    fn __repr__(&self) -> String {
+        let state = match self.feed.engine() {
+            Ok(engine) => format!("of {} at {}", engine.source, engine.ring.committed()),
+            Err(_) if self.feed.is_closed() => "closed".into(),
+            Err(_) => "not open".into(),
+        };
+        format!("<AudioStream {state}>")
+    }
+
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let newest = Bound::new(slf.py(), slf.get().latest()?)?;
+        // SAFETY: CPython gives a view to fill.
+        unsafe { window::delegate(newest.as_any(), view, flags) }
+    }
+
+    // For `_aio.py`.
+
+    /// Connects. Blocks, without the GIL.
+    fn _open(&self, py: Python<'_>) -> PyResult<()> {
+        self.feed.own()?;
+        if self.feed.is_closed() {
+            return Err(V2MError::new_err(
+                "the stream is closed: make another by capture.stream()",
+            ));
+        }
+        if self.feed.engine().is_ok() {
+            return Err(V2MError::new_err("the stream is open already"));
+        }
+        py.detach(|| self.feed.open()).map_err(errors::raise)
+    }
+
+    /// One attempt to connect again; False: try once more. Blocks, without the GIL.
+    fn _reconnect(&self, py: Python<'_>) -> PyResult<bool> {
+        py.detach(|| self.feed.reconnect())
+    }
+
+    /// After the wait for the first window: is it there?
+    fn _check_first(&self) -> PyResult<()> {
+        match self.feed.look() {
+            Look::Ready | Look::Wait => Ok(()),
+            Look::Lost => Err(EngineUnavailableError::new_err(
+                "the engine ended before it gave a full buffer",
+            )),
+            Look::Over if self.feed.is_closed() => {
+                Err(V2MError::new_err("the stream was closed meanwhile"))
+            }
+            Look::Over => {
+                let engine = self.feed.engine()?;
+                Err(DeviceError::new_err(format!(
+                    "{} ended after {} samples, less than the buffer of {}",
+                    engine.source,
+                    engine.ring.committed(),
+                    self.feed.buffer_size(),
+                )))
+            }
+        }
+    }
+
+    /// The next chunk; None: nothing yet, or over (see `_over`).
+    fn _take(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
+        self.feed.own()?;
+        if let Some(chunk) = self.feed.take(py)? {
+            return Ok(Some(chunk));
+        }
+        match self.feed.look() {
+            Look::Lost => Err(EngineLost::new_err("the engine is gone")),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether nothing more comes.
+    fn _over(&self) -> bool {
+        matches!(self.feed.look(), Look::Over)
+    }
+
+    /// The exception for a wait in which nothing came.
+    fn _stalled(&self, py: Python<'_>) -> PyErr {
+        self.feed.stalled(py)
+    }
+
+    #[getter]
+    fn _timeout(&self) -> Option<f64> {
+        self.feed.timeout().map(|timeout| timeout.as_secs_f64())
+    }
+
+    fn _waiter(&self) -> PyResult<LoopWaiter> {
+        let engine = self.feed.engine()?;
+        let waiter = Arc::new(Waiter::new(&engine).map_err(errors::raise)?);
+        self.feed.woken_by(&waiter);
+        Ok(LoopWaiter {
+            feed: self.feed.clone(),
+            waiter,
+        })
+    }
+
+    #[getter(_link)]
+    fn link(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        lock(&self.link).as_ref().map(|link| link.clone_ref(py))
+    }
+
+    #[setter(_link)]
+    fn set_link(&self, link: Option<Py<PyAny>>) {
+        let before = std::mem::replace(&mut *lock(&self.link), link);
+        drop(before);
+    }
+}
+
+impl Drop for AudioStream {
+    fn drop(&mut self) {
+        Python::attach(|py| self.close(py));
+    }
+}
+
+/// A stream's wake-ups, as an event loop sees them.
+#[pyclass(frozen, name = "_Waiter", module = "v2m_engine._native")]
+struct LoopWaiter {
+    feed: Arc<Feed>,
+    waiter: Arc<Waiter>,
+}
+
+#[pymethods]
+impl LoopWaiter {
+    fn fileno(&self) -> RawFd {
+        self.waiter.descriptor()
+    }
+
+    /// Takes note of a wake-up; call it when the descriptor is readable.
+    fn drain(&self) {
+        self.waiter.drain();
+    }
+
+    /// Asks for the next wake-up. False: there is no need to wait.
+    fn arm(&self) -> PyResult<bool> {
+        let Some(ticket) = self.feed.ticket() else {
+            return Ok(false);
+        };
+        match self.feed.look() {
+            Look::Wait => {
+                self.waiter.arm(ticket).map_err(errors::raise)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether the stream was closed.
+    fn closed(&self) -> bool {
+        self.feed.is_closed()
+    }
+
+    /// How much audio there is.
+    fn committed(&self) -> u64 {
+        self.feed.committed()
+    }
+}

@@ -1,0 +1,304 @@
+//! Waiting for the ring from an event loop: a descriptor that becomes readable
+//! when the ring's wake word changes, the engine hangs up, or the stream closes.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
+use std::time::Duration;
+
+use io_uring::{IoUring, Probe, opcode, types};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use v2m_engine::ring::{Reader, Waited};
+use v2m_engine::{Error, Result};
+
+use crate::engine::{Engine, generation, lock};
+
+/// How often the helper thread looks whether the engine is still there.
+const SLICE: Duration = Duration::from_millis(200);
+
+/// One of the two ways, for one ring.
+pub(crate) enum Waiter {
+    Uring(Uring),
+    Helper(Helper),
+}
+
+impl Waiter {
+    /// io_uring where the kernel can wait for a futex by it (Linux 6.7) and lets
+    /// us, and `V2M_ENGINE_NO_IO_URING` isn't set; else a thread.
+    pub(crate) fn new(engine: &Arc<Engine>) -> Result<Self> {
+        let refused = std::env::var_os("V2M_ENGINE_NO_IO_URING").is_some_and(|v| !v.is_empty());
+        match uring_works() && !refused {
+            true => Uring::new(engine).map(Self::Uring),
+            false => Helper::new(engine).map(Self::Helper),
+        }
+    }
+
+    /// Readable after a wake-up, until [`drain`](Self::drain).
+    pub(crate) fn descriptor(&self) -> RawFd {
+        match self {
+            Self::Uring(uring) => uring.descriptor,
+            Self::Helper(helper) => helper.shared.bell.as_raw_fd(),
+        }
+    }
+
+    /// Asks for one wake-up once the word differs from `ticket`. A wake-up that
+    /// was asked for before and has not come yet serves as well: it comes when
+    /// the word changes from an earlier ticket.
+    pub(crate) fn arm(&self, ticket: u32) -> Result<()> {
+        match self {
+            Self::Uring(uring) => uring.arm(ticket),
+            Self::Helper(helper) => {
+                helper.arm(ticket);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes note of the wake-ups so far.
+    pub(crate) fn drain(&self) {
+        match self {
+            Self::Uring(uring) => uring.drain(),
+            Self::Helper(helper) => helper.drain(),
+        }
+    }
+
+    /// Makes the descriptor readable. From any thread.
+    pub(crate) fn wake(&self) {
+        match self {
+            Self::Uring(uring) => uring.wake(),
+            Self::Helper(helper) => helper.shared.ring_bell(),
+        }
+    }
+}
+
+/// Whether io_uring can wait for a futex here; looked at once.
+fn uring_works() -> bool {
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    *WORKS.get_or_init(|| {
+        let Ok(ring) = IoUring::new(2) else {
+            return false;
+        };
+        let mut probe = Probe::new();
+        ring.submitter().register_probe(&mut probe).is_ok()
+            && probe.is_supported(opcode::FutexWait::CODE)
+    })
+}
+
+/// Waits by io_uring: no thread, and nothing for the writer to know.
+pub(crate) struct Uring {
+    ring: Mutex<Rings>,
+    descriptor: RawFd,
+    /// Keeps the memory that the kernel was given an address in.
+    memory: Arc<Reader>,
+    engine: Weak<Engine>,
+    generation: u32,
+}
+
+struct Rings {
+    uring: IoUring,
+    /// A futex wait is under way.
+    armed: bool,
+    /// So is a poll for the engine's hang-up.
+    watching: bool,
+}
+
+const FUTEX: u64 = 1;
+const HANG_UP: u64 = 2;
+const NUDGE: u64 = 3;
+/// From <linux/futex.h>: a 32-bit futex that other processes share.
+const FUTEX2_SIZE_U32: u32 = 2;
+/// From <linux/futex.h>: any waker will do.
+const MATCH_ANY: u64 = u32::MAX as u64;
+
+impl Uring {
+    fn new(engine: &Arc<Engine>) -> Result<Self> {
+        let uring =
+            IoUring::new(4).map_err(|cause| Error::system("cannot set up io_uring", cause))?;
+        Ok(Self {
+            descriptor: uring.as_raw_fd(),
+            ring: Mutex::new(Rings {
+                uring,
+                armed: false,
+                watching: false,
+            }),
+            memory: engine.ring.clone(),
+            engine: Arc::downgrade(engine),
+            generation: generation(),
+        })
+    }
+
+    fn arm(&self, ticket: u32) -> Result<()> {
+        let mut rings = lock(&self.ring);
+        let wait = opcode::FutexWait::new(
+            self.memory.wake_address(),
+            ticket.into(),
+            MATCH_ANY,
+            FUTEX2_SIZE_U32,
+        );
+        let wait = wait.build().user_data(FUTEX);
+        if !rings.watching
+            && let Some(engine) = self.engine.upgrade()
+            && let Some(socket) = engine.socket()
+        {
+            let poll = opcode::PollAdd::new(types::Fd(socket), libc::POLLRDHUP as u32);
+            rings.submit(&poll.build().user_data(HANG_UP))?;
+            rings.watching = true;
+        }
+        if !rings.armed {
+            rings.submit(&wait)?;
+            rings.armed = true;
+        }
+        Ok(())
+    }
+
+    fn drain(&self) {
+        let mut rings = lock(&self.ring);
+        let Rings {
+            uring,
+            armed,
+            watching,
+        } = &mut *rings;
+        for done in uring.completion() {
+            match done.user_data() {
+                FUTEX => *armed = false,
+                HANG_UP => {
+                    *watching = false;
+                    if let Some(engine) = self.engine.upgrade() {
+                        engine.check();
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn wake(&self) {
+        // In a forked child the rings are the parent's.
+        if self.generation == generation() {
+            let nudge = opcode::Nop::new().build().user_data(NUDGE);
+            let _ = lock(&self.ring).submit(&nudge);
+        }
+    }
+}
+
+impl Rings {
+    fn submit(&mut self, entry: &io_uring::squeue::Entry) -> Result<()> {
+        // SAFETY: the entries made here refer to the ring's wake word and the
+        // engine's socket. `Uring::memory` keeps the word's map until after the
+        // rings are closed (fields drop in order); the kernel takes its own
+        // reference of the socket, and a number closed meanwhile is only an error.
+        unsafe { self.uring.submission().push(entry) }
+            .map_err(|cause| Error::system("io_uring is full", cause))?;
+        loop {
+            match self.uring.submit() {
+                Ok(_) => return Ok(()),
+                Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(Error::system("io_uring refuses", cause)),
+            }
+        }
+    }
+}
+
+/// Waits on a thread that rings an eventfd, where io_uring can't.
+pub(crate) struct Helper {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    bell: EventFd,
+    ring: Arc<Reader>,
+    engine: Weak<Engine>,
+    /// The ticket to wait from.
+    asked: Mutex<Option<u32>>,
+    changed: Condvar,
+    stop: AtomicBool,
+}
+
+impl Helper {
+    fn new(engine: &Arc<Engine>) -> Result<Self> {
+        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map_err(|cause| Error::system("cannot make an eventfd", cause))?;
+        let shared = Arc::new(Shared {
+            bell,
+            ring: engine.ring.clone(),
+            engine: Arc::downgrade(engine),
+            asked: Mutex::new(None),
+            changed: Condvar::new(),
+            stop: AtomicBool::new(false),
+        });
+        let thread = shared.clone();
+        std::thread::Builder::new()
+            .name("v2m-waiter".into())
+            .spawn(move || thread.run())
+            .map_err(|cause| Error::system("cannot start a thread to wait on", cause))?;
+        Ok(Self { shared })
+    }
+
+    fn arm(&self, ticket: u32) {
+        let mut asked = lock(&self.shared.asked);
+        if asked.is_none() {
+            *asked = Some(ticket);
+            self.shared.changed.notify_one();
+        }
+    }
+
+    fn drain(&self) {
+        let _ = self.shared.bell.read();
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        // Locked once in between: the thread is either before its look at `stop`
+        // or already waiting to be told.
+        drop(lock(&self.shared.asked));
+        self.shared.changed.notify_one();
+        self.shared.ring.nudge();
+    }
+}
+
+impl Shared {
+    fn ring_bell(&self) {
+        // Full means that it rings already.
+        let _ = self.bell.write(1);
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    fn run(&self) {
+        while let Some(ticket) = self.next() {
+            while !self.stopped() {
+                match self.ring.wait(ticket, SLICE) {
+                    Waited::Changed => break,
+                    Waited::Interrupted => {}
+                    Waited::TimedOut => match self.engine.upgrade() {
+                        Some(engine) if !engine.check() => {}
+                        _ => break,
+                    },
+                }
+            }
+            *lock(&self.asked) = None;
+            self.ring_bell();
+        }
+    }
+
+    /// The next ticket; None: stop.
+    fn next(&self) -> Option<u32> {
+        let mut asked = lock(&self.asked);
+        loop {
+            if self.stopped() {
+                return None;
+            }
+            if let Some(ticket) = *asked {
+                return Some(ticket);
+            }
+            asked = self
+                .changed
+                .wait(asked)
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+}

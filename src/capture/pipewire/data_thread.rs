@@ -1,0 +1,205 @@
+//! What runs on PipeWire's data thread, and the numbers it leaves for others.
+//!
+//! Per cycle: read the clock, copy and scale, hand over. No allocation, lock, log or system
+//! call, but for asking the thread's id in the first cycle.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::filter::Cycle;
+use crate::capture::{Block, Intake};
+
+/// The longest cycle that is copied in one piece; longer ones in several.
+const SCRATCH: usize = 8192;
+
+/// Written by the data thread, except `links`; read by anyone.
+#[derive(Debug, Default)]
+pub(super) struct Gauges {
+    /// How many links the port's samples are the sum of. Written by the control thread.
+    pub(super) links: AtomicU32,
+    /// The graph's rate in the newest cycle.
+    pub(super) rate: AtomicU32,
+    /// The graph's quantum in the newest cycle.
+    pub(super) quantum: AtomicU32,
+    /// Cycles since the node was made.
+    pub(super) cycles: AtomicU64,
+    /// Cycles that did not start where the one before ended.
+    pub(super) xruns: AtomicU64,
+    /// The data thread's id; 0 before its first cycle.
+    pub(super) tid: AtomicI32,
+}
+
+pub(super) struct DataThread {
+    intake: Arc<dyn Intake>,
+    gauges: Arc<Gauges>,
+    /// Tells this connection's clocks from those of a daemon before it.
+    generation: u32,
+    first: bool,
+    scratch: Box<[f32]>,
+}
+
+impl DataThread {
+    pub(super) fn new(intake: Arc<dyn Intake>, gauges: Arc<Gauges>, generation: u32) -> Self {
+        let scratch = vec![0.0; SCRATCH].into_boxed_slice();
+        Self {
+            intake,
+            gauges,
+            generation,
+            first: true,
+            scratch,
+        }
+    }
+
+    pub(super) fn cycle(&mut self, cycle: &Cycle<'_>) {
+        let gauges = &*self.gauges;
+        if self.first {
+            self.first = false;
+            gauges.tid.store(nix::unistd::gettid().as_raw(), Relaxed);
+        }
+        gauges.rate.store(cycle.rate, Relaxed);
+        gauges.quantum.store(cycle.quantum, Relaxed);
+        gauges.cycles.fetch_add(1, Relaxed);
+        if cycle.xrun {
+            gauges.xruns.fetch_add(1, Relaxed);
+        }
+        // No buffer: these samples are lost, and show as a gap in the positions.
+        let Some(samples) = cycle.samples else { return };
+
+        let time_ns = capture_time(cycle);
+        // PipeWire sums what is linked to a port; a mono voice is its mean.
+        let scale = 1.0 / gauges.links.load(Relaxed).max(1) as f32;
+        for (n, piece) in samples.chunks(SCRATCH).enumerate() {
+            let scaled = &mut self.scratch[..piece.len()];
+            for (to, from) in scaled.iter_mut().zip(piece) {
+                *to = f32::from_bits(from.load(Relaxed)) * scale;
+            }
+            let offset = (n * SCRATCH) as u64;
+            self.intake.block(&Block {
+                samples: scaled,
+                rate: cycle.rate,
+                clock: u64::from(self.generation) << 32 | u64::from(cycle.clock_id),
+                position: cycle.position.wrapping_add(offset),
+                time_ns: time_ns.saturating_add(nanoseconds(offset, cycle.rate)),
+            });
+        }
+    }
+}
+
+/// CLOCK_MONOTONIC nanoseconds at which a cycle's first sample was captured.
+///
+/// The driver wakes the graph when the last sample of a quantum is there, so the first
+/// is at least a quantum old; hardware adds its delay, drivers without any say 0.
+fn capture_time(cycle: &Cycle<'_>) -> i64 {
+    // No buffer is ten seconds long: what says so is broken.
+    let delay = u64::try_from(cycle.delay)
+        .unwrap_or(0)
+        .min(u64::from(cycle.rate) * 10);
+    let age = nanoseconds(delay.max(u64::from(cycle.quantum)), cycle.rate);
+    i64::try_from(cycle.nsec)
+        .unwrap_or(i64::MAX)
+        .saturating_sub(age)
+}
+
+/// `samples` at `rate`, up to 2^33 of them, in nanoseconds.
+fn nanoseconds(samples: u64, rate: u32) -> i64 {
+    (samples * 1_000_000_000 / u64::from(rate)) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    type Seen = (Vec<f32>, u64, u64, i64);
+
+    #[derive(Default)]
+    struct Collect(Mutex<Vec<Seen>>);
+
+    impl Intake for Collect {
+        fn block(&self, b: &Block<'_>) {
+            let seen = (b.samples.to_vec(), b.clock, b.position, b.time_ns);
+            self.0.lock().unwrap().push(seen);
+        }
+    }
+
+    fn bits(samples: &[f32]) -> Vec<AtomicU32> {
+        samples
+            .iter()
+            .map(|sample| sample.to_bits().into())
+            .collect()
+    }
+
+    fn cycle(samples: Option<&[AtomicU32]>) -> Cycle<'_> {
+        Cycle {
+            samples,
+            rate: 48000,
+            quantum: samples.map_or(0, <[AtomicU32]>::len) as u32,
+            position: 1000,
+            clock_id: 22,
+            nsec: 1_000_000_000,
+            delay: 0,
+            xrun: false,
+        }
+    }
+
+    fn run(links: u32, cycle: &Cycle<'_>) -> (Vec<Seen>, Arc<Gauges>) {
+        let intake = Arc::new(Collect::default());
+        let gauges = Arc::new(Gauges::default());
+        gauges.links.store(links, Relaxed);
+        DataThread::new(intake.clone(), gauges.clone(), 7).cycle(cycle);
+        let seen = std::mem::take(&mut *intake.0.lock().unwrap());
+        (seen, gauges)
+    }
+
+    #[test]
+    fn one_link_passes_as_it_is() {
+        let (seen, gauges) = run(1, &cycle(Some(&bits(&[0.5; 480]))));
+        let clock = 7 << 32 | 22;
+        assert_eq!(seen, [(vec![0.5; 480], clock, 1000, 990_000_000)]);
+        assert_eq!(gauges.rate.load(Relaxed), 48000);
+        assert_eq!(gauges.quantum.load(Relaxed), 480);
+        assert_ne!(gauges.tid.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn several_links_become_their_mean_in_pieces_that_fit() {
+        let long: Vec<f32> = (0..SCRATCH as u32 + 4).map(|n| n as f32).collect();
+        let (seen, _) = run(2, &cycle(Some(&bits(&long))));
+        let [first, second] = &seen[..] else {
+            panic!("{} pieces", seen.len())
+        };
+        let all: Vec<f32> = first.0.iter().chain(&second.0).map(|v| v * 2.0).collect();
+        assert_eq!(all, long);
+        assert_eq!(second.2, 1000 + SCRATCH as u64);
+        assert_eq!(second.3 - first.3, nanoseconds(SCRATCH as u64, 48000));
+    }
+
+    #[test]
+    fn no_buffer_is_no_block() {
+        let (seen, gauges) = run(
+            1,
+            &Cycle {
+                xrun: true,
+                ..cycle(None)
+            },
+        );
+        assert!(seen.is_empty());
+        assert_eq!(gauges.xruns.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn the_capture_time_is_before_the_wake_up() {
+        let at = |delay| {
+            capture_time(&Cycle {
+                quantum: 480,
+                delay,
+                ..cycle(None)
+            })
+        };
+        assert_eq!(at(0), 990_000_000);
+        assert_eq!(at(-960), 990_000_000);
+        assert_eq!(at(960), 980_000_000);
+        assert_eq!(at(i64::MAX), -9_000_000_000);
+    }
+}

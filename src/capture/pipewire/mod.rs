@@ -1,0 +1,245 @@
+//! Capture from PipeWire: a node that links itself to its source.
+//!
+//! A control thread owns everything of libpipewire: it keeps a picture of the graph
+//! (`connection`, `graph`), decides on links (`linker`), and holds the node
+//! (`filter`), whose cycles arrive on PipeWire's own data thread (`data_thread`).
+//! When the daemon goes, all of it is torn down and tried again.
+
+mod connection;
+mod data_thread;
+mod filter;
+mod graph;
+mod linker;
+mod session;
+
+use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+
+pub use connection::sources;
+pub use graph::Source;
+
+use self::data_thread::Gauges;
+use crate::capture::{Events, Intake, SourceInfo};
+use crate::latency::Latency;
+use crate::{Error, Result};
+
+/// How to capture.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The node's name, as other programs see it.
+    pub node_name: String,
+    /// What to link to.
+    pub source: Source,
+    /// The quantum to ask for; `None` asks for nothing.
+    pub latency: Option<Latency>,
+    /// The daemon's socket, by name or path; `None` is the session's.
+    pub remote: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            node_name: "v2m-engine".to_owned(),
+            source: Source::Default,
+            latency: Some(Latency::DEFAULT),
+            remote: None,
+        }
+    }
+}
+
+/// How capturing goes, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// The daemon answers.
+    pub connected: bool,
+    /// The daemon's version.
+    pub version: Option<String>,
+    /// The node's global id.
+    pub node: Option<u32>,
+    /// The source that is linked.
+    pub linked: Option<String>,
+    /// Why nothing is linked.
+    pub waiting: Option<String>,
+    /// The graph's samples per second in the newest cycle; 0 before the first.
+    pub rate: u32,
+    /// The graph's samples per cycle in the newest cycle; 0 before the first.
+    pub quantum: u32,
+    /// Cycles since the node was made.
+    pub cycles: u64,
+    /// Cycles lost or repeated by the graph since the node was made.
+    pub xruns: u64,
+    /// The thread the graph calls, once it has.
+    pub thread: Option<DataThreadState>,
+}
+
+/// How the kernel schedules the data thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataThreadState {
+    /// Thread id.
+    pub tid: i32,
+    /// `SCHED_OTHER` is 0, `SCHED_FIFO` 1, `SCHED_RR` 2.
+    pub policy: i32,
+    /// Real-time priority, 1 to 99; 0 without.
+    pub priority: i32,
+}
+
+impl fmt::Display for DataThreadState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.policy {
+            libc::SCHED_FIFO => write!(f, "fifo {}", self.priority),
+            libc::SCHED_RR => write!(f, "round robin {}", self.priority),
+            _ => f.write_str("not real time"),
+        }
+    }
+}
+
+enum Command {
+    Source(Source),
+    Latency(Option<Latency>),
+    Stop,
+}
+
+/// What the control thread writes for others to read.
+#[derive(Default)]
+struct Report {
+    state: State,
+    sources: Vec<SourceInfo>,
+    /// Those of the node there is now.
+    gauges: Arc<Gauges>,
+}
+
+/// A capture from PipeWire; dropping it stops it.
+pub struct Pipewire {
+    commands: pipewire::channel::Sender<Command>,
+    report: Arc<Mutex<Report>>,
+    control: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Pipewire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipewire")
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pipewire {
+    /// Starts to capture into `intake`, which is called on PipeWire's data thread.
+    ///
+    /// A daemon that can't be reached is no error here: it is told as
+    /// [`Event::Lost`](crate::capture::Event::Lost) and tried again until it is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if no thread can be started.
+    pub fn start(options: Options, intake: Arc<dyn Intake>, events: Events) -> Result<Self> {
+        let (commands, receiver) = pipewire::channel::channel();
+        let report = Arc::new(Mutex::new(Report::default()));
+        let shared = report.clone();
+        let control = Builder::new()
+            .name("v2m-pipewire".to_owned())
+            .spawn(move || session::control(options, intake, events, &shared, receiver))
+            .map_err(|e| Error::system("can't start the PipeWire thread", e))?;
+        Ok(Self {
+            commands,
+            report,
+            control: Some(control),
+        })
+    }
+
+    /// Captures from another source from now on.
+    pub fn set_source(&self, source: Source) {
+        self.send(Command::Source(source));
+    }
+
+    /// Asks the graph for another quantum; `None` gives back what was asked for, that
+    /// is, the node asks for what the graph runs at by default.
+    pub fn set_latency(&self, latency: Option<Latency>) {
+        self.send(Command::Latency(latency));
+    }
+
+    /// Ends the capture; the intake is not called any more when this returns.
+    pub fn stop(&mut self) {
+        let Some(control) = self.control.take() else {
+            return;
+        };
+        self.send(Command::Stop);
+        if control.join().is_err() {
+            tracing::error!("the PipeWire thread panicked");
+        }
+    }
+
+    /// What can be captured now, the default first; empty without a daemon.
+    pub fn sources(&self) -> Vec<SourceInfo> {
+        self.report().sources.clone()
+    }
+
+    /// How it goes.
+    pub fn state(&self) -> State {
+        let (mut state, gauges) = {
+            let report = self.report();
+            (report.state.clone(), report.gauges.clone())
+        };
+        state.rate = gauges.rate.load(Relaxed);
+        state.quantum = gauges.quantum.load(Relaxed);
+        state.cycles = gauges.cycles.load(Relaxed);
+        state.xruns = gauges.xruns.load(Relaxed);
+        state.thread = match gauges.tid.load(Relaxed) {
+            0 => None,
+            tid => scheduling(tid),
+        };
+        state
+    }
+
+    fn send(&self, command: Command) {
+        // Fails only if the control thread is gone, and then nothing is to be done.
+        let _ = self.commands.send(command);
+    }
+
+    fn report(&self) -> std::sync::MutexGuard<'_, Report> {
+        self.report
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pipewire {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Reads how the kernel schedules a thread of this process. The policy there comes
+/// without the reset-on-fork flag that `sched_getscheduler` mixes in.
+fn scheduling(tid: i32) -> Option<DataThreadState> {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")).ok()?;
+    // proc(5): the name in parentheses may hold anything; fields 3, 4, ... follow it.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(37);
+    let priority = fields.next()?.parse().ok()?;
+    let policy = fields.next()?.parse().ok()?;
+    Some(DataThreadState {
+        tid,
+        policy,
+        priority,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ordinary_thread_is_seen_as_ordinary() {
+        let tid = nix::unistd::gettid().as_raw();
+        assert_eq!(
+            scheduling(tid),
+            Some(DataThreadState {
+                tid,
+                policy: 0,
+                priority: 0
+            })
+        );
+        assert_eq!(scheduling(i32::MAX), None);
+    }
+}

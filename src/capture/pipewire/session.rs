@@ -1,0 +1,344 @@
+//! The control thread: one session with the daemon after the other.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use pipewire::context::ContextRc;
+use pipewire::link::Link;
+use pipewire::loop_::Timeout;
+use pipewire::main_loop::MainLoopRc;
+use pipewire::properties::PropertiesBox;
+use pipewire::proxy::{ProxyListener, ProxyT};
+
+use super::connection::{Connection, new_context};
+use super::data_thread::{DataThread, Gauges};
+use super::filter::{Failure, Filter};
+use super::linker::Linker;
+use super::{Command, Options, Report};
+use crate::capture::{Event, Events, Intake};
+use crate::latency::Latency;
+use crate::{Error, ErrorKind, Result};
+
+/// Between two attempts to reach the daemon: this at first, doubled up to the other.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Tells the clocks of one session from those of another in the same process.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Captures until told to stop.
+pub(super) fn control(
+    options: Options,
+    intake: Arc<dyn Intake>,
+    events: Events,
+    report: &Mutex<Report>,
+    receiver: pipewire::channel::Receiver<Command>,
+) {
+    pipewire::init();
+    let main_loop = match MainLoopRc::new(None) {
+        Ok(main_loop) => main_loop,
+        Err(error) => {
+            events(Event::Lost(format!("libpipewire gives no loop: {error}")));
+            return;
+        }
+    };
+    let (sender, commands) = channel();
+    let _receiver = receiver.attach(main_loop.loop_(), move |command| {
+        let _ = sender.send(command);
+    });
+    Control {
+        main_loop: main_loop.clone(),
+        options,
+        intake,
+        events,
+        report,
+        commands,
+    }
+    .run();
+}
+
+struct Control<'a> {
+    main_loop: MainLoopRc,
+    /// As started, then as the commands change them.
+    options: Options,
+    intake: Arc<dyn Intake>,
+    events: Events,
+    report: &'a Mutex<Report>,
+    commands: Receiver<Command>,
+}
+
+/// Why a session or a pause ended.
+enum End {
+    Stop,
+    Lost(Error),
+    Elapsed,
+}
+
+impl Control<'_> {
+    fn run(mut self) {
+        let mut context = None;
+        let mut pause = FIRST_PAUSE;
+        let mut told = false;
+        loop {
+            let end = match self.open(&mut context) {
+                Ok(mut session) => {
+                    (pause, told) = (FIRST_PAUSE, false);
+                    let end = self.serve(&mut session);
+                    // After a daemon's death nothing of it is used again.
+                    context = None;
+                    end
+                }
+                Err(error) => End::Lost(error),
+            };
+            self.write_report(|report| *report = Report::default());
+            let End::Lost(error) = end else { return };
+            if !told {
+                told = true;
+                self.tell(Event::Lost(error.to_string()));
+            }
+            if let End::Stop = self.pause(pause) {
+                return;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn open(&self, context: &mut Option<ContextRc>) -> Result<Session> {
+        // Without a daemon the context is kept: making one starts threads.
+        let context = match context {
+            Some(context) => context,
+            None => context.insert(new_context(&self.main_loop)?),
+        };
+        let session = Session::open(context, &self.options, self.intake.clone())?;
+        self.write_report(|report| report.gauges = session.gauges.clone());
+        Ok(session)
+    }
+
+    fn serve(&mut self, session: &mut Session) -> End {
+        loop {
+            match session.turn(&self.options) {
+                Ok(Turn::Waiting) => {}
+                Ok(Turn::Settled(event)) => self.settled(session, event),
+                Err(error) => return End::Lost(error),
+            }
+            self.main_loop.loop_().iterate(Timeout::Infinite);
+            if let End::Stop = self.obey() {
+                return End::Stop;
+            }
+        }
+    }
+
+    fn settled(&self, session: &Session, event: Option<Event>) {
+        self.write_report(|report| {
+            report.sources = session.connection.graph.sources();
+            let state = &mut report.state;
+            state.connected = true;
+            state.version.clone_from(&session.connection.version);
+            state.node = session.filter.node_id();
+            match &event {
+                Some(Event::Linked(name)) => {
+                    (state.linked, state.waiting) = (Some(name.clone()), None);
+                }
+                Some(Event::Waiting(why)) => {
+                    (state.linked, state.waiting) = (None, Some(why.clone()));
+                }
+                _ => {}
+            }
+        });
+        if let Some(event) = event {
+            self.tell(event);
+        }
+    }
+
+    fn pause(&mut self, length: Duration) -> End {
+        let end = Instant::now() + length;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return End::Elapsed;
+            }
+            // A millisecond more, as the loop rounds down.
+            let timeout = Timeout::Finite(left + Duration::from_millis(1));
+            self.main_loop.loop_().iterate(timeout);
+            if let End::Stop = self.obey() {
+                return End::Stop;
+            }
+        }
+    }
+
+    fn obey(&mut self) -> End {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Source(source) => self.options.source = source,
+                Command::Latency(latency) => self.options.latency = latency,
+                Command::Stop => return End::Stop,
+            }
+        }
+        End::Elapsed
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listens any more: the engine is stopping.
+        (self.events)(event);
+    }
+
+    fn write_report(&self, write: impl FnOnce(&mut Report)) {
+        write(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// What a turn of the session came to.
+enum Turn {
+    Waiting,
+    /// The graph was looked at, and this is new.
+    Settled(Option<Event>),
+}
+
+/// What the filter and the links report from their callbacks.
+enum Trouble {
+    Filter(Failure),
+    Link(u32, String),
+}
+
+/// Fields are dropped in this order: the links and the filter before the connection.
+struct Session {
+    /// The links this engine made, by output port; dropping one removes it.
+    links: BTreeMap<u32, (ProxyListener, Link)>,
+    filter: Filter,
+    connection: Connection,
+    linker: Linker,
+    gauges: Arc<Gauges>,
+    troubles: Receiver<Trouble>,
+    sender: Sender<Trouble>,
+    /// What the node asks for now.
+    latency: Option<Latency>,
+}
+
+impl Session {
+    fn open(context: &ContextRc, options: &Options, intake: Arc<dyn Intake>) -> Result<Self> {
+        let connection = Connection::open(context, options.remote.as_deref())?;
+        let (sender, troubles) = channel();
+        let gauges = Arc::new(Gauges::default());
+
+        let mut properties = PropertiesBox::new();
+        properties.insert("node.name", options.node_name.as_str());
+        properties.insert("node.description", "Speech capture");
+        properties.insert("application.name", "v2m-engine");
+        properties.insert("media.type", "Audio");
+        properties.insert("media.category", "Capture");
+        properties.insert("media.role", "DSP");
+        if let Some(latency) = options.latency {
+            properties.insert("node.latency", latency.to_string());
+        }
+        let generation = GENERATION.fetch_add(1, Relaxed);
+        let mut data_thread = DataThread::new(intake, gauges.clone(), generation);
+        let failed = sender.clone();
+        let filter = Filter::new(
+            &connection.core,
+            &options.node_name,
+            properties,
+            Box::new(move |cycle| data_thread.cycle(cycle)),
+            Box::new(move |failure| drop(failed.send(Trouble::Filter(failure)))),
+        )?;
+        Ok(Self {
+            links: BTreeMap::new(),
+            filter,
+            connection,
+            linker: Linker::new(options.source.clone()),
+            gauges,
+            troubles,
+            sender,
+            latency: options.latency,
+        })
+    }
+
+    /// Takes up what happened, outside of all callbacks.
+    fn turn(&mut self, options: &Options) -> Result<Turn> {
+        let mut removed = false;
+        while let Ok(trouble) = self.troubles.try_recv() {
+            match trouble {
+                Trouble::Filter(Failure::Removed) => removed = true,
+                Trouble::Filter(Failure::Error(why)) => {
+                    tracing::warn!(why, "PipeWire reports the node in error");
+                }
+                Trouble::Link(output, why) => {
+                    self.links.remove(&output);
+                    self.linker.refused(output, why);
+                    self.connection.touch();
+                }
+            }
+        }
+        if options.source != *self.linker.source() {
+            self.linker.set_source(options.source.clone());
+            self.connection.touch();
+        }
+        self.ask_for(options.latency);
+        // A daemon that goes takes the node along: its own error says more.
+        let settled = self.connection.pump()?;
+        if removed {
+            let message = "the node was removed from PipeWire; it is made again";
+            return Err(Error::new(ErrorKind::Device, message));
+        }
+        if !settled {
+            return Ok(Turn::Waiting);
+        }
+
+        let steps = self
+            .linker
+            .decide(&self.connection.graph, self.filter.node_id());
+        // Before links come, so that their sum is never too loud.
+        self.gauges.links.store(steps.links as u32, Relaxed);
+        for output in steps.destroy {
+            self.links.remove(&output);
+        }
+        for (output, input) in steps.create {
+            match self.link(output, input) {
+                Ok(link) => drop(self.links.insert(output, link)),
+                Err(error) => self.linker.refused(output, error.to_string()),
+            }
+            self.connection.touch();
+        }
+        Ok(Turn::Settled(steps.event))
+    }
+
+    fn link(&self, output: u32, input: u32) -> Result<(ProxyListener, Link)> {
+        let mut properties = PropertiesBox::new();
+        properties.insert("link.output.port", output.to_string());
+        properties.insert("link.input.port", input.to_string());
+        let link: Link = self
+            .connection
+            .core
+            .create_object("link-factory", &properties)
+            .map_err(|e| Error::system("the link can't be made", e))?;
+        let sender = self.sender.clone();
+        let listener = link
+            .upcast_ref()
+            .add_listener_local()
+            .error(move |_seq, _result, message| {
+                let _ = sender.send(Trouble::Link(output, message.to_owned()));
+            })
+            .register();
+        Ok((listener, link))
+    }
+
+    /// A node can't take back that it asked for a latency, only ask for another: what
+    /// the graph runs at by default is as good as not asking.
+    fn ask_for(&mut self, wanted: Option<Latency>) {
+        let latency = match (wanted, self.latency) {
+            (None, None) => return,
+            (None, Some(_)) => Some(self.connection.graph_default),
+            (Some(_), _) => wanted,
+        };
+        if latency == self.latency {
+            return;
+        }
+        self.latency = latency;
+        if let Some(Ok(value)) = latency.map(|l| CString::new(l.to_string())) {
+            self.filter.set_property(c"node.latency", &value);
+        }
+    }
+}

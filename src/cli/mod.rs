@@ -1,0 +1,67 @@
+//! Arguments, commands, exit codes: 0 done, 1 failed, 2 wrong usage.
+
+mod run;
+mod sources;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use v2m_engine::{Error, ErrorKind, Result};
+
+/// Captures the microphone for speech software, in real time, for any number of readers
+#[derive(Parser)]
+#[command(name = "v2m-engine", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Capture, until stopped
+    Run(run::Arguments),
+    /// Show how the running engine is
+    Status(status::Arguments),
+    /// List what can be captured; the default is marked
+    Sources(sources::Arguments),
+}
+
+/// Parses the command line and runs the command.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Sources(arguments) => sources::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("v2m-engine: {error}");
+            ExitCode::from(if error.kind() == ErrorKind::Invalid {
+                2
+            } else {
+                1
+            })
+        }
+    }
+}
+
+/// Writes a value as one JSON document to standard output.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|cause| Error::system("cannot write JSON", cause))?;
+    print_lines(&text)
+}
+
+/// Writes text to standard output; a reader that has gone away is no error.
+fn print_lines(text: &str) -> Result<()> {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::system("cannot write to standard output", cause))
+        }
+        _ => Ok(()),
+    }
+}

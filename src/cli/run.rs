@@ -1,0 +1,105 @@
+//! `v2m-engine run`: the engine itself.
+
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::sys::signal::{SigSet, Signal};
+use tracing_subscriber::filter::LevelFilter;
+use v2m_engine::client::socket_path;
+use v2m_engine::config::{Config, Layer, LogLevel};
+use v2m_engine::engine::{Engine, Message};
+use v2m_engine::protocol::{self, Reply};
+use v2m_engine::server::{Door, ServiceSocket};
+use v2m_engine::{Error, ErrorKind, Result};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    flags: Layer,
+
+    /// Serve only the client at the other end of this socket, and end with it
+    #[arg(long, value_name = "FD", hide = true)]
+    private_fd: Option<RawFd>,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<()> {
+    // Before any thread exists: all of them inherit the mask, one waits.
+    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    signals
+        .thread_block()
+        .map_err(|cause| Error::system("cannot block signals", cause))?;
+
+    let private = arguments.private_fd.map(adopt).transpose()?;
+    // Kept to tell the client why its engine doesn't come up.
+    let line = private.as_ref().map(OwnedFd::try_clone).transpose();
+    let line =
+        line.map_err(|cause| Error::system("cannot duplicate the client's socket", cause))?;
+    let started = start(arguments.flags, private);
+    let (engine, messages) = match (started, line) {
+        (Ok(started), _) => started,
+        (Err(error), Some(line)) => {
+            let _ = protocol::send(
+                line.as_fd(),
+                &Reply::Refused {
+                    message: error.to_string(),
+                },
+                None,
+            );
+            return Err(error);
+        }
+        (Err(error), None) => return Err(error),
+    };
+    let spawned = std::thread::Builder::new()
+        .name("v2m-signals".into())
+        .spawn(move || {
+            if let Ok(signal) = signals.wait() {
+                let _ = messages.send(Message::Stop(signal.as_str()));
+            }
+        });
+    spawned.map_err(|cause| Error::system("cannot start the signals' thread", cause))?;
+    let why = engine.run();
+    tracing::info!("stopped: {why}");
+    Ok(())
+}
+
+fn start(
+    flags: Layer,
+    private: Option<OwnedFd>,
+) -> Result<(Engine, std::sync::mpsc::Sender<Message>)> {
+    let config = Config::load(flags)?;
+    // A client's own engine speaks up only when something is wrong.
+    let quiet = private.is_some() && config.log == LogLevel::Info;
+    log(if quiet { LogLevel::Warn } else { config.log });
+    let door = match private {
+        Some(socket) => Door::Private(socket),
+        None => Door::Service(ServiceSocket::bind(&socket_path()?)?),
+    };
+    Engine::start(config, door)
+}
+
+/// Takes over the descriptor that the client passed on.
+fn adopt(number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: only looks whether the number is an open descriptor.
+    if number < 3 || unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        let message =
+            format!("--private-fd {number}: no such descriptor; clients pass it, people don't");
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
+    // SAFETY: open (just seen), inherited for us, and used nowhere else: no
+    // descriptor above the standard ones has been made yet.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn log(level: LogLevel) {
+    let filter = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false)
+        .init();
+}

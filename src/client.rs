@@ -1,0 +1,239 @@
+//! A client's side: reach an engine, or start one, and map its ring.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket, socketpair};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::latency::Latency;
+use crate::protocol::{self, Packet, Reply, Request};
+use crate::ring::Reader;
+use crate::status::Status;
+
+/// How long an engine may take for an answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// A connection to an engine. The engine counts its owner as listening while
+/// it is open; a private engine ends with it.
+#[derive(Debug)]
+pub struct Connection {
+    socket: OwnedFd,
+    /// The private engine, reaped on drop.
+    child: Option<Child>,
+    /// The process that connected. A forked child of it holds the socket too,
+    /// and must not end the engine of its parent.
+    owner: u32,
+}
+
+/// Where the user's engine listens: `$V2M_ENGINE_SOCKET`, or
+/// `$XDG_RUNTIME_DIR/v2m-engine/engine.sock`.
+pub fn socket_path() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("V2M_ENGINE_SOCKET").filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty()) {
+        Some(directory) => Ok(Path::new(&directory).join("v2m-engine/engine.sock")),
+        None => Err(Error::new(
+            ErrorKind::Unavailable,
+            "there is no place for the engine's socket: set XDG_RUNTIME_DIR (a login does that) or V2M_ENGINE_SOCKET",
+        )),
+    }
+}
+
+impl Connection {
+    /// Connects to the user's engine.
+    ///
+    /// Fails with [`ErrorKind::Unavailable`] if none runs.
+    pub fn service() -> Result<Self> {
+        let path = socket_path()?;
+        let unavailable = |cause: Errno| {
+            let hint = match cause {
+                Errno::ENOENT | Errno::ECONNREFUSED => {
+                    "no engine is running: start it with `v2m-engine run`"
+                }
+                cause => cause.desc(),
+            };
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("cannot reach an engine at {}: {hint}", path.display()),
+            )
+        };
+        let address = UnixAddr::new(&path).map_err(unavailable)?;
+        let socket = socket(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )
+        .map_err(unavailable)?;
+        connect(socket.as_raw_fd(), &address).map_err(unavailable)?;
+        protocol::peer_of_same_user(socket.as_fd())?;
+        Ok(Self {
+            socket,
+            child: None,
+            owner: std::process::id(),
+        })
+    }
+
+    /// Starts `program` as an engine for this process alone, with further
+    /// `arguments` for its `run` command. It ends when the connection is dropped
+    /// or this process dies, and leaves nothing behind.
+    pub fn private(program: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Self> {
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .map_err(|cause| Error::system("cannot make a socket pair", cause))?;
+        let number = theirs.as_raw_fd();
+        let mut command = Command::new(program);
+        command
+            .arg("run")
+            .args(arguments)
+            .arg("--private-fd")
+            .arg(number.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            // A Ctrl-C in the terminal is for the client; it decides.
+            .process_group(0);
+        // SAFETY: between fork and exec only fcntl(2) is called, which is
+        // async-signal-safe; `number` stays open, `theirs` lives until after spawn.
+        unsafe {
+            command.pre_exec(move || {
+                let theirs = BorrowedFd::borrow_raw(number);
+                fcntl(theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
+                Ok(())
+            });
+        }
+        let child = command.spawn().map_err(|cause| {
+            Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "cannot start {}: {cause}; install v2m-engine or set V2M_ENGINE_BIN",
+                    program.display()
+                ),
+            )
+        })?;
+        Ok(Self {
+            socket: ours,
+            child: Some(child),
+            owner: std::process::id(),
+        })
+    }
+
+    /// Asks for the ring; what the engine captures comes with it.
+    pub fn open(&mut self, latency: Option<Latency>) -> Result<(Reader, String)> {
+        let packet = self.ask(&Request::Open {
+            version: protocol::VERSION,
+            latency,
+        })?;
+        match (packet.message, packet.descriptor) {
+            (Reply::Opened { source }, Some(file)) => Ok((Reader::new(file)?, source)),
+            (Reply::Refused { message }, _) => Err(Error::new(ErrorKind::Unavailable, message)),
+            _ => Err(Error::new(
+                ErrorKind::Protocol,
+                "the engine answered something else than asked",
+            )),
+        }
+    }
+
+    /// Asks how the engine is.
+    pub fn status(&mut self) -> Result<Status> {
+        match self.ask(&Request::Status {})?.message {
+            Reply::Status { status } => Ok(*status),
+            Reply::Refused { message } => Err(Error::new(ErrorKind::Unavailable, message)),
+            Reply::Opened { .. } => Err(Error::new(
+                ErrorKind::Protocol,
+                "the engine answered something else than asked",
+            )),
+        }
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Packet<Reply>> {
+        // An engine that refuses before it is asked hangs up as well. The kernel
+        // reports that first, once, and gives its words afterwards.
+        let mut reported = protocol::send(self.socket.as_fd(), request, None).is_err();
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let mut ready = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut ready, timeout) {
+                Err(Errno::EINTR) => {}
+                Ok(0) => {
+                    let message =
+                        format!("the engine did not answer within {} s", ANSWER.as_secs());
+                    return Err(Error::new(ErrorKind::Timeout, message));
+                }
+                Ok(_) => match protocol::receive(self.socket.as_fd(), protocol::MAX_REPLY) {
+                    Ok(Some(packet)) => return Ok(packet),
+                    Ok(None) => {}
+                    Err(error) if !reported && error.kind() == ErrorKind::Unavailable => {
+                        reported = true;
+                    }
+                    Err(error) => return Err(self.explain_end(error)),
+                },
+                Err(cause) => return Err(Error::system("cannot wait for the engine", cause)),
+            }
+        }
+    }
+
+    /// A private engine that ended says why on standard error; point there.
+    fn explain_end(&self, error: Error) -> Error {
+        if self.child.is_some() && error.kind() == ErrorKind::Unavailable {
+            let message = "the private engine ended at once; its reason is on standard error";
+            return Error::new(ErrorKind::Unavailable, message);
+        }
+        error
+    }
+
+    /// Whether the engine has closed the connection (stopped, or died).
+    pub fn is_closed(&self) -> bool {
+        let mut ready = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        let closed = PollFlags::POLLHUP | PollFlags::POLLERR;
+        matches!(poll(&mut ready, PollTimeout::ZERO), Ok(1) if ready[0].revents().is_some_and(|r| r.intersects(closed)))
+    }
+
+    /// The socket: readable or hung up once the engine is gone.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Process id of the private engine, if this connection started one.
+    pub fn private_pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.owner != std::process::id() {
+            return;
+        }
+        if let Some(mut child) = self.child.take() {
+            // The engine ends by itself when its peer hangs up.
+            let _ = nix::sys::socket::shutdown(
+                self.socket.as_raw_fd(),
+                nix::sys::socket::Shutdown::Both,
+            );
+            let deadline = Instant::now() + Duration::from_secs(1);
+            while let Ok(None) = child.try_wait() {
+                if Instant::now() > deadline {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The socket's engine side: one thread that never waits for a peer.
+//!
+//! A peer that says nothing, too much, or something else is dropped. Replies go
+//! out at once or the peer is dropped: its socket's buffer holds any reply.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, socket,
+};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::latency::Latency;
+use crate::protocol::{self, Reply, Request};
+use crate::status::Status;
+
+/// Peers at once; the next one is refused.
+const MAX_PEERS: usize = 256;
+/// A peer that has asked for nothing by then is dropped.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// What the server needs from the engine.
+pub trait Host: Send + Sync + 'static {
+    /// The ring's descriptor.
+    fn ring(&self) -> BorrowedFd<'_>;
+    /// What is captured, as configured.
+    fn source(&self) -> String;
+    /// How the engine is; must not wait for anything.
+    fn status(&self, clients: usize) -> Status;
+    /// Who listens, each with the quantum it asked for, has changed.
+    fn listeners(&self, asked: &[Option<Latency>]);
+    /// The only client is gone (of a private engine).
+    fn orphaned(&self);
+}
+
+/// Where peers come from.
+#[derive(Debug)]
+pub enum Door {
+    /// A listening socket for all of the user's processes.
+    Service(ServiceSocket),
+    /// One connection that was there from the start.
+    Private(OwnedFd),
+}
+
+/// A bound socket; its file goes away with it.
+#[derive(Debug)]
+pub struct ServiceSocket {
+    socket: OwnedFd,
+    path: PathBuf,
+}
+
+impl ServiceSocket {
+    /// Binds `path`: takes it over from a dead engine, refuses if a live one has it.
+    pub fn bind(path: &Path) -> Result<Self> {
+        let failed = |cause: &dyn std::fmt::Display| {
+            let message = format!("cannot listen at {}: {cause}", path.display());
+            Error::new(ErrorKind::System, message)
+        };
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.ok_or_else(|| failed(&"the path needs a directory"))?;
+        if let Err(cause) = std::fs::DirBuilder::new().mode(0o700).create(directory)
+            && cause.kind() != std::io::ErrorKind::AlreadyExists
+        {
+            return Err(failed(&format!("cannot create its directory: {cause}")));
+        }
+        // Two engines that start at once must not take the path from each other.
+        let lock = std::fs::File::open(directory).map_err(|cause| failed(&cause))?;
+        let _lock =
+            Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, cause)| failed(&cause))?;
+
+        let address = UnixAddr::new(path).map_err(|cause| failed(&cause))?;
+        let make = |flags| socket(AddressFamily::Unix, SockType::SeqPacket, flags, None);
+        let probe = make(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)
+            .map_err(|cause| failed(&cause))?;
+        match connect(probe.as_raw_fd(), &address) {
+            Err(Errno::ENOENT) => {}
+            Err(Errno::ECONNREFUSED) => {
+                tracing::info!("taking over {} from an engine that is gone", path.display());
+                std::fs::remove_file(path).map_err(|cause| failed(&cause))?;
+            }
+            Ok(()) | Err(Errno::EAGAIN) => {
+                return Err(failed(
+                    &"an engine is running there already; `v2m-engine status` shows it",
+                ));
+            }
+            Err(cause) => return Err(failed(&cause.desc())),
+        }
+        let socket = make(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)
+            .map_err(|cause| failed(&cause))?;
+        bind(socket.as_raw_fd(), &address).map_err(|cause| failed(&cause.desc()))?;
+        let bound = Self {
+            socket,
+            path: path.into(),
+        };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(|cause| failed(&cause))?;
+        listen(&bound.socket, Backlog::MAXCONN).map_err(|cause| failed(&cause))?;
+        Ok(bound)
+    }
+}
+
+impl Drop for ServiceSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The server's thread; stopped and joined when dropped.
+#[derive(Debug)]
+pub struct Server {
+    stop: Arc<EventFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts serving.
+    pub fn start(door: Door, host: Arc<dyn Host>) -> Result<Self> {
+        let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)
+            .map(Arc::new)
+            .map_err(|cause| Error::system("cannot make an eventfd", cause))?;
+        let mut serving = Serving {
+            door: None,
+            client: None,
+            peers: Vec::new(),
+            host,
+        };
+        match door {
+            Door::Service(socket) => serving.door = Some(socket),
+            Door::Private(socket) => serving.adopt(socket)?,
+        }
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("v2m-server".into())
+            .spawn(move || serving.run(&stopped))
+            .map_err(|cause| Error::system("cannot start the server's thread", cause))?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.stop.write(1);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Peer {
+    socket: OwnedFd,
+    since: Instant,
+    /// Has asked for something.
+    known: bool,
+    /// Holds the ring, with the quantum it asked for.
+    listens: Option<Option<Latency>>,
+}
+
+struct Serving {
+    door: Option<ServiceSocket>,
+    /// The one client's process, in a private engine.
+    client: Option<OwnedFd>,
+    peers: Vec<Peer>,
+    host: Arc<dyn Host>,
+}
+
+impl Serving {
+    /// A private engine's client. Its process is watched beside the connection,
+    /// which a forked child of it may hold open.
+    fn adopt(&mut self, socket: OwnedFd) -> Result<()> {
+        let pid = protocol::peer_of_same_user(socket.as_fd())?;
+        set_nonblocking(socket.as_fd())?;
+        self.client = pidfd(pid);
+        self.peers.push(Peer {
+            socket,
+            since: Instant::now(),
+            known: true,
+            listens: None,
+        });
+        Ok(())
+    }
+
+    fn run(mut self, stop: &EventFd) {
+        let private = self.door.is_none();
+        loop {
+            let mut waiting = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+            let door = self.door.as_ref().filter(|_| self.peers.len() < MAX_PEERS);
+            let extra = door
+                .map(|door| door.socket.as_fd())
+                .or(self.client.as_ref().map(|pid| pid.as_fd()));
+            waiting.extend(extra.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+            let first = waiting.len();
+            waiting.extend(
+                self.peers
+                    .iter()
+                    .map(|peer| PollFd::new(peer.socket.as_fd(), PollFlags::POLLIN)),
+            );
+            let silence = self
+                .peers
+                .iter()
+                .filter(|peer| !peer.known)
+                .map(|peer| peer.since + SILENCE)
+                .min();
+            let timeout = silence.map_or(PollTimeout::NONE, |deadline| {
+                let left =
+                    deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            });
+            if !matches!(poll(&mut waiting, timeout), Ok(_) | Err(Errno::EINTR)) {
+                return;
+            }
+            let ready: Vec<bool> = waiting.iter().map(|fd| fd.any().unwrap_or(true)).collect();
+            if ready[0] {
+                return;
+            }
+            if private && first > 1 && ready[1] {
+                self.host.orphaned();
+                return;
+            }
+            self.serve(&ready[first..]);
+            if private && self.peers.is_empty() {
+                self.host.orphaned();
+                return;
+            }
+            if !private && first > 1 && ready[1] {
+                self.accept();
+            }
+        }
+    }
+
+    /// Answers the peers that said something and drops those that must go.
+    fn serve(&mut self, ready: &[bool]) {
+        let listened = self
+            .peers
+            .iter()
+            .filter(|peer| peer.listens.is_some())
+            .count();
+        let mut changed = false;
+        let mut at = 0;
+        let host = self.host.clone();
+        self.peers.retain_mut(|peer| {
+            let spoke = ready.get(at).copied().unwrap_or(false);
+            at += 1;
+            if !spoke {
+                let silent = !peer.known && peer.since.elapsed() > SILENCE;
+                if silent {
+                    tracing::warn!(
+                        "dropped a client that said nothing for {} s",
+                        SILENCE.as_secs()
+                    );
+                }
+                return !silent;
+            }
+            match answer(peer, &*host, listened) {
+                Ok(listens_now) => {
+                    changed |= listens_now;
+                    true
+                }
+                Err(error) => {
+                    if error.kind() != ErrorKind::Unavailable {
+                        tracing::warn!("dropped a client: {error}");
+                    }
+                    changed |= peer.listens.is_some();
+                    false
+                }
+            }
+        });
+        if changed {
+            let asked: Vec<_> = self.peers.iter().filter_map(|peer| peer.listens).collect();
+            self.host.listeners(&asked);
+        }
+    }
+
+    fn accept(&mut self) {
+        let Some(door) = &self.door else { return };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let raw = match accept4(door.socket.as_raw_fd(), flags) {
+            Ok(raw) => raw,
+            Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => {
+                tracing::warn!("no room for another client: too many open files");
+                std::thread::sleep(Duration::from_millis(100));
+                return;
+            }
+            Err(_) => return,
+        };
+        // SAFETY: accept4 just made this descriptor, nobody else knows it.
+        let socket = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(raw) };
+        match protocol::peer_of_same_user(socket.as_fd()) {
+            Ok(_) => self.peers.push(Peer {
+                socket,
+                since: Instant::now(),
+                known: false,
+                listens: None,
+            }),
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+}
+
+/// Answers one request; whether the peer has begun to listen by it.
+fn answer(peer: &mut Peer, host: &dyn Host, listening: usize) -> Result<bool> {
+    let Some(packet) = protocol::receive::<Request>(peer.socket.as_fd(), protocol::MAX_REQUEST)?
+    else {
+        return Ok(false);
+    };
+    peer.known = true;
+    let socket = peer.socket.as_fd();
+    match packet.message {
+        Request::Open { version, .. } if version != protocol::VERSION => {
+            let message = format!(
+                "this engine speaks version {} of the protocol, the client {version}: install the same release of both",
+                protocol::VERSION
+            );
+            protocol::send(socket, &Reply::Refused { message }, None)?;
+            Ok(false)
+        }
+        Request::Open { latency, .. } => {
+            protocol::send(
+                socket,
+                &Reply::Opened {
+                    source: host.source(),
+                },
+                Some(host.ring()),
+            )?;
+            peer.listens = Some(latency);
+            Ok(true)
+        }
+        Request::Status {} => {
+            protocol::send(
+                socket,
+                &Reply::Status {
+                    status: Box::new(host.status(listening)),
+                },
+                None,
+            )?;
+            Ok(false)
+        }
+    }
+}
+
+fn set_nonblocking(socket: BorrowedFd<'_>) -> Result<()> {
+    fcntl(socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+        .map(|_| ())
+        .map_err(|cause| Error::system("cannot change a socket", cause))
+}
+
+/// A descriptor that becomes readable when the process ends; none on kernels
+/// before 5.3, where the connection's end has to do.
+fn pidfd(pid: i32) -> Option<OwnedFd> {
+    // SAFETY: pidfd_open takes a number and flags, and returns a new descriptor.
+    let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    // SAFETY: a non-negative result is a descriptor that only we know.
+    (raw >= 0).then(|| unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(raw as i32) })
+}

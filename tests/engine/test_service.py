@@ -1,0 +1,279 @@
+"""The service from outside: starting, refusing, surviving bad company."""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import SPEECH, User, wait_until
+
+
+def connect(path: Path) -> socket.socket:
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    peer.settimeout(20)
+    peer.connect(str(path))
+    return peer
+
+
+def ask(peer: socket.socket, request: object) -> dict[str, object]:
+    peer.send(json.dumps(request).encode())
+    reply: dict[str, object] = json.loads(peer.recv(65536))
+    return reply
+
+
+def one_line(text: str) -> bool:
+    return text.startswith("v2m-engine: ") and text.count("\n") == 1
+
+
+def test_runs_answers_and_leaves_nothing_behind(user: User) -> None:
+    for end in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        engine = user.start()
+        status = user.status()
+        assert status["service"] and status["pid"] == engine.pid
+        assert status["source"]["asked"] == f"file:{SPEECH}"
+        assert user.socket.stat().st_mode & 0o777 == 0o600
+        assert user.socket.parent.stat().st_mode & 0o777 == 0o700
+        engine.send_signal(end)
+        assert engine.wait(10) == 0
+        assert not user.socket.exists()
+    assert "running" in user.command("status").stdout or user.command("status").returncode == 1
+
+
+def test_status_without_an_engine_says_what_to_do(user: User) -> None:
+    done = user.command("status")
+    assert done.returncode == 1 and one_line(done.stderr)
+    assert "v2m-engine run" in done.stderr
+
+
+def test_second_start_is_refused_and_the_first_goes_on(user: User) -> None:
+    first = user.start()
+    second = user.command("run", "--source", f"file:{SPEECH}")
+    assert second.returncode == 1 and one_line(second.stderr.splitlines(keepends=True)[-1])
+    assert "already" in second.stderr
+    assert user.status()["pid"] == first.pid
+
+
+def test_a_dead_engines_socket_is_taken_over(user: User) -> None:
+    first = user.start()
+    first.kill()
+    first.wait()
+    assert user.socket.exists()
+    second = user.start()
+    assert user.status()["pid"] == second.pid
+
+
+@pytest.mark.parametrize(
+    ("env", "named"),
+    [
+        ({"XDG_RUNTIME_DIR": ""}, "XDG_RUNTIME_DIR"),
+        ({"XDG_RUNTIME_DIR": "/proc/self/nowhere"}, "/proc/self/nowhere"),
+        ({"XDG_RUNTIME_DIR": "/dev/null"}, "/dev/null"),
+        ({"V2M_ENGINE_SOCKET": "/tmp/" + "x" * 200}, "xxx"),
+    ],
+)
+def test_no_place_for_the_socket(user: User, env: dict[str, str], named: str) -> None:
+    done = user.command("run", "--source", f"file:{SPEECH}", **env)
+    assert done.returncode == 1, done.stderr
+    assert named in done.stderr and "panicked" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("sorce = 'default'\n", ":1: sorce: unknown field"),
+        ("# fine\nhistory = 1\n", ":2: history: "),
+        ("latency = 'quick'\n", ":1: latency: "),
+        ("source = ''\n", ":1: source: "),
+        ("source = [\n", ":1: source"),
+    ],
+)
+def test_bad_configuration_names_file_line_and_key(user: User, text: str, named: str) -> None:
+    path = user.config / "v2m-engine/config.toml"
+    path.write_text(text)
+    done = user.command("run")
+    assert done.returncode == 2, done.stderr
+    assert f"{path}{named}" in done.stderr and one_line(done.stderr)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--history", "1"],
+        ["run", "--source", "monitor:"],
+        ["run", "--latency", "0/48000"],
+        ["run", "--private-fd", "77"],
+        ["run", "--no-such-flag"],
+        ["no-such-command"],
+        [],
+    ],
+)
+def test_wrong_usage(user: User, arguments: list[str]) -> None:
+    done = user.command(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "panicked" not in done.stderr
+
+
+def test_a_source_that_is_no_sound_file(user: User, tmp_path: Path) -> None:
+    text = tmp_path / "text.wav"
+    text.write_text("this is no sound")
+    for path in (text, tmp_path / "missing.wav", tmp_path):
+        done = user.command("run", "--source", f"file:{path}")
+        assert done.returncode in (1, 2) and str(path) in done.stderr
+        assert one_line(done.stderr.splitlines(keepends=True)[-1])
+        assert not user.socket.exists()
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"",
+        b"\0",
+        b"garbage",
+        os.urandom(1000),
+        b"x" * 5000,
+        b"[" * 4000,
+        b'{"request":"shutdown"}',
+        b'{"request":"open"}',
+        b'{"request":"open","version":1,"latency":"1/1"}',
+    ],
+)
+def test_what_is_no_request_drops_the_peer_and_nobody_else(user: User, packet: bytes) -> None:
+    user.start()
+    friend = connect(user.socket)
+    assert ask(friend, {"request": "status"})["reply"] == "status"
+    peer = connect(user.socket)
+    peer.send(packet)
+    try:
+        assert peer.recv(65536) == b""
+    except ConnectionResetError:
+        pass
+    assert ask(friend, {"request": "status"})["reply"] == "status"
+
+
+def test_another_version_is_refused_with_a_reason(user: User) -> None:
+    user.start()
+    reply = ask(connect(user.socket), {"request": "open", "version": 2})
+    assert reply["reply"] == "refused" and "version" in str(reply["message"])
+
+
+def test_a_silent_peer_is_dropped(user: User) -> None:
+    user.start()
+    silent = connect(user.socket)
+    friend = connect(user.socket)
+    assert ask(friend, {"request": "status"})["reply"] == "status"
+    assert silent.recv(10) == b"", "the silent peer was not dropped"
+    assert ask(friend, {"request": "status"})["reply"] == "status"
+
+
+def test_a_peer_that_does_not_read_is_dropped(user: User) -> None:
+    user.start()
+    greedy = connect(user.socket)
+    greedy.settimeout(5)
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+        for _ in range(100_000):
+            greedy.send(b'{"request":"status"}')
+    assert user.status()["clients"] == 0
+
+
+def test_more_peers_than_allowed_wait_their_turn(user: User) -> None:
+    user.start()
+    peers = [connect(user.socket) for _ in range(200)]
+    for peer in peers:
+        assert ask(peer, {"request": "open", "version": 1})["reply"] == "opened"
+    wait_until(lambda: user.status()["clients"] == 200, "all clients counted")
+    for peer in peers:
+        peer.close()
+    wait_until(lambda: user.status()["clients"] == 0, "all clients gone")
+
+
+def test_the_ring_comes_sealed_and_read_only(user: User) -> None:
+    user.start()
+    peer = connect(user.socket)
+    peer.send(json.dumps({"request": "open", "version": 1}).encode())
+    _, descriptors, _, _ = socket.recv_fds(peer, 65536, 4)
+    (ring,) = descriptors
+    with pytest.raises(OSError):
+        os.open(f"/proc/self/fd/{ring}", os.O_RDWR) and os.write(ring, b"x")
+    with pytest.raises(OSError):
+        os.ftruncate(ring, 0)
+    assert os.pread(ring, 8, 0) == b"v2m-ring"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_other_users_are_refused(user: User, tmp_path: Path) -> None:
+    # Not pytest's directory, which nobody else may enter anyway: what is left
+    # to refuse them are the socket's mode, and the engine itself.
+    open_directory = Path(f"/tmp/v2m-test-{os.getpid()}")
+    open_directory.mkdir(mode=0o755)
+    path = open_directory / "engine.sock"
+    attempt = (
+        "import socket, os, sys\n"
+        "os.setuid(65534)\n"
+        "peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+        f"peer.connect({str(path)!r})\n"
+        'peer.send(b\'{"request":"open","version":1}\')\n'
+        "sys.exit(0 if peer.recv(4096) == b'' else 9)\n"
+    )
+    try:
+        user.start(V2M_ENGINE_SOCKET=str(path))
+        run = [sys.executable, "-c", attempt]
+        by_mode = subprocess.run(run, capture_output=True, text=True, timeout=20, check=False)
+        assert "PermissionError" in by_mode.stderr
+        path.chmod(0o666)
+        by_engine = subprocess.run(run, capture_output=True, text=True, timeout=20, check=False)
+        refused = ("ConnectionResetError", "BrokenPipeError")
+        assert by_engine.returncode == 0 or any(name in by_engine.stderr for name in refused), by_engine
+    finally:
+        user.stop_all()
+        path.unlink(missing_ok=True)
+        open_directory.rmdir()
+
+
+def test_a_stopped_client_costs_others_nothing(user: User) -> None:
+    """A client that is frozen while it holds the ring."""
+    user.start()
+    frozen = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import socket, time\n"
+            "peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+            f"peer.connect({str(user.socket)!r})\n"
+            'peer.send(b\'{"request":"open","version":1}\')\n'
+            "print(peer.recv(4096), flush=True)\n"
+            "time.sleep(60)\n",
+        ],
+        stdout=subprocess.PIPE,
+    )
+    assert frozen.stdout is not None and b"opened" in frozen.stdout.readline()
+    frozen.send_signal(signal.SIGSTOP)
+    before = user.status()["ring"]["position"]
+    wait_until(lambda: user.status()["ring"]["position"] > before, "capture to go on")
+    frozen.kill()
+    frozen.wait()
+    wait_until(lambda: user.status()["clients"] == 0, "the dead client to be forgotten")
+
+
+def test_status_is_answered_while_many_ask(user: User) -> None:
+    user.start()
+    failures: array.array[int] = array.array("i")
+
+    def run() -> None:
+        for _ in range(20):
+            if user.command("status").returncode:
+                failures.append(1)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures

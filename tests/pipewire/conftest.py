@@ -1,0 +1,73 @@
+"""A private PipeWire, and the engine as a service in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests/rig")]
+
+from rig import PrivatePipeWire  # noqa: E402
+
+BINARY = Path(os.environ.get("V2M_ENGINE_BIN", ROOT / "target/release/v2m-engine"))
+
+
+class Engine:
+    """The service beside a private PipeWire, in that daemon's runtime directory."""
+
+    def __init__(self, rig: PrivatePipeWire, *arguments: str, **env: str) -> None:
+        self.rig = rig
+        self.process = subprocess.Popen(
+            [BINARY, "run", "--log", "debug", *arguments],
+            env=rig.env | {"HOME": str(rig.directory)} | env,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def socket(self) -> str:
+        return str(self.rig.directory / "v2m-engine/engine.sock")
+
+    def stop(self) -> str:
+        """Stops it and returns its log."""
+        self.process.terminate()
+        try:
+            log = self.process.communicate(timeout=15)[1]
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            log = self.process.communicate()[1]
+            raise AssertionError(f"the engine did not stop\n{log}") from None
+        assert self.process.returncode == 0, log
+        assert "panicked" not in log, log
+        return log
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.process.poll() is None:
+            try:
+                log = self.stop()
+            except AssertionError:
+                if kind is None:
+                    raise
+                return
+            if kind is not None:
+                print("engine's log:\n" + log[-8000:])
+
+
+@pytest.fixture
+def rig() -> Iterator[PrivatePipeWire]:
+    with PrivatePipeWire(quantum=256) as private:
+        yield private
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("V2M_ENGINE_BIN", str(BINARY))

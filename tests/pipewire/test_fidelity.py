@@ -1,0 +1,90 @@
+"""What was played is what arrives, sample by sample, through a real graph."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Engine
+from reference import Samples, at_16k, locate, speech_with_marker
+from rig import PrivatePipeWire
+
+from v2m_engine import AudioCapture
+
+SECONDS = {64: 20, 256: 60, 1024: 60}
+#: Small, so that a gap hides little; dividing nothing that the graph counts in.
+HOP = 160
+#: A stretch without a gap that is long enough to be found in what was played.
+CLEAN = 2400
+
+
+def capture(seconds: float) -> tuple[list[Samples], list[bool], list[int]]:
+    """Chunks of HOP samples, whether each holds a gap, and their positions."""
+    chunks: list[Samples] = []
+    gaps: list[bool] = []
+    positions: list[int] = []
+    with AudioCapture(engine="service", buffer_size=HOP).stream(timeout=20) as stream:
+        for chunk in stream:
+            chunks.append(np.array(chunk.copy(), dtype=np.float32))
+            gaps.append(chunk.gap)
+            positions.append(chunk.position)
+            if len(chunks) * HOP >= seconds * 16_000:
+                break
+    return chunks, gaps, positions
+
+
+@pytest.mark.parametrize("quantum", [256, 1024, 64])
+def test_what_was_played_is_what_arrives(
+    rig: PrivatePipeWire, quantum: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = SECONDS[quantum]
+    rig.set_quantum(quantum)
+    played = speech_with_marker(seconds + 15)
+    path = tmp_path / "played.f32"
+    played.tofile(path)
+    with Engine(rig) as engine:
+        monkeypatch.setenv("V2M_ENGINE_SOCKET", engine.socket)
+        rig.wait_for_links("rig-mic", "v2m-engine")
+        with rig.play(str(path), "rig-mic") as player:
+            player.started()
+            # Beside it, Python does what a transcriber does to its threads.
+            stop = threading.Event()
+            busy = threading.Thread(target=lambda: [hash(str(n)) for n in iter(stop.is_set, True)])
+            busy.start()
+            try:
+                chunks, gaps, positions = capture(seconds)
+            finally:
+                stop.set()
+                busy.join()
+
+    assert np.all(np.diff(positions) == HOP), "a chunk is missing or came twice"
+    captured = np.concatenate(chunks)
+    flagged = np.repeat(np.array(gaps), HOP)
+    # At 64 these machines lose cycles by themselves; more than this is our doing.
+    assert flagged.mean() < (0.9 if quantum == 64 else 0.05), f"{flagged.mean():.1%} flagged"
+
+    # The stream may begin a little before the player, in silence.
+    references = at_16k(np.concatenate([np.zeros(48_000, np.float32), played]))
+    clean = first_clean(flagged, from_=32_000)
+    phase, offset = locate(captured[clean : clean + CLEAN], references)
+    expected = references[phase][offset - clean :][: len(captured)]
+    assert len(expected) == len(captured), "more was captured than was played"
+    error = np.abs(captured - expected)
+    wrong = np.flatnonzero((error > 2e-6) & ~flagged)
+    assert wrong.size == 0, (
+        f"{wrong.size} samples outside of gaps are not what was played, "
+        f"the first at {wrong[0]}: off by {error[wrong[0]]:.2g}"
+    )
+    correlation = np.corrcoef(captured[~flagged], expected[~flagged])[0, 1]
+    assert correlation > 0.999
+
+
+def first_clean(flagged: np.ndarray, from_: int) -> int:
+    run = 0
+    for index in range(from_, len(flagged)):
+        run = 0 if flagged[index] else run + 1
+        if run == CLEAN:
+            return index - run + 1
+    raise AssertionError(f"no {CLEAN} samples in a row without a gap")

@@ -1,0 +1,88 @@
+"""What the real-time callback does, seen from between it and libpipewire."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Engine
+from rig import PrivatePipeWire
+
+from v2m_engine import AudioCapture
+
+#: Seconds of capture that a report is about.
+CLIENT_SECONDS = 8
+
+
+@pytest.fixture(scope="session")
+def rtcheck(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    library = tmp_path_factory.mktemp("rtcheck") / "rtcheck.so"
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "libpipewire-0.3"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    source = ROOT / "tests/realtime/rtcheck.c"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, source, *flags, "-ldl"], check=True)
+    return library
+
+
+def observe(
+    rig: PrivatePipeWire, rtcheck: Path, report: Path, monkeypatch: pytest.MonkeyPatch, **env: str
+) -> dict[str, Any]:
+    """The report on an engine that captured for some seconds, with clients coming and going."""
+    env |= {"LD_PRELOAD": str(rtcheck), "RTCHECK_REPORT": str(report)}
+    with Engine(rig, **env) as engine:
+        monkeypatch.setenv("V2M_ENGINE_SOCKET", engine.socket)
+        rig.wait_for_links("rig-mic", "v2m-engine")
+        end = time.monotonic() + CLIENT_SECONDS
+        with AudioCapture(engine="service").stream(timeout=20) as stream:
+            for _chunk in stream:
+                with AudioCapture(engine="service", buffer_size=512).stream(timeout=20) as other:
+                    next(iter(other))
+                if time.monotonic() > end:
+                    break
+        engine.stop()
+    result: dict[str, Any] = json.loads(report.read_text())
+    assert result["cycles"] > 50, "the callback hardly ran"
+    return result
+
+
+def test_the_callback_only_computes_and_wakes_once(
+    rig: PrivatePipeWire, rtcheck: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = observe(rig, rtcheck, tmp_path / "report.json", monkeypatch)
+    assert report["allocations"] == 0
+    assert report["locks"] == 0
+    assert report["most_syscalls"] == 1, "more than the one wake-up"
+    assert report["faults"] == 0
+
+
+def test_a_change_of_rate_and_quantum_is_no_excuse(
+    rig: PrivatePipeWire, rtcheck: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.set_rate(44_100)
+    rig.set_quantum(1024)
+    report = observe(rig, rtcheck, tmp_path / "report.json", monkeypatch)
+    assert (report["allocations"], report["locks"], report["faults"]) == (0, 0, 0)
+    assert report["most_syscalls"] == 1
+
+
+@pytest.mark.parametrize(
+    ("sin", "noticed"),
+    [("malloc", "allocations"), ("lock", "locks"), ("syscall", "syscalls"), ("fault", "faults")],
+)
+def test_each_sin_would_be_noticed(
+    rig: PrivatePipeWire,
+    rtcheck: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sin: str,
+    noticed: str,
+) -> None:
+    path = tmp_path / "report.json"
+    report = observe(rig, rtcheck, path, monkeypatch, RTCHECK_SABOTAGE=sin)
+    allowed = report["cycles"] if noticed == "syscalls" else 0
+    assert report[noticed] > allowed

@@ -1,0 +1,188 @@
+"""Threads, signals, forks and sudden ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Recording, process_is_gone, wait_until
+
+from v2m_engine import AudioCapture, V2MError
+
+Recorder = Callable[..., Recording]
+
+CLIENT = """
+import sys
+from v2m_engine import AudioCapture
+with AudioCapture(engine="private", source=sys.argv[1]).stream() as audio:
+    print(audio.private_engine_pid, flush=True)
+    for chunk in audio:
+        pass
+"""
+
+
+def private(recording: Recording, **options: Any) -> AudioCapture:
+    return AudioCapture(engine="private", source=recording.source, **options)
+
+
+def client(recording: Recording) -> tuple[subprocess.Popen[str], int]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, recording.source],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_private_engine_ends_with_its_client(recording: Recorder, how: int) -> None:
+    process, engine = client(recording(60))
+    process.send_signal(how)
+    process.communicate()
+    wait_until(lambda: process_is_gone(engine), "the engine's end", 1)
+
+
+def test_ctrl_c_ends_a_wait(recording: Recorder) -> None:
+    process, engine = client(recording(60))
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert "KeyboardInterrupt" in errors
+    assert process.returncode == -signal.SIGINT
+    wait_until(lambda: process_is_gone(engine), "the engine's end", 1)
+
+
+def test_threads_share_a_stream(recording: Recorder) -> None:
+    positions: list[int] = []
+    with private(recording(1), buffer_size=400).stream() as audio:
+
+        def take() -> None:
+            positions.extend([chunk.position for chunk in audio])
+
+        threads = [threading.Thread(target=take) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(positions) == list(range(0, 16000, 400))
+
+
+def test_closing_wakes_a_waiting_thread(recording: Recorder) -> None:
+    capture = private(recording(60), buffer_size=160000)
+    with capture.stream(timeout=None) as audio:
+        next(audio)
+        waits = threading.Thread(target=list, args=(audio,))
+        waits.start()
+        time.sleep(0.05)
+        audio.close()
+        waits.join(2)
+        assert not waits.is_alive()
+
+
+def test_waiting_leaves_the_gil(recording: Recorder) -> None:
+    counted = 0
+    stop = threading.Event()
+
+    def count() -> None:
+        nonlocal counted
+        while not stop.wait(0.005):
+            counted += 1
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    with private(recording(1), buffer_size=16000).stream() as audio:
+        next(audio)
+    stop.set()
+    thread.join()
+    assert counted > 50
+
+
+def test_a_busy_thread_loses_nothing(recording: Recorder) -> None:
+    played = recording(2)
+    stop = False
+
+    def busy() -> None:
+        while not stop:
+            sum(range(1000))
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        with private(played, buffer_size=160).stream() as audio:
+            positions = [c.position for c in audio if c.valid and played.holds(c.position, c)]
+    finally:
+        stop = True
+        thread.join()
+    assert positions == list(range(0, 32000, 160))
+
+
+def test_a_forked_child(recording: Recorder) -> None:
+    """It keeps its parent's chunks, leaves the parent's engine alone, has its own."""
+    played = recording(20)
+    capture = private(played, buffer_size=800)
+    with capture.stream() as audio:
+        chunk = next(audio)
+        parents = audio.private_engine_pid
+        assert parents is not None
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                assert played.holds(0, chunk)
+                with pytest.raises(V2MError, match="after the fork"):
+                    next(audio)
+                with pytest.raises(V2MError, match="after the fork"):
+                    audio.latest()
+                with capture.stream() as own:
+                    assert own.private_engine_pid != parents
+                audio.close()
+                capture.close()
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert not process_is_gone(parents)
+        # The chunks go on where they were, in the same ring.
+        following = next(audio)
+        assert (following.position, following.gap) == (800, False)
+
+
+def test_an_engine_does_not_wait_for_forked_children(recording: Recorder) -> None:
+    capture = private(recording(20), buffer_size=800)
+    with capture.stream() as audio:
+        pid = audio.private_engine_pid
+        assert pid is not None
+        child = os.fork()
+        if child == 0:
+            time.sleep(30)
+            os._exit(0)
+    capture.close()
+    try:
+        assert process_is_gone(pid)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_descriptors_are_given_back(recording: Recorder) -> None:
+    def open_now() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    capture = private(recording(20), buffer_size=160)
+    with capture.stream() as audio:
+        next(audio)
+    before = open_now()
+    for _ in range(50):
+        with capture.stream() as audio:
+            next(audio)
+    assert open_now() == before

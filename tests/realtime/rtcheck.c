@@ -1,0 +1,190 @@
+/* Watches the real-time callback of a pw_filter client from outside:
+ *
+ *   LD_PRELOAD=rtcheck.so RTCHECK_REPORT=report.json v2m-engine run …
+ *
+ * The library steps in between libpipewire and the filter's process callback,
+ * and in front of everything that such a callback must not call: the
+ * allocator, locks, system calls. Inside the callback these are counted; the
+ * report, written when the process exits normally, has the counts after a
+ * warm-up, the page faults taken there, and the callback's durations.
+ *
+ * RTCHECK_SABOTAGE=malloc|lock|syscall|fault commits one such sin in every
+ * callback, to show that it is noticed.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <pipewire/filter.h>
+
+#define WARM_UP 200
+#define MAX_CYCLES (1 << 20)
+
+static __thread int inside;
+static __thread uint32_t allocations, locks, syscalls;
+
+static struct {
+	uint64_t cycles, allocations, locks, syscalls, faults;
+	uint32_t most_syscalls;
+} total;
+static uint32_t *durations; /* nanoseconds, one a cycle */
+static struct pw_filter_events events;
+static void (*real_process)(void *, struct spa_io_position *);
+static const char *sabotage;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+/* --- what a callback must not call ------------------------------------- */
+
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
+extern void __libc_free(void *);
+
+#define COUNT(what) do { if (inside) what++; } while (0)
+
+void *malloc(size_t n) { COUNT(allocations); return __libc_malloc(n); }
+void *calloc(size_t n, size_t m) { COUNT(allocations); return __libc_calloc(n, m); }
+void *realloc(void *p, size_t n) { COUNT(allocations); return __libc_realloc(p, n); }
+void free(void *p) { COUNT(allocations); __libc_free(p); }
+void *memalign(size_t a, size_t n) { COUNT(allocations); return __libc_memalign(a, n); }
+void *aligned_alloc(size_t a, size_t n) { COUNT(allocations); return __libc_memalign(a, n); }
+int posix_memalign(void **p, size_t a, size_t n)
+{
+	COUNT(allocations);
+	return (*p = __libc_memalign(a, n)) ? 0 : 12;
+}
+
+#define REAL(name) \
+	static typeof(name) *real; \
+	if (!real) real = (typeof(name) *)dlsym(RTLD_NEXT, #name)
+
+int pthread_mutex_lock(pthread_mutex_t *m) { REAL(pthread_mutex_lock); COUNT(locks); return real(m); }
+int pthread_rwlock_rdlock(pthread_rwlock_t *l) { REAL(pthread_rwlock_rdlock); COUNT(locks); return real(l); }
+int pthread_rwlock_wrlock(pthread_rwlock_t *l) { REAL(pthread_rwlock_wrlock); COUNT(locks); return real(l); }
+int pthread_cond_wait(pthread_cond_t *c, pthread_mutex_t *m) { REAL(pthread_cond_wait); COUNT(locks); return real(c, m); }
+
+ssize_t write(int fd, const void *p, size_t n) { COUNT(syscalls); return syscall(SYS_write, fd, p, n); }
+ssize_t read(int fd, void *p, size_t n) { COUNT(syscalls); return syscall(SYS_read, fd, p, n); }
+
+long syscall(long number, ...)
+{
+	static long (*real)(long, ...);
+	va_list list;
+	long a[6];
+
+	if (!real)
+		real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+	va_start(list, number);
+	for (int i = 0; i < 6; i++)
+		a[i] = va_arg(list, long);
+	va_end(list);
+	COUNT(syscalls);
+	return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+/* --- the callback -------------------------------------------------------- */
+
+static void commit_sabotage(void)
+{
+	if (!strcmp(sabotage, "malloc")) {
+		void *volatile p = malloc(16);
+		free(p);
+	} else if (!strcmp(sabotage, "lock")) {
+		pthread_mutex_lock(&mutex);
+		pthread_mutex_unlock(&mutex);
+	} else if (!strcmp(sabotage, "syscall")) {
+		syscall(SYS_getppid);
+	} else if (!strcmp(sabotage, "fault")) {
+		volatile char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		*page = 1;
+		munmap((void *)page, 4096);
+	}
+}
+
+static uint64_t now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t faults(void)
+{
+	struct rusage usage;
+	getrusage(RUSAGE_THREAD, &usage);
+	return (uint64_t)usage.ru_minflt + (uint64_t)usage.ru_majflt;
+}
+
+static void process(void *data, struct spa_io_position *position)
+{
+	uint64_t before = faults(), start, took;
+
+	allocations = locks = syscalls = 0;
+	inside = 1;
+	start = now();
+	if (sabotage)
+		commit_sabotage();
+	real_process(data, position);
+	took = now() - start;
+	inside = 0;
+	if (total.cycles++ < WARM_UP)
+		return;
+	total.allocations += allocations;
+	total.locks += locks;
+	total.syscalls += syscalls;
+	total.faults += faults() - before;
+	if (syscalls > total.most_syscalls)
+		total.most_syscalls = syscalls;
+	if (total.cycles - WARM_UP <= MAX_CYCLES)
+		durations[total.cycles - WARM_UP - 1] = (uint32_t)took;
+}
+
+void pw_filter_add_listener(struct pw_filter *filter, struct spa_hook *hook,
+			    const struct pw_filter_events *theirs, void *data)
+{
+	REAL(pw_filter_add_listener);
+	sabotage = getenv("RTCHECK_SABOTAGE");
+	if (!durations)
+		durations = mmap(NULL, MAX_CYCLES * sizeof *durations, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	events = *theirs;
+	real_process = theirs->process;
+	events.process = process;
+	real(filter, hook, &events, data);
+}
+
+static int ascending(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return (x > y) - (x < y);
+}
+
+__attribute__((destructor)) static void report(void)
+{
+	const char *path = getenv("RTCHECK_REPORT");
+	uint64_t n = total.cycles > WARM_UP ? total.cycles - WARM_UP : 0;
+	FILE *file;
+
+	if (!path || !durations || !(file = fopen(path, "w")))
+		return;
+	if (n > MAX_CYCLES)
+		n = MAX_CYCLES;
+	qsort(durations, n, sizeof *durations, ascending);
+	fprintf(file,
+		"{\"cycles\": %lu, \"allocations\": %lu, \"locks\": %lu, \"syscalls\": %lu, "
+		"\"most_syscalls\": %u, \"faults\": %lu, \"p50_ns\": %u, \"p99_ns\": %u, "
+		"\"p999_ns\": %u, \"max_ns\": %u}\n",
+		n, total.allocations, total.locks, total.syscalls, total.most_syscalls, total.faults,
+		n ? durations[n / 2] : 0, n ? durations[n * 99 / 100] : 0,
+		n ? durations[n * 999 / 1000] : 0, n ? durations[n - 1] : 0);
+	fclose(file);
+}

@@ -1,0 +1,81 @@
+"""The demonstration: a microphone where there is one, else recorded speech.
+
+With a PipeWire session that has a source, the engine captures its default source.
+Otherwise a private PipeWire is started, real recordings are played into its virtual
+microphone in a loop, and the engine captures that. Either way
+`python/examples/live.py` shows what Python gets. Ctrl-C ends it;
+`DEMO_SECONDS=10 make demo` ends by itself.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import wave
+from pathlib import Path
+
+from rig import PrivatePipeWire
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDINGS = sorted(Path("/usr/share/sounds/alsa").glob("*_*.wav"))
+
+
+def session_sources() -> list[str]:
+    """Sources of the user's own PipeWire; none without a session."""
+    engine = Path(sys.executable).with_name("v2m-engine")
+    listed = subprocess.run(
+        [engine, "sources", "--json"], capture_output=True, text=True, timeout=10, check=False
+    )
+    if listed.returncode != 0:
+        return []
+    return [str(source["name"]) for source in json.loads(listed.stdout) if source["default"]]
+
+
+def write_speech(path: Path) -> None:
+    """The recordings one after the other, with pauses, as raw f32 at 48 kHz."""
+    pause = array.array("f", bytes(4 * 36_000))
+    speech = array.array("f")
+    for recording in RECORDINGS:
+        with wave.open(str(recording)) as file:
+            samples = array.array("h", file.readframes(file.getnframes()))
+            speech.extend(sample / 32_768 for sample in samples[:: file.getnchannels()])
+        speech.extend(pause)
+    path.write_bytes(speech.tobytes())
+
+
+def live(env: dict[str, str]) -> int:
+    """Runs the example until it ends or Ctrl-C does."""
+    program = subprocess.Popen([sys.executable, ROOT / "python/examples/live.py"], env=env)
+    seconds = os.environ.get("DEMO_SECONDS")
+    # A terminal's Ctrl-C reaches both: the example says goodbye, then we clean up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return program.wait(timeout=float(seconds) if seconds else None)
+    except subprocess.TimeoutExpired:
+        program.send_signal(signal.SIGINT)
+        return program.wait(timeout=10)
+
+
+def main() -> int:
+    """Chooses the source and shows it."""
+    if names := session_sources():
+        print(f"Your session's default source is {names[0]}. Speak. Ctrl-C ends.")
+        return live(dict(os.environ))
+    if not RECORDINGS:
+        print("No recordings in /usr/share/sounds/alsa: install alsa-utils", file=sys.stderr)
+        return 1
+    print("No microphone here: a private PipeWire plays recorded speech. Ctrl-C ends.")
+    with tempfile.TemporaryDirectory() as directory, PrivatePipeWire() as rig:
+        speech = Path(directory) / "speech.f32"
+        write_speech(speech)
+        with rig.play(speech, "rig-mic", loop=True):
+            return live(dict(os.environ) | rig.env)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

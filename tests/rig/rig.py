@@ -1,0 +1,539 @@
+"""A private, headless PipeWire for tests, benches and the demo; see README.md here.
+
+``PrivatePipeWire`` starts a daemon in a runtime directory of its own, with two
+virtual microphones (``rig-mic``, mono, and ``rig-mic-stereo``) and a clock. It
+plays known audio into them by ``player.c``, and drives the graph by PipeWire's
+own tools, each under a timeout. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+HERE = Path(__file__).resolve().parent
+CACHE = HERE.parent.parent / "target" / "rig"
+TOOL_TIMEOUT_S = 5.0
+
+# What the rig runs, and the Debian package each comes in.
+PROGRAMS = {
+    "pipewire": "pipewire-bin",
+    "pw-cli": "pipewire-bin",
+    "pw-dump": "pipewire-bin",
+    "pw-link": "pipewire-bin",
+    "pw-metadata": "pipewire-bin",
+    "cc": "gcc",
+    "pkg-config": "pkg-config",
+}
+
+
+class RigError(Exception):
+    """The rig could not do what was asked; the message says why."""
+
+
+def require_programs() -> None:
+    """Raise ``RigError`` naming the package of the first program that is missing."""
+    for program, package in PROGRAMS.items():
+        if shutil.which(program) is None:
+            raise RigError(f"{program} is not installed: apt-get install {package}")
+
+
+def build_player(cache: Path = CACHE) -> Path:
+    """Compile ``player.c`` unless the cache has it already; return the program."""
+    source, program = HERE / "player.c", cache / "player"
+    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
+        return program
+    require_programs()
+    cache.mkdir(parents=True, exist_ok=True)
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", "libpipewire-0.3"],
+        capture_output=True, text=True, timeout=30, check=False,
+    )
+    if flags.returncode != 0:
+        raise RigError("libpipewire's headers are missing: apt-get install libpipewire-0.3-dev")
+    # Two tests may build at once: each its own file, then one rename.
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        built = Path(scratch) / "player"
+        cc = subprocess.run(
+            ["cc", "-O2", "-w", "-o", str(built), str(source), *flags.stdout.split()],
+            capture_output=True, text=True, timeout=120, check=False,
+        )
+        if cc.returncode != 0:
+            raise RigError(f"player.c does not compile:\n{cc.stderr}")
+        built.replace(program)
+    return program
+
+
+def _die_with_parent() -> None:
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+class Player:
+    """A running ``player``: what it plays is a function of graph position."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._news = threading.Condition()
+        self._starts: list[tuple[int, int, int]] = []
+        self._impulses: list[tuple[int, int]] = []
+        self._done: tuple[int, int] | None = None
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            kind, *numbers = line.split()
+            values = tuple(int(n) for n in numbers)
+            with self._news:
+                if kind == "start":
+                    self._starts.append((values[0], values[1], values[2]))
+                elif kind == "impulse":
+                    self._impulses.append((values[0], values[1]))
+                elif kind == "done":
+                    self._done = (values[0], values[1])
+                self._news.notify_all()
+
+    def started(self, count: int = 1, timeout: float = 10.0) -> list[tuple[int, int, int]]:
+        """Wait for ``count`` anchors; all so far as ``(p0, rate, clock id)``."""
+        with self._news:
+            if not self._news.wait_for(lambda: len(self._starts) >= count, timeout):
+                raise RigError(f"the player has not started {count} times within {timeout} s")
+            return list(self._starts)
+
+    @property
+    def impulses(self) -> list[tuple[int, int]]:
+        """Impulses so far as ``(graph position, CLOCK_MONOTONIC ns)``."""
+        with self._news:
+            return list(self._impulses)
+
+    def wait(self, timeout: float) -> tuple[int, int]:
+        """Wait for the file's end; ``(cycles, late cycles)``."""
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise RigError(f"the player has not ended within {timeout} s") from error
+        self._reader.join(timeout)
+        if self._done is None:
+            raise RigError(f"the player failed with status {self._process.returncode}")
+        return self._done
+
+    def stop(self) -> tuple[int, int]:
+        """End it; ``(cycles, late cycles)``."""
+        self._process.terminate()
+        try:
+            return self.wait(5)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Player:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.kill()
+
+
+class PrivatePipeWire:
+    """A PipeWire daemon of one's own; a context manager, or ``start`` and ``stop``."""
+
+    def __init__(self, *, quantum: int = 0, rate: int = 0, cache: Path = CACHE) -> None:
+        """``quantum`` and ``rate`` are forced on the graph; 0 leaves it to its nodes."""
+        self._quantum, self._rate, self._cache = quantum, rate, cache
+        self._home: tempfile.TemporaryDirectory[str] | None = None
+        self._daemon: subprocess.Popen[bytes] | None = None
+        self._players: list[Player] = []
+
+    # The daemon.
+
+    @property
+    def directory(self) -> Path:
+        """The runtime directory; holds the socket ``pipewire-0`` and ``daemon.log``."""
+        if self._home is None:
+            raise RigError("the private PipeWire is not started")
+        return Path(self._home.name)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment that leads a program to this daemon."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("PIPEWIRE_", "PULSE_"))}
+        env["XDG_RUNTIME_DIR"] = str(self.directory)
+        env["PIPEWIRE_RUNTIME_DIR"] = str(self.directory)
+        return env
+
+    def start(self) -> None:
+        """Start the daemon and wait until it answers."""
+        require_programs()
+        if self._home is None:
+            self._home = tempfile.TemporaryDirectory(prefix="rig-")
+        if self._daemon is not None:
+            raise RigError("the private PipeWire already runs")
+        with open(self.directory / "daemon.log", "ab") as log:
+            self._daemon = subprocess.Popen(
+                ["pipewire", "-c", str(HERE / "pipewire.conf")],
+                env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=_die_with_parent,
+            )
+        try:
+            self.wait_for(self._answers, "the daemon to answer")
+            self.wait_for_node("rig-mic-stereo")
+            if self._quantum:
+                self.set_quantum(self._quantum)
+            if self._rate:
+                self.set_rate(self._rate)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _answers(self) -> bool:
+        assert self._daemon is not None
+        if self._daemon.poll() is not None:
+            log = (self.directory / "daemon.log").read_text(errors="replace")
+            raise RigError(f"pipewire ended with status {self._daemon.returncode}:\n{log}")
+        with socket.socket(socket.AF_UNIX) as s:
+            try:
+                s.connect(str(self.directory / "pipewire-0"))
+            except OSError:
+                return False
+        return True
+
+    def _end_daemon(self, how: signal.Signals) -> None:
+        daemon, self._daemon = self._daemon, None
+        if daemon is None:
+            return
+        daemon.send_signal(how)
+        try:
+            daemon.wait(5)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
+
+    def stop(self) -> None:
+        """End players and daemon, remove the directory."""
+        for player in self._players:
+            player.kill()
+        self._players.clear()
+        self._end_daemon(signal.SIGTERM)
+        if self._home is not None:
+            self._home.cleanup()
+            self._home = None
+
+    def kill(self) -> None:
+        """``kill -9`` the daemon; ``start`` brings a new one in the same directory."""
+        self._end_daemon(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """End the daemon politely and start a new one."""
+        self._end_daemon(signal.SIGTERM)
+        self.start()
+
+    def __enter__(self) -> PrivatePipeWire:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # The graph.
+
+    def tool(self, *command: str, timeout: float = TOOL_TIMEOUT_S) -> str:
+        """Run one of PipeWire's tools here; its standard output."""
+        try:
+            done = subprocess.run(
+                command, env=self.env, stdin=subprocess.DEVNULL,
+                capture_output=True, text=True, timeout=timeout, check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RigError(f"{' '.join(command)} did not end within {timeout} s") from error
+        if done.returncode != 0:
+            reason = (done.stderr or done.stdout).strip()
+            raise RigError(f"{' '.join(command)}: status {done.returncode}: {reason}")
+        return done.stdout
+
+    def set_quantum(self, quantum: int) -> None:
+        """Force the graph's quantum (32 to 8192 frames); 0 leaves it to the nodes."""
+        self.tool("pw-metadata", "-n", "settings", "0", "clock.force-quantum", str(quantum))
+
+    def set_rate(self, rate: int) -> None:
+        """Force the graph's rate (44100 to 192000); 0 lets go, without going back."""
+        self.tool("pw-metadata", "-n", "settings", "0", "clock.force-rate", str(rate))
+
+    def set_default_source(self, name: str | None) -> None:
+        """Make a source the default as a session manager would; None deletes the entry."""
+        entry = ["pw-metadata", "-n", "default"]
+        if name is None:
+            self.tool(*entry, "-d", "0", "default.audio.source")
+        else:
+            value = json.dumps({"name": name})
+            self.tool(*entry, "0", "default.audio.source", value, "Spa:String:JSON")
+
+    def create_source(
+        self, name: str, *, channels: Sequence[str] = ("MONO",),
+        description: str = "", own_clock: bool = False,
+    ) -> int:
+        """Plug in a virtual microphone; its node id. ``own_clock``: it drives itself."""
+        return self._create(name, "Audio/Source/Virtual", channels, description, own_clock)
+
+    def create_sink(
+        self, name: str, *, channels: Sequence[str] = ("FL", "FR"),
+        description: str = "", own_clock: bool = False,
+    ) -> int:
+        """Plug in a virtual loudspeaker, whose monitor can be captured; its node id."""
+        return self._create(name, "Audio/Sink", channels, description, own_clock)
+
+    def _create(
+        self, name: str, media_class: str, channels: Sequence[str],
+        description: str, own_clock: bool,
+    ) -> int:
+        properties = {
+            "factory.name": "support.null-audio-sink",
+            "node.name": name,
+            "node.description": description or name,
+            "media.class": media_class,
+            "audio.position": ",".join(channels),
+            "object.linger": True,
+            "adapter.auto-port-config": {"mode": "dsp", "monitor": True, "position": "preserve"},
+        }
+        if own_clock:
+            properties["priority.driver"] = 30000
+        else:
+            properties["node.group"] = "rig"
+        self.tool("pw-cli", "create-node", "adapter", json.dumps(properties))
+        return self.wait_for_node(name)
+
+    def destroy_node(self, name: str) -> None:
+        """Unplug: destroy the node of that name and wait until it is gone."""
+        self.tool("pw-cli", "destroy", str(self.node_id(name)))
+        self.wait_for(lambda: self._find_node(name) is None, f"node {name} to go")
+
+    def dump(self) -> list[dict[str, Any]]:
+        """All objects, as ``pw-dump`` gives them."""
+        objects: list[dict[str, Any]] = json.loads(self.tool("pw-dump"))
+        return objects
+
+    def _find_node(self, name: str) -> dict[str, Any] | None:
+        for item in self.dump():
+            if item["type"].endswith(":Node") and item["info"]["props"].get("node.name") == name:
+                return item
+        return None
+
+    def node(self, name: str) -> dict[str, Any]:
+        """The node of that name, as ``pw-dump`` gives it."""
+        node = self._find_node(name)
+        if node is None:
+            raise RigError(f"there is no node {name}")
+        return node
+
+    def node_id(self, name: str) -> int:
+        """The global id of the node of that name."""
+        return int(self.node(name)["id"])
+
+    def links(self) -> set[tuple[str, str]]:
+        """All links as ``("node:port", "node:port")``, output first."""
+        names: dict[int, str] = {}
+        ports: dict[int, tuple[int, str]] = {}
+        ends: list[tuple[int, int]] = []
+        for item in self.dump():
+            info = item.get("info", {})
+            props = info.get("props") or {}
+            if item["type"].endswith(":Node"):
+                names[item["id"]] = props.get("node.name", "")
+            elif item["type"].endswith(":Port"):
+                ports[item["id"]] = (int(props["node.id"]), props["port.name"])
+            elif item["type"].endswith(":Link"):
+                ends.append((info["output-port-id"], info["input-port-id"]))
+
+        def full(port: int) -> str:
+            node, name = ports[port]
+            return f"{names[node]}:{name}"
+
+        return {(full(a), full(b)) for a, b in ends if a in ports and b in ports}
+
+    def link(self, output: str, input: str) -> None:
+        """Link ``"node:port"`` to ``"node:port"``, by hand as it were."""
+        self.tool("pw-link", output, input)
+
+    def unlink(self, output: str, input: str) -> None:
+        """Remove that link, whoever made it."""
+        self.tool("pw-link", "-d", output, input)
+
+    # Waiting.
+
+    def wait_for(
+        self, condition: Callable[[], object], what: str, timeout: float = 10.0
+    ) -> Any:
+        """Poll until ``condition()`` is true and return it; ``RigError`` after ``timeout`` s."""
+        end = time.monotonic() + timeout
+        while True:
+            value = condition()
+            if value:
+                return value
+            if time.monotonic() > end:
+                raise RigError(f"waited {timeout} s in vain for {what}")
+            time.sleep(0.02)
+
+    def wait_for_node(self, name: str, timeout: float = 10.0) -> int:
+        """Wait until a node of that name has a port; its id."""
+
+        def ready() -> int | None:
+            node = self._find_node(name)
+            if node is None:
+                return None
+            info = node["info"]
+            return int(node["id"]) if info["n-input-ports"] + info["n-output-ports"] else None
+
+        return int(self.wait_for(ready, f"node {name}", timeout))
+
+    def wait_for_links(
+        self, output: str, input: str, count: int = 1, timeout: float = 10.0
+    ) -> None:
+        """Wait until ``count`` links lead from node ``output`` to node ``input``."""
+
+        def linked() -> bool:
+            ends = [(a.split(":")[0], b.split(":")[0]) for a, b in self.links()]
+            return ends.count((output, input)) == count
+
+        self.wait_for(linked, f"{count} links from {output} to {input}", timeout)
+
+    # Audio.
+
+    def play(
+        self, path: str | os.PathLike[str], target: str = "rig-mic", *, loop: bool = False,
+        gain: float = 1.0, rate: int = 48000, port: str | None = None, name: str = "rig-player",
+    ) -> Player:
+        """Play raw mono f32 into a node (or one port of it); returns once it sounds.
+
+        Sample ``x[p - p0]`` is at graph position ``p``; ``Player.started`` has ``p0``.
+        ``rate`` is the file's; 0 plays one file sample per graph sample at any rate.
+        """
+        options = ["--gain", repr(gain), "--rate", str(rate), "--name", name]
+        if loop:
+            options.append("--loop")
+        if port is not None:
+            options += ["--port", port]
+        return self._play([os.fspath(path), target, *options])
+
+    def play_impulses(
+        self, seed: int, target: str = "rig-mic", *, gain: float = 1.0,
+        port: str | None = None, name: str = "rig-player",
+    ) -> Player:
+        """Play ten impulses a second at places that ``seed`` decides."""
+        options = ["--gain", repr(gain), "--name", name]
+        if port is not None:
+            options += ["--port", port]
+        return self._play(["--impulses", str(seed), target, *options])
+
+    def _play(self, arguments: list[str]) -> Player:
+        program = build_player(self._cache)
+        player = Player(
+            subprocess.Popen(
+                [str(program), *arguments], env=self.env, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, text=True, preexec_fn=_die_with_parent,
+            )
+        )
+        self._players.append(player)
+        try:
+            player.started()
+        except RigError:
+            player.kill()
+            raise
+        return player
+
+
+def serve(rig: PrivatePipeWire, requests: TextIO, answers: TextIO) -> None:
+    """Let another language drive the rig, one JSON object a line.
+
+    A request ``{"call": "set_quantum", "args": [256], "kwargs": {}}`` is a method
+    or property of ``PrivatePipeWire``; with ``"player": n`` one of that player.
+    The answer is ``{"ok": value}`` (a player is its number) or ``{"error": text}``.
+    """
+    players: list[Player] = []
+    for line in requests:
+        try:
+            request = json.loads(line)
+            on: object = players[request["player"]] if "player" in request else rig
+            value = getattr(on, request["call"])
+            if callable(value):
+                value = value(*request.get("args", ()), **request.get("kwargs", {}))
+            if isinstance(value, Player):
+                players.append(value)
+                value = len(players) - 1
+            elif isinstance(value, set):
+                value = sorted(value)
+            answer = {"ok": value}
+            text = json.dumps(answer, default=str)
+        except Exception as error:  # whatever it is, the other side must hear it
+            text = json.dumps({"error": f"{type(error).__name__}: {error}"})
+        answers.write(text + "\n")
+        answers.flush()
+
+
+def main() -> int:
+    """``rig.py run [--quantum N] [--rate R] [--play FILE] -- CMD...`` or ``rig.py serve``."""
+    parser = argparse.ArgumentParser(description="A private, headless PipeWire.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run a command with its environment")
+    run.add_argument("--play", metavar="FILE", help="loop this raw f32 mono file into a source")
+    run.add_argument("--play-rate", type=int, default=48000, help="the file's rate")
+    run.add_argument("--target", default="rig-mic", help="the source it goes into")
+    run.add_argument("cmd", nargs=argparse.REMAINDER, metavar="-- CMD ...")
+    served = commands.add_parser("serve", help="take calls as JSON lines on standard input")
+    for each in (run, served):
+        each.add_argument("--quantum", type=int, default=0, help="force this quantum")
+        each.add_argument("--rate", type=int, default=0, help="force this rate")
+    arguments = parser.parse_args()
+    if arguments.command == "run":
+        command = arguments.cmd[1:] if arguments.cmd[:1] == ["--"] else arguments.cmd
+        if not command:
+            parser.error("run needs a command after --")
+
+    # End by the usual path, so that nothing is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        with PrivatePipeWire(quantum=arguments.quantum, rate=arguments.rate) as rig:
+            if arguments.command == "serve":
+                serve(rig, sys.stdin, sys.stdout)
+                return 0
+            if arguments.play:
+                rig.play(arguments.play, arguments.target, loop=True, rate=arguments.play_rate)
+            child = subprocess.Popen(command, env=rig.env)
+            try:
+                return child.wait()
+            except KeyboardInterrupt:  # the terminal told the child too
+                return child.wait()
+            finally:
+                if child.poll() is None:
+                    child.terminate()
+                    child.wait()
+    except (RigError, OSError) as error:
+        print(f"rig: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
