@@ -10,6 +10,8 @@ pub mod client;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod config;
 #[cfg(all(feature = "engine", not(loom)))]
+pub mod doctor;
+#[cfg(all(feature = "engine", not(loom)))]
 pub mod engine;
 pub mod error;
 pub mod latency;

@@ -232,6 +232,14 @@ pub fn inspect(tid: i32) -> Option<Scheduling> {
     sys::scheduling(tid).ok()
 }
 
+/// The highest priority that RTKit gives, or why it gives none. May wait two seconds.
+///
+/// # Errors
+/// The reason, in words: no bus, no RTKit, no answer.
+pub fn rtkit_priority() -> Result<i32, String> {
+    rtkit::highest(RTKIT_TIMEOUT)
+}
+
 /// The calling thread's id, for [`inspect`].
 pub fn thread_id() -> i32 {
     gettid().as_raw()

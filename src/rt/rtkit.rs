@@ -16,24 +16,43 @@ const PATH: &str = "/org/freedesktop/RealtimeKit1";
 /// Asks for real-time scheduling (RTKit gives SCHED_RR) of a thread of this
 /// process. Answers within `timeout`, with the reason if it is no.
 pub(super) fn make_realtime(role: Role, tid: i32, timeout: Duration) -> Result<(), String> {
-    // On a thread of its own: a bus may take the connection and say nothing.
+    within(timeout, move || zbus::block_on(ask(role, tid, timeout)))
+}
+
+/// The highest priority that RTKit gives.
+pub(super) fn highest(timeout: Duration) -> Result<i32, String> {
+    let highest = async move {
+        let bus = system_bus(timeout).await?;
+        property(&bus, "MaxRealtimePriority").await
+    };
+    within(timeout, move || zbus::block_on(highest)).map(|highest| highest as i32)
+}
+
+/// Runs `call` on a thread of its own: a bus may take the connection and say nothing.
+fn within<T: Send + 'static>(
+    timeout: Duration,
+    call: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
     let (send, receive) = sync_channel(1);
     thread::Builder::new()
         .name("v2m-rtkit".into())
-        .spawn(move || send.send(zbus::block_on(ask(role, tid, timeout))))
+        .spawn(move || send.send(call()))
         .map_err(|error| error.to_string())?;
-    match receive.recv_timeout(timeout) {
-        Ok(answer) => answer,
-        Err(_) => Err(format!("no answer within {} s", timeout.as_secs_f32())),
-    }
+    receive
+        .recv_timeout(timeout)
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", timeout.as_secs_f32())))
 }
 
-async fn ask(role: Role, tid: i32, timeout: Duration) -> Result<(), String> {
-    let bus = Builder::system()
+async fn system_bus(timeout: Duration) -> Result<Connection, String> {
+    Builder::system()
         .method_timeout(timeout)
         .build()
         .await
-        .map_err(|error| format!("no system bus: {error}"))?;
+        .map_err(|error| format!("no system bus: {error}"))
+}
+
+async fn ask(role: Role, tid: i32, timeout: Duration) -> Result<(), String> {
+    let bus = system_bus(timeout).await?;
     let highest = property(&bus, "MaxRealtimePriority").await?;
     let max_us = property(&bus, "RTTimeUSecMax").await?;
     limit_rttime(u64::try_from(max_us).unwrap_or(0))?;
