@@ -295,8 +295,9 @@ fn unbound() {
     let found = capture(source, 1, 16, |events| {
         assert!(matches!(next_event(events), Event::Linked(_)));
         sleep(ms(500));
-        drop(player);
+        // Under the player too: had it ended before, silence would come last.
         fs::write(format!("{driver}/unbind"), "snd_aloop.0").unwrap();
+        drop(player);
         let event = next_event(events);
         assert!(
             matches!(&event, Event::Waiting(reason) if reason.contains("hw:Loopback,1,3 is gone")),
