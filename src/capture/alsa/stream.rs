@@ -56,7 +56,9 @@ pub(super) struct Stream<'a> {
     stop: &'a Stop,
     /// Restarts since audio last came.
     restarts: u32,
-    /// When the pace was last looked at, and the position then.
+    /// Frames read, without those lost.
+    read: u64,
+    /// When the pace was last looked at, and `read` then.
     paced: (i64, u64),
 }
 
@@ -88,6 +90,7 @@ impl<'a> Stream<'a> {
             intake,
             stop,
             restarts: 0,
+            read: 0,
             paced: (now, 0),
             opened,
         })
@@ -231,6 +234,7 @@ impl<'a> Stream<'a> {
             });
         }
         self.position += got as u64;
+        self.read += got as u64;
         Ok(got < status.avail)
     }
 
@@ -282,16 +286,19 @@ impl<'a> Stream<'a> {
 
     /// Waits if the PCM is ahead of time, as plugins without hardware are.
     fn pace(&mut self) {
+        if self.opened.hardware {
+            return;
+        }
         let now = monotonic_ns();
         let (since, from) = self.paced;
-        let audio =
-            (self.position - from) as i64 * 1_000_000_000 / i64::from(self.opened.setup.rate);
+        let rate = i64::from(self.opened.setup.rate);
+        let audio = (self.read - from) as i64 * 1_000_000_000 / rate;
         let passed = now - since;
         if audio > PACE_NS && passed < audio / 2 {
             let _ = poll(&mut self.polled[..1], ((audio - passed) / 1_000_000) as i32);
         }
         if audio > PACE_NS || passed > PACE_NS {
-            self.paced = (monotonic_ns(), self.position);
+            self.paced = (monotonic_ns(), self.read);
         }
     }
 }
