@@ -1,7 +1,7 @@
 //! The microphone for speech software on Linux: one engine captures in real
 //! time into shared memory, any number of readers map it.
 //!
-//! Follow a sample: `capture` (PipeWire, file) → `resample` → [`ring`] → readers.
+//! Follow a sample: `capture` (PipeWire, ALSA, file) → `resample` → [`ring`] → readers.
 
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod capture;
@@ -10,6 +10,8 @@ pub mod client;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod config;
 #[cfg(all(feature = "engine", not(loom)))]
+pub mod doctor;
+#[cfg(all(feature = "engine", not(loom)))]
 pub mod engine;
 pub mod error;
 pub mod latency;
@@ -17,6 +19,8 @@ pub mod latency;
 pub mod protocol;
 pub mod resample;
 pub mod ring;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod rt;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod server;
 pub mod shm;

@@ -1,6 +1,7 @@
 //! Where audio enters: a backend delivers [`Block`]s to the [`Intake`] on its
 //! real-time thread, and tells the engine what happens around it by [`Event`]s.
 
+pub mod alsa;
 mod backend;
 pub mod file;
 pub mod intake;

@@ -1,0 +1,144 @@
+//! From what hardware delivers to mono floats.
+
+use alsa::pcm::Format;
+
+use super::pcm::Layout;
+
+/// The formats that are understood, preferred first: the most precise integers,
+/// in the machine's own byte order before the other.
+#[rustfmt::skip]
+pub(super) const FORMATS: [Format; 10] = [
+    Format::s32(), Format::float(), Format::s24(), Format::s24_3(), Format::s16(),
+    #[cfg(target_endian = "little")] Format::S32BE,
+    #[cfg(target_endian = "little")] Format::FloatBE,
+    #[cfg(target_endian = "little")] Format::S24BE,
+    #[cfg(target_endian = "little")] Format::S243BE,
+    #[cfg(target_endian = "little")] Format::S16BE,
+    #[cfg(target_endian = "big")] Format::S32LE,
+    #[cfg(target_endian = "big")] Format::FloatLE,
+    #[cfg(target_endian = "big")] Format::S24LE,
+    #[cfg(target_endian = "big")] Format::S243LE,
+    #[cfg(target_endian = "big")] Format::S16LE,
+];
+
+/// Bytes of one sample.
+pub(super) fn width(format: Format) -> usize {
+    match format {
+        Format::S16LE | Format::S16BE => 2,
+        Format::S243LE | Format::S243BE => 3,
+        _ => 4,
+    }
+}
+
+/// Full scale is ±1: the largest magnitude of an integer of so many bits.
+const fn full(bits: u32) -> f32 {
+    (1u64 << (bits - 1)) as f32
+}
+
+/// Averages the channels of `mono.len()` frames; `format` is one of [`FORMATS`].
+pub(super) fn to_mono(format: Format, layout: Layout, bytes: &[u8], mono: &mut [f32]) {
+    let i16s = |value: i16| f32::from(value) / full(16);
+    // The upper byte of 24 bits in 32 means nothing.
+    let low24 = |value: i32| ((value << 8) >> 8) as f32 / full(24);
+    let i32s = |value: i32| value as f32 / full(32);
+    match format {
+        Format::S16LE => mix(layout, bytes, mono, |b| i16s(i16::from_le_bytes(b))),
+        Format::S16BE => mix(layout, bytes, mono, |b| i16s(i16::from_be_bytes(b))),
+        Format::S24LE => mix(layout, bytes, mono, |b| low24(i32::from_le_bytes(b))),
+        Format::S24BE => mix(layout, bytes, mono, |b| low24(i32::from_be_bytes(b))),
+        Format::S243LE => mix(layout, bytes, mono, |[a, b, c]| {
+            low24(i32::from_le_bytes([a, b, c, 0]))
+        }),
+        Format::S243BE => mix(layout, bytes, mono, |[a, b, c]| {
+            low24(i32::from_be_bytes([0, a, b, c]))
+        }),
+        Format::S32LE => mix(layout, bytes, mono, |b| i32s(i32::from_le_bytes(b))),
+        Format::S32BE => mix(layout, bytes, mono, |b| i32s(i32::from_be_bytes(b))),
+        Format::FloatLE => mix(layout, bytes, mono, f32::from_le_bytes),
+        Format::FloatBE => mix(layout, bytes, mono, f32::from_be_bytes),
+        _ => mono.fill(0.0),
+    }
+}
+
+fn mix<const N: usize>(
+    layout: Layout,
+    bytes: &[u8],
+    mono: &mut [f32],
+    sample: impl Fn([u8; N]) -> f32,
+) {
+    let channels = layout.channels as f32;
+    for (frame, out) in mono.iter_mut().enumerate() {
+        let mut sum = 0.0;
+        for channel in 0..layout.channels {
+            let at = frame * layout.frame + channel * layout.channel;
+            sum += bytes[at..]
+                .first_chunk()
+                .map_or(0.0, |&bytes| sample(bytes));
+        }
+        *out = sum / channels;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alsa::pcm::Access;
+
+    use super::*;
+
+    fn encode(format: Format, value: f64) -> Vec<u8> {
+        let whole = |bits: u32| (value * f64::from(full(bits))) as i32;
+        let (little, size) = match format {
+            Format::S16LE | Format::S16BE => (whole(16).to_le_bytes().to_vec(), 2),
+            // Rubbish in the byte that means nothing.
+            Format::S24LE | Format::S24BE => {
+                let [a, b, c, _] = whole(24).to_le_bytes();
+                (vec![a, b, c, 0x5a], 4)
+            }
+            Format::S243LE | Format::S243BE => (whole(24).to_le_bytes().to_vec(), 3),
+            Format::S32LE | Format::S32BE => (whole(32).to_le_bytes().to_vec(), 4),
+            _ => ((value as f32).to_le_bytes().to_vec(), 4),
+        };
+        let mut bytes = little[..size].to_vec();
+        if [
+            Format::S16BE,
+            Format::S24BE,
+            Format::S243BE,
+            Format::S32BE,
+            Format::FloatBE,
+        ]
+        .contains(&format)
+        {
+            bytes.reverse();
+        }
+        bytes
+    }
+
+    #[test]
+    fn every_format_in_both_layouts_averages_its_channels() {
+        let frames = [[0.5, 0.25, -0.75], [-1.0, -1.0, -1.0], [0.0, -0.5, 0.125]];
+        for format in FORMATS {
+            for access in [Access::MMapInterleaved, Access::RWNonInterleaved] {
+                for channels in 1..=3 {
+                    let layout = Layout::new(access, channels, width(format));
+                    let mut bytes = vec![0xee; layout.bytes()];
+                    for (i, frame) in frames.iter().enumerate() {
+                        for (c, &value) in frame[..channels].iter().enumerate() {
+                            let at = i * layout.frame + c * layout.channel;
+                            let sample = encode(format, value);
+                            bytes[at..at + sample.len()].copy_from_slice(&sample);
+                        }
+                    }
+                    let mut mono = [9.0; 3];
+                    to_mono(format, layout, &bytes, &mut mono);
+                    for (got, frame) in mono.iter().zip(frames) {
+                        let mean = frame[..channels].iter().sum::<f64>() / channels as f64;
+                        assert!(
+                            (f64::from(*got) - mean).abs() < 1e-7,
+                            "{format} {access:?} {channels}: {got} {mean}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

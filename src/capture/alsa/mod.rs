@@ -1,0 +1,230 @@
+//! ALSA as a source: any PCM that captures, hardware or plugin, mapped where
+//! it can be, on a thread of our own.
+
+mod convert;
+mod line;
+mod negotiate;
+mod pcm;
+mod stream;
+mod wait;
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use alsa::device_name::HintIter;
+use alsa::{Direction, Output};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+pub use alsa::pcm::Access;
+pub use negotiate::{Options, Setup};
+
+use super::{Event, Intake, SourceInfo};
+use crate::{Error, Result};
+use negotiate::Opened;
+use stream::{End, Stream};
+use wait::{Watch, Woken};
+
+/// Between attempts where no event can be expected: a PCM that isn't one card's.
+const RETRY: Duration = Duration::from_secs(2);
+/// Between any two attempts: many events come at once, and some are our own.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Ends a capture from another thread.
+#[derive(Debug)]
+pub struct Stop {
+    set: AtomicBool,
+    event: EventFd,
+}
+
+impl Stop {
+    /// Not set.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::System`] if there are no descriptors left.
+    pub fn new() -> Result<Self> {
+        let event =
+            EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+                .map_err(|error| Error::system("can't make an eventfd", error))?;
+        Ok(Self {
+            set: AtomicBool::new(false),
+            event,
+        })
+    }
+
+    /// Has the capture end now.
+    pub fn stop(&self) {
+        self.set.store(true, Ordering::Release);
+        // Fails only if it is set so often that nobody could have missed it.
+        let _ = self.event.write(1);
+    }
+
+    fn is_set(&self) -> bool {
+        self.set.load(Ordering::Acquire)
+    }
+
+    fn pollfd(&self) -> libc::pollfd {
+        libc::pollfd {
+            fd: self.event.as_fd().as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        }
+    }
+}
+
+impl AsFd for Stop {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+/// An opened PCM.
+pub struct AlsaSource {
+    name: String,
+    options: Options,
+    opened: Option<Opened>,
+    card: bool,
+    setup: Arc<Mutex<Option<Setup>>>,
+}
+
+impl AlsaSource {
+    /// Opens a PCM by alsa-lib's name for it (`default`, `hw:CARD=Device,DEV=0`, …)
+    /// and agrees with it on format, rate, channels and period.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Device`] if there is no such PCM, it is busy, it only
+    /// plays, or nothing that it offers can be used; [`crate::ErrorKind::Invalid`]
+    /// for what can be no name. The message names the PCM.
+    pub fn open(pcm: &str, options: Options) -> Result<Self> {
+        let _quiet = quiet();
+        let opened = negotiate::open(pcm, options)?;
+        Ok(Self {
+            name: pcm.to_owned(),
+            options,
+            card: opened.hardware,
+            setup: Arc::new(Mutex::new(Some(opened.setup.clone()))),
+            opened: Some(opened),
+        })
+    }
+
+    /// What is agreed with the hardware; `None` while it is away. Lives on while
+    /// [`AlsaSource::capture`] has the source.
+    pub fn setup(&self) -> Arc<Mutex<Option<Setup>>> {
+        Arc::clone(&self.setup)
+    }
+
+    /// Delivers to `intake` on the calling thread until `stop`.
+    ///
+    /// `events` gets [`Event::Linked`] when audio comes and [`Event::Waiting`]
+    /// when it ends for longer than a restart: the device was pulled out, is
+    /// busy, or says nothing. It is taken again as soon as it is back.
+    ///
+    /// Positions count the hardware's frames, including those that were lost.
+    /// The clock stays the same through overruns, restarts and suspends, and
+    /// changes when the PCM had to be opened anew.
+    pub fn capture(mut self, intake: &dyn Intake, events: &dyn Fn(Event), stop: &Stop) {
+        let _quiet = quiet();
+        let mut told = false;
+        let tell = |told: &mut bool, reason: String| {
+            if !std::mem::replace(told, true) {
+                events(Event::Waiting(reason));
+            }
+        };
+        loop {
+            // Before the attempt: what changes after it is not missed.
+            let watch = Watch::new();
+            let opened = self
+                .opened
+                .take()
+                .map_or_else(|| negotiate::open(&self.name, self.options), Ok);
+            match opened {
+                Ok(opened) => {
+                    self.publish(Some(opened.setup.clone()));
+                    let (end, flowed) = self.run(opened, intake, events, stop);
+                    self.publish(None);
+                    if flowed {
+                        told = false;
+                    }
+                    let name = &self.name;
+                    match end {
+                        End::Stopped => return,
+                        End::Gone => tell(
+                            &mut told,
+                            format!("ALSA PCM {name} is gone; it is taken again when it is back"),
+                        ),
+                        End::Changed if flowed => {}
+                        End::Changed => tell(&mut told, format!("ALSA PCM {name} doesn't start")),
+                        End::Silent => tell(
+                            &mut told,
+                            format!("ALSA PCM {name} runs but gives no audio"),
+                        ),
+                    }
+                    if !flowed && wait::pause(stop, RETRY) == Woken::Stop {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tell(&mut told, error.to_string());
+                    let timeout = if self.card { None } else { Some(RETRY) };
+                    if watch.wait(stop, timeout) == Woken::Stop
+                        || wait::pause(stop, PAUSE) == Woken::Stop
+                    {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One life of the PCM; how it ended and whether audio came.
+    fn run(
+        &self,
+        opened: Opened,
+        intake: &dyn Intake,
+        events: &dyn Fn(Event),
+        stop: &Stop,
+    ) -> (End, bool) {
+        let mut flowed = false;
+        let mut stream = match Stream::new(opened, intake, stop) {
+            Ok(stream) => stream,
+            Err(_) => return (End::Changed, false),
+        };
+        let end = stream.run(|| {
+            flowed = true;
+            events(Event::Linked(format!("alsa:{}", self.name)));
+        });
+        (end, flowed)
+    }
+
+    fn publish(&self, setup: Option<Setup>) {
+        *self.setup.lock().unwrap_or_else(PoisonError::into_inner) = setup;
+    }
+}
+
+/// Keeps alsa-lib from writing to stderr on this thread; what failed is in our errors.
+fn quiet() -> Option<impl Drop> {
+    Output::local_error_handler().ok()
+}
+
+/// The PCMs that capture, as alsa-lib's configuration lists them.
+pub fn sources() -> Vec<SourceInfo> {
+    let _quiet = quiet();
+    let Ok(hints) = HintIter::new_str(None, "pcm") else {
+        return Vec::new();
+    };
+    let mut sources: Vec<SourceInfo> = hints
+        .filter(|hint| hint.direction != Some(Direction::Playback))
+        .filter_map(|hint| {
+            let name = hint.name.filter(|name| name != "null")?;
+            let description = hint.desc.unwrap_or_default().replace('\n', ", ");
+            Some(SourceInfo {
+                default: name == "default",
+                name: format!("alsa:{name}"),
+                description,
+            })
+        })
+        .collect();
+    sources.sort_by_key(|source| !source.default);
+    sources
+}

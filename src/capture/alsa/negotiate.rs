@@ -1,0 +1,220 @@
+//! What a PCM offers, and which of it is taken.
+
+use std::ffi::CString;
+
+use alsa::pcm::{Access, Format};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::convert::{FORMATS, width};
+use super::pcm::{Layout, Params, Pcm};
+use crate::{Error, ErrorKind, Result, resample};
+
+/// The period aimed at: 128 frames at 48 kHz.
+const PERIOD_NS: u64 = 2_666_667;
+/// The buffer aimed at, in periods. It costs no latency, as every period is
+/// taken when it is there, and lets us be 170 ms late without a loss.
+const PERIODS: usize = 64;
+
+/// Rates in order of liking: those that convert to 16 kHz by whole numbers,
+/// beginning with what hardware likes best.
+const RATES: [u32; 12] = [
+    48_000, 16_000, 32_000, 96_000, 64_000, 192_000, 44_100, 88_200, 176_400, 24_000, 22_050, 8_000,
+];
+
+const ACCESSES: [Access; 4] = [
+    Access::MMapInterleaved,
+    Access::MMapNonInterleaved,
+    Access::RWInterleaved,
+    Access::RWNonInterleaved,
+];
+
+/// What the user wants otherwise than by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Frames of one period; the hardware's nearest is taken. By default 2.7 ms,
+    /// 128 frames at 48 kHz.
+    pub period: Option<u32>,
+    /// Periods of the buffer; at least 2. By default 64.
+    pub periods: Option<u32>,
+    /// The one way of access to try, for hardware where the first that it offers
+    /// doesn't work.
+    pub access: Option<Access>,
+}
+
+/// What was agreed with the hardware.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// The PCM's name.
+    pub pcm: String,
+    /// How samples come: `MMAP_INTERLEAVED` and so on.
+    pub access: String,
+    /// alsa-lib's name of the format.
+    pub format: String,
+    /// Samples per second.
+    pub rate: u32,
+    /// Channels, averaged to one.
+    pub channels: u32,
+    /// Frames of one period: how often audio comes.
+    pub period: usize,
+    /// Frames of the hardware's buffer: how late we may be without a loss.
+    pub buffer: usize,
+}
+
+/// A PCM with everything agreed, not yet started.
+pub(super) struct Opened {
+    pub(super) pcm: Pcm,
+    pub(super) setup: Setup,
+    pub(super) access: Access,
+    pub(super) format: Format,
+    pub(super) layout: Layout,
+    /// A card's, with a buffer that goes round.
+    pub(super) hardware: bool,
+}
+
+fn device(message: String) -> Error {
+    Error::new(ErrorKind::Device, message)
+}
+
+/// Opens and sets up the PCM. Errors name it, and what it offers or who stands
+/// in the way.
+pub(super) fn open(name: &str, options: Options) -> Result<Opened> {
+    let c_name = CString::new(name).map_err(|_| {
+        Error::new(
+            ErrorKind::Invalid,
+            format!("{name:?} can't be the name of a PCM"),
+        )
+    })?;
+    let mut pcm = Pcm::open(&c_name, false).map_err(|errno| refused(name, &c_name, errno))?;
+    let params = pcm
+        .params()
+        .map_err(|errno| device(format!("ALSA PCM {name} gives no parameters: {errno}")))?;
+    params.no_resampling();
+    let offer = offer(&params);
+    let fail = |what: &str| {
+        device(format!(
+            "ALSA PCM {name} can't be used: {what}; it offers {offer}"
+        ))
+    };
+
+    let access = match options.access {
+        Some(access) => Some(access).filter(|&access| params.set_access(access).is_ok()),
+        None => ACCESSES
+            .into_iter()
+            .find(|&access| params.set_access(access).is_ok()),
+    };
+    let access = access.ok_or_else(|| fail("no access to its samples"))?;
+    let format = FORMATS
+        .into_iter()
+        .find(|&format| params.set_format(format).is_ok())
+        .ok_or_else(|| fail("none of its formats is S16, S24, S32 or FLOAT"))?;
+    let wanted = RATES
+        .into_iter()
+        .find(|&rate| params.has_rate(rate))
+        .unwrap_or(RATES[0]);
+    let rate = params
+        .set_rate(wanted)
+        .map_err(|errno| fail(&format!("no rate ({errno})")))?;
+    resample::check_rate(rate).map_err(|error| fail(&error.to_string()))?;
+    let channels = params
+        .set_channels(1)
+        .map_err(|errno| fail(&format!("no channels ({errno})")))?;
+    let period = options.period.map_or(
+        (u64::from(rate) * PERIOD_NS / 1_000_000_000) as usize,
+        |period| period as usize,
+    );
+    let period = params
+        .set_period(period)
+        .map_err(|errno| fail(&format!("no period ({errno})")))?;
+    let periods = options
+        .periods
+        .map_or(PERIODS, |periods| periods as usize)
+        .max(2);
+    let buffer = params
+        .set_buffer(period * periods)
+        .map_err(|errno| fail(&format!("no buffer ({errno})")))?;
+    params.apply().map_err(|errno| match errno {
+        Errno::EBUSY => busy(name),
+        errno => fail(&errno.to_string()),
+    })?;
+    pcm.software(period)
+        .map_err(|errno| fail(&errno.to_string()))?;
+    let layout = Layout::new(access, channels as usize, width(format));
+    pcm.reserve(layout.channels);
+    let setup = Setup {
+        pcm: name.to_owned(),
+        access: access_name(access).to_owned(),
+        format: format.to_string(),
+        rate,
+        channels,
+        period,
+        buffer,
+    };
+    let hardware = pcm.card().is_some();
+    Ok(Opened {
+        pcm,
+        setup,
+        access,
+        format,
+        layout,
+        hardware,
+    })
+}
+
+fn access_name(access: Access) -> &'static str {
+    match access {
+        Access::MMapInterleaved => "MMAP_INTERLEAVED",
+        Access::MMapNonInterleaved => "MMAP_NONINTERLEAVED",
+        Access::MMapComplex => "MMAP_COMPLEX",
+        Access::RWInterleaved => "RW_INTERLEAVED",
+        Access::RWNonInterleaved => "RW_NONINTERLEAVED",
+    }
+}
+
+fn busy(name: &str) -> Error {
+    device(format!(
+        "ALSA PCM {name} is in use by another program: `fuser -v /dev/snd/*` shows which; close it or name another source"
+    ))
+}
+
+fn refused(name: &str, c_name: &CString, errno: Errno) -> Error {
+    let plays = || matches!(Pcm::open(c_name, true), Ok(_) | Err(Errno::EBUSY));
+    match errno {
+        Errno::EBUSY | Errno::EAGAIN => busy(name),
+        Errno::EACCES | Errno::EPERM => device(format!(
+            "ALSA PCM {name}: {errno}: join the group audio, or log in at the machine"
+        )),
+        _ if plays() => device(format!(
+            "ALSA PCM {name} only plays: `v2m-engine sources` lists those that capture"
+        )),
+        Errno::ENOENT | Errno::ENODEV | Errno::ENXIO | Errno::EINVAL => device(format!(
+            "there is no ALSA PCM {name} ({errno}): `v2m-engine sources` lists those that capture"
+        )),
+        errno => device(format!("can't open ALSA PCM {name}: {errno}")),
+    }
+}
+
+/// "1 to 2 channels at 44100 to 48000 Hz, S16_LE or S32_LE".
+fn offer(params: &Params<'_>) -> String {
+    let range = |(low, high): (u32, u32)| {
+        if low == high {
+            low.to_string()
+        } else {
+            format!("{low} to {high}")
+        }
+    };
+    // alsa-lib aborts when asked for its own Unknown.
+    let known = Format::all()
+        .iter()
+        .filter(|&&format| format != Format::Unknown);
+    let formats: Vec<String> = known
+        .filter(|&&format| params.has_format(format))
+        .map(ToString::to_string)
+        .collect();
+    format!(
+        "{} channels at {} Hz, {}",
+        range(params.channels()),
+        range(params.rates()),
+        formats.join(" or ")
+    )
+}

@@ -1,0 +1,197 @@
+//! What the machine and the session are like.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::utsname::uname;
+use nix::unistd::{AccessFlags, Group, access, getgroups};
+
+use crate::rt;
+
+/// Everything that [`super::judge`] goes by.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// PipeWire's socket, and why it can't be reached if so.
+    pub pipewire: (PathBuf, Result<(), String>),
+    /// The highest SCHED_FIFO priority that the limits allow; 99 with CAP_SYS_NICE.
+    pub rtprio: u64,
+    /// The highest priority that RTKit gives, or why none.
+    pub rtkit: Result<i32, String>,
+    /// Bytes that may be locked; `u64::MAX` for any number.
+    pub memlock: u64,
+    /// Bytes that a ring takes.
+    pub ring_bytes: u64,
+    /// The kernel's version: major, minor.
+    pub kernel: (u32, u32),
+    /// What the kernel says of itself, with its kind of preemption.
+    pub kernel_build: String,
+    /// 0 for everybody, 1 for a group, 2 for nobody; `None` on kernels without the switch.
+    pub io_uring_disabled: Option<u32>,
+    /// Whether `/dev/cpu_dma_latency` can be written.
+    pub dma_latency: bool,
+    /// Capture devices under `/dev/snd`, and how many of them can be opened.
+    pub cards: (usize, usize),
+    /// The user's groups.
+    pub groups: Vec<String>,
+    /// The udev rules, if they are installed.
+    pub udev_rules: Option<PathBuf>,
+    /// The systemd user unit, if it is installed.
+    pub unit: Option<PathBuf>,
+}
+
+impl Facts {
+    /// Looks at this machine; may take two seconds where RTKit is silent.
+    pub fn gather(ring_bytes: u64) -> Self {
+        let system = uname().ok();
+        let text = |part: Option<&std::ffi::OsStr>| {
+            part.unwrap_or_default().to_string_lossy().into_owned()
+        };
+        let memlock = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(_, hard)| hard);
+        Self {
+            pipewire: pipewire(),
+            rtprio: rtprio(),
+            rtkit: rt::rtkit_priority(),
+            memlock: if has_capability(14) {
+                u64::MAX
+            } else {
+                memlock
+            },
+            ring_bytes,
+            kernel: version(&text(system.as_ref().map(|system| system.release()))),
+            kernel_build: text(system.as_ref().map(|system| system.version())),
+            io_uring_disabled: fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
+                .ok()
+                .and_then(|text| text.trim().parse().ok()),
+            dma_latency: access("/dev/cpu_dma_latency", AccessFlags::W_OK).is_ok(),
+            cards: cards(),
+            groups: groups(),
+            udev_rules: installed(
+                &[
+                    "/etc/udev/rules.d",
+                    "/usr/lib/udev/rules.d",
+                    "/lib/udev/rules.d",
+                ],
+                ".rules",
+            ),
+            unit: unit(),
+        }
+    }
+}
+
+/// CAP_SYS_NICE is 23, CAP_IPC_LOCK 14 (capabilities(7)).
+fn has_capability(number: u32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .is_some_and(|set| set >> number & 1 == 1)
+}
+
+fn rtprio() -> u64 {
+    let limit = getrlimit(Resource::RLIMIT_RTPRIO).map_or(0, |(_, hard)| hard);
+    if has_capability(23) {
+        99
+    } else {
+        limit.min(99)
+    }
+}
+
+/// As libpipewire finds it: `PIPEWIRE_REMOTE` in `PIPEWIRE_RUNTIME_DIR` or `XDG_RUNTIME_DIR`.
+fn pipewire() -> (PathBuf, Result<(), String>) {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let name = variable("PIPEWIRE_REMOTE").unwrap_or_else(|| "pipewire-0".into());
+    let directory = variable("PIPEWIRE_RUNTIME_DIR").or_else(|| variable("XDG_RUNTIME_DIR"));
+    let Some(directory) = directory else {
+        return (name.into(), Err("XDG_RUNTIME_DIR is not set".into()));
+    };
+    let path = Path::new(&directory).join(name);
+    let reached = UnixStream::connect(&path)
+        .map(drop)
+        .map_err(|error| error.to_string());
+    (path, reached)
+}
+
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn cards() -> (usize, usize) {
+    let capture = fs::read_dir("/dev/snd")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("pcm") && name.ends_with('c')
+        });
+    let usable = |path: &PathBuf| access(path, AccessFlags::R_OK | AccessFlags::W_OK).is_ok();
+    capture.fold((0, 0), |(all, ours), path| {
+        (all + 1, ours + usize::from(usable(&path)))
+    })
+}
+
+fn groups() -> Vec<String> {
+    let ids = getgroups().unwrap_or_default();
+    ids.into_iter()
+        .filter_map(|id| Group::from_gid(id).ok().flatten())
+        .map(|group| group.name)
+        .collect()
+}
+
+fn unit() -> Option<PathBuf> {
+    let config = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| {
+            let home = std::env::var_os("HOME")?;
+            Some(Path::new(&home).join(".config"))
+        });
+    let own = config.map(|config| config.join("systemd/user"));
+    let own = own.as_deref().and_then(Path::to_str).unwrap_or_default();
+    installed(
+        &[
+            own,
+            "/etc/systemd/user",
+            "/usr/local/lib/systemd/user",
+            "/usr/lib/systemd/user",
+        ],
+        ".service",
+    )
+}
+
+/// The first file of ours with this ending.
+fn installed(directories: &[&str], ending: &str) -> Option<PathBuf> {
+    let files = directories
+        .iter()
+        .filter_map(|directory| fs::read_dir(directory).ok())
+        .flatten()
+        .flatten();
+    files.map(|entry| entry.path()).find(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.contains("v2m-engine") && name.ends_with(ending)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_read() {
+        assert_eq!(version("6.1.0-56-amd64"), (6, 1));
+        assert_eq!(version("7.0-rc1"), (7, 0));
+        assert_eq!(version("odd"), (0, 0));
+    }
+
+    #[test]
+    fn every_machine_has_facts() {
+        let facts = Facts::gather(4 << 20);
+        assert!(facts.kernel.0 >= 3 && !facts.kernel_build.is_empty());
+        assert!(facts.cards.1 <= facts.cards.0);
+    }
+}

@@ -1,0 +1,137 @@
+//! What could be wrong with the machine or the session, what it costs, and the
+//! command that mends it. [`Facts`] are gathered; judging them is pure.
+
+mod checks;
+mod facts;
+
+use serde::{Deserialize, Serialize};
+
+pub use checks::judge;
+pub use facts::Facts;
+
+/// How a thing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// As it should be.
+    Good,
+    /// It works, less well.
+    Degraded,
+    /// It doesn't work.
+    Broken,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: String,
+    /// How it is.
+    pub status: Status,
+    /// What was found, and what it means for latency or safety.
+    pub meaning: String,
+    /// The command that mends it; none where nothing needs mending.
+    pub remedy: Option<String>,
+}
+
+impl Check {
+    /// As it should be.
+    pub fn good(name: &str, meaning: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            status: Status::Good,
+            meaning: meaning.into(),
+            remedy: None,
+        }
+    }
+
+    /// It works, less well; `remedy` mends it.
+    pub fn degraded(name: &str, meaning: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let remedy = Some(remedy.into());
+        Self {
+            name: name.into(),
+            status: Status::Degraded,
+            meaning: meaning.into(),
+            remedy,
+        }
+    }
+
+    /// It doesn't work; `remedy` mends it.
+    pub fn broken(name: &str, meaning: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            status: Status::Broken,
+            ..Self::degraded(name, meaning, remedy)
+        }
+    }
+}
+
+/// One line for each check, and one more for what mends it.
+pub fn text(checks: &[Check]) -> String {
+    let width = checks
+        .iter()
+        .map(|check| check.name.chars().count())
+        .max()
+        .unwrap_or(0);
+    let mut out = String::new();
+    for check in checks {
+        let status = match check.status {
+            Status::Good => "good    ",
+            Status::Degraded => "degraded",
+            Status::Broken => "broken  ",
+        };
+        out += &format!("{status}  {:width$}  {}\n", check.name, check.meaning);
+        if let Some(remedy) = &check.remedy {
+            out += &format!("{:10}{:width$}  -> {remedy}\n", "", "");
+        }
+    }
+    out
+}
+
+/// The same for programs: `{"status": …, "checks": […]}`.
+pub fn json(checks: &[Check]) -> String {
+    #[derive(Serialize)]
+    struct Report<'a> {
+        status: Status,
+        checks: &'a [Check],
+    }
+    let report = Report {
+        status: worst(checks),
+        checks,
+    };
+    serde_json::to_string_pretty(&report).expect("plain strings")
+}
+
+/// The worst of all; [`Status::Broken`] is what exit code 1 stands for.
+pub fn worst(checks: &[Check]) -> Status {
+    checks
+        .iter()
+        .map(|check| check.status)
+        .max()
+        .unwrap_or(Status::Good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_show_the_worst_and_the_remedy() {
+        let checks = [
+            Check::good("one", "fine"),
+            Check::degraded("three", "slow", "do this"),
+        ];
+        assert_eq!(worst(&checks), Status::Degraded);
+        assert_eq!(
+            text(&checks),
+            "good      one    fine\ndegraded  three  slow\n                 -> do this\n"
+        );
+        let report: serde_json::Value = serde_json::from_str(&json(&checks)).unwrap();
+        assert_eq!(report["status"], "degraded");
+        assert_eq!(report["checks"][1]["remedy"], "do this");
+        assert_eq!(report["checks"][0]["remedy"], serde_json::Value::Null);
+        assert_eq!(
+            worst(&[Check::broken("x", "y", "z"), checks[0].clone()]),
+            Status::Broken
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! ALSA capture against real drivers, in an emulated machine: a stock Debian
+//! kernel, its loopback and dummy cards, and this very program.
+//!
+//! Run by `cargo test --test alsa-vm -- --ignored`, one scenario alone with
+//! `V2M_TEST_VM_ONLY` set to its name. Takes the kernel's package by
+//! `apt-get download` the first time; what it makes stays under `target/tmp/alsa-vm`.
+#![cfg(feature = "engine")]
+
+mod guest;
+#[path = "../known/mod.rs"]
+mod known;
+mod machine;
+mod player;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+/// The system's allocator, counting for each thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What the calling thread has allocated so far.
+fn allocations() -> u64 {
+    ALLOCATIONS.get()
+}
+
+// SAFETY: hands everything on to the system's allocator; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: as promised to us.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as promised to us.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Set in the machine: which part to play, and its arguments.
+const PART: &str = "V2M_TEST_VM_PART";
+
+#[test]
+#[ignore = "boots an emulated machine"]
+fn on_real_drivers() {
+    let only = std::env::var("V2M_TEST_VM_ONLY").unwrap_or_else(|_| "all".into());
+    let log = machine::run(&only);
+    print!("{log}");
+    for (name, _) in guest::SCENARIOS
+        .iter()
+        .filter(|(name, _)| only == "all" || only == *name)
+    {
+        assert!(
+            log.contains(&format!("PASS {name}")),
+            "{name} failed, see above"
+        );
+    }
+}
+
+/// This program's other parts; nothing in an ordinary run.
+#[test]
+fn part() {
+    let Ok(part) = std::env::var(PART) else {
+        return;
+    };
+    let arguments: Vec<&str> = part.split_whitespace().collect();
+    match arguments[..] {
+        ["guest", only] => guest::run(only),
+        ["play", pcm, rate, channels, bits, from, seconds] => player::play(
+            pcm,
+            rate.parse().unwrap(),
+            channels.parse().unwrap(),
+            bits.parse().unwrap(),
+            from.parse().unwrap(),
+            seconds.parse().unwrap(),
+        ),
+        ["capture", pcm, period, periods, channels, bits, seconds] => guest::capture_alone(
+            pcm,
+            period.parse().unwrap(),
+            periods.parse().unwrap(),
+            channels.parse().unwrap(),
+            bits.parse().unwrap(),
+            seconds.parse().unwrap(),
+        ),
+        _ => panic!("no part {part}"),
+    }
+}
