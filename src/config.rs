@@ -19,6 +19,8 @@ use crate::ring::SAMPLE_RATE;
 pub enum SourceSpec {
     /// From PipeWire.
     Pipewire(Source),
+    /// An ALSA PCM, by alsa-lib's name for it.
+    Alsa(String),
     /// A sound file.
     File(PathBuf),
 }
@@ -27,13 +29,16 @@ impl FromStr for SourceSpec {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match text.strip_prefix("file:") {
-            Some("") => Err(Error::new(
-                ErrorKind::Invalid,
-                "\"file:\" names no file: write file:PATH",
-            )),
-            Some(path) => Ok(Self::File(path.into())),
-            None => text.parse().map(Self::Pipewire),
+        let missing = |form: &str| {
+            let message = format!("\"{text}\" names no source: write {form}");
+            Err(Error::new(ErrorKind::Invalid, message))
+        };
+        match text.split_once(':') {
+            Some(("file", "")) => missing("file:PATH"),
+            Some(("alsa", "")) => missing("alsa:PCM"),
+            Some(("file", path)) => Ok(Self::File(path.into())),
+            Some(("alsa", pcm)) => Ok(Self::Alsa(pcm.into())),
+            _ => text.parse().map(Self::Pipewire),
         }
     }
 }
@@ -50,6 +55,7 @@ impl fmt::Display for SourceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pipewire(source) => source.fmt(f),
+            Self::Alsa(pcm) => write!(f, "alsa:{pcm}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
         }
     }
@@ -73,7 +79,7 @@ pub enum LogLevel {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Layer {
-    /// What to capture: default, a PipeWire node name, monitor:SINK, file:PATH
+    /// What to capture: default, a PipeWire node name, monitor:SINK, alsa:PCM, file:PATH
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceSpec>,
 

@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::latency::Latency;
 use crate::ring::bell::Ringer;
 use crate::ring::{ControlWriter, Reader, Ring, State};
+use crate::rt::{self, Role};
 use crate::server::{Door, Host, Server};
 use crate::status::{LossStatus, RingStatus, SourceStatus, Status};
 use crate::time::monotonic_ns;
@@ -133,7 +134,10 @@ impl Engine {
         }
         let ring = Arc::new(ring);
         let reader = Reader::new(ring.duplicate()?)?;
-        let ringer = Ringer::start(ring.clone(), || {})?;
+        let ringer = Ringer::start(ring.clone(), || {
+            let promotion = rt::promote(Role::Wake);
+            tracing::debug!("the wake-up thread asked for real time: {promotion:?}");
+        })?;
         let funnel = Arc::new(Funnel::new(capture, ringer.bell())?);
         let (sender, messages) = channel();
         control.heartbeat(monotonic_ns());

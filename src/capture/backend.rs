@@ -1,10 +1,11 @@
 //! The backend in use: which one the configuration asks for, and what the
 //! engine needs from any of them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
+use super::alsa::{self, AlsaSource, Setup, Stop};
 use super::file::{FileSource, Pace, play};
 use super::intake::Funnel;
 use super::pipewire::{Options, Pipewire};
@@ -12,12 +13,15 @@ use super::{Event, Events};
 use crate::config::{Config, SourceSpec};
 use crate::error::{Error, Result};
 use crate::latency::Latency;
+use crate::rt::{self, Role};
 use crate::status::SourceStatus;
 
 /// Where the audio comes from.
 pub enum Backend {
     /// PipeWire's graph.
     Pipewire(Pipewire),
+    /// An ALSA PCM.
+    Alsa(AlsaCapture),
     /// A sound file.
     File(FilePlayer),
 }
@@ -32,6 +36,7 @@ impl Backend {
         events: Events,
     ) -> Result<Self> {
         match &config.source {
+            SourceSpec::Alsa(pcm) => AlsaCapture::start(pcm, intake, events).map(Self::Alsa),
             SourceSpec::File(path) => {
                 let pace = if config.pace {
                     Pace::RealTime
@@ -61,7 +66,7 @@ impl Backend {
         match self {
             Self::Pipewire(pipewire) => pipewire.set_latency(latency),
             Self::File(player) if latency.is_some() => player.go(),
-            Self::File(_) => {}
+            Self::Alsa(_) | Self::File(_) => {}
         }
     }
 
@@ -81,6 +86,13 @@ impl Backend {
                 status.server_version = state.version;
                 status.scheduling = state.thread.map(|thread| thread.to_string());
             }
+            Self::Alsa(alsa) => {
+                let setup = alsa.setup.lock().unwrap_or_else(PoisonError::into_inner);
+                status.backend = "alsa".into();
+                status.quantum = setup.as_ref().map_or(0, |setup| setup.period as u32);
+                status.rate = setup.as_ref().map_or(0, |setup| setup.rate);
+                status.scheduling = alsa.scheduling.get().cloned();
+            }
             Self::File(player) => {
                 status.backend = "file".into();
                 status.rate = player.rate;
@@ -92,8 +104,66 @@ impl Backend {
     pub fn stop(&mut self) {
         match self {
             Self::Pipewire(pipewire) => pipewire.stop(),
+            Self::Alsa(alsa) => alsa.stop(),
             Self::File(player) => player.stop(),
         }
+    }
+}
+
+/// The thread that captures from an ALSA PCM.
+pub struct AlsaCapture {
+    setup: Arc<Mutex<Option<Setup>>>,
+    scheduling: Arc<OnceLock<String>>,
+    stop: Arc<Stop>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AlsaCapture {
+    fn start(pcm: &str, intake: Arc<Funnel>, events: Events) -> Result<Self> {
+        let source = AlsaSource::open(pcm, alsa::Options::default())?;
+        let setup = source.setup();
+        let stop = Arc::new(Stop::new()?);
+        let scheduling = Arc::new(OnceLock::new());
+        let (stopped, got) = (stop.clone(), scheduling.clone());
+        let rate = setup
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .map(|s| s.rate);
+        let thread = std::thread::Builder::new()
+            .name("v2m-alsa".into())
+            .spawn(move || {
+                rate.into_iter().for_each(|rate| intake.expect(rate));
+                let promotion = rt::promote(Role::Capture);
+                if let Some(scheduling) = &promotion.got {
+                    let _ = got.set(scheduling.to_string());
+                }
+                for refusal in promotion.why_not {
+                    tracing::warn!("the audio thread asked for real time: {refusal}");
+                }
+                let _latency = rt::DmaLatency::hold();
+                source.capture(&*intake, &*events, &stopped);
+            })
+            .map_err(|cause| Error::system("cannot start the ALSA thread", cause))?;
+        Ok(Self {
+            setup,
+            scheduling,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    fn stop(&mut self) {
+        self.stop.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for AlsaCapture {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Arguments, commands, exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod doctor;
 mod run;
 mod sources;
 mod status;
@@ -25,6 +26,8 @@ enum Command {
     Status(status::Arguments),
     /// List what can be captured; the default is marked
     Sources(sources::Arguments),
+    /// Check what the system grants an engine, and say how to mend what is missing
+    Doctor(doctor::Arguments),
 }
 
 /// Parses the command line and runs the command.
@@ -34,6 +37,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Sources(arguments) => sources::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

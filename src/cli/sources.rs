@@ -1,7 +1,7 @@
-//! `v2m-engine sources`: what can be captured.
+//! `v2m-engine sources`: what can be captured, from PipeWire and from ALSA.
 
 use v2m_engine::Result;
-use v2m_engine::capture::pipewire;
+use v2m_engine::capture::{alsa, pipewire};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -11,14 +11,17 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let sources = pipewire::sources(None)?;
+    let mut sources = alsa::sources();
+    match pipewire::sources(None) {
+        Ok(graph) => drop(sources.splice(0..0, graph)),
+        Err(error) if sources.is_empty() => return Err(error),
+        Err(error) => eprintln!("v2m-engine: {error}"),
+    }
     if arguments.json {
         return super::print_json(&sources);
     }
     if sources.is_empty() {
-        return super::print_lines(
-            "no sources: PipeWire knows no microphone and no sink to monitor",
-        );
+        return super::print_lines("no sources: neither PipeWire nor ALSA knows a microphone");
     }
     let width = sources
         .iter()

@@ -86,6 +86,17 @@ pub struct Scheduling {
     pub cpus: Vec<usize>,
 }
 
+impl std::fmt::Display for Scheduling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.policy {
+            Policy::Fifo => write!(f, "fifo {}", self.priority),
+            Policy::RoundRobin => write!(f, "round robin {}", self.priority),
+            Policy::Deadline => f.write_str("deadline"),
+            _ => write!(f, "not real time, nice {}", self.nice),
+        }
+    }
+}
+
 /// Who gave a thread its priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

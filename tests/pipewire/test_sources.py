@@ -71,8 +71,9 @@ def test_without_pipewire_everything_says_so(
     done = subprocess.run(
         [BINARY, "sources"], env=env, capture_output=True, text=True, timeout=20, check=False
     )
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "PipeWire" in done.stderr
+    # What ALSA has, if anything, is listed all the same.
+    assert done.returncode == (0 if done.stdout else 1)
+    assert "PipeWire" in done.stderr and done.stderr.count("\n") == 1
     # The engine waits for it; a client is told that no audio comes.
     for name, value in env.items():
         monkeypatch.setenv(name, value)

@@ -23,6 +23,7 @@ pub use graph::Source;
 use self::data_thread::Gauges;
 use crate::capture::{Events, Intake, SourceInfo};
 use crate::latency::Latency;
+use crate::rt::{self, Scheduling};
 use crate::{Error, Result};
 
 /// How to capture.
@@ -71,28 +72,7 @@ pub struct State {
     /// Cycles lost or repeated by the graph since the node was made.
     pub xruns: u64,
     /// The thread the graph calls, once it has.
-    pub thread: Option<DataThreadState>,
-}
-
-/// How the kernel schedules the data thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataThreadState {
-    /// Thread id.
-    pub tid: i32,
-    /// `SCHED_OTHER` is 0, `SCHED_FIFO` 1, `SCHED_RR` 2.
-    pub policy: i32,
-    /// Real-time priority, 1 to 99; 0 without.
-    pub priority: i32,
-}
-
-impl fmt::Display for DataThreadState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.policy {
-            libc::SCHED_FIFO => write!(f, "fifo {}", self.priority),
-            libc::SCHED_RR => write!(f, "round robin {}", self.priority),
-            _ => f.write_str("not real time"),
-        }
-    }
+    pub thread: Option<Scheduling>,
 }
 
 enum Command {
@@ -187,7 +167,7 @@ impl Pipewire {
         state.xruns = gauges.xruns.load(Relaxed);
         state.thread = match gauges.tid.load(Relaxed) {
             0 => None,
-            tid => scheduling(tid),
+            tid => rt::inspect(tid),
         };
         state
     }
@@ -207,39 +187,5 @@ impl Pipewire {
 impl Drop for Pipewire {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// Reads how the kernel schedules a thread of this process. The policy there comes
-/// without the reset-on-fork flag that `sched_getscheduler` mixes in.
-fn scheduling(tid: i32) -> Option<DataThreadState> {
-    let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")).ok()?;
-    // proc(5): the name in parentheses may hold anything; fields 3, 4, ... follow it.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(37);
-    let priority = fields.next()?.parse().ok()?;
-    let policy = fields.next()?.parse().ok()?;
-    Some(DataThreadState {
-        tid,
-        policy,
-        priority,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ordinary_thread_is_seen_as_ordinary() {
-        let tid = nix::unistd::gettid().as_raw();
-        assert_eq!(
-            scheduling(tid),
-            Some(DataThreadState {
-                tid,
-                policy: 0,
-                priority: 0
-            })
-        );
-        assert_eq!(scheduling(i32::MAX), None);
     }
 }

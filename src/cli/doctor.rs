@@ -1,0 +1,31 @@
+//! `v2m-engine doctor`: what the system grants, and what would mend it.
+
+use v2m_engine::config::{Config, Layer};
+use v2m_engine::doctor::{self, Facts, Status};
+use v2m_engine::{Error, ErrorKind, Result};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let config = Config::load(Layer::default())?;
+    let samples = config.history.next_power_of_two();
+    let checks = doctor::judge(&Facts::gather(samples * size_of::<f32>() as u64));
+    let report = if arguments.json {
+        doctor::json(&checks)
+    } else {
+        doctor::text(&checks)
+    };
+    super::print_lines(report.trim_end())?;
+    match doctor::worst(&checks) {
+        Status::Broken => Err(Error::new(
+            ErrorKind::System,
+            "something is broken: see above for what mends it",
+        )),
+        _ => Ok(()),
+    }
+}
