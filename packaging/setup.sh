@@ -17,8 +17,8 @@ apt_packages="build-essential pkg-config clang libclang-dev libpipewire-0.3-dev 
 dnf_packages="gcc gcc-c++ make pkgconf-pkg-config clang clang-devel pipewire-devel alsa-lib-devel python3
     pipewire pipewire-utils alsa-utils espeak-ng"
 if [ "$goal" = test ]; then
-    apt_packages="$apt_packages flac strace util-linux"
-    dnf_packages="$dnf_packages flac strace util-linux"
+    apt_packages="$apt_packages flac util-linux dbus-daemon"
+    dnf_packages="$dnf_packages flac util-linux dbus-daemon"
 fi
 
 if command -v apt-get >/dev/null; then
