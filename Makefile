@@ -1,5 +1,6 @@
 # make demo    the main job on real audio: a microphone, or recorded speech in a private PipeWire
 # make test    everything that has to hold
+# make test-vm ALSA capture on real drivers, in an emulated machine (Debian and its kind)
 # make bench   latencies and costs, measured against a plain reader in the same run
 
 SHELL := /bin/bash
@@ -7,9 +8,9 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 
-.PHONY: help demo test bench setup build install lint rust loom fuzz python clean
+.PHONY: help demo test test-vm bench setup setup-test build install lint rust loom fuzz python clean
 help:
-	@sed -n 's/^# //p' Makefile | head -3
+	@sed -n 's/^# //p' Makefile | head -4
 
 # --- what is needed -----------------------------------------------------------
 
@@ -72,6 +73,11 @@ fuzz:
 
 python: install
 	$(PYTHON) -m pytest --timeout 300 -q tests/python tests/engine tests/pipewire
+
+# A stock Debian kernel with snd-aloop, unpacked from its package, under qemu.
+test-vm:
+	packaging/setup.sh vm
+	cargo test --test alsa-vm -- --ignored
 
 clean:
 	cargo clean
