@@ -72,7 +72,9 @@ fuzz:
 	done
 
 python: install
-	$(PYTHON) -m pytest --timeout 300 -q tests/python tests/engine tests/pipewire
+	for suite in python engine pipewire; do \
+	    $(PYTHON) -m pytest --timeout 300 -q tests/$$suite || exit 1; \
+	done
 
 # A stock Debian kernel with snd-aloop, unpacked from its package, under qemu.
 test-vm:

@@ -1,0 +1,262 @@
+//! Loss accounting without a sound server: blocks that are missing, repeated,
+//! late, or from another clock, and what the ring says afterwards.
+#![cfg(feature = "engine")]
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use v2m_engine::capture::intake::Funnel;
+use v2m_engine::capture::{Block, Intake};
+use v2m_engine::resample::Resampler;
+use v2m_engine::ring::bell::Ringer;
+use v2m_engine::ring::{NS_PER_SAMPLE, Reader, Ring};
+
+const START_NS: i64 = 5_000_000_000;
+
+struct Setup {
+    funnel: Funnel,
+    reader: Reader,
+    _ringer: Ringer,
+}
+
+fn setup() -> Setup {
+    let (ring, capture, ..) = Ring::create(1 << 18).unwrap();
+    let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
+    let ringer = Ringer::start(Arc::new(ring), || {}).unwrap();
+    let funnel = Funnel::new(capture, ringer.bell()).unwrap();
+    Setup {
+        funnel,
+        reader,
+        _ringer: ringer,
+    }
+}
+
+/// Sample `n` of a source that never repeats itself.
+fn sound(n: u64) -> f32 {
+    let mixed = n
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .rotate_left(17)
+        .wrapping_mul(0xbf58_476d);
+    (mixed >> 40) as f32 / (1 << 23) as f32 - 1.0
+}
+
+fn time_of(position: u64, rate: u32) -> i64 {
+    START_NS + (u128::from(position) * 1_000_000_000 / u128::from(rate)) as i64
+}
+
+fn give(funnel: &Funnel, rate: u32, clock: u64, position: u64, count: u64) {
+    let samples: Vec<f32> = (position..position + count).map(sound).collect();
+    let time_ns = time_of(position, rate);
+    funnel.block(&Block {
+        samples: &samples,
+        rate,
+        clock,
+        position,
+        time_ns,
+    });
+}
+
+fn everything(reader: &Reader) -> Vec<f32> {
+    let mut all = vec![0.0; reader.committed() as usize];
+    reader.read_samples(0, &mut all).unwrap();
+    all
+}
+
+/// What the ring would hold had nothing been lost.
+fn reference(rate: u32, end: u64) -> Vec<f32> {
+    let input: Vec<f32> = (0..end).map(sound).collect();
+    let mut resampler = Resampler::new(rate).unwrap();
+    let mut out = vec![0.0; resampler.max_output(input.len())];
+    let count = resampler.process(&input, &mut out);
+    out.truncate(count);
+    out
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Block(u64),
+    Lose(u64),
+    /// Offer the last samples again.
+    Repeat(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1_u64..1500).prop_map(Step::Block),
+        1 => (1_u64..9000).prop_map(Step::Lose),
+        1 => (1_u64..700).prop_map(Step::Repeat),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn what_is_not_flagged_is_exact_and_what_is_lost_keeps_its_length(
+        steps in steps(),
+        rate in prop_oneof![Just(48_000_u32), Just(44_100), Just(16_000), Just(192_000)],
+    ) {
+        let Setup { funnel, reader, _ringer } = setup();
+        funnel.expect(rate);
+        let (mut position, mut lost, mut pending) = (0, 0, 0);
+        give(&funnel, rate, 7, 0, 300);
+        position += 300;
+        for step in steps {
+            match step {
+                Step::Block(count) => {
+                    give(&funnel, rate, 7, position, count);
+                    position += count;
+                    pending = 0;
+                }
+                // A second or more is measured by time, not by the source's clock.
+                Step::Lose(count) if pending + count >= u64::from(rate) => {}
+                Step::Lose(count) => {
+                    position += count;
+                    pending += count;
+                    lost += 1;
+                }
+                Step::Repeat(count) => {
+                    let count = count.min(position);
+                    // Only what was given: the last block may have been lost.
+                    if lost == 0 {
+                        give(&funnel, rate, 7, position - count, count);
+                    }
+                }
+            }
+        }
+        give(&funnel, rate, 7, position, 300);
+        let all = everything(&reader);
+        let expected = reference(rate, position + 300);
+        prop_assert_eq!(all.len(), expected.len());
+        for (n, (got, want)) in all.iter().zip(&expected).enumerate() {
+            let flagged = reader.has_gap(n as u64, 1);
+            prop_assert!(flagged || got.to_bits() == want.to_bits(), "sample {} differs and is no gap", n);
+            prop_assert!(!flagged || lost > 0, "sample {} is flagged and nothing was lost", n);
+        }
+        prop_assert!(reader.losses().xruns <= lost);
+        prop_assert_eq!(reader.losses().gaps == 0, lost == 0);
+        let last = all.len() as u64 - 1;
+        let drift = reader.time_ns(last).unwrap() - (START_NS + last as i64 * NS_PER_SAMPLE);
+        prop_assert!(drift.abs() < NS_PER_SAMPLE, "time is off by {} ns", drift);
+    }
+}
+
+#[test]
+fn another_clock_continues_where_time_is() {
+    let Setup {
+        funnel,
+        reader,
+        _ringer,
+    } = setup();
+    give(&funnel, 48_000, 1, 0, 4800);
+    let before = reader.committed();
+    // 250 ms later by CLOCK_MONOTONIC, on a clock that starts anew, at another rate.
+    let samples = [0.5; 4410];
+    let time_ns = time_of(4800, 48_000) + 250_000_000;
+    let block = Block {
+        samples: &samples,
+        rate: 44_100,
+        clock: 2,
+        position: 0,
+        time_ns,
+    };
+    funnel.block(&block);
+    // 100 ms and 250 ms and 100 ms, less what the resampler still holds.
+    let missing = 7200 - reader.committed() as i64;
+    assert!((0..40).contains(&missing), "{missing} samples short");
+    assert!(reader.has_gap(before, 4000) && !reader.has_gap(0, before));
+    let newest = reader.committed() - 1;
+    let drift = reader.time_ns(newest).unwrap() - (START_NS + newest as i64 * NS_PER_SAMPLE);
+    assert!(drift.abs() <= NS_PER_SAMPLE, "{drift} ns");
+    assert_eq!(reader.losses().gaps, 1);
+    assert!(
+        (reader.losses().samples as i64 - 4000).abs() <= 1,
+        "{:?}",
+        reader.losses()
+    );
+}
+
+#[test]
+fn a_clock_that_overlaps_gives_nothing_twice() {
+    let Setup {
+        funnel,
+        reader,
+        _ringer,
+    } = setup();
+    give(&funnel, 48_000, 1, 0, 4800);
+    let time_ns = time_of(2400, 48_000);
+    let block = Block {
+        samples: &[0.5; 4800],
+        rate: 48_000,
+        clock: 2,
+        position: 0,
+        time_ns,
+    };
+    funnel.block(&block);
+    // 50 ms of the new block were there already.
+    let missing = 2400 - reader.committed() as i64;
+    assert!((0..40).contains(&missing), "{missing} samples short");
+}
+
+#[test]
+fn silence_is_filled_in_while_nothing_comes_and_audio_finds_its_place() {
+    let Setup {
+        funnel,
+        reader,
+        _ringer,
+    } = setup();
+    funnel.fill(START_NS + 60_000_000_000);
+    assert_eq!(
+        reader.committed(),
+        0,
+        "nothing is missing before anything came"
+    );
+    give(&funnel, 48_000, 1, 0, 4800);
+    let end = time_of(4800, 48_000);
+    let before = reader.committed();
+    funnel.fill(end + 400_000_000);
+    assert_eq!(reader.committed(), before, "too early to call it a gap");
+    for tick in 1..=30 {
+        funnel.fill(end + 500_000_000 + tick * 100_000_000);
+    }
+    let filled = reader.committed();
+    assert!(reader.has_gap(before, filled - before));
+    assert_eq!(
+        reader.losses().gaps,
+        1,
+        "one gap, however often it is continued"
+    );
+    // 3.5 s after the end, minus what filling stays behind and begins only after.
+    assert!(
+        (1600 + 48_000..=1600 + 51_200).contains(&filled),
+        "{filled}"
+    );
+    // The daemon is back after 4 s: a new clock.
+    let samples = [0.25; 4800];
+    let block = Block {
+        samples: &samples,
+        rate: 48_000,
+        clock: 9,
+        position: 0,
+        time_ns: end + 4_000_000_000,
+    };
+    funnel.block(&block);
+    let missing = (1600 + 64_000 + 1600) - reader.committed() as i64;
+    assert!((0..40).contains(&missing), "{missing} samples short");
+    assert_eq!(reader.losses().gaps, 1);
+}
+
+#[test]
+fn a_rate_nobody_expected_is_prepared_and_then_taken() {
+    let Setup {
+        funnel,
+        reader,
+        _ringer,
+    } = setup();
+    give(&funnel, 50_000, 1, 0, 500);
+    assert_eq!(reader.committed(), 0);
+    funnel.prepare();
+    give(&funnel, 50_000, 1, 500, 5000);
+    assert!(reader.committed() > 1500);
+}
