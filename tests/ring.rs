@@ -38,7 +38,10 @@ fn what_is_written_is_read_across_the_end_of_the_ring() {
         // SAFETY: `count` floats behind the window, and nobody writes in this test.
         let window = unsafe { std::slice::from_raw_parts(window.as_ptr(), count as usize) };
         assert_eq!(window, copy);
-        assert_eq!(reader.time_ns(position - count), Some((position - count) as i64 * NS_PER_SAMPLE));
+        assert_eq!(
+            reader.time_ns(position - count),
+            Some((position - count) as i64 * NS_PER_SAMPLE)
+        );
     }
     assert!(position > HISTORY, "the ring was not lapped");
 }
@@ -55,8 +58,16 @@ fn overwritten_and_future_samples_are_errors_that_say_which() {
     let gone = reader.window(99, 10).unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::Overrun);
     assert!(gone.to_string().contains("100"), "{gone}");
-    for (position, count) in [(HISTORY + 91, 10), (u64::MAX, 1), (u64::MAX - 5, 10), (100, HISTORY + 1)] {
-        assert_eq!(reader.window(position, count).unwrap_err().kind(), ErrorKind::Invalid);
+    for (position, count) in [
+        (HISTORY + 91, 10),
+        (u64::MAX, 1),
+        (u64::MAX - 5, 10),
+        (100, HISTORY + 1),
+    ] {
+        assert_eq!(
+            reader.window(position, count).unwrap_err().kind(),
+            ErrorKind::Invalid
+        );
     }
     assert_eq!(reader.time_ns(HISTORY * 2), None);
 }
@@ -91,7 +102,10 @@ fn where_gap_records_are_forgotten_a_gap_is_assumed() {
         writer.append_silence(1, 0);
         writer.append(&ramp(0, 3), 0);
     }
-    assert!(reader.has_gap(0, 5), "nothing is known about the first samples any more");
+    assert!(
+        reader.has_gap(0, 5),
+        "nothing is known about the first samples any more"
+    );
     assert!(!reader.has_gap(reader.committed() - 3, 3));
 }
 
@@ -129,15 +143,36 @@ fn nobody_can_write_to_a_ring_or_change_its_size() {
     for file in &files {
         for flags in [MapFlags::MAP_SHARED, MapFlags::MAP_SHARED_VALIDATE] {
             // SAFETY: a map that must be refused; nothing refers to it.
-            let map = unsafe { mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags, file, 0) };
+            let map = unsafe {
+                mmap(
+                    None,
+                    length,
+                    ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                    flags,
+                    file,
+                    0,
+                )
+            };
             assert!(map.is_err(), "a writable map was granted");
         }
         assert!(nix::unistd::write(file.as_fd(), b"x").is_err());
         assert!(nix::unistd::ftruncate(file, 0).is_err());
         // SAFETY: a new private-to-this-test read-only map, made writable below in vain.
-        let map = unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, file, 0) }.unwrap();
+        let map = unsafe {
+            mmap(
+                None,
+                length,
+                ProtFlags::PROT_READ,
+                MapFlags::MAP_SHARED,
+                file,
+                0,
+            )
+        }
+        .unwrap();
         // SAFETY: only changes the protection of that map.
-        let changed = unsafe { nix::sys::mman::mprotect(map, 4096, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE) };
+        let changed = unsafe {
+            nix::sys::mman::mprotect(map, 4096, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
+        };
         assert!(changed.is_err(), "a read-only map became writable");
         // SAFETY: that map, used no more.
         unsafe { nix::sys::mman::munmap(map, 4096) }.unwrap();
@@ -192,14 +227,26 @@ fn a_header_that_lies_is_refused_by_name() {
         lie[offset..offset + bytes.len()].copy_from_slice(bytes);
         let error = Reader::new(forged(&lie, size)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Protocol);
-        assert!(error.to_string().contains(named), "{error} does not name {named}");
+        assert!(
+            error.to_string().contains(named),
+            "{error} does not name {named}"
+        );
     }
 }
 
 #[test]
 fn counters_that_lie_neither_crash_nor_hang_a_reader() {
     let (mut header, size) = genuine();
-    let numbers = [0, 1, HISTORY, HISTORY + 1, 1 << 40, u64::MAX / 2, u64::MAX - 1, u64::MAX];
+    let numbers = [
+        0,
+        1,
+        HISTORY,
+        HISTORY + 1,
+        1 << 40,
+        u64::MAX / 2,
+        u64::MAX - 1,
+        u64::MAX,
+    ];
     for claimed in numbers {
         for committed in numbers {
             for lane in 0..6 {
