@@ -1,9 +1,10 @@
 //! Voice activity: which 32 ms windows hold speech, and where utterances begin and end.
 //!
 //! A [`Model`] turns a window of samples into a probability; [`native::Native`]
-//! is Silero without a runtime. `segment` turns probabilities into segments.
+//! is Silero without a runtime. [`segment`] turns probabilities into segments.
 
 pub mod native;
+pub mod segment;
 
 use crate::Result;
 

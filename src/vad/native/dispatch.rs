@@ -86,11 +86,10 @@ impl Runnable {
     }
 }
 
-/// Portable code; aarch64 has fused multiply-add and 32 registers of four lanes.
+/// Portable code; aarch64 always has fused multiply-add.
 struct Baseline;
 impl Set for Baseline {
     const FMA: bool = cfg!(target_arch = "aarch64");
-    const WIDTH: usize = if cfg!(target_arch = "aarch64") { 16 } else { 8 };
 }
 
 macro_rules! dispatched {
@@ -129,14 +128,13 @@ dispatched! {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     macro_rules! compiled {
-        ($module:ident, $features:literal, $width:literal) => {
+        ($module:ident, $features:literal) => {
             pub(super) mod $module {
                 use super::super::{Set, Tile, Weights, network};
 
                 struct Here;
                 impl Set for Here {
                     const FMA: bool = true;
-                    const WIDTH: usize = $width;
                 }
 
                 #[target_feature(enable = $features)]
@@ -162,6 +160,6 @@ mod x86 {
             }
         };
     }
-    compiled!(avx2, "avx2,fma", 16);
-    compiled!(avx512, "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw", 32);
+    compiled!(avx2, "avx2,fma");
+    compiled!(avx512, "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw");
 }

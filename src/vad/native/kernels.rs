@@ -14,13 +14,10 @@ pub(super) const LANES: usize = 32;
 #[repr(C, align(64))]
 pub(super) struct Lanes(pub(super) [f32; LANES]);
 
-/// What an instruction set wants from the product.
+/// An instruction set.
 pub(super) trait Set {
     /// One instruction multiplies and adds.
     const FMA: bool;
-    /// Lanes of a panel that are summed at once for a block of four rows, so
-    /// that all sums stay in registers.
-    const WIDTH: usize;
 }
 
 /// `a * b + c`.
@@ -53,7 +50,7 @@ pub(super) fn product<S: Set>(
     }
 }
 
-/// `M` rows of one panel.
+/// `M` rows of one panel; returns `M`.
 #[inline(always)]
 fn block<S: Set, const M: usize>(
     panel: &[Lanes],
@@ -63,15 +60,12 @@ fn block<S: Set, const M: usize>(
     to: impl Fn(usize) -> usize,
 ) -> usize {
     let x: [&[f32]; M] = std::array::from_fn(|m| &x[from(m)..][..panel.len()]);
-    if M == 1 || S::WIDTH == 32 {
+    // Few enough sums to stay in registers, enough to hide the latency of an addition.
+    if M == 1 {
         strip::<S, M, 32>(panel, 0, x, y, to);
-    } else if M == 2 || S::WIDTH == 16 {
+    } else {
         strip::<S, M, 16>(panel, 0, x, y, &to);
         strip::<S, M, 16>(panel, 16, x, y, to);
-    } else {
-        for lane in (0..LANES).step_by(8) {
-            strip::<S, M, 8>(panel, lane, x, y, &to);
-        }
     }
     M
 }

@@ -16,7 +16,6 @@ const BASIS_TOLERANCE: f64 = 1e-6;
 pub(super) struct Matrix {
     pub(super) panels: Vec<Lanes>,
     pub(super) inputs: usize,
-    pub(super) outputs: usize,
 }
 
 impl Matrix {
@@ -28,11 +27,7 @@ impl Matrix {
                 Lanes(std::array::from_fn(|lane| at(panel * LANES + lane, input)))
             })
             .collect();
-        Self {
-            panels,
-            inputs,
-            outputs,
-        }
+        Self { panels, inputs }
     }
 }
 
