@@ -1,9 +1,13 @@
 //! Voice activity: which 32 ms windows hold speech, and where utterances begin and end.
 //!
 //! A [`Model`] turns a window of samples into a probability; [`native::Native`]
-//! is Silero without a runtime. [`segment`] turns probabilities into segments.
+//! is Silero without a runtime, `ort::Ort` the same through ONNX Runtime. [`segment`] turns probabilities into segments.
 
 pub mod native;
+#[cfg(feature = "ort")]
+pub mod ort;
+#[cfg(feature = "ort")]
+pub mod runtime;
 pub mod segment;
 
 use crate::Result;
