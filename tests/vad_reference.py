@@ -1,12 +1,12 @@
 """Audio and the probabilities of silero-vad's ONNX model for it, for `tests/vad_native.rs`.
 
-    python tests/vad_reference.py DIRECTORY [--minutes 32]
+    python tests/vad_reference.py DIRECTORY [--minutes 32] [--test]
 
 Writes `audio.f32` (16 kHz mono) and `probabilities.f32` (one per 512 samples),
 both raw little-endian f32. Needs numpy, onnxruntime and silero-vad (without
 torch). Half of it is speech: recordings from Debian's pocketsphinx-testdata and
 alsa-utils, and what espeak-ng says, where they are installed; at many levels,
-with pauses and with noise. The rest is noise, tones, silence, steps, and
+with pauses and with noise. With `--test` those tests run at once. The rest is noise, tones, silence, steps, and
 full-scale garbage. The model's state runs through all of it.
 """
 
@@ -126,6 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="reference audio and probabilities")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--minutes", type=float, default=32)
+    parser.add_argument("--test", action="store_true", help="run the tests that need it")
     args = parser.parse_args()
     samples = audio(args.minutes)
     samples = samples[: len(samples) // WINDOW * WINDOW]
@@ -135,6 +136,11 @@ def main() -> None:
     found.tofile(args.directory / "probabilities.f32")
     share = float((found > 0.5).mean())
     print(f"{len(samples) / RATE / 60:.1f} minutes, {share:.0%} of it speech to the reference")
+    if args.test:
+        command = "cargo test --release --no-default-features --test vad_native"
+        place = {"V2M_VAD_REFERENCE": str(args.directory.resolve())}
+        command += " -- --ignored --nocapture"
+        raise SystemExit(subprocess.run(command.split(), env=os.environ | place).returncode)
 
 
 if __name__ == "__main__":

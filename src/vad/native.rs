@@ -8,6 +8,8 @@ mod dispatch;
 mod kernels;
 mod network;
 mod stft;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use dispatch::Path;
