@@ -3,10 +3,12 @@
 use proptest::prelude::*;
 use v2m_engine::vad::segment::{Edge, OnOff, Params, Segment, Segmenter};
 
+/// threshold, neg_threshold, min_speech_ms, min_silence_ms, pad_ms, max_s
+type Row = (f32, Option<f32>, u32, u32, u32, Option<f64>);
+
 #[derive(serde::Deserialize)]
 struct Golden {
-    /// threshold, neg_threshold, min_speech_ms, min_silence_ms, pad_ms, max_s
-    parameters: Vec<(f32, Option<f32>, u32, u32, u32, Option<f64>)>,
+    parameters: Vec<Row>,
     cases: Vec<Case>,
 }
 

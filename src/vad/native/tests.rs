@@ -135,7 +135,8 @@ fn weights() -> Vec<(String, usize, usize)> {
 
 /// True for a convolution's taps that only ever meet padding.
 fn meets_padding_only(tensor: &str, index: usize) -> bool {
-    (tensor == "conv3.weight" && index % 3 == 0) || (tensor == "conv4.weight" && index % 3 != 1)
+    (tensor == "conv3.weight" && index.is_multiple_of(3))
+        || (tensor == "conv4.weight" && index % 3 != 1)
 }
 
 /// The embedded file with one weight changed by `amount` or by its own size, whichever is more.
