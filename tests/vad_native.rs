@@ -123,14 +123,14 @@ fn a_recording_at_once_equals_its_windows_one_by_one() {
 
 #[test]
 fn streams_of_a_batch_do_not_concern_each_other() {
-    let golden = golden();
+    let (golden, windows) = (golden(), 90usize);
     for path in Path::available() {
         // Stream s is s windows late, silence before that, and starts afresh with the audio.
-        for streams in [1, 3, 37] {
+        for streams in [1, 18] {
             let mut batch = Batch::new(Network::embedded(), path, streams).expect("a path");
             let mut found = vec![Vec::new(); streams];
             let mut out = vec![0.0; streams];
-            for step in 0..golden.windows.len() {
+            for step in 0..windows {
                 let window = |s: usize| match step.checked_sub(s) {
                     Some(n) => golden.windows[n],
                     None => [0.0; WINDOW],
@@ -145,13 +145,9 @@ fn streams_of_a_batch_do_not_concern_each_other() {
                 (0..=step.min(streams - 1)).for_each(|s| found[s].push(out[s]));
             }
             for (s, found) in found.iter().enumerate() {
-                assert_equal(
-                    path.name(),
-                    found,
-                    &golden.probabilities[..golden.windows.len() - s],
-                );
+                assert_equal(path.name(), found, &golden.probabilities[..windows - s]);
             }
-            assert!(batch.probabilities(&[], &mut []).is_err() || streams == 0);
+            assert!(batch.probabilities(&[], &mut []).is_err());
         }
     }
 }

@@ -155,7 +155,7 @@ fn one_wrong_weight_is_noticed() {
     let (cases, tensors, mut random) = (cases(), weights(), Random(7));
     for (name, offset, count) in &tensors {
         let (mut tried, mut noticed) = (0, 0);
-        for amount in [0.5, -0.5, 2.0, -2.0].into_iter().cycle().take(40) {
+        for amount in [0.5, -0.5, 2.0, -2.0].into_iter().cycle().take(20) {
             let index = random.below(*count as u64);
             if meets_padding_only(name, index) {
                 continue;
@@ -171,7 +171,7 @@ fn one_wrong_weight_is_noticed() {
             };
         }
         assert!(
-            tried > 5 && 10 * noticed >= 9 * tried,
+            tried > 3 && 10 * noticed >= 9 * tried,
             "{name}: {noticed} of {tried} noticed"
         );
     }
