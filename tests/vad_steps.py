@@ -19,6 +19,8 @@ from safetensors.numpy import load_file
 from vad_reference import Reference
 
 CANDIDATES = 20_000
+# The share of its layer that a neuron needs to be heard.
+HEARD = 0.02
 MASK = (1 << 64) - 1
 
 
@@ -63,7 +65,7 @@ def window(r: Random) -> np.ndarray:
 
 
 def activations(x: np.ndarray, w: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """The largest output of each neuron of the four convolutions, over the frames."""
+    """The outputs [frame, neuron] of the four convolutions."""
     x = np.concatenate([x, x[-2:-66:-1]])
     frames = np.stack([x[n : n + 256] for n in range(0, 512, 128)])
     parts = frames @ w["stft_conv.weight"][:, 0].T
@@ -74,20 +76,38 @@ def activations(x: np.ndarray, w: dict[str, np.ndarray]) -> list[np.ndarray]:
         rows = [x[n : n + 3] for n in range(0, len(x) - 2, stride)]
         x = np.stack([np.einsum("tc,oct->o", row, taps) for row in rows])
         x = np.maximum(x + w[f"conv{layer}.bias"], 0)
-        found.append(x.max(0))
+        found.append(x)
     return found
 
 
 def choose() -> list[int]:
-    """For each neuron the seed whose window makes it stand out most in its layer."""
+    """Seeds of windows in which every neuron has its say.
+
+    For each neuron the window that makes it stand out most in its layer; and for
+    the layers that are the most silent, 2 to 3 and 3 to 4, windows until each pair
+    of neurons that ever speak up together does so, those with most new pairs first.
+    """
     w = load_file(Path(__file__).parent.parent / "models" / "silero_vad_16k.safetensors")
-    layers = [[], [], [], []]
+    shares, pairs = [[], [], [], []], []
     for seed in range(CANDIDATES):
-        for layer, values in zip(layers, activations(window(Random(seed)), w)):
-            layer.append(values / (np.linalg.norm(values) + 1e-9))
-    stacked = [np.array(layer) for layer in layers]
-    print("neurons never heard from:", [int((s.max(0) == 0).sum()) for s in stacked])
-    return sorted({int(seed) for s in stacked for seed in s.argmax(0)})
+        layers = activations(window(Random(seed)), w)
+        layers = [x / (np.linalg.norm(x) + 1e-9) for x in layers]
+        for share, x in zip(shares, layers):
+            share.append(x.max(0))
+        second, third, fourth = ((x > HEARD).ravel() for x in layers[1:])
+        both = [np.outer(second, third), np.outer(third, fourth)]
+        pairs.append(np.packbits(np.concatenate([x.ravel() for x in both])))
+    chosen = {int(seed) for share in shares for seed in np.array(share).argmax(0)}
+    left = np.bitwise_or.reduce(pairs)
+    print(np.bitwise_count(left).sum(), "pairs ever heard together")
+    for seed in chosen:
+        left &= ~pairs[seed]
+    pairs = np.array(pairs)
+    while left.any():
+        best = int(np.bitwise_count(pairs & left).sum(1).argmax())
+        chosen.add(best)
+        left &= ~pairs[best]
+    return sorted(chosen)
 
 
 def main() -> None:

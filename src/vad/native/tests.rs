@@ -148,31 +148,33 @@ fn mutated(offset: usize, amount: f32) -> Vec<u8> {
     file
 }
 
-/// A weight of a convolution stays unnoticed only if the two neurons that it joins
-/// never speak up together in any case; of 10,000 mutations 7 in 1000 did.
+/// A weight stays unnoticed only if the two neurons that it joins never speak up
+/// together in any case: 5 in 1000 do, 27 in 1000 of the third layer's.
 #[test]
 fn one_wrong_weight_is_noticed() {
-    let (cases, tensors, mut random) = (cases(), weights(), Random(7));
-    for (name, offset, count) in &tensors {
-        let (mut tried, mut noticed) = (0, 0);
-        for amount in [0.5, -0.5, 2.0, -2.0].into_iter().cycle().take(20) {
-            let index = random.below(*count as u64);
-            if meets_padding_only(name, index) {
-                continue;
-            }
-            tried += 1;
-            noticed += match Network::parse(&mutated(offset + 4 * index, amount)) {
+    let (cases, mut random) = (cases(), Random(7));
+    for (name, offset, count) in &weights() {
+        let mut missed = Vec::new();
+        for n in 0..20 {
+            let taken = |index: &usize| !meets_padding_only(name, *index);
+            let mut indices = std::iter::repeat_with(|| random.below(*count as u64));
+            let index = indices.find(taken).expect("endless");
+            let amount = [0.5, -0.5, 2.0, -2.0][n % 4];
+            let noticed = match Network::parse(&mutated(offset + 4 * index, amount)) {
                 // The STFT's basis is checked instead of used.
-                Err(error) => i32::from(error.to_string().contains("stft_conv")),
+                Err(error) => error.to_string().contains("stft_conv"),
                 Ok(network) => {
                     let worst = difference(&network, Path::best(), &cases, TOLERANCE);
-                    i32::from(worst.is_nan() || worst > TOLERANCE)
+                    worst.is_nan() || worst > TOLERANCE
                 }
             };
+            if !noticed {
+                missed.push(index);
+            }
         }
         assert!(
-            tried > 3 && 10 * noticed >= 9 * tried,
-            "{name}: {noticed} of {tried} noticed"
+            missed.len() <= 2,
+            "{name}: of 20 wrong weights not noticed: {missed:?}"
         );
     }
 }
