@@ -4,7 +4,7 @@
 
 Writes `audio.f32` (16 kHz mono) and `probabilities.f32` (one per 512 samples),
 both raw little-endian f32. Needs numpy, onnxruntime and silero-vad (without
-torch). Half of it is speech: recordings from Debian's pocketsphinx-testdata and
+torch), and with `--test` onnx and safetensors. Half of it is speech: recordings from Debian's pocketsphinx-testdata and
 alsa-utils, and what espeak-ng says, where they are installed; at many levels,
 with pauses and with noise. With `--test` those tests run at once. The rest is noise, tones, silence, steps, and
 full-scale garbage. The model's state runs through all of it.
@@ -122,6 +122,23 @@ def audio(minutes: float) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def compare_weights() -> None:
+    """Our weights are exactly those in silero-vad's ONNX model."""
+    import sys
+
+    from safetensors.numpy import load_file
+
+    models = Path(__file__).parent.parent / "models"
+    sys.path.insert(0, str(models))
+    from extract import extract
+
+    package = Path(find_spec("silero_vad").submodule_search_locations[0])
+    theirs = extract(str(package / "data" / "silero_vad_16k_sequence.onnx"))
+    ours = load_file(models / "silero_vad_16k.safetensors")
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="reference audio and probabilities")
     parser.add_argument("directory", type=Path)
@@ -137,6 +154,7 @@ def main() -> None:
     share = float((found > 0.5).mean())
     print(f"{len(samples) / RATE / 60:.1f} minutes, {share:.0%} of it speech to the reference")
     if args.test:
+        compare_weights()
         command = "cargo test --release --no-default-features --test vad_native"
         place = {"V2M_VAD_REFERENCE": str(args.directory.resolve())}
         command += " -- --ignored --nocapture"

@@ -148,18 +148,22 @@ fn mutated(offset: usize, amount: f32) -> Vec<u8> {
     file
 }
 
-/// A weight stays unnoticed only if the two neurons that it joins never speak up
-/// together in any case: 5 in 1000 do, 27 in 1000 of the third layer's.
+/// How well the steps above would show a wrong weight. One stays unnoticed only if the two
+/// neurons that it joins never speak up together in any case: of 9600 mutations, 142 did, at
+/// worst (conv4) 1 in 30. That none is wrong is what the exact comparisons are for: of the
+/// packed weights with the file's below, and of the file's with the ONNX model's by
+/// `tests/vad_reference.py --test`.
 #[test]
 fn one_wrong_weight_is_noticed() {
     let (cases, mut random) = (cases(), Random(7));
-    for (name, offset, count) in &weights() {
-        let mut missed = Vec::new();
-        for n in 0..20 {
+    let mut missed = Vec::new();
+    let tensors = weights();
+    for (name, offset, count) in &tensors {
+        let before = missed.len();
+        for amount in [0.5, -0.5, 2.0, -2.0].into_iter().cycle().take(20) {
             let taken = |index: &usize| !meets_padding_only(name, *index);
             let mut indices = std::iter::repeat_with(|| random.below(*count as u64));
             let index = indices.find(taken).expect("endless");
-            let amount = [0.5, -0.5, 2.0, -2.0][n % 4];
             let noticed = match Network::parse(&mutated(offset + 4 * index, amount)) {
                 // The STFT's basis is checked instead of used.
                 Err(error) => error.to_string().contains("stft_conv"),
@@ -169,14 +173,80 @@ fn one_wrong_weight_is_noticed() {
                 }
             };
             if !noticed {
-                missed.push(index);
+                missed.push((name, index));
             }
         }
         assert!(
-            missed.len() <= 2,
-            "{name}: of 20 wrong weights not noticed: {missed:?}"
+            missed.len() - before <= 10,
+            "{name} is hardly looked at: {missed:?}"
         );
     }
+    let most = tensors.len() * 20 * 4 / 100;
+    assert!(missed.len() <= most, "more than 4 in 100: {missed:?}");
+}
+
+#[test]
+fn every_weight_is_packed_where_its_layer_multiplies_it() {
+    let file = SafeTensors::deserialize(EMBEDDED).expect("the embedded weights");
+    let get = |name: &str| -> Vec<f32> {
+        let bytes = file.tensor(name).expect("a tensor").data();
+        bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect()
+    };
+    let w = Weights::parse(EMBEDDED).expect("the embedded weights");
+    // Tensor, weights between two of the same row, which of those, and where they went.
+    let matrices = [
+        ("conv1.weight", 3, 0, &w.conv1[0]),
+        ("conv1.weight", 3, 1, &w.conv1[1]),
+        ("conv1.weight", 3, 2, &w.conv1[2]),
+        ("conv2.weight", 3, 0, &w.conv2[0]),
+        ("conv2.weight", 3, 1, &w.conv2[1]),
+        ("conv2.weight", 3, 2, &w.conv2[2]),
+        ("conv3.weight", 3, 1, &w.conv3[0]),
+        ("conv3.weight", 3, 2, &w.conv3[1]),
+        ("conv4.weight", 3, 1, &w.conv4),
+        ("lstm_cell.weight_ih", 1, 0, &w.input),
+        ("lstm_cell.weight_hh", 1, 0, &w.hidden),
+    ];
+    for (name, stride, tap, matrix) in matrices {
+        let values = get(name);
+        assert_eq!(
+            matrix.panels.len() * kernels::LANES * stride,
+            values.len(),
+            "{name}"
+        );
+        for (at, &value) in values
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| at % stride == tap)
+        {
+            let (output, input) = (at / stride / matrix.inputs, at / stride % matrix.inputs);
+            let row = output / kernels::LANES * matrix.inputs + input;
+            let packed = matrix.panels[row].0[output % kernels::LANES];
+            assert_eq!(
+                packed, value,
+                "{name}, output {output}, input {input}, tap {tap}"
+            );
+        }
+    }
+    let biases = [
+        ("conv1", &w.bias1),
+        ("conv2", &w.bias2),
+        ("conv3", &w.bias3),
+    ];
+    for (layer, bias) in biases.into_iter().chain([("conv4", &w.bias4)]) {
+        assert_eq!(*bias, get(&format!("{layer}.bias")));
+    }
+    let both = get("lstm_cell.bias_ih")
+        .into_iter()
+        .zip(get("lstm_cell.bias_hh"));
+    assert_eq!(w.gates, both.map(|(a, b)| a + b).collect::<Vec<_>>());
+    assert_eq!(w.output, get("final_conv.weight"));
+    assert_eq!([w.output_bias], *get("final_conv.bias"));
 }
 
 #[test]
