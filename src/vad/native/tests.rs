@@ -149,7 +149,7 @@ fn mutated(offset: usize, amount: f32) -> Vec<u8> {
 }
 
 /// How well the steps above would show a wrong weight. One stays unnoticed only if the two
-/// neurons that it joins never speak up together in any case: of 9600 mutations, 142 did, at
+/// neurons that it joins never speak up together in any case: of 11,200 mutations, 142 did, at
 /// worst (conv4) 1 in 30. That none is wrong is what the exact comparisons are for: of the
 /// packed weights with the file's below, and of the file's with the ONNX model's by
 /// `tests/vad_reference.py --test`.
