@@ -1,6 +1,7 @@
 # make demo    the main job on real audio: a microphone, or recorded speech in a private PipeWire
 # make test    everything that has to hold
 # make test-vm ALSA capture on real drivers, in an emulated machine (Debian and its kind)
+# make test-vad the VAD model against its reference, at length
 # make bench   latencies and costs, measured against a plain reader in the same run
 
 SHELL := /bin/bash
@@ -8,9 +9,9 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 
-.PHONY: help demo test test-vm bench setup setup-test build install lint rust loom fuzz python clean
+.PHONY: help demo test test-vm test-vad bench setup setup-test build install lint rust loom fuzz python clean
 help:
-	@sed -n 's/^# //p' Makefile | head -4
+	@sed -n 's/^# //p' Makefile | head -5
 
 # --- what is needed -----------------------------------------------------------
 
@@ -47,7 +48,7 @@ test: setup-test
 
 lint:
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --no-default-features --lib -- -D warnings
 	cargo deny --all-features check --hide-inclusion-graph bans licenses sources
 	$(VENV)/bin/ruff check .
@@ -80,6 +81,12 @@ python: install
 test-vm:
 	packaging/setup.sh vm
 	cargo test --test alsa-vm -- --ignored
+
+# The native VAD model against the ONNX one on half an hour of audio, with mutated weights.
+test-vad: setup-test
+	$(VENV)/bin/pip install --quiet onnxruntime==1.32.0 onnx safetensors
+	$(VENV)/bin/pip install --quiet --no-deps silero-vad==6.2.3
+	ORT_DISABLE_TELEMETRY=1 $(PYTHON) tests/vad_reference.py target/vad-reference --test
 
 clean:
 	cargo clean

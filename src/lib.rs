@@ -28,5 +28,7 @@ pub mod status;
 mod sync;
 #[cfg(not(loom))]
 pub mod time;
+#[cfg(not(loom))]
+pub mod vad;
 
 pub use error::{Error, ErrorKind, Result};

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def test_no_service() -> None:
 def test_no_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("V2M_ENGINE_BIN")
     monkeypatch.setenv("PATH", str(tmp_path))
+    # An engine may be installed beside this interpreter.
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with (
         pytest.raises(EngineUnavailableError, match="install it"),
         AudioCapture(engine="private").stream(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -181,8 +182,10 @@ def test_descriptors_are_given_back(recording: Recorder) -> None:
     capture = private(recording(20), buffer_size=160)
     with capture.stream() as audio:
         next(audio)
+    # What other tests left to the collector is not ours to count.
+    gc.collect()
     before = open_now()
     for _ in range(50):
         with capture.stream() as audio:
             next(audio)
-    assert open_now() == before
+    assert open_now() <= before

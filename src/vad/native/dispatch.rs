@@ -1,0 +1,165 @@
+//! Which instructions the network runs with: one copy of its code per set, chosen at run time.
+
+use super::kernels::Set;
+use super::network::{self, Tile};
+use super::weights::Weights;
+use crate::{Error, ErrorKind, Result};
+
+/// A set of instructions that the network is compiled for.
+///
+/// `Portable` is what every CPU of the architecture has: SSE2 on x86-64; on
+/// aarch64 that is NEON with fused multiply-add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// The architecture's baseline.
+    Portable,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F, VL, DQ and BW.
+    Avx512,
+}
+
+impl Path {
+    /// The paths that this CPU can run, slowest first.
+    pub fn available() -> impl Iterator<Item = Path> {
+        [Path::Portable, Path::Avx2, Path::Avx512]
+            .into_iter()
+            .filter(|path| path.runs_here())
+    }
+
+    /// The fastest path that this CPU can run.
+    pub fn best() -> Path {
+        Path::available().last().unwrap_or(Path::Portable)
+    }
+
+    /// `portable`, `avx2` or `avx512`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Path::Portable => "portable",
+            Path::Avx2 => "avx2",
+            Path::Avx512 => "avx512",
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn runs_here(self) -> bool {
+        match self {
+            Path::Portable => true,
+            Path::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Path::Avx512 => {
+                Path::Avx2.runs_here()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512bw")
+            }
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn runs_here(self) -> bool {
+        self == Path::Portable
+    }
+}
+
+/// A path that was found to run on this CPU; there is no other way to make one.
+#[derive(Clone, Copy)]
+pub(super) struct Runnable(Path);
+
+impl Runnable {
+    /// Errors: [`ErrorKind::Invalid`] where the CPU lacks the instructions.
+    pub(super) fn new(path: Path) -> Result<Self> {
+        match path.runs_here() {
+            true => Ok(Self(path)),
+            false => Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "this CPU has no {} instructions; use another path",
+                    path.name()
+                ),
+            )),
+        }
+    }
+
+    pub(super) fn path(self) -> Path {
+        self.0
+    }
+}
+
+/// Portable code; aarch64 always has fused multiply-add.
+struct Baseline;
+impl Set for Baseline {
+    const FMA: bool = cfg!(target_arch = "aarch64");
+}
+
+macro_rules! dispatched {
+    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),*)) => {
+        impl Runnable {
+            $(#[$doc])*
+            #[inline]
+            pub(super) fn $name(self, $($arg: $ty),*) {
+                match self.0 {
+                    // SAFETY: a Runnable holds Avx2 only where the CPU has what x86::avx2 enables.
+                    #[cfg(target_arch = "x86_64")]
+                    Path::Avx2 => unsafe { x86::avx2::$name($($arg),*) },
+                    // SAFETY: as above, for Avx512 and x86::avx512.
+                    #[cfg(target_arch = "x86_64")]
+                    Path::Avx512 => unsafe { x86::avx512::$name($($arg),*) },
+                    _ => network::$name::<Baseline>($($arg),*),
+                }
+            }
+        }
+    };
+}
+
+dispatched! {
+    /// Sanitises and transforms the `row`-th window of `tile`.
+    fn spectrum(tile: &mut Tile, row: usize)
+}
+dispatched! {
+    /// The first `rows` windows of `tile` through the convolutions, to the gates' input part.
+    fn encode(weights: &Weights, tile: &mut Tile, rows: usize)
+}
+dispatched! {
+    /// One LSTM step of `rows` streams: their gates start at row `gates`, their states at row `states`.
+    fn recur(weights: &Weights, tile: &mut Tile, gates: usize, states: usize, rows: usize)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    macro_rules! compiled {
+        ($module:ident, $features:literal) => {
+            pub(super) mod $module {
+                use super::super::{Set, Tile, Weights, network};
+
+                struct Here;
+                impl Set for Here {
+                    const FMA: bool = true;
+                }
+
+                #[target_feature(enable = $features)]
+                pub(in super::super) fn spectrum(tile: &mut Tile, row: usize) {
+                    network::spectrum::<Here>(tile, row);
+                }
+
+                #[target_feature(enable = $features)]
+                pub(in super::super) fn encode(weights: &Weights, tile: &mut Tile, rows: usize) {
+                    network::encode::<Here>(weights, tile, rows);
+                }
+
+                #[target_feature(enable = $features)]
+                pub(in super::super) fn recur(
+                    weights: &Weights,
+                    tile: &mut Tile,
+                    gates: usize,
+                    states: usize,
+                    rows: usize,
+                ) {
+                    network::recur::<Here>(weights, tile, gates, states, rows);
+                }
+            }
+        };
+    }
+    compiled!(avx2, "avx2,fma");
+    compiled!(avx512, "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw");
+}

@@ -1,0 +1,172 @@
+//! The network's weights: read from safetensors, checked, packed for [`super::kernels`].
+
+use super::kernels::{LANES, Lanes};
+use super::{BINS, FRAME, HIDDEN};
+use crate::{Error, ErrorKind, Result};
+use safetensors::{Dtype, SafeTensors};
+use std::f64::consts::TAU;
+
+/// How far the file's STFT basis may be from a Hann-windowed DFT: f32 rounding.
+const BASIS_TOLERANCE: f64 = 1e-6;
+
+/// A matrix of `outputs` x `inputs`, packed in panels of [`LANES`] outputs.
+///
+/// Within a panel each input has its `LANES` weights side by side, so that
+/// `y += W x` streams the panel once, front to back, a broadcast of `x[k]` each.
+pub(super) struct Matrix {
+    pub(super) panels: Vec<Lanes>,
+    pub(super) inputs: usize,
+}
+
+impl Matrix {
+    fn pack(outputs: usize, inputs: usize, at: impl Fn(usize, usize) -> f32) -> Self {
+        debug_assert_eq!(outputs % LANES, 0);
+        let panels = (0..outputs / LANES)
+            .flat_map(|panel| (0..inputs).map(move |input| (panel, input)))
+            .map(|(panel, input)| {
+                Lanes(std::array::from_fn(|lane| at(panel * LANES + lane, input)))
+            })
+            .collect();
+        Self { panels, inputs }
+    }
+}
+
+/// Everything the network multiplies with, packed; some 0.9 MB.
+///
+/// Taps that only ever meet zero padding are left out: the third layer's
+/// first tap, and the outer two of the fourth, which sees a single frame.
+pub(super) struct Weights {
+    /// 129 -> 128, one matrix per tap.
+    pub(super) conv1: [Matrix; 3],
+    pub(super) bias1: Vec<f32>,
+    /// 128 -> 64, stride 2.
+    pub(super) conv2: [Matrix; 3],
+    pub(super) bias2: Vec<f32>,
+    /// 64 -> 64, stride 2: the middle and the last tap.
+    pub(super) conv3: [Matrix; 2],
+    pub(super) bias3: Vec<f32>,
+    /// 64 -> 128: the middle tap.
+    pub(super) conv4: Matrix,
+    pub(super) bias4: Vec<f32>,
+    /// 128 -> 512: gates i, f, g, o of the LSTM, from its input ...
+    pub(super) input: Matrix,
+    /// ... and from its last output.
+    pub(super) hidden: Matrix,
+    /// Both biases of the gates added up.
+    pub(super) gates: Vec<f32>,
+    pub(super) output: Vec<f32>,
+    pub(super) output_bias: f32,
+}
+
+impl Weights {
+    /// Reads and packs `bytes`, a safetensors file with the tensors that `docs/vad.md` lists.
+    ///
+    /// Errors: [`ErrorKind::Invalid`], naming the tensor that is missing or not as expected.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
+        let file = SafeTensors::deserialize(bytes).map_err(|e| invalid(e.to_string()))?;
+        let get = |name: &str, shape: &[usize]| tensor(&file, name, shape);
+
+        check_basis(&get("stft_conv.weight", &[2 * BINS, 1, FRAME])?)?;
+        let conv = |layer: usize, outputs: usize, inputs: usize| -> Result<_> {
+            let weight = get(&format!("conv{layer}.weight"), &[outputs, inputs, 3])?;
+            let bias = get(&format!("conv{layer}.bias"), &[outputs])?;
+            let tap = move |tap: usize| {
+                Matrix::pack(outputs, inputs, |o, i| weight[(o * inputs + i) * 3 + tap])
+            };
+            Ok((tap, bias))
+        };
+        let (tap1, bias1) = conv(1, HIDDEN, BINS)?;
+        let (tap2, bias2) = conv(2, 64, HIDDEN)?;
+        let (tap3, bias3) = conv(3, 64, 64)?;
+        let (tap4, bias4) = conv(4, HIDDEN, 64)?;
+        let lstm = |name: &str| -> Result<_> {
+            let weight = get(name, &[4 * HIDDEN, HIDDEN])?;
+            Ok(Matrix::pack(4 * HIDDEN, HIDDEN, |o, i| {
+                weight[o * HIDDEN + i]
+            }))
+        };
+        let bias_ih = get("lstm_cell.bias_ih", &[4 * HIDDEN])?;
+        let bias_hh = get("lstm_cell.bias_hh", &[4 * HIDDEN])?;
+        Ok(Self {
+            conv1: [tap1(0), tap1(1), tap1(2)],
+            bias1,
+            conv2: [tap2(0), tap2(1), tap2(2)],
+            bias2,
+            conv3: [tap3(1), tap3(2)],
+            bias3,
+            conv4: tap4(1),
+            bias4,
+            input: lstm("lstm_cell.weight_ih")?,
+            hidden: lstm("lstm_cell.weight_hh")?,
+            gates: bias_ih.iter().zip(&bias_hh).map(|(a, b)| a + b).collect(),
+            output: get("final_conv.weight", &[1, HIDDEN, 1])?,
+            output_bias: get("final_conv.bias", &[1])?[0],
+        })
+    }
+
+    /// Bytes that one window reads.
+    pub(super) fn bytes(&self) -> usize {
+        let matrices = self.conv1.iter().chain(&self.conv2).chain(&self.conv3);
+        let matrices = matrices.chain([&self.conv4, &self.input, &self.hidden]);
+        matrices.map(|m| size_of_val(m.panels.as_slice())).sum()
+    }
+}
+
+fn invalid(why: String) -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        format!("cannot use the VAD weights: {why}; use Silero's 16 kHz weights as safetensors"),
+    )
+}
+
+fn tensor(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let view = file
+        .tensor(name)
+        .map_err(|e| invalid(format!("{name}: {e}")))?;
+    if view.dtype() != Dtype::F32 || view.shape() != shape {
+        let (dtype, found) = (view.dtype(), view.shape());
+        return Err(invalid(format!(
+            "{name} is {dtype:?} {found:?}, not F32 {shape:?}"
+        )));
+    }
+    let values = view
+        .data()
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b));
+    let values: Vec<f32> = values.collect();
+    match values.iter().all(|v| v.is_finite()) {
+        true => Ok(values),
+        false => Err(invalid(format!("{name} holds a value that is not finite"))),
+    }
+}
+
+/// The STFT runs as an FFT, so its basis must be the windowed DFT it stands for:
+/// rows 0..129 `w[n] cos(2 pi k n / 256)`, rows 129..258 `-w[n] sin(2 pi k n / 256)`.
+fn check_basis(basis: &[f32]) -> Result<()> {
+    let window = hann();
+    for (row, values) in basis.chunks_exact(FRAME).enumerate() {
+        let bin = row % BINS;
+        for (n, (&value, &w)) in values.iter().zip(&window).enumerate() {
+            let angle = TAU * ((bin * n) % FRAME) as f64 / FRAME as f64;
+            let part = if row < BINS {
+                angle.cos()
+            } else {
+                -angle.sin()
+            };
+            if (f64::from(value) - w * part).abs() > BASIS_TOLERANCE {
+                let place = format!("stft_conv.weight[{row}][{n}]");
+                return Err(invalid(format!(
+                    "{place} is not that of a Hann-windowed DFT"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The periodic Hann window of one frame.
+pub(super) fn hann() -> [f64; FRAME] {
+    std::array::from_fn(|n| 0.5 - 0.5 * (TAU * n as f64 / FRAME as f64).cos())
+}

@@ -1,0 +1,430 @@
+//! From probabilities to segments of speech: hysteresis, padding, splitting. No audio here.
+//!
+//! # The rules
+//! Positions are samples; a window counts by the position of its first one.
+//! They are those of silero-vad's `get_speech_timestamps` and give the same
+//! segments for the same parameters, but as soon as they are certain.
+//!
+//! 1. **Start.** Speech starts with the first window whose probability is at
+//!    least `threshold`.
+//! 2. **Pause.** A pause begins with the first window below `neg_threshold`
+//!    and ends with the next one at or above `threshold`. Windows between the
+//!    two thresholds change nothing.
+//! 3. **End.** A pause of `min_silence_ms` ends the speech where it began.
+//!    Speech not longer than `min_speech_ms` is dropped.
+//! 4. **Split.** Speech that with its pads would exceed `max_s` is cut at its
+//!    longest finished pause of more than 98 ms, and goes on after that pause;
+//!    without such a pause it is cut at the window reached.
+//! 5. **Pad.** `pad_ms` are added on both sides. Where the silence between two
+//!    segments is shorter than two pads each gets half of it, so that segments
+//!    never overlap. Nothing reaches before the stream's first position (or
+//!    the one after a discontinuity) nor past its end.
+//!
+//! A segment is certain, and comes out, once its pause lasted `min_silence_ms`
+//! and two pads: if speech returns before that, its pad depends on whether that
+//! new speech is long enough to count, and it waits for this to show.
+//!
+//! With `partial_ms` speech that is long enough to count also comes out while
+//! it grows: same start as the final one, end at the newest window's. The final
+//! one follows always, and may end earlier (at its last pause).
+
+use super::{SAMPLE_RATE, WINDOW};
+use crate::{Error, ErrorKind, Result};
+
+/// Samples per millisecond.
+const MS: u64 = SAMPLE_RATE as u64 / 1000;
+/// A pause longer than this may split a segment that gets too long: 98 ms.
+const SPLIT_PAUSE: u64 = 98 * MS;
+const STEP: u64 = WINDOW as u64;
+
+/// What counts as a segment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Params {
+    /// From this probability on a window is speech.
+    pub threshold: f32,
+    /// Below this one it is a pause; `None`: 0.15 below `threshold`, at least 0.01.
+    pub neg_threshold: Option<f32>,
+    /// Speech must be longer than this to count, in ms.
+    pub min_speech_ms: u32,
+    /// A pause this long ends a segment, in ms.
+    pub min_silence_ms: u32,
+    /// Added before and after each segment, in ms.
+    pub pad_ms: u32,
+    /// The longest segment including its pads, in seconds; may be infinite.
+    pub max_s: f64,
+    /// Also report a growing segment each time it grew by this many ms.
+    pub partial_ms: Option<u32>,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            threshold: 0.5,
+            neg_threshold: None,
+            min_speech_ms: 250,
+            min_silence_ms: 500,
+            pad_ms: 200,
+            max_s: 30.0,
+            partial_ms: None,
+        }
+    }
+}
+
+impl Params {
+    /// Errors: [`ErrorKind::Invalid`], naming the parameter and what it may be.
+    pub fn validate(&self) -> Result<()> {
+        let invalid = |message: String| Err(Error::new(ErrorKind::Invalid, message));
+        let threshold = self.threshold;
+        if !(threshold > 0.0 && threshold <= 1.0) {
+            return invalid(format!(
+                "threshold = {threshold}: must be above 0 and at most 1"
+            ));
+        }
+        if let Some(neg) = self.neg_threshold
+            && !(neg > 0.0 && neg <= threshold)
+        {
+            return invalid(format!(
+                "neg_threshold = {neg}: must be above 0 and at most threshold ({threshold})"
+            ));
+        }
+        let least = (2 * self.pad() + 2 * STEP) as f64 / f64::from(SAMPLE_RATE);
+        let max_s = self.max_s;
+        if max_s.is_nan() || max_s < least {
+            return invalid(format!(
+                "max_s = {max_s}: must be at least {least}, two pads and two windows"
+            ));
+        }
+        if self.partial_ms == Some(0) {
+            return invalid("partial_ms = 0: must be at least 1, or absent".into());
+        }
+        Ok(())
+    }
+
+    fn pad(&self) -> u64 {
+        u64::from(self.pad_ms) * MS
+    }
+
+    /// In f64, as thresholds of Python's floats compare.
+    fn neg_threshold(&self) -> f64 {
+        match self.neg_threshold {
+            Some(neg) => decimal(neg),
+            None => (decimal(self.threshold) - 0.15).max(0.01),
+        }
+    }
+}
+
+/// The f64 that is written like `x`: 0.35f32 as 0.35, not 0.3499999940395355.
+fn decimal(x: f32) -> f64 {
+    x.to_string().parse().expect("a float's own digits")
+}
+
+/// Samples from `start` to `end`, exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Position of the first sample, of the pad before the speech.
+    pub start: u64,
+    /// Position after the last sample, of the pad after it.
+    pub end: u64,
+    /// False for a segment that is still growing.
+    pub is_final: bool,
+}
+
+/// Speech in progress.
+struct Speech {
+    start: u64,
+    /// Where the present pause began.
+    pause: Option<u64>,
+    /// The longest finished pause so far that may split: begin and length.
+    longest: Option<(u64, u64)>,
+    /// The padded start, once the speech is long enough to count.
+    counts_from: Option<u64>,
+    /// Where the last partial ended, or would have.
+    reported: u64,
+}
+
+impl Speech {
+    fn new(start: u64) -> Self {
+        Self {
+            start,
+            pause: None,
+            longest: None,
+            counts_from: None,
+            reported: start,
+        }
+    }
+}
+
+/// Speech that ended; its end is padded when it is known what follows.
+struct Ended {
+    /// Already padded.
+    start: u64,
+    end: u64,
+}
+
+/// Probabilities in, segments out; see the module for the rules.
+pub struct Segmenter {
+    threshold: f64,
+    neg_threshold: f64,
+    min_speech: u64,
+    min_silence: u64,
+    pad: u64,
+    max_speech: u64,
+    partial: Option<u64>,
+    /// Nothing reaches before this.
+    floor: u64,
+    /// The window expected, or none yet.
+    next: Option<u64>,
+    speech: Option<Speech>,
+    ended: Option<Ended>,
+}
+
+impl Segmenter {
+    /// Errors: those of [`Params::validate`].
+    pub fn new(params: &Params) -> Result<Self> {
+        params.validate()?;
+        let longest = params.max_s * f64::from(SAMPLE_RATE);
+        Ok(Self {
+            threshold: decimal(params.threshold),
+            neg_threshold: params.neg_threshold(),
+            min_speech: u64::from(params.min_speech_ms) * MS,
+            min_silence: u64::from(params.min_silence_ms) * MS,
+            pad: params.pad(),
+            // As infinite as positions get, where the cast saturates.
+            max_speech: (longest as u64).saturating_sub(STEP + 2 * params.pad()),
+            partial: params.partial_ms.map(|ms| u64::from(ms) * MS),
+            floor: 0,
+            next: None,
+            speech: None,
+            ended: None,
+        })
+    }
+
+    /// True while speech goes on (or its closing pause is still too short).
+    pub fn in_speech(&self) -> bool {
+        self.speech.is_some()
+    }
+
+    /// The earliest position that a segment to come can start at, given that
+    /// the next window is the one expected: audio before it is not needed any more.
+    pub fn needs_from(&self) -> u64 {
+        let next = self.next.unwrap_or(0) * STEP;
+        let start = self
+            .speech
+            .as_ref()
+            .map_or(next, |s| s.start)
+            .saturating_sub(self.pad);
+        self.ended
+            .as_ref()
+            .map_or(start, |e| e.start.min(start))
+            .max(self.floor)
+    }
+
+    /// Takes the probability of window `index` (samples `512 * index` on); what
+    /// is certain by it goes to `out`.
+    ///
+    /// If windows are missing before it, what was open ends where they begin
+    /// and nothing later reaches before this one.
+    pub fn push(&mut self, index: u64, probability: f32, out: &mut Vec<Segment>) {
+        if self.next != Some(index) {
+            if let Some(expected) = self.next {
+                self.finish(expected * STEP, out);
+            }
+            self.reset(index * STEP);
+        }
+        self.next = Some(index + 1);
+        let now = index * STEP;
+        let p = f64::from(probability);
+        self.advance(now, p, out);
+
+        if let Some(speech) = &mut self.speech {
+            // Speech up to here: whatever ends it now ends it later than this.
+            if p >= self.threshold && now - speech.start > self.min_speech {
+                self.count(out);
+            }
+            self.report(now + STEP, out);
+        } else if let Some(ended) = &self.ended
+            && now + STEP >= ended.end + 2 * self.pad
+        {
+            let end = ended.end + self.pad;
+            self.emit(end, out);
+        }
+    }
+
+    /// Rules 1 to 4 for one window.
+    fn advance(&mut self, now: u64, p: f64, out: &mut Vec<Segment>) {
+        let Some(speech) = &mut self.speech else {
+            if p >= self.threshold {
+                self.speech = Some(Speech::new(now));
+            }
+            return;
+        };
+        if p >= self.threshold
+            && let Some(pause) = speech.pause.take()
+        {
+            let length = now - pause;
+            if length > SPLIT_PAUSE && speech.longest.is_none_or(|(_, longest)| length > longest) {
+                speech.longest = Some((pause, length));
+            }
+        }
+        if now - speech.start > self.max_speech {
+            let split = speech.longest;
+            self.end(split.map_or(now, |(pause, _)| pause), out);
+            let Some((pause, length)) = split else { return };
+            self.speech = Some(Speech::new(pause + length));
+        }
+        let Some(speech) = &mut self.speech else {
+            return;
+        };
+        if p < self.neg_threshold {
+            let pause = *speech.pause.get_or_insert(now);
+            if now - pause >= self.min_silence {
+                if pause - speech.start > self.min_speech {
+                    self.end(pause, out);
+                }
+                self.speech = None;
+            }
+        }
+    }
+
+    /// The speech in progress is a segment: settles the end of the one before and its own start.
+    fn count(&mut self, out: &mut Vec<Segment>) -> u64 {
+        let (pad, floor) = (self.pad, self.floor);
+        let Some(speech) = &self.speech else {
+            return floor;
+        };
+        if let Some(start) = speech.counts_from {
+            return start;
+        }
+        let speech_start = speech.start;
+        let mut start = speech_start.saturating_sub(pad).max(floor);
+        if let Some(ended) = &self.ended {
+            let silence = speech_start - ended.end;
+            if silence < 2 * pad {
+                start = speech_start - silence / 2;
+            }
+            let end = ended.end + (silence / 2).min(pad);
+            self.emit(end, out);
+        }
+        if let Some(speech) = &mut self.speech {
+            speech.counts_from = Some(start);
+        }
+        start
+    }
+
+    /// The speech in progress is a segment that ends at `end`.
+    fn end(&mut self, end: u64, out: &mut Vec<Segment>) {
+        let start = self.count(out);
+        self.speech = None;
+        self.ended = Some(Ended { start, end });
+    }
+
+    fn emit(&mut self, end: u64, out: &mut Vec<Segment>) {
+        if let Some(Ended { start, .. }) = self.ended.take() {
+            out.push(Segment {
+                start,
+                end,
+                is_final: true,
+            });
+        }
+    }
+
+    /// A growing segment, if it is time for one.
+    fn report(&mut self, now: u64, out: &mut Vec<Segment>) {
+        let (Some(partial), Some(speech)) = (self.partial, &mut self.speech) else {
+            return;
+        };
+        if let Some(start) = speech.counts_from
+            && now - speech.reported >= partial
+        {
+            speech.reported = now;
+            out.push(Segment {
+                start,
+                end: now,
+                is_final: false,
+            });
+        }
+    }
+
+    /// The stream ends at `position`: what is open ends with it. Then as new, from `position` on.
+    pub fn finish(&mut self, position: u64, out: &mut Vec<Segment>) {
+        if let Some(speech) = &self.speech
+            && position.saturating_sub(speech.start) > self.min_speech
+        {
+            self.end(position, out);
+        }
+        if let Some(ended) = &self.ended {
+            let end = (ended.end + self.pad).min(position.max(ended.end));
+            self.emit(end, out);
+        }
+        self.reset(position);
+    }
+
+    /// Drops what is open; no segment to come reaches before `floor`.
+    pub fn reset(&mut self, floor: u64) {
+        self.floor = floor;
+        self.next = None;
+        self.speech = None;
+        self.ended = None;
+    }
+}
+
+/// Speech began or ended, as an event for everyone: with the default parameters
+/// and without delaying the start or padding anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// Speech from this position on.
+    Start(u64),
+    /// It ended at this position, [`Params::min_silence_ms`] ago.
+    End(u64),
+}
+
+/// The engine's own hysteresis: rules 1 to 3 of the module with no least length.
+pub struct OnOff {
+    threshold: f64,
+    neg_threshold: f64,
+    min_silence: u64,
+    on: bool,
+    pause: Option<u64>,
+}
+
+impl OnOff {
+    /// Uses the thresholds and `min_silence_ms` of `params`.
+    ///
+    /// Errors: those of [`Params::validate`].
+    pub fn new(params: &Params) -> Result<Self> {
+        params.validate()?;
+        Ok(Self {
+            threshold: decimal(params.threshold),
+            neg_threshold: params.neg_threshold(),
+            min_silence: u64::from(params.min_silence_ms) * MS,
+            on: false,
+            pause: None,
+        })
+    }
+
+    /// Takes the probability of window `index`.
+    pub fn push(&mut self, index: u64, probability: f32) -> Option<Edge> {
+        let (now, p) = (index * STEP, f64::from(probability));
+        if p >= self.threshold {
+            self.pause = None;
+            return (!std::mem::replace(&mut self.on, true)).then_some(Edge::Start(now));
+        }
+        if !self.on || (p >= self.neg_threshold && self.pause.is_none()) {
+            return None;
+        }
+        let pause = *self.pause.get_or_insert(now);
+        // Only a window below the lower threshold ends speech, as in rule 3.
+        if p < self.neg_threshold && now - pause >= self.min_silence {
+            self.on = false;
+            self.pause = None;
+            return Some(Edge::End(pause));
+        }
+        None
+    }
+
+    /// Ends what is open, as where audio is missing.
+    pub fn reset(&mut self, position: u64) -> Option<Edge> {
+        self.pause = None;
+        std::mem::replace(&mut self.on, false).then_some(Edge::End(position))
+    }
+}
