@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,16 @@ class Engine:
             stderr=subprocess.PIPE,
             text=True,
         )
+        deadline = time.monotonic() + 15
+        while not self._answers() and self.process.poll() is None:
+            assert time.monotonic() < deadline, "the engine does not answer"
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        done = subprocess.run(
+            [BINARY, "status"], env=self.rig.env, capture_output=True, timeout=20, check=False
+        )
+        return done.returncode == 0
 
     @property
     def socket(self) -> str:

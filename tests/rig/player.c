@@ -14,6 +14,8 @@
  * at a place in it that SEED decides, and prints "impulse <position> <ns>" for
  * each: the CLOCK_MONOTONIC time at which the callback wrote it.
  *
+ * Prints "late <from> <to>" where the graph did not wait for it: what was to be
+ * played in between may not have been heard.
  * At the end, or on SIGTERM or SIGINT, prints "done <cycles> <late cycles>";
  * late are those whose position is not where the cycle before ended.
  *
@@ -41,7 +43,7 @@
 #define MAX_PORTS 64
 
 struct note {
-	enum { START, IMPULSE, DONE } kind;
+	enum { START, IMPULSE, LATE, DONE } kind;
 	int64_t a, b, c;
 };
 
@@ -109,6 +111,9 @@ static void on_notes(void *data, uint64_t count)
 			break;
 		case IMPULSE:
 			printf("impulse %lld %lld\n", (long long)n->a, (long long)n->b);
+			break;
+		case LATE:
+			printf("late %lld %lld\n", (long long)n->a, (long long)n->b);
 			break;
 		case DONE:
 			pw_main_loop_quit(p->loop);
@@ -196,7 +201,9 @@ static void on_process(void *data, struct spa_io_position *io)
 		p->anchored = true;
 		note(p, START, p->p0, rate, p->clock_id);
 	} else if (position != p->expected) {
+		/* Those in between were not played; the one before came too late, maybe. */
 		p->late++;
+		note(p, LATE, p->expected - n, position, 0);
 	}
 	p->expected = position + n;
 

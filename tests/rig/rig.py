@@ -97,6 +97,7 @@ class Player:
         self._news = threading.Condition()
         self._starts: list[tuple[int, int, int]] = []
         self._impulses: list[tuple[int, int]] = []
+        self._late: list[tuple[int, int]] = []
         self._done: tuple[int, int] | None = None
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -111,6 +112,8 @@ class Player:
                     self._starts.append((values[0], values[1], values[2]))
                 elif kind == "impulse":
                     self._impulses.append((values[0], values[1]))
+                elif kind == "late":
+                    self._late.append((values[0], values[1]))
                 elif kind == "done":
                     self._done = (values[0], values[1])
                 self._news.notify_all()
@@ -127,6 +130,12 @@ class Player:
         """Impulses so far as ``(graph position, CLOCK_MONOTONIC ns)``."""
         with self._news:
             return list(self._impulses)
+
+    @property
+    def late(self) -> list[tuple[int, int]]:
+        """Stretches of graph positions, first and end, that may not have been heard."""
+        with self._news:
+            return list(self._late)
 
     def wait(self, timeout: float) -> tuple[int, int]:
         """Wait for the file's end; ``(cycles, late cycles)``."""
