@@ -11,7 +11,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 
-.PHONY: help demo test test-vm test-vad test-vad-hours bench setup setup-test build install lint rust loom fuzz python clean
+.PHONY: help demo test test-vm test-vad test-vad-hours bench setup setup-test setup-bench build install lint rust loom fuzz python clean
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -22,6 +22,9 @@ setup:
 
 setup-test:
 	packaging/setup.sh test
+
+setup-bench:
+	packaging/setup.sh bench
 
 $(BINARY): build
 build:
@@ -37,10 +40,12 @@ demo: setup
 	@$(MAKE) --no-print-directory install
 	$(PYTHON) tests/rig/demo.py
 
-bench: setup
+bench: setup-bench
 	@$(MAKE) --no-print-directory install
 	cargo bench --bench ring
 	$(PYTHON) benches/latency.py
+	$(PYTHON) benches/vad_peers.py
+	$(PYTHON) benches/listening.py
 
 # --- what has to hold -----------------------------------------------------------
 

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what building and testing need, and says so: system packages by apt
 # or dnf, two cargo subcommands, a Python virtual environment in .venv.
-# Usage: packaging/setup.sh build|test|vm
+# Usage: packaging/setup.sh build|test|bench|vm
 set -eu
 cd "$(dirname "$0")/.."
-goal=${1:?usage: packaging/setup.sh build|test|vm}
+goal=${1:?usage: packaging/setup.sh build|test|bench|vm}
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
@@ -18,6 +18,10 @@ dnf_packages="gcc gcc-c++ make pkgconf-pkg-config clang clang-devel pipewire-dev
     pipewire pipewire-utils alsa-utils espeak-ng"
 if [ "$goal" = vm ]; then
     apt_packages="$apt_packages qemu-system-x86 busybox-static cpio"
+fi
+if [ "$goal" = bench ]; then
+    apt_packages="$apt_packages valgrind"
+    dnf_packages="$dnf_packages valgrind"
 fi
 if [ "$goal" = test ]; then
     apt_packages="$apt_packages flac util-linux dbus-daemon"
@@ -67,10 +71,11 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv
 fi
 wanted="maturin==1.16.0 numpy"
+[ "$goal" = bench ] && wanted="$wanted onnxruntime==1.32.0"
 [ "$goal" = test ] && wanted="$wanted pytest pytest-timeout ruff mypy onnxruntime==1.32.0"
 # The reference model's files; its package would bring torch, which nothing here needs.
 bare=
-[ "$goal" = test ] && bare="silero-vad==6.2.3"
+case $goal in test | bench) bare="silero-vad==6.2.3" ;; esac
 stamp=.venv/.installed-$goal
 if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted $bare" ]; then
     say "installing Python packages into .venv: $wanted $bare"
