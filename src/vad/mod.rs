@@ -1,8 +1,10 @@
 //! Voice activity: which 32 ms windows hold speech, and where utterances begin and end.
 //!
 //! A [`Model`] turns a window of samples into a probability; [`native::Native`]
-//! is Silero without a runtime, `ort::Ort` the same through ONNX Runtime. [`segment`] turns probabilities into segments.
+//! is Silero without a runtime, `ort::Ort` the same through ONNX Runtime. [`segment`] turns
+//! probabilities into segments, [`follow`] a ring's speech track into segments of its audio.
 
+pub mod follow;
 pub mod native;
 #[cfg(feature = "ort")]
 pub mod ort;
