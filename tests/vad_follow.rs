@@ -228,7 +228,7 @@ fn an_end_closes_what_is_open_once_all_is_decided() {
     engine.hear(WINDOW + 100);
     engine.control.state(State::Ended, 0);
     assert_eq!(follower.step(&engine.reader), Step::Wait);
-    assert_eq!(follower.undecided(&engine.reader), WINDOW + 100);
+    assert_eq!(follower.unheard(&engine.reader), WINDOW + 100);
     engine.decide(talks);
     let last = Segment {
         start: 20 * WINDOW - PAD,

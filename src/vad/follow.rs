@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use super::segment::{Params, Segment, Segmenter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ring::{Reader, SAMPLE_RATE, State, WINDOW};
+use crate::status::Status;
 
 /// Probabilities copied at once.
 const BATCH: usize = 64;
@@ -32,6 +33,8 @@ pub struct Follower {
     segmenter: Segmenter,
     /// The window to be taken next.
     next: u64,
+    /// The one after the last that has a probability.
+    heard: u64,
     /// Certain and not handed out yet; at most the last one is partial.
     found: VecDeque<Segment>,
     /// Samples to be reported by [`Step::Overrun`].
@@ -69,6 +72,7 @@ impl Follower {
         Ok(Self {
             segmenter,
             next,
+            heard: next,
             found: VecDeque::new(),
             lost: 0,
             finished: false,
@@ -78,6 +82,22 @@ impl Follower {
     /// The next segment, or why there is none. Growing segments (`partial_ms`) that
     /// a newer one has overtaken are left out.
     pub fn step(&mut self, ring: &Reader) -> Step {
+        self.advance(ring);
+        self.hand_out(ring)
+    }
+
+    /// Whether there is a segment or an overrun to be had.
+    pub fn is_due(&mut self, ring: &Reader) -> bool {
+        self.advance(ring);
+        self.lost > 0 || !self.found.is_empty()
+    }
+
+    /// Whether everything was handed out and nothing follows.
+    pub fn is_over(&self) -> bool {
+        self.finished && self.lost == 0 && self.found.is_empty()
+    }
+
+    fn advance(&mut self, ring: &Reader) {
         // Before the counts: once it says that no more comes, they are final.
         let state = ring.state();
         self.take(ring);
@@ -85,7 +105,6 @@ impl Follower {
         if state == State::Stopped || state == State::Ended && all {
             self.finish(ring);
         }
-        self.hand_out(ring)
     }
 
     /// Nothing follows, though the ring doesn't say so: its engine is gone. What is
@@ -99,11 +118,10 @@ impl Follower {
         }
     }
 
-    /// Samples in the ring whose probability is not known yet, less than a window's
-    /// worth where the engine keeps up. More than that: its VAD is late, or off.
-    pub fn undecided(&self, ring: &Reader) -> u64 {
-        ring.committed()
-            .saturating_sub(ring.speech_committed() * WINDOW)
+    /// Samples since the last window that has a probability, less than two windows' worth
+    /// where the engine keeps up. Much more than that: its VAD is late, off, or fails.
+    pub fn unheard(&self, ring: &Reader) -> u64 {
+        ring.committed().saturating_sub(self.heard * WINDOW)
     }
 
     /// Whether speech goes on, as of the windows taken so far.
@@ -130,6 +148,7 @@ impl Follower {
                 // A window that nobody could decide is missing: what was open ends there.
                 if !p.is_nan() {
                     self.segmenter.push(index, p, &mut out);
+                    self.heard = index + 1;
                 }
             }
             self.next += count as u64;
@@ -166,6 +185,24 @@ impl Follower {
             lost => Step::Overrun(lost),
         }
     }
+}
+
+/// Says why an engine has no speech track, if it has none.
+///
+/// Errors: [`ErrorKind::System`], with what is missing and how to get it.
+pub fn check(status: &Status) -> Result<()> {
+    let vad = &status.vad;
+    let why = match &vad.problem {
+        Some(problem) => problem.clone(),
+        None if vad.backend == "off" => {
+            "it is switched off: start the engine without `--vad-backend off` (in config.toml: \
+             `backend = \"native\"` under `[vad]`)"
+                .into()
+        }
+        None => return Ok(()),
+    };
+    let message = format!("the engine has no speech detection: {why}");
+    Err(Error::new(ErrorKind::System, message))
 }
 
 /// What begins here stays readable for half of the history.

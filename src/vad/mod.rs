@@ -8,6 +8,7 @@ pub mod follow;
 pub mod native;
 #[cfg(feature = "ort")]
 pub mod ort;
+pub mod recording;
 #[cfg(feature = "ort")]
 pub mod runtime;
 pub mod segment;
