@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use v2m_engine::client::Connection;
 use v2m_engine::latency::Latency;
 use v2m_engine::ring::Reader;
+use v2m_engine::status::Status;
 use v2m_engine::{Error, ErrorKind, Result};
 
 /// Locks; a panic elsewhere leaves nothing half done here.
@@ -89,10 +90,14 @@ impl Engine {
         lock(&self.connection).as_ref()?.private_pid()
     }
 
+    /// How it is, if it answers. Blocks.
+    pub(crate) fn status(&self) -> Option<Status> {
+        lock(&self.connection).as_mut()?.status().ok()
+    }
+
     /// Why no audio comes, in the engine's own words.
     pub(crate) fn waiting_for(&self) -> Option<String> {
-        let status = lock(&self.connection).as_mut()?.status().ok()?;
-        status.source.waiting
+        self.status()?.source.waiting
     }
 }
 
