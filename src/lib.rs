@@ -3,6 +3,8 @@
 //!
 //! Follow a sample: `capture` (PipeWire, ALSA, file) → `resample` → [`ring`] → readers.
 
+#[cfg(not(loom))]
+pub mod bookmark;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod capture;
 #[cfg(not(loom))]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ring::State;
+use crate::ring::{SAMPLE_RATE, State};
 
 /// An engine at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct Status {
     pub losses: LossStatus,
     /// Clients that hold the ring now.
     pub clients: usize,
+    /// These clients, in the order in which they came; the first 128.
+    #[serde(default)]
+    pub readers: Vec<ReaderStatus>,
     /// What is not as it should be, one line each.
     pub degraded: Vec<String>,
 }
@@ -61,6 +64,36 @@ pub struct RingStatus {
     pub position: u64,
     /// CLOCK_MONOTONIC nanoseconds at which the newest sample was captured.
     pub time_ns: Option<i64>,
+}
+
+/// A client that holds the ring.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ReaderStatus {
+    /// Its process id, as the engine sees it; 0 if it can't.
+    pub pid: u32,
+    /// What it calls itself, or the kernel calls it; null if neither is known.
+    pub name: Option<String>,
+    /// Seconds since it got the ring.
+    pub age_s: f64,
+    /// It only looks on: the quantum is not chosen for it.
+    pub observes: bool,
+    /// How far it has read, as it says; null if it doesn't.
+    pub position: Option<u64>,
+    /// Samples at 16 kHz that it has not read yet; null if unknown.
+    pub lag: Option<u64>,
+    /// The same in milliseconds.
+    pub lag_ms: Option<f64>,
+}
+
+impl ReaderStatus {
+    /// Fills in how far it is behind; a position that can't be is forgotten.
+    pub fn measure_lag(&mut self, committed: u64) {
+        self.position = self.position.filter(|&position| position <= committed);
+        self.lag = self.position.map(|position| committed - position);
+        self.lag_ms = self
+            .lag
+            .map(|lag| lag as f64 * 1000.0 / f64::from(SAMPLE_RATE));
+    }
 }
 
 /// What was lost since the engine started.

@@ -47,6 +47,11 @@ impl Cursor {
         }
     }
 
+    /// How far the ring was handed out, or passed over.
+    pub(crate) fn done(&self) -> u64 {
+        self.done
+    }
+
     /// The committed count from which on there is a next window.
     pub(crate) fn due(&self) -> u64 {
         self.due
