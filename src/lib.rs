@@ -17,6 +17,8 @@ pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod latency;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod monitor;
 #[cfg(not(loom))]
 pub mod protocol;
 pub mod resample;
