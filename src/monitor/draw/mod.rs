@@ -1,6 +1,8 @@
 //! The screen: a state in, cells out. Pure; the terminal is `terminal`'s.
 
 mod panels;
+#[cfg(test)]
+mod tests;
 mod theme;
 mod wave;
 
@@ -10,6 +12,7 @@ use ratatui::style::Style;
 
 use super::facts;
 use super::state::State;
+use super::wakes::Since;
 pub use theme::Theme;
 
 /// The smallest screen, in columns and rows.
@@ -20,17 +23,11 @@ pub(crate) fn screen(state: &State, theme: Theme, area: Rect, buffer: &mut Buffe
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
         return too_small(theme, area, buffer);
     }
-    // Of what is more than 24 rows, half is the waveform's, the others share the rest.
+    // The waveform has what is more than 24 rows, less a part for the other two.
     let more = area.height - SMALLEST.1;
-    let heights = [
-        1,
-        10 + more - more / 4 * 2,
-        1,
-        6 + more / 4,
-        4 + more / 4,
-        1,
-        1,
-    ];
+    let (histogram, clients) = ((more / 4).min(4), more / 6);
+    let picture = 10 + more - histogram - clients;
+    let heights = [1, picture, 1, 6 + histogram, 4 + clients, 1, 1];
     let mut y = area.y;
     let rows = heights.map(|height| {
         y += height;
@@ -126,16 +123,18 @@ fn keys(state: &State, theme: Theme, row: Rect, buffer: &mut Buffer) {
     } else {
         "pause"
     };
-    let (left, right) = theme.pick(("←", "→"), ("Left", "Right"));
+    let since = match state.view.since {
+        Since::Commit => "since capture",
+        Since::Capture => "since writing",
+    };
+    let arrows = theme.pick("← →", "< >");
     let keys = [
         ("q", "quit"),
         ("space", pause),
-        ("+", "nearer"),
-        ("-", "farther"),
-        (left, "back"),
-        (right, "forward"),
-        ("h", "histogram"),
-        ("r", "reset it"),
+        ("+ -", "zoom"),
+        (arrows, "back, forward"),
+        ("h", since),
+        ("r", "reset"),
     ];
     let mut x = row.x + 1;
     for (key, does) in keys {

@@ -86,29 +86,23 @@ fn meter(theme: Theme, share: f32, style: Style, place: Rect, buffer: &mut Buffe
 /// The histogram of wake-ups.
 pub(super) fn wakes(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let summary = state.wakes.summary(state.view.since);
-    let (name, other) = match state.view.since {
-        Since::Commit => ("wake-ups after the writing", "capture"),
-        Since::Capture => ("wake-ups after the capture", "writing"),
+    let since = match state.view.since {
+        Since::Commit => "writing",
+        Since::Capture => "capture",
     };
-    let hint = format!("h {other}");
-    rule(theme, area, &[name], &hint, buffer);
-    let inside = Rect::new(
-        area.x,
-        area.y + 1,
-        area.width,
-        area.height.saturating_sub(1),
-    );
-    let mut numbers = "none yet".to_owned();
+    let name = format!("{} wake-ups since {since}", summary.count);
+    rule(theme, area, &[&name], "", buffer);
+    let inside = Rect {
+        y: area.y + 1,
+        height: area.height.saturating_sub(1),
+        ..area
+    };
+    let mut numbers = " none yet".to_owned();
     if summary.count > 0 {
-        let Summary {
-            count,
-            p50,
-            p99,
-            max,
-            ..
-        } = summary;
-        let [p50, p99, max] = [p50, p99, max].map(|us| facts::duration(us, theme.pick("µ", "u")));
-        numbers = format!(" median {p50}  p99 {p99}  max {max}  of {count}");
+        let Summary { p50, p99, max, .. } = summary;
+        let micro = theme.pick("µ", "u");
+        let [p50, p99, max] = [p50, p99, max].map(|us| facts::duration(us, micro));
+        numbers = format!(" median {p50}, p99 {p99}, max {max}");
     }
     text(buffer, inside.x, inside, &numbers, Style::new());
     let bars = Rect::new(
@@ -133,16 +127,12 @@ pub(super) fn wakes(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer
                     .set_style(theme.good());
             }
         }
-        let label = match BARS_US.get(n) {
-            Some(&us @ ..1_000) => us.to_string(),
-            Some(&us) => format!("{}m", us / 1000),
-            None => theme.pick("∞", ">").into(),
-        };
-        let row = Rect::new(area.x, bars.bottom(), area.width, 1);
-        if n == 0 {
-            text(buffer, area.x, row, theme.pick("µ", "u"), theme.quiet());
+        // Under each power of ten, which ends the bar above it.
+        if let (0, Some(&us)) = (n % 3, BARS_US.get(n)) {
+            let label = facts::duration(us.into(), theme.pick("µ", "u"));
+            let row = Rect::new(area.x, bars.bottom(), area.width, 1);
+            text(buffer, x, row, &label, theme.quiet());
         }
-        text(buffer, x, row, &label, theme.quiet());
     }
 }
 
@@ -156,8 +146,19 @@ pub(super) fn graph(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer
         let row = Rect::new(area.x, y, area.width, 1);
         text(buffer, area.x, row, label, theme.quiet());
         let style = if bad { theme.bad() } else { Style::new() };
+        let value = shortened(theme, &value, area.width.saturating_sub(8).into());
         text(buffer, area.x + 8, row, &value, style);
     }
+}
+
+/// A text that says so where it is cut.
+fn shortened(theme: Theme, text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mark = theme.pick("…", "...");
+    let kept = width.saturating_sub(mark.chars().count());
+    text.chars().take(kept).chain(mark.chars()).collect()
 }
 
 fn graph_lines(state: &State, status: &Status, arrow: &str) -> Vec<(&'static str, String, bool)> {
@@ -168,30 +169,22 @@ fn graph_lines(state: &State, status: &Status, arrow: &str) -> Vec<(&'static str
         false => format!("{} {arrow} {linked}", source.asked),
     };
     let lost = &status.losses;
-    let loses = lost.gaps > 0;
+    let losses = format!(
+        "{} samples, {} gaps, {} xruns",
+        lost.lost_samples, lost.gaps, lost.xruns
+    );
     let gap = state.track.gaps.back().map_or("none".into(), |gap| {
-        let ms = facts::ms(gap.length);
+        let (ms, reason) = (facts::ms(gap.length), facts::reason(gap));
         let ago = facts::age(state.ago(gap.end()));
-        format!("{ago} ago, {ms:.0} ms, {}", facts::reason(gap))
+        format!("{ms:.0} ms {reason}, {ago} ago")
     });
-    let thread = source
-        .scheduling
-        .clone()
-        .unwrap_or_else(|| "unknown".into());
-    let ordinary = thread.starts_with("other");
+    let thread = source.scheduling.as_deref().unwrap_or("unknown");
     vec![
         ("source", captured, source.linked.is_none()),
         ("quantum", facts::quantum(source), false),
-        ("thread", thread, ordinary),
-        (
-            "lost",
-            format!(
-                "{} samples in {} gaps, {} xruns",
-                lost.lost_samples, lost.gaps, lost.xruns
-            ),
-            loses,
-        ),
-        ("last", gap, false),
+        ("thread", thread.into(), thread.starts_with("other")),
+        ("lost", losses, lost.gaps > 0),
+        ("gap", gap, false),
     ]
 }
 

@@ -13,7 +13,7 @@ pub struct Theme {
 
 impl Theme {
     /// With colours or without, with Unicode's drawing characters or ASCII only.
-    pub fn new(color: bool, unicode: bool) -> Self {
+    pub const fn new(color: bool, unicode: bool) -> Self {
         Self { color, unicode }
     }
 
