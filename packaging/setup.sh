@@ -20,8 +20,8 @@ if [ "$goal" = vm ]; then
     apt_packages="$apt_packages qemu-system-x86 busybox-static cpio"
 fi
 if [ "$goal" = test ]; then
-    apt_packages="$apt_packages flac util-linux dbus-daemon"
-    dnf_packages="$dnf_packages flac util-linux dbus-daemon"
+    apt_packages="$apt_packages flac util-linux dbus-daemon tmux"
+    dnf_packages="$dnf_packages flac util-linux dbus-daemon tmux"
 fi
 
 if command -v apt-get >/dev/null; then

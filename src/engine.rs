@@ -19,7 +19,7 @@ use crate::ring::bell::Ringer;
 use crate::ring::{ControlWriter, Reader, Ring, State};
 use crate::rt::{self, Role};
 use crate::server::{Door, Host, Server};
-use crate::status::{LossStatus, RingStatus, SourceStatus, Status};
+use crate::status::{LossStatus, ReaderStatus, RingStatus, SourceStatus, Status};
 use crate::time::monotonic_ns;
 use crate::vad::worker::Worker;
 
@@ -74,10 +74,14 @@ impl Host for Known {
         self.asked.to_string()
     }
 
-    fn status(&self, clients: usize) -> Status {
+    fn status(&self, clients: usize, mut readers: Vec<ReaderStatus>) -> Status {
         let now = self.now();
         let lost = self.reader.losses();
+        // Counted after the readers were looked at: who claims to be further lies.
         let position = self.reader.committed();
+        for reader in &mut readers {
+            reader.measure_lag(position);
+        }
         let id = self.ring.layout().ring_id;
         let (vad, degraded) = self.vad.status();
         Status {
@@ -103,6 +107,7 @@ impl Host for Known {
                 repeated: lost.repeated,
             },
             clients,
+            readers,
             degraded: now.degraded.iter().cloned().chain(degraded).collect(),
         }
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use v2m_engine::bookmark::Bookmark;
 use v2m_engine::client::Connection;
 use v2m_engine::latency::Latency;
 use v2m_engine::ring::Reader;
@@ -43,6 +44,8 @@ pub(crate) struct Engine {
     /// None in a forked child: the connection is its parent's.
     connection: Mutex<Option<Connection>>,
     pub(crate) ring: Arc<Reader>,
+    /// Where it is noted how far this process has read.
+    bookmark: Option<Arc<Bookmark>>,
     /// What it captures, as its configuration says.
     pub(crate) source: String,
     pub(crate) private: bool,
@@ -54,6 +57,7 @@ impl Engine {
         let (ring, source) = connection.open(latency)?;
         let private = connection.private_pid().is_some();
         Ok(Arc::new(Self {
+            bookmark: connection.bookmark(),
             connection: Mutex::new(Some(connection)),
             ring: Arc::new(ring),
             source,
@@ -83,6 +87,15 @@ impl Engine {
         lock(&self.connection)
             .as_ref()
             .map(|connection| connection.descriptor().as_raw_fd())
+    }
+
+    /// Notes how far a stream has read, for the engine's status. Of several
+    /// streams of a private engine the last one's word counts.
+    #[inline]
+    pub(crate) fn reached(&self, position: u64) {
+        if let Some(bookmark) = &self.bookmark {
+            bookmark.reached(position);
+        }
     }
 
     /// Process id of the engine, if it is private.

@@ -1,6 +1,7 @@
 //! Arguments, commands, exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod doctor;
+mod monitor;
 mod run;
 mod sources;
 mod status;
@@ -25,6 +26,8 @@ enum Command {
     Run(run::Arguments),
     /// Show how the running engine is
     Status(status::Arguments),
+    /// Watch the running engine: waveform, speech, level, timing, losses, clients
+    Monitor(monitor::Arguments),
     /// List what can be captured; the default is marked
     Sources(sources::Arguments),
     /// Check what the system grants an engine, and say how to mend what is missing
@@ -38,6 +41,7 @@ pub(crate) fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Monitor(arguments) => monitor::run(&arguments),
         Command::Sources(arguments) => sources::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };

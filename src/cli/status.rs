@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use v2m_engine::Result;
 use v2m_engine::client::Connection;
-use v2m_engine::status::{Status, VadStatus};
+use v2m_engine::status::{ReaderStatus, Status, VadStatus};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -22,7 +22,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-fn text(status: &Status) -> String {
+pub(super) fn text(status: &Status) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "{name:<10} {value}");
@@ -78,6 +78,9 @@ fn text(status: &Status) -> String {
         ),
     );
     line("clients", status.clients.to_string());
+    for reader in &status.readers {
+        line("", client(reader));
+    }
     for degraded in &status.degraded {
         line("degraded", degraded.clone());
     }
@@ -127,4 +130,18 @@ fn vad(vad: &VadStatus) -> Vec<(&'static str, String)> {
         ));
     }
     lines
+}
+
+/// One client: process, name, age, lag.
+fn client(reader: &ReaderStatus) -> String {
+    let name = reader.name.as_deref().unwrap_or("?");
+    let lag = match (reader.lag, reader.lag_ms) {
+        (Some(lag), Some(ms)) => format!("lag {lag} samples ({ms:.1} ms)"),
+        _ => "lag unknown".into(),
+    };
+    let observes = if reader.observes { ", looks on" } else { "" };
+    format!(
+        "{} {name}, {:.0} s, {lag}{observes}",
+        reader.pid, reader.age_s
+    )
 }
