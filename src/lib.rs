@@ -10,6 +10,8 @@ pub mod client;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod config;
 #[cfg(all(feature = "engine", not(loom)))]
+pub mod demand;
+#[cfg(all(feature = "engine", not(loom)))]
 pub mod doctor;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod engine;
@@ -26,6 +28,8 @@ pub mod server;
 pub mod shm;
 pub mod status;
 mod sync;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod systemd;
 #[cfg(not(loom))]
 pub mod time;
 #[cfg(not(loom))]

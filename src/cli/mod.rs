@@ -1,13 +1,14 @@
 //! Arguments, commands, exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod doctor;
+mod generate;
 mod run;
 mod sources;
 mod status;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use v2m_engine::{Error, ErrorKind, Result};
 
 /// Captures the microphone for speech software, in real time, for any number of readers
@@ -28,6 +29,9 @@ enum Command {
     Sources(sources::Arguments),
     /// Check what the system grants an engine, and say how to mend what is missing
     Doctor(doctor::Arguments),
+    /// Write manual pages, completions and the default configuration, for packages
+    #[command(hide = true)]
+    Generate(generate::Arguments),
 }
 
 /// Parses the command line and runs the command.
@@ -38,6 +42,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Sources(arguments) => sources::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Generate(arguments) => generate::run(&arguments, Arguments::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
