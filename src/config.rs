@@ -5,10 +5,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::capture::pipewire::Source;
+use crate::demand::Capture;
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
 use crate::ring::SAMPLE_RATE;
@@ -81,7 +83,8 @@ pub enum LogLevel {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Layer {
-    /// What to capture: default, a PipeWire node name, monitor:SINK, alsa:PCM, file:PATH
+    /// What to capture: default, a PipeWire node name, monitor:SINK, alsa:PCM,
+    /// file:PATH [default: default]
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceSpec>,
 
@@ -106,11 +109,22 @@ pub struct Layer {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(4..=16384))]
     pub history: Option<u32>,
 
+    /// When to capture: always, or only while somebody listens, so that the
+    /// desktop's microphone light tells the truth; files are played at once
+    /// [default: while-used]
+    #[arg(long, value_name = "WHEN")]
+    pub capture: Option<Capture>,
+
+    /// Seconds that capture goes on after the last listener, with while-used;
+    /// at most 86400 [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=86_400))]
+    pub linger: Option<u32>,
+
     /// The name of the engine's node in the PipeWire graph [default: v2m-engine]
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
 
-    /// How much to log to standard error [default: info]
+    /// How much to log, to standard error or, under systemd, to the journal [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<LogLevel>,
 
@@ -176,6 +190,8 @@ impl Layer {
             latency_lowest: self.latency_lowest.or(below.latency_lowest),
             latency_highest: self.latency_highest.or(below.latency_highest),
             history: self.history.or(below.history),
+            capture: self.capture.or(below.capture),
+            linger: self.linger.or(below.linger),
             node_name: self.node_name.or(below.node_name),
             log: self.log.or(below.log),
             vad: self.vad.over(below.vad),
@@ -250,6 +266,10 @@ pub struct Config {
     pub latency_highest: Latency,
     /// Samples that the ring keeps, at least.
     pub history: u64,
+    /// When to capture.
+    pub capture: Capture,
+    /// How long capture goes on after the last listener.
+    pub linger: Duration,
     /// The node's name in the graph.
     pub node_name: String,
     /// How much to log.
@@ -266,6 +286,11 @@ impl Config {
         Self::from_layer(flags.over(user).over(system))
     }
 
+    /// What one file's text alone comes to.
+    pub fn parse(text: &str) -> Result<Self> {
+        Self::from_layer(Layer::parse(text, Path::new("config.toml"))?)
+    }
+
     fn from_layer(layer: Layer) -> Result<Self> {
         let config = Self {
             source: layer
@@ -276,6 +301,8 @@ impl Config {
             latency_lowest: layer.latency_lowest.unwrap_or(Latency::LOWEST),
             latency_highest: layer.latency_highest.unwrap_or(Latency::HIGHEST),
             history: u64::from(layer.history.unwrap_or(60)) * u64::from(SAMPLE_RATE),
+            capture: layer.capture.unwrap_or(Capture::WhileUsed),
+            linger: Duration::from_secs(u64::from(layer.linger.unwrap_or(5))),
             node_name: layer.node_name.unwrap_or_else(|| "v2m-engine".into()),
             log: layer.log.unwrap_or(LogLevel::Info),
             vad: layer.vad.settings(),

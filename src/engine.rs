@@ -6,6 +6,7 @@
 //! ```
 
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::capture::intake::Funnel;
 use crate::capture::{Backend, Event};
 use crate::config::{Config, SourceSpec};
+use crate::demand::{Capture, Demand};
 use crate::error::Result;
 use crate::latency::Latency;
 use crate::ring::bell::Ringer;
@@ -20,6 +22,7 @@ use crate::ring::{ControlWriter, Reader, Ring, State};
 use crate::rt::{self, Role};
 use crate::server::{Door, Host, Server};
 use crate::status::{LossStatus, ReaderStatus, RingStatus, SourceStatus, Status};
+use crate::systemd::Manager;
 use crate::time::monotonic_ns;
 use crate::vad::worker::Worker;
 
@@ -47,6 +50,9 @@ struct Known {
     ring: Arc<Ring>,
     reader: Reader,
     vad: Worker,
+    funnel: Arc<Funnel>,
+    /// Nothing is captured, as nobody listens.
+    idle: AtomicBool,
     state: Mutex<Now>,
     messages: Sender<Message>,
 }
@@ -55,6 +61,18 @@ struct Now {
     state: State,
     source: SourceStatus,
     degraded: Vec<String>,
+}
+
+impl Now {
+    /// For people who ask the service manager.
+    fn line(&self) -> String {
+        let source = &self.source;
+        match (self.state, &source.linked, &source.waiting) {
+            (State::Running, Some(linked), _) => format!("capturing {linked}"),
+            (_, _, Some(why)) => format!("not capturing: {why}"),
+            (state, ..) => format!("{state:?}").to_lowercase(),
+        }
+    }
 }
 
 impl Known {
@@ -72,6 +90,12 @@ impl Host for Known {
 
     fn source(&self) -> String {
         self.asked.to_string()
+    }
+
+    fn opening(&self) {
+        if self.idle.load(Ordering::Acquire) {
+            self.funnel.catch_up(monotonic_ns());
+        }
     }
 
     fn status(&self, clients: usize, mut readers: Vec<ReaderStatus>) -> Status {
@@ -127,6 +151,8 @@ pub struct Engine {
     known: Arc<Known>,
     control: ControlWriter,
     messages: Receiver<Message>,
+    demand: Demand,
+    manager: Manager,
     // In the order of stopping.
     server: Option<Server>,
     backend: Backend,
@@ -161,13 +187,24 @@ impl Engine {
         let funnel = Arc::new(Funnel::new(capture, ringer.bell())?);
         let (sender, messages) = channel();
         control.heartbeat(monotonic_ns());
+        let service = matches!(door, Door::Service(_));
+        // A private engine's one client listens as long as it lives, and a file is
+        // no microphone.
+        let policy = match (service, &config.source) {
+            (false, _) | (_, SourceSpec::File(_)) => Capture::Always,
+            _ => config.capture,
+        };
+        let demand = Demand::new(policy, config.linger);
+        let idle = !demand.wanted(Instant::now());
         let known = Arc::new(Known {
             started: Instant::now(),
-            service: matches!(door, Door::Service(_)),
+            service,
             asked: config.source.clone(),
             ring,
             reader,
             vad,
+            funnel: funnel.clone(),
+            idle: AtomicBool::new(false),
             state: Mutex::new(Now {
                 state: State::Starting,
                 source: SourceStatus {
@@ -179,25 +216,29 @@ impl Engine {
             messages: sender.clone(),
         });
         let events = sender.clone();
-        let on_demand = matches!(door, Door::Private(_));
+        let on_demand = !service;
         let events = Box::new(move |event| {
             let _ = events.send(Message::Capture(event));
         });
-        let backend = Backend::start(&config, funnel.clone(), brake, on_demand, events)?;
-        let server = Some(Server::start(door, known.clone())?);
-        Ok((
-            Self {
-                config,
-                known,
-                control,
-                messages,
-                server,
-                backend,
-                funnel,
-                ringer,
-            },
-            sender,
-        ))
+        let backend = Backend::start(&config, funnel.clone(), brake, on_demand, !idle, events)?;
+        let mut engine = Self {
+            config,
+            known: known.clone(),
+            control,
+            messages,
+            demand,
+            manager: Manager::new(service),
+            server: None,
+            backend,
+            funnel,
+            ringer,
+        };
+        if idle {
+            engine.rest();
+        }
+        engine.server = Some(Server::start(door, known)?);
+        engine.manager.ready();
+        Ok((engine, sender))
     }
 
     /// Runs until it is told to stop; says why it did.
@@ -207,6 +248,8 @@ impl Engine {
                 Ok(Message::Stop(why)) => break why,
                 Ok(Message::Capture(event)) => self.captured(event),
                 Ok(Message::Listeners(asked)) => {
+                    self.demand.listen(asked.len(), Instant::now());
+                    self.follow_demand();
                     self.backend
                         .set_latency(self.config.latency_for(asked.into_iter()));
                 }
@@ -215,6 +258,7 @@ impl Engine {
             }
             self.look_after();
         };
+        self.manager.stopping();
         self.server = None;
         self.backend.stop();
         self.known.vad.finish(LAST_WINDOWS);
@@ -226,15 +270,58 @@ impl Engine {
         let now = monotonic_ns();
         self.control.heartbeat(now);
         self.funnel.prepare();
-        if self.backend.is_live() {
+        self.follow_demand();
+        if self.backend.is_live() && !self.is_idle() {
             self.funnel.fill(now);
         }
-        self.backend.describe(&mut self.known.now().source);
         self.known.vad.look_after(self.backend.audio_thread());
+        let state = {
+            let mut now = self.known.now();
+            self.backend.describe(&mut now.source);
+            now.state
+        };
+        self.manager
+            .alive(state == State::Running, self.funnel.blocks());
+    }
+
+    fn is_idle(&self) -> bool {
+        self.known.idle.load(Ordering::Acquire)
+    }
+
+    /// Begins or ends to capture, as the policy says.
+    fn follow_demand(&mut self) {
+        match (self.demand.wanted(Instant::now()), self.is_idle()) {
+            (true, true) => {
+                tracing::info!("somebody listens: capturing");
+                self.funnel.catch_up(monotonic_ns());
+                self.known.idle.store(false, Ordering::Release);
+                self.known.now().source.waiting = None;
+                self.backend.set_active(true);
+                self.set_state(State::Starting);
+            }
+            (false, false) => {
+                tracing::info!("nobody listens: not capturing");
+                self.backend.set_active(false);
+                self.rest();
+            }
+            _ => {}
+        }
+    }
+
+    fn rest(&mut self) {
+        self.known.idle.store(true, Ordering::Release);
+        {
+            let source = &mut self.known.now().source;
+            source.linked = None;
+            source.waiting = Some("nobody listens (capture = \"while-used\")".into());
+        }
+        self.set_state(State::Idle);
     }
 
     fn captured(&mut self, event: Event) {
         match event {
+            // Late news from before; what matters is told again.
+            Event::Linked(_) | Event::Waiting(_) if self.is_idle() => {}
             Event::Linked(source) => {
                 tracing::info!("capturing {source}");
                 {
@@ -247,6 +334,9 @@ impl Engine {
             }
             Event::Waiting(why) | Event::Lost(why) => {
                 tracing::warn!("no audio: {why}");
+                if self.is_idle() {
+                    return;
+                }
                 {
                     let mut now = self.known.now();
                     now.source.linked = None;
@@ -268,6 +358,7 @@ impl Engine {
             return;
         }
         now.state = state;
+        self.manager.status(&now.line());
         drop(now);
         self.control.state(state, monotonic_ns());
         self.ringer.bell().ring();

@@ -12,6 +12,8 @@ pub mod client;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod config;
 #[cfg(all(feature = "engine", not(loom)))]
+pub mod demand;
+#[cfg(all(feature = "engine", not(loom)))]
 pub mod doctor;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod engine;
@@ -30,6 +32,8 @@ pub mod server;
 pub mod shm;
 pub mod status;
 mod sync;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod systemd;
 #[cfg(not(loom))]
 pub mod time;
 #[cfg(not(loom))]

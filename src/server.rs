@@ -38,6 +38,8 @@ pub trait Host: Send + Sync + 'static {
     fn ring(&self) -> BorrowedFd<'_>;
     /// What is captured, as configured.
     fn source(&self) -> String;
+    /// A client is about to get the ring: what it finds there must be up to date.
+    fn opening(&self);
     /// How the engine is; must not wait for anything. `clients` hold the ring,
     /// and `readers` are the first of them, their lag not known yet.
     fn status(&self, clients: usize, readers: Vec<ReaderStatus>) -> Status;
@@ -57,14 +59,23 @@ pub enum Door {
     Private(OwnedFd),
 }
 
-/// A bound socket; its file goes away with it.
+/// A listening socket; if we bound it, its file goes away with it.
 #[derive(Debug)]
 pub struct ServiceSocket {
     socket: OwnedFd,
-    path: PathBuf,
+    bound: Option<PathBuf>,
 }
 
 impl ServiceSocket {
+    /// Takes over a socket that somebody else has bound and keeps: systemd.
+    pub fn inherited(socket: OwnedFd) -> Result<Self> {
+        set_nonblocking(socket.as_fd())?;
+        Ok(Self {
+            socket,
+            bound: None,
+        })
+    }
+
     /// Binds `path`: takes it over from a dead engine, refuses if a live one has it.
     pub fn bind(path: &Path) -> Result<Self> {
         let failed = |cause: &dyn std::fmt::Display| {
@@ -107,7 +118,7 @@ impl ServiceSocket {
         bind(socket.as_raw_fd(), &address).map_err(|cause| failed(&cause.desc()))?;
         let bound = Self {
             socket,
-            path: path.into(),
+            bound: Some(path.into()),
         };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
             .map_err(|cause| failed(&cause))?;
@@ -118,7 +129,9 @@ impl ServiceSocket {
 
 impl Drop for ServiceSocket {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if let Some(path) = &self.bound {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -401,6 +414,7 @@ fn answer(peer: &mut Peer, host: &dyn Host) -> Result<bool> {
         Request::Open {
             latency, observe, ..
         } => {
+            host.opening();
             protocol::send(
                 socket,
                 &Reply::Opened {

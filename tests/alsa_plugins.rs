@@ -74,7 +74,7 @@ ctl.default {{ type hw card 0 }}
 mod inside {
     use super::*;
 
-    fn capture(source: AlsaSource, time: Duration) -> (Kept, Vec<Event>) {
+    fn capture(mut source: AlsaSource, time: Duration) -> (Kept, Vec<Event>) {
         let (kept, stop) = (Kept::default(), Stop::new().unwrap());
         let (events, received) = channel();
         thread::scope(|scope| {

@@ -361,7 +361,11 @@ impl Feed {
             );
             return Err(v2m_engine::Error::new(ErrorKind::Invalid, message));
         }
-        let cursor = Cursor::new(size, self.hop, engine.ring.committed());
+        // Where nobody listened until now, the newest window is silence.
+        let cursor = match engine.ring.state() {
+            State::Idle | State::Starting => Cursor::after,
+            _ => Cursor::new,
+        }(size, self.hop, engine.ring.committed());
         let opened = Opened {
             engine,
             entered: Some(cursor.done()),

@@ -29,16 +29,20 @@ pub enum Backend {
 
 impl Backend {
     /// Starts capturing what `config` asks for. An unpaced file is held by `brake`.
-    /// With `on_demand`, a file starts when the first client listens.
+    /// With `on_demand`, a file starts when the first client listens. A microphone
+    /// is left alone until it is `active`.
     pub fn start(
         config: &Config,
         intake: Arc<Funnel>,
         brake: Brake,
         on_demand: bool,
+        active: bool,
         events: Events,
     ) -> Result<Self> {
         match &config.source {
-            SourceSpec::Alsa(pcm) => AlsaCapture::start(pcm, intake, events).map(Self::Alsa),
+            SourceSpec::Alsa(pcm) => {
+                AlsaCapture::start(pcm, intake, active, events).map(Self::Alsa)
+            }
             SourceSpec::File(path) => {
                 let pace = if config.pace {
                     Pace::RealTime
@@ -57,6 +61,7 @@ impl Backend {
                     node_name: config.node_name.clone(),
                     source: source.clone(),
                     latency: None,
+                    active,
                     remote: None,
                 };
                 Pipewire::start(options, intake, events).map(Self::Pipewire)
@@ -70,6 +75,15 @@ impl Backend {
             Self::Pipewire(pipewire) => pipewire.set_latency(latency),
             Self::File(player) if latency.is_some() => player.go(),
             Self::Alsa(_) | Self::File(_) => {}
+        }
+    }
+
+    /// Captures, or leaves the microphone alone.
+    pub fn set_active(&mut self, active: bool) {
+        match self {
+            Self::Pipewire(pipewire) => pipewire.set_active(active),
+            Self::Alsa(alsa) => alsa.set_active(active),
+            Self::File(_) => {}
         }
     }
 
@@ -127,18 +141,24 @@ pub struct AlsaCapture {
     setup: Arc<Mutex<Option<Setup>>>,
     scheduling: Arc<OnceLock<String>>,
     thread_id: Arc<OnceLock<i32>>,
+    active: Arc<AtomicBool>,
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl AlsaCapture {
-    fn start(pcm: &str, intake: Arc<Funnel>, events: Events) -> Result<Self> {
-        let source = AlsaSource::open(pcm, alsa::Options::default())?;
+    fn start(pcm: &str, intake: Arc<Funnel>, active: bool, events: Events) -> Result<Self> {
+        let mut source = match active {
+            true => AlsaSource::open(pcm, alsa::Options::default())?,
+            false => AlsaSource::closed(pcm, alsa::Options::default()),
+        };
         let setup = source.setup();
         let stop = Arc::new(Stop::new()?);
         let scheduling = Arc::new(OnceLock::new());
         let thread_id = Arc::new(OnceLock::new());
-        let (stopped, got, id) = (stop.clone(), scheduling.clone(), thread_id.clone());
+        let active = Arc::new(AtomicBool::new(active));
+        let (stopped, got, wanted) = (stop.clone(), scheduling.clone(), active.clone());
+        let id = thread_id.clone();
         let rate = setup
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -156,22 +176,39 @@ impl AlsaCapture {
                 for refusal in promotion.why_not {
                     tracing::warn!("the audio thread asked for real time: {refusal}");
                 }
-                let _latency = rt::DmaLatency::hold();
-                source.capture(&*intake, &*events, &stopped);
+                while !stopped.is_ended() {
+                    if wanted.load(Ordering::Acquire) {
+                        let _latency = rt::DmaLatency::hold();
+                        source.capture(&*intake, &*events, &stopped);
+                        stopped.rearm();
+                    } else {
+                        std::thread::park();
+                    }
+                }
             })
             .map_err(|cause| Error::system("cannot start the ALSA thread", cause))?;
         Ok(Self {
             setup,
             scheduling,
             thread_id,
+            active,
             stop,
             thread: Some(thread),
         })
     }
 
+    fn set_active(&self, active: bool) {
+        self.active.store(active, Ordering::Release);
+        match &self.thread {
+            Some(thread) if active => thread.thread().unpark(),
+            _ => self.stop.stop(),
+        }
+    }
+
     fn stop(&mut self) {
-        self.stop.stop();
+        self.stop.end();
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }

@@ -1,6 +1,7 @@
 //! Arguments, commands, exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod doctor;
+mod generate;
 mod monitor;
 mod run;
 mod sources;
@@ -8,7 +9,7 @@ mod status;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use v2m_engine::vad::runtime::QUIET;
 use v2m_engine::{Error, ErrorKind, Result};
 
@@ -32,6 +33,9 @@ enum Command {
     Sources(sources::Arguments),
     /// Check what the system grants an engine, and say how to mend what is missing
     Doctor(doctor::Arguments),
+    /// Write manual pages, completions and the default configuration, for packages
+    #[command(hide = true)]
+    Generate(generate::Arguments),
 }
 
 /// Parses the command line and runs the command.
@@ -44,6 +48,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Monitor(arguments) => monitor::run(&arguments),
         Command::Sources(arguments) => sources::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Generate(arguments) => generate::run(&arguments, Arguments::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -45,6 +45,7 @@ pub(crate) fn state(status: &Status) -> (&'static str, Severity) {
         ring::State::Starting => ("starting", Severity::Warning),
         ring::State::Running => ("running", Severity::Fine),
         ring::State::Waiting => ("no audio", Severity::Bad),
+        ring::State::Idle => ("idle", Severity::Fine),
         ring::State::Ended => ("ended", Severity::Warning),
         ring::State::Stopped => ("stopped", Severity::Bad),
     }
@@ -62,7 +63,11 @@ pub(crate) fn notices(state: &State) -> Vec<(String, Severity)> {
         return notices;
     };
     if let (Some(why), None) = (&status.source.waiting, &state.lost) {
-        notices.push((format!("No audio: {why}"), Severity::Bad));
+        let severity = match status.state {
+            ring::State::Idle => Severity::Fine,
+            _ => Severity::Bad,
+        };
+        notices.push((format!("No audio: {why}"), severity));
     }
     if is_muted(state, status) {
         let line = "Nothing but zeros for 2 s: is the microphone muted?";

@@ -218,6 +218,12 @@ impl Filter {
         (id != spa_sys::SPA_ID_INVALID).then_some(id)
     }
 
+    /// Runs with the graph, or rests; links stay as they are.
+    pub(super) fn set_active(&self, active: bool) {
+        // SAFETY: the filter is alive. Fails only where no daemon is left to tell.
+        unsafe { pw_sys::pw_filter_set_active(self.filter.as_ptr(), active) };
+    }
+
     /// Changes one of the node's properties while it runs.
     pub(super) fn set_property(&self, key: &CStr, value: &CStr) {
         let item = spa_sys::spa_dict_item {

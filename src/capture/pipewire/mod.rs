@@ -35,6 +35,8 @@ pub struct Options {
     pub source: Source,
     /// The quantum to ask for; `None` asks for nothing.
     pub latency: Option<Latency>,
+    /// Capture; else the node is there, but without links of ours and at rest.
+    pub active: bool,
     /// The daemon's socket, by name or path; `None` is the session's.
     pub remote: Option<String>,
 }
@@ -45,6 +47,7 @@ impl Default for Options {
             node_name: "v2m-engine".to_owned(),
             source: Source::Default,
             latency: Some(Latency::DEFAULT),
+            active: true,
             remote: None,
         }
     }
@@ -78,6 +81,7 @@ pub struct State {
 enum Command {
     Source(Source),
     Latency(Option<Latency>),
+    Active(bool),
     Stop,
 }
 
@@ -137,6 +141,11 @@ impl Pipewire {
     /// is, the node asks for what the graph runs at by default.
     pub fn set_latency(&self, latency: Option<Latency>) {
         self.send(Command::Latency(latency));
+    }
+
+    /// Captures, or puts the node to rest: our links go, those made by hand stay.
+    pub fn set_active(&self, active: bool) {
+        self.send(Command::Active(active));
     }
 
     /// Ends the capture; the intake is not called any more when this returns.
