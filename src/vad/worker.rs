@@ -391,7 +391,7 @@ fn work(
         for _ in 0..waiting.min(RUN) {
             track.step();
         }
-        if waiting == 1 {
+        if waiting == 1 && shared.live {
             shared.delay.record(monotonic_ns() - written_ns);
         }
         bell.ring();
