@@ -1,6 +1,8 @@
 //! Arguments, commands, exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod doctor;
+mod listen;
+mod reach;
 mod run;
 mod sources;
 mod status;
@@ -27,6 +29,8 @@ enum Command {
     Status(status::Arguments),
     /// List what can be captured; the default is marked
     Sources(sources::Arguments),
+    /// Print speech as it is heard, segment by segment
+    Listen(listen::Arguments),
     /// Check what the system grants an engine, and say how to mend what is missing
     Doctor(doctor::Arguments),
 }
@@ -39,6 +43,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Sources(arguments) => sources::run(&arguments),
+        Command::Listen(arguments) => listen::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match done {
