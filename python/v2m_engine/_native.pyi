@@ -169,7 +169,7 @@ class AudioStream(Buffer):
 
         A reader that is slow loses nothing within the engine's history. Speech that it
         is too late for raises OverrunError, with `lost` the samples of it, and the next
-        iteration goes on with what stays readable for half of the history. Silence that
+        iteration goes on with what stays readable for a quarter of the history. Silence that
         was missed is no loss. The end of a file closes what is open, and so does the
         loss of the engine; then it goes on with the next engine as chunks do, and the
         first segment of that has `gap` set.
@@ -180,7 +180,7 @@ class AudioStream(Buffer):
             pad_ms: added before and after; where two segments are closer than two pads
                 each gets half of the silence between them.
             max_s: longest segment in seconds, pads included; a longer one is split at its
-                longest pause. At most half of the engine's history, whatever is asked.
+                longest pause. At most three quarters of the engine's history.
             partial_ms: also give the segment each time it grew by so much, with `final`
                 False; those that a newer one has overtaken meanwhile are left out.
             threshold: probability from which on a window is speech, above 0 to 1.

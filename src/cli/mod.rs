@@ -2,7 +2,9 @@
 
 mod doctor;
 mod generate;
+mod listen;
 mod monitor;
+mod reach;
 mod run;
 mod sources;
 mod status;
@@ -31,6 +33,8 @@ enum Command {
     Monitor(monitor::Arguments),
     /// List what can be captured; the default is marked
     Sources(sources::Arguments),
+    /// Print speech as it is heard, segment by segment
+    Listen(listen::Arguments),
     /// Check what the system grants an engine, and say how to mend what is missing
     Doctor(doctor::Arguments),
     /// Write manual pages, completions and the default configuration, for packages
@@ -47,6 +51,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments),
         Command::Sources(arguments) => sources::run(&arguments),
+        Command::Listen(arguments) => listen::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments, Arguments::command()),
     };

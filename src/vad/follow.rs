@@ -47,21 +47,21 @@ impl Follower {
     /// Follows `ring` from `position` on; the pad before the first word may reach back
     /// further, into what the ring still holds.
     ///
-    /// A segment has to stay readable for a while, so `max_s` is at most half of the
-    /// ring's history here.
+    /// A segment has to stay readable for a while, so `max_s` is at most three quarters
+    /// of the ring's history here.
     ///
     /// Errors: those of [`Params::validate`]; [`ErrorKind::Invalid`] if the pads leave
-    /// no room in half of the history.
+    /// no room in these.
     pub fn new(params: &Params, ring: &Reader, position: u64) -> Result<Self> {
         params.validate()?;
-        let half = (ring.layout().history() / 2) as f64 / f64::from(SAMPLE_RATE);
+        let longest = lasting(ring) as f64 / f64::from(SAMPLE_RATE);
         let bounded = Params {
-            max_s: params.max_s.min(half),
+            max_s: params.max_s.min(longest),
             ..params.clone()
         };
         let mut segmenter = Segmenter::new(&bounded).map_err(|_| {
             let message = format!(
-                "pad_ms = {}: two pads and two windows must fit into {half} s, half of what the engine keeps",
+                "pad_ms = {}: two pads and two windows must fit into {longest} s, three quarters of what the engine keeps",
                 params.pad_ms
             );
             Error::new(ErrorKind::Invalid, message)
@@ -205,7 +205,11 @@ pub fn check(status: &Status) -> Result<()> {
     Err(Error::new(ErrorKind::System, message))
 }
 
-/// What begins here stays readable for half of the history.
+/// Samples back from the newest that stay readable for at least a quarter of the history.
+fn lasting(ring: &Reader) -> u64 {
+    ring.layout().history() / 4 * 3
+}
+
 fn fresh(ring: &Reader) -> u64 {
-    ring.committed().saturating_sub(ring.layout().history() / 2)
+    ring.committed().saturating_sub(lasting(ring))
 }
