@@ -12,6 +12,8 @@ use crate::capture::pipewire::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
 use crate::ring::SAMPLE_RATE;
+use crate::vad::backend::{Backend, Settings};
+use crate::vad::place::Cpu;
 
 /// What to capture.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -111,6 +113,57 @@ pub struct Layer {
     /// How much to log to standard error [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<LogLevel>,
+
+    /// The table `[vad]` of a file.
+    #[command(flatten)]
+    #[serde(default)]
+    pub vad: VadLayer,
+}
+
+/// The part of a layer that is about speech detection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct VadLayer {
+    /// What finds speech: native (built in), ort (ONNX Runtime), or off [default: native]
+    #[arg(
+        long = "vad-backend",
+        value_name = "BACKEND",
+        hide_possible_values = true
+    )]
+    pub backend: Option<Backend>,
+
+    /// Other weights of Silero's 16 kHz model: safetensors for native, ONNX for ort [default: built in]
+    #[arg(long = "vad-model", value_name = "PATH")]
+    pub model: Option<PathBuf>,
+
+    /// The CPU that speech detection keeps to: auto (not the audio thread's), a number, or off [default: auto]
+    #[arg(long = "vad-cpu", value_name = "CPU")]
+    pub cpu: Option<Cpu>,
+
+    /// ONNX Runtime's library, for ort [default: looked for]
+    #[arg(long = "vad-onnxruntime", value_name = "PATH")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+impl VadLayer {
+    fn over(self, below: Self) -> Self {
+        Self {
+            backend: self.backend.or(below.backend),
+            model: self.model.or(below.model),
+            cpu: self.cpu.or(below.cpu),
+            onnxruntime: self.onnxruntime.or(below.onnxruntime),
+        }
+    }
+
+    fn settings(self) -> Settings {
+        Settings {
+            backend: self.backend.unwrap_or_default(),
+            model: self.model,
+            cpu: self.cpu.unwrap_or_default(),
+            onnxruntime: self.onnxruntime,
+            python: None,
+        }
+    }
 }
 
 impl Layer {
@@ -125,6 +178,7 @@ impl Layer {
             history: self.history.or(below.history),
             node_name: self.node_name.or(below.node_name),
             log: self.log.or(below.log),
+            vad: self.vad.over(below.vad),
         }
     }
 
@@ -136,6 +190,11 @@ impl Layer {
             let line = before.matches('\n').count() + 1;
             let content = text.lines().nth(line - 1).unwrap_or_default();
             let key = content.split(['=', '#']).next().unwrap_or_default().trim();
+            let table = text.lines().take(line - 1).filter_map(table_name).last();
+            let key = match table.filter(|_| table_name(content).is_none()) {
+                Some(table) => format!("{table}.{key}"),
+                None => key.to_owned(),
+            };
             let reason = error.message().replace('\n', " ");
             let message = format!("{}:{line}: {key}: {reason}", path.display());
             Error::new(ErrorKind::Invalid, message)
@@ -170,6 +229,12 @@ impl Layer {
     }
 }
 
+/// The name in a line that begins a table.
+fn table_name(line: &str) -> Option<&str> {
+    let (name, _) = line.trim_start().strip_prefix('[')?.split_once(']')?;
+    Some(name.trim())
+}
+
 /// The configuration in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -189,6 +254,8 @@ pub struct Config {
     pub node_name: String,
     /// How much to log.
     pub log: LogLevel,
+    /// Speech detection.
+    pub vad: Settings,
 }
 
 impl Config {
@@ -211,6 +278,7 @@ impl Config {
             history: u64::from(layer.history.unwrap_or(60)) * u64::from(SAMPLE_RATE),
             node_name: layer.node_name.unwrap_or_else(|| "v2m-engine".into()),
             log: layer.log.unwrap_or(LogLevel::Info),
+            vad: layer.vad.settings(),
         };
         if config.latency_lowest.ns() > config.latency_highest.ns() {
             let message = format!(
@@ -220,6 +288,11 @@ impl Config {
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         Ok(config)
+    }
+
+    /// Whether audio comes as time goes by.
+    pub fn is_live(&self) -> bool {
+        self.pace || !matches!(self.source, SourceSpec::File(_))
     }
 
     /// What the graph is asked for, given what clients asked for: the shortest
@@ -277,6 +350,51 @@ mod tests {
             syntax.starts_with("/x/config.toml:1: source: ") && !syntax.contains('\n'),
             "{syntax}"
         );
+        for (text, start) in [
+            (
+                "[vad]\nbackend = 'fast'\n",
+                "2: vad.backend: unknown variant",
+            ),
+            (
+                "pace = true\n\n[vad]\n# 1\ncpu = -1\n",
+                "5: vad.cpu: expected auto, off or",
+            ),
+            ("[vad]\ncpu = 'none'\n", "2: vad.cpu: "),
+            ("[vad]\nmodel = 3\n", "2: vad.model: "),
+            (
+                "[vad]\nthreshold = 0.5\n",
+                "2: vad.threshold: unknown field",
+            ),
+            ("vad = 3\n", "1: vad: "),
+            ("vad.backend = 3\n", "1: vad.backend: "),
+            ("[wad]\ncpu = 1\n", "1: [wad]: unknown field"),
+        ] {
+            let error = error(text);
+            assert!(
+                error.starts_with(&format!("/x/config.toml:{start}")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn speech_detection_has_its_own_table() {
+        let file = "history = 5\n[vad]\nbackend = \"ort\"\ncpu = 1\nonnxruntime = \"/o.so\"\n";
+        let file = Layer::parse(file, Path::new("x")).unwrap();
+        let flags = Layer {
+            vad: VadLayer {
+                cpu: Some(Cpu::Off),
+                model: Some("m".into()),
+                ..VadLayer::default()
+            },
+            ..Layer::default()
+        };
+        let vad = Config::from_layer(flags.over(file)).unwrap().vad;
+        assert_eq!((vad.backend, vad.cpu), (Backend::Ort, Cpu::Off));
+        assert_eq!(vad.onnxruntime, Some("/o.so".into()));
+        assert_eq!(vad.model, Some("m".into()));
+        let none = Config::from_layer(Layer::default()).unwrap().vad;
+        assert_eq!(none, Settings::default());
     }
 
     #[test]

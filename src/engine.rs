@@ -1,8 +1,8 @@
 //! Puts the engine together: who starts first, who stops last.
 //!
 //! ```text
-//! ring ─> bell ─> funnel ─> backend ─> server      start
-//! server ─> backend ─> funnel ─> bell ─> ring      stop
+//! ring ─> bell ─> VAD worker ─> funnel ─> backend ─> server      start
+//! server ─> backend ─> funnel ─> VAD worker ─> bell ─> ring      stop
 //! ```
 
 use std::os::fd::BorrowedFd;
@@ -21,9 +21,12 @@ use crate::rt::{self, Role};
 use crate::server::{Door, Host, Server};
 use crate::status::{LossStatus, ReaderStatus, RingStatus, SourceStatus, Status};
 use crate::time::monotonic_ns;
+use crate::vad::worker::Worker;
 
 /// How often the engine looks after itself.
 const TICK: Duration = Duration::from_millis(100);
+/// How long the last windows may take to be judged before the end is announced.
+const LAST_WINDOWS: Duration = Duration::from_secs(2);
 
 /// What the main thread is told.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ struct Known {
     asked: SourceSpec,
     ring: Arc<Ring>,
     reader: Reader,
+    vad: Worker,
     state: Mutex<Now>,
     messages: Sender<Message>,
 }
@@ -79,6 +83,7 @@ impl Host for Known {
             reader.measure_lag(position);
         }
         let id = self.ring.layout().ring_id;
+        let (vad, degraded) = self.vad.status();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -94,6 +99,7 @@ impl Host for Known {
                     .checked_sub(1)
                     .and_then(|newest| self.reader.time_ns(newest)),
             },
+            vad,
             losses: LossStatus {
                 gaps: lost.gaps,
                 lost_samples: lost.samples,
@@ -102,7 +108,7 @@ impl Host for Known {
             },
             clients,
             readers,
-            degraded: now.degraded.clone(),
+            degraded: now.degraded.iter().cloned().chain(degraded).collect(),
         }
     }
 
@@ -131,7 +137,7 @@ pub struct Engine {
 impl Engine {
     /// Starts everything. `messages` is also where signals are to be announced.
     pub fn start(config: Config, door: Door) -> Result<(Self, Sender<Message>)> {
-        let (ring, capture, _speech, mut control) = Ring::create(config.history)?;
+        let (ring, capture, speech, mut control) = Ring::create(config.history)?;
         let mut degraded = Vec::new();
         if let Err(error) = ring.lock() {
             tracing::warn!("{error}; audio can be delayed by swapping: raise the memlock limit");
@@ -143,6 +149,15 @@ impl Engine {
             let promotion = rt::promote(Role::Wake);
             tracing::debug!("the wake-up thread asked for real time: {promotion:?}");
         })?;
+        let vad = Worker::start(
+            config.vad.clone(),
+            config.is_live(),
+            Reader::new(ring.duplicate()?)?,
+            speech,
+            ringer.windows(),
+            ringer.bell(),
+        )?;
+        let brake = vad.brake();
         let funnel = Arc::new(Funnel::new(capture, ringer.bell())?);
         let (sender, messages) = channel();
         control.heartbeat(monotonic_ns());
@@ -152,6 +167,7 @@ impl Engine {
             asked: config.source.clone(),
             ring,
             reader,
+            vad,
             state: Mutex::new(Now {
                 state: State::Starting,
                 source: SourceStatus {
@@ -167,7 +183,7 @@ impl Engine {
         let events = Box::new(move |event| {
             let _ = events.send(Message::Capture(event));
         });
-        let backend = Backend::start(&config, funnel.clone(), on_demand, events)?;
+        let backend = Backend::start(&config, funnel.clone(), brake, on_demand, events)?;
         let server = Some(Server::start(door, known.clone())?);
         Ok((
             Self {
@@ -201,6 +217,7 @@ impl Engine {
         };
         self.server = None;
         self.backend.stop();
+        self.known.vad.finish(LAST_WINDOWS);
         self.set_state(State::Stopped);
         why
     }
@@ -213,6 +230,7 @@ impl Engine {
             self.funnel.fill(now);
         }
         self.backend.describe(&mut self.known.now().source);
+        self.known.vad.look_after(self.backend.audio_thread());
     }
 
     fn captured(&mut self, event: Event) {
@@ -238,6 +256,7 @@ impl Engine {
             }
             Event::Ended => {
                 tracing::info!("the source has come to its end");
+                self.known.vad.finish(LAST_WINDOWS);
                 self.set_state(State::Ended);
             }
         }

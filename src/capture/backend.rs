@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::latency::Latency;
 use crate::rt::{self, Role};
 use crate::status::SourceStatus;
+use crate::vad::worker::Brake;
 
 /// Where the audio comes from.
 pub enum Backend {
@@ -27,11 +28,12 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// Starts capturing what `config` asks for.
+    /// Starts capturing what `config` asks for. An unpaced file is held by `brake`.
     /// With `on_demand`, a file starts when the first client listens.
     pub fn start(
         config: &Config,
         intake: Arc<Funnel>,
+        brake: Brake,
         on_demand: bool,
         events: Events,
     ) -> Result<Self> {
@@ -43,7 +45,8 @@ impl Backend {
                 } else {
                     Pace::Unpaced
                 };
-                let player = FilePlayer::start(FileSource::open(path)?, pace, intake, events)?;
+                let player =
+                    FilePlayer::start(FileSource::open(path)?, pace, intake, brake, events)?;
                 if !on_demand {
                     player.go();
                 }
@@ -73,6 +76,15 @@ impl Backend {
     /// Whether time goes on when no audio arrives: silence is filled in then.
     pub fn is_live(&self) -> bool {
         !matches!(self, Self::File(_))
+    }
+
+    /// The thread that gets the audio, once it is known.
+    pub fn audio_thread(&self) -> Option<i32> {
+        match self {
+            Self::Pipewire(pipewire) => pipewire.thread_id(),
+            Self::Alsa(alsa) => alsa.thread_id.get().copied(),
+            Self::File(_) => None,
+        }
     }
 
     /// Says what is captured and how.
@@ -114,6 +126,7 @@ impl Backend {
 pub struct AlsaCapture {
     setup: Arc<Mutex<Option<Setup>>>,
     scheduling: Arc<OnceLock<String>>,
+    thread_id: Arc<OnceLock<i32>>,
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
@@ -124,7 +137,8 @@ impl AlsaCapture {
         let setup = source.setup();
         let stop = Arc::new(Stop::new()?);
         let scheduling = Arc::new(OnceLock::new());
-        let (stopped, got) = (stop.clone(), scheduling.clone());
+        let thread_id = Arc::new(OnceLock::new());
+        let (stopped, got, id) = (stop.clone(), scheduling.clone(), thread_id.clone());
         let rate = setup
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -135,6 +149,7 @@ impl AlsaCapture {
             .spawn(move || {
                 rate.into_iter().for_each(|rate| intake.expect(rate));
                 let promotion = rt::promote(Role::Capture);
+                let _ = id.set(promotion.tid);
                 if let Some(scheduling) = &promotion.got {
                     let _ = got.set(scheduling.to_string());
                 }
@@ -148,6 +163,7 @@ impl AlsaCapture {
         Ok(Self {
             setup,
             scheduling,
+            thread_id,
             stop,
             thread: Some(thread),
         })
@@ -176,7 +192,13 @@ pub struct FilePlayer {
 }
 
 impl FilePlayer {
-    fn start(file: FileSource, pace: Pace, intake: Arc<Funnel>, events: Events) -> Result<Self> {
+    fn start(
+        file: FileSource,
+        pace: Pace,
+        intake: Arc<Funnel>,
+        brake: Brake,
+        events: Events,
+    ) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let go = Arc::new(AtomicBool::new(false));
@@ -190,7 +212,7 @@ impl FilePlayer {
                     std::thread::park();
                 }
                 events(Event::Linked(file.path().display().to_string()));
-                match play(file, pace, &*intake, &stopped, || {}) {
+                match play(file, pace, &*intake, &stopped, || brake.hold(&stopped)) {
                     Ok(()) => {
                         intake.finish();
                         events(Event::Ended);

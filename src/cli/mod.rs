@@ -9,6 +9,7 @@ mod status;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use v2m_engine::vad::runtime::QUIET;
 use v2m_engine::{Error, ErrorKind, Result};
 
 /// Captures the microphone for speech software, in real time, for any number of readers
@@ -35,6 +36,7 @@ enum Command {
 
 /// Parses the command line and runs the command.
 pub(crate) fn main() -> ExitCode {
+    no_telemetry();
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
@@ -53,6 +55,14 @@ pub(crate) fn main() -> ExitCode {
                 1
             })
         }
+    }
+}
+
+/// ONNX Runtime, should it be loaded, reports to nobody unless the user wants it to.
+fn no_telemetry() {
+    if std::env::var_os(QUIET).is_none() {
+        // SAFETY: first thing in `main`: no other thread reads the environment.
+        unsafe { std::env::set_var(QUIET, "1") };
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use v2m_engine::Result;
 use v2m_engine::client::Connection;
-use v2m_engine::status::{ReaderStatus, Status};
+use v2m_engine::status::{ReaderStatus, Status, VadStatus};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -66,6 +66,9 @@ pub(super) fn text(status: &Status) -> String {
             status.ring.position, status.ring.history
         ),
     );
+    for (name, value) in vad(&status.vad) {
+        line(name, value);
+    }
     let lost = &status.losses;
     line(
         "lost",
@@ -96,4 +99,49 @@ fn client(reader: &ReaderStatus) -> String {
         "{} {name}, {:.0} s, {lag}{observes}",
         reader.pid, reader.age_s
     )
+}
+
+fn vad(vad: &VadStatus) -> Vec<(&'static str, String)> {
+    let Some(model) = &vad.model else {
+        let why = vad
+            .problem
+            .as_deref()
+            .unwrap_or(match vad.backend.as_str() {
+                "off" => "off",
+                _ => "starting",
+            });
+        return vec![("vad", why.to_owned())];
+    };
+    let how = match (&vad.scheduling, vad.cpu) {
+        (None, _) => "finished".to_owned(),
+        (Some(scheduling), Some(cpu)) => format!("{scheduling}, on CPU {cpu}"),
+        (Some(scheduling), None) => format!("{scheduling}, not pinned"),
+    };
+    let mut lines = vec![
+        (
+            "vad",
+            format!("{model}; {how}, {} migrations", vad.migrations),
+        ),
+        (
+            "",
+            format!(
+                "{} windows, {} ms behind (worst {} ms), caught up {} times, {} missed",
+                vad.windows, vad.lag_ms, vad.worst_lag_ms, vad.caught_up, vad.missed
+            ),
+        ),
+    ];
+    if let Some(cost) = vad.cost_us {
+        let delay = vad.delay_us.map_or_else(String::new, |delay| {
+            format!(
+                "; published {:.0} us after the audio (p99 {:.0} us)",
+                delay.p50, delay.p99
+            )
+        });
+        let (p50, p99) = (cost.p50, cost.p99);
+        lines.push((
+            "",
+            format!("{p50:.0} us per window (p99 {p99:.0} us){delay}"),
+        ));
+    }
+    lines
 }

@@ -172,6 +172,12 @@ impl Pipewire {
         state
     }
 
+    /// The thread the graph calls, once it has.
+    pub fn thread_id(&self) -> Option<i32> {
+        let tid = self.report().gauges.tid.load(Relaxed);
+        (tid != 0).then_some(tid)
+    }
+
     fn send(&self, command: Command) {
         // Fails only if the control thread is gone, and then nothing is to be done.
         let _ = self.commands.send(command);
