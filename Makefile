@@ -41,6 +41,7 @@ bench: setup
 	@$(MAKE) --no-print-directory install
 	cargo bench --bench ring
 	$(PYTHON) benches/latency.py
+	$(PYTHON) benches/monitor.py
 
 # --- what has to hold -----------------------------------------------------------
 

@@ -68,49 +68,6 @@ pub struct RingStatus {
     pub time_ns: Option<i64>,
 }
 
-/// How the speech track is made.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct VadStatus {
-    /// As configured: `native`, `ort` or `off`.
-    pub backend: String,
-    /// What runs, implementation and model; null if nothing does (yet).
-    pub model: Option<String>,
-    /// Why there are no probabilities although they were asked for, and what to do; null if there are.
-    pub problem: Option<String>,
-    /// The CPU that the worker is kept on; null if on none.
-    pub cpu: Option<usize>,
-    /// How the worker is scheduled, for instance `fifo 60`.
-    pub scheduling: Option<String>,
-    /// Windows with a probability.
-    pub windows: u64,
-    /// Complete windows that wait for theirs now, in ms of audio.
-    pub lag_ms: u64,
-    /// The most that ever waited.
-    pub worst_lag_ms: u64,
-    /// Times that the worker was behind by more than a second and caught up.
-    pub caught_up: u64,
-    /// Windows without a probability (NaN): overwritten before they could be looked at, or the model failed.
-    pub missed: u64,
-    /// From a window's samples in the ring to its probability beside them, in µs; null without any.
-    pub cost_us: Option<Percentiles>,
-    /// From the commit of a window's last sample to that of its probability, in µs; null without any
-    /// in real time.
-    pub delay_us: Option<Percentiles>,
-    /// Times that the worker found itself on another CPU.
-    pub migrations: u64,
-    /// Samples that were no usable numbers (NaN, infinite, beyond 1e12) and counted as silence.
-    pub unusable_samples: u64,
-}
-
-/// Median and 99th percentile, rounded up by at most a sixteenth.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Percentiles {
-    /// Half of them were no more.
-    pub p50: f64,
-    /// 99 of 100 were no more.
-    pub p99: f64,
-}
-
 /// A client that holds the ring.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ReaderStatus {
@@ -139,6 +96,48 @@ impl ReaderStatus {
             .lag
             .map(|lag| lag as f64 * 1000.0 / f64::from(SAMPLE_RATE));
     }
+}
+
+/// How the speech track is made.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct VadStatus {
+    /// As configured: `native`, `ort` or `off`.
+    pub backend: String,
+    /// What runs, implementation and model; null if nothing does (yet).
+    pub model: Option<String>,
+    /// Why there are no probabilities although they were asked for, and what to do; null if there are.
+    pub problem: Option<String>,
+    /// The CPU that the worker is kept on; null if on none.
+    pub cpu: Option<usize>,
+    /// How the worker is scheduled, for instance `fifo 60`.
+    pub scheduling: Option<String>,
+    /// Windows with a probability.
+    pub windows: u64,
+    /// Complete windows that wait for theirs now, in ms of audio.
+    pub lag_ms: u64,
+    /// The most that ever waited.
+    pub worst_lag_ms: u64,
+    /// Times that the worker was behind by more than a second and caught up.
+    pub caught_up: u64,
+    /// Windows without a probability (NaN): overwritten before they could be looked at, or the model failed.
+    pub missed: u64,
+    /// From a window's samples in the ring to its probability beside them, in µs; null without any.
+    pub cost_us: Option<Percentiles>,
+    /// From the commit of a window's last sample to that of its probability, in µs; null without any.
+    pub delay_us: Option<Percentiles>,
+    /// Times that the worker found itself on another CPU.
+    pub migrations: u64,
+    /// Samples that were no usable numbers (NaN, infinite, beyond 1e12) and counted as silence.
+    pub unusable_samples: u64,
+}
+
+/// Median and 99th percentile, rounded up by at most a sixteenth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// Half of them were no more.
+    pub p50: f64,
+    /// 99 of 100 were no more.
+    pub p99: f64,
 }
 
 /// What was lost since the engine started.

@@ -87,6 +87,20 @@ pub(super) fn text(status: &Status) -> String {
     out
 }
 
+/// One client: process, name, age, lag.
+fn client(reader: &ReaderStatus) -> String {
+    let name = reader.name.as_deref().unwrap_or("?");
+    let lag = match (reader.lag, reader.lag_ms) {
+        (Some(lag), Some(ms)) => format!("lag {lag} samples ({ms:.1} ms)"),
+        _ => "lag unknown".into(),
+    };
+    let observes = if reader.observes { ", looks on" } else { "" };
+    format!(
+        "{} {name}, {:.0} s, {lag}{observes}",
+        reader.pid, reader.age_s
+    )
+}
+
 fn vad(vad: &VadStatus) -> Vec<(&'static str, String)> {
     let Some(model) = &vad.model else {
         let why = vad
@@ -130,18 +144,4 @@ fn vad(vad: &VadStatus) -> Vec<(&'static str, String)> {
         ));
     }
     lines
-}
-
-/// One client: process, name, age, lag.
-fn client(reader: &ReaderStatus) -> String {
-    let name = reader.name.as_deref().unwrap_or("?");
-    let lag = match (reader.lag, reader.lag_ms) {
-        (Some(lag), Some(ms)) => format!("lag {lag} samples ({ms:.1} ms)"),
-        _ => "lag unknown".into(),
-    };
-    let observes = if reader.observes { ", looks on" } else { "" };
-    format!(
-        "{} {name}, {:.0} s, {lag}{observes}",
-        reader.pid, reader.age_s
-    )
 }

@@ -4,7 +4,7 @@
 use super::state::State;
 use super::wave::Wave;
 use crate::ring::{self, GapReason, Record, SAMPLE_RATE};
-use crate::status::{SourceStatus, Status};
+use crate::status::{SourceStatus, Status, VadStatus};
 
 /// Audio that the level is measured over: 0.3 s.
 const LEVEL: u64 = 38 * super::wave::BIN;
@@ -97,6 +97,27 @@ pub(crate) fn quantum(source: &SourceStatus) -> String {
             format!("{quantum}/{rate} ({ms:.1} ms)")
         }
     }
+}
+
+/// What looks for speech and what that costs; whether it fails.
+pub(crate) fn vad(vad: &VadStatus, micro: &str) -> (String, bool) {
+    if let Some(problem) = &vad.problem {
+        return (problem.clone(), true);
+    }
+    let behind = match vad.lag_ms {
+        0 => String::new(),
+        ms => format!(", {ms} ms behind"),
+    };
+    let text = match (&vad.cost_us, &vad.model) {
+        (Some(cost), _) => {
+            let cost = duration(cost.p50, micro);
+            format!("{}, {cost} a window{behind}", vad.backend)
+        }
+        (None, Some(_)) => format!("{}{behind}", vad.backend),
+        (None, None) if vad.backend == "off" => "off".into(),
+        (None, None) => "starting".into(),
+    };
+    (text, false)
 }
 
 /// Why a gap is one.

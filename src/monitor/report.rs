@@ -71,7 +71,7 @@ fn text(state: &State) -> String {
             let now = if speaks { "speech" } else { "no speech" };
             format!("{probability:.2}, {now} now")
         }
-        None => "no detector".into(),
+        None => "no probability yet".into(),
     };
     line("speech", speech);
     for (name, since) in [("written", Since::Commit), ("captured", Since::Capture)] {

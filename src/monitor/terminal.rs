@@ -2,11 +2,14 @@
 //! left as it was found, however it ends.
 
 use std::io::IsTerminal;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, raise};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -23,6 +26,9 @@ const FRAME: Duration = Duration::from_millis(100);
 /// the line.
 const QUICK_FRAME: Duration = Duration::from_millis(50);
 
+/// How long the loop may take to end after a signal.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Shows the running engine until the user or a signal ends it.
 ///
 /// Fails with [`ErrorKind::Invalid`] without a terminal and with
@@ -36,13 +42,14 @@ pub fn run(theme: Theme) -> Result<()> {
     }
     let ended = end_by_signals()?;
     let updates = ear::listen()?;
+    let keyboard = Keyboard::open()?;
     let mut screen = Screen::open()?;
     let mut state = State::new();
     while !ended.load(Ordering::Acquire) {
         take(&updates, &mut state)?;
         state.follow(monotonic_ns());
         screen.draw(&state, theme)?;
-        match keys(Instant::now())? {
+        match keyboard.command(Instant::now())? {
             None => {}
             Some(Command::Quit) => break,
             Some(Command::Act(action)) => state.act(action),
@@ -72,6 +79,10 @@ fn end_by_signals() -> Result<Arc<AtomicBool>> {
         .spawn(move || {
             let _ = signals.wait();
             end.store(true, Ordering::Release);
+            // In case the loop stands: a terminal that takes nothing, or is gone.
+            std::thread::sleep(PATIENCE);
+            give_back();
+            std::process::exit(0);
         })
         .map_err(|cause| Error::system("cannot start the signals' thread", cause))?;
     Ok(ended)
@@ -101,22 +112,51 @@ enum Command {
     Redraw,
 }
 
-/// Waits for the next frame, or a key; a resize is drawn at once.
-fn keys(drawn: Instant) -> Result<Option<Command>> {
-    let failed = |cause| Error::system("cannot read the terminal", cause);
-    loop {
-        let left = FRAME.saturating_sub(drawn.elapsed());
-        if !event::poll(left).map_err(failed)? {
-            return Ok(None);
-        }
-        let command = match event::read().map_err(failed)? {
-            Event::Key(key) if key.kind != KeyEventKind::Release => command(key),
-            Event::Resize(..) => Some(Command::Redraw),
-            _ => None,
+/// Where keys come from.
+struct Keyboard(OwnedFd);
+
+impl Keyboard {
+    fn open() -> Result<Self> {
+        let failed = |cause| Error::system("cannot read the terminal", cause);
+        let stdin = std::io::stdin();
+        let keyboard = match stdin.is_terminal() {
+            true => stdin.as_fd().try_clone_to_owned().map_err(failed)?,
+            false => std::fs::File::open("/dev/tty").map_err(failed)?.into(),
         };
-        if command.is_some() {
-            std::thread::sleep(QUICK_FRAME.saturating_sub(drawn.elapsed()));
-            return Ok(command);
+        Ok(Self(keyboard))
+    }
+
+    /// Waits for the next frame, or for something to do before it.
+    fn command(&self, drawn: Instant) -> Result<Option<Command>> {
+        let failed = |cause| Error::system("cannot read the terminal", cause);
+        loop {
+            while event::poll(Duration::ZERO).map_err(failed)? {
+                let command = match event::read().map_err(failed)? {
+                    Event::Key(key) if key.kind != KeyEventKind::Release => command(key),
+                    Event::Resize(..) => Some(Command::Redraw),
+                    _ => None,
+                };
+                if command.is_some() {
+                    std::thread::sleep(QUICK_FRAME.saturating_sub(drawn.elapsed()));
+                    return Ok(command);
+                }
+            }
+            let left = FRAME.saturating_sub(drawn.elapsed());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            // Waited for here: crossterm never returns from a terminal that is gone.
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            let mut ready = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+            match poll(&mut ready, timeout) {
+                Ok(_) if ready[0].revents().is_some_and(|r| r.intersects(gone)) => {
+                    return Ok(Some(Command::Quit));
+                }
+                // A changed size interrupts as well.
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(cause) => return Err(Error::system("cannot wait for the terminal", cause)),
+            }
         }
     }
 }
@@ -152,7 +192,7 @@ impl Screen {
         match ratatui::try_init() {
             Ok(terminal) => Ok(Self(terminal)),
             Err(cause) => {
-                ratatui::restore();
+                give_back();
                 Err(Error::system("cannot use the terminal", cause))
             }
         }
@@ -176,7 +216,7 @@ impl Screen {
 
     /// Gives the terminal back while the shell has the floor.
     fn suspend(&mut self) -> Result<()> {
-        ratatui::restore();
+        give_back();
         raise(Signal::SIGTSTP).map_err(|cause| Error::system("cannot stop", cause))?;
         *self = Self::open()?;
         Ok(())
@@ -185,6 +225,11 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        ratatui::restore();
+        give_back();
     }
+}
+
+/// Leaves the terminal as it was. One that is gone has nothing left to mend.
+fn give_back() {
+    let _ = ratatui::try_restore();
 }

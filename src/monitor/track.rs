@@ -100,6 +100,7 @@ impl Track {
                         self.probabilities.clear();
                         self.first_window = from;
                     }
+                    // NaN where there is none.
                     self.probabilities.push_back(one[0].clamp(0.0, 1.0));
                     from += 1;
                 }
@@ -170,12 +171,14 @@ impl Track {
         self.probabilities
             .range(from..to.max(from))
             .copied()
+            .filter(|probability| !probability.is_nan())
             .reduce(f32::max)
     }
 
     /// The newest probability.
     pub(crate) fn newest_speech(&self) -> Option<f32> {
-        self.probabilities.back().copied()
+        let newest = self.probabilities.back().copied();
+        newest.filter(|probability| !probability.is_nan())
     }
 
     /// Whether somebody speaks anywhere in `[from, to)`.
@@ -254,6 +257,13 @@ mod tests {
         assert_eq!(track.speech(0, 512), Some(0.1));
         assert_eq!(track.speech(0, 2_048), Some(0.9));
         assert_eq!(track.speech(1_536, 2_048), None);
+        speech.probability(f32::NAN);
+        track.follow(&reader);
+        assert_eq!(
+            (track.speech(1_536, 2_048), track.newest_speech()),
+            (None, None)
+        );
+        assert_eq!(track.speech(0, 2_048), Some(0.9));
         assert!(track.is_speech(5_000, 5_001) && !track.is_speech(0, 600));
         assert!(track.is_device_change(5_150, 5_151));
 

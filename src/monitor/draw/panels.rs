@@ -15,7 +15,7 @@ const FLOOR_DBFS: f32 = -60.0;
 
 /// Level, peak and speech, in one row.
 pub(super) fn level(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let width = area.width.saturating_sub(56).max(16);
+    let width = area.width.saturating_sub(59).max(16);
     let mut x = text(buffer, area.x, area, " level ", theme.quiet());
     let level = facts::level(&state.track.wave);
     let decibels = |level: f32| match wave::dbfs(level) {
@@ -49,7 +49,11 @@ pub(super) fn level(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer
 
     x = text(buffer, x, area, "  speech ", theme.quiet());
     let Some(probability) = state.track.newest_speech() else {
-        text(buffer, x, area, "no detector", theme.quiet());
+        let why = match &state.status {
+            Some(status) if status.vad.backend == "off" => "off",
+            _ => "not yet",
+        };
+        text(buffer, x, area, why, theme.quiet());
         return;
     };
     let end = state.track.wave.end();
@@ -140,8 +144,7 @@ pub(super) fn wakes(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer
 pub(super) fn graph(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
     rule(theme, area, &["graph"], "", buffer);
     let Some(status) = &state.status else { return };
-    let arrow = theme.pick("→", "->");
-    let lines = graph_lines(state, status, arrow);
+    let lines = graph_lines(state, theme, status);
     for ((label, value, bad), y) in lines.into_iter().zip(area.y + 1..area.bottom()) {
         let row = Rect::new(area.x, y, area.width, 1);
         text(buffer, area.x, row, label, theme.quiet());
@@ -161,12 +164,12 @@ fn shortened(theme: Theme, text: &str, width: usize) -> String {
     text.chars().take(kept).chain(mark.chars()).collect()
 }
 
-fn graph_lines(state: &State, status: &Status, arrow: &str) -> Vec<(&'static str, String, bool)> {
+fn graph_lines(state: &State, theme: Theme, status: &Status) -> Vec<(&'static str, String, bool)> {
     let source = &status.source;
     let linked = source.linked.as_deref().unwrap_or("nothing");
     let captured = match linked == source.asked {
         true => linked.to_owned(),
-        false => format!("{} {arrow} {linked}", source.asked),
+        false => format!("{} {} {linked}", source.asked, theme.pick("→", "->")),
     };
     let lost = &status.losses;
     let losses = format!(
@@ -179,12 +182,14 @@ fn graph_lines(state: &State, status: &Status, arrow: &str) -> Vec<(&'static str
         format!("{ms:.0} ms {reason}, {ago} ago")
     });
     let thread = source.scheduling.as_deref().unwrap_or("unknown");
+    let graph = format!("{}, {thread}", facts::quantum(source));
+    let (vad, vad_fails) = facts::vad(&status.vad, theme.pick("µ", "u"));
     vec![
         ("source", captured, source.linked.is_none()),
-        ("quantum", facts::quantum(source), false),
-        ("thread", thread.into(), thread.starts_with("other")),
+        ("graph", graph, thread.starts_with("other")),
         ("lost", losses, lost.gaps > 0),
         ("gap", gap, false),
+        ("vad", vad, vad_fails),
     ]
 }
 

@@ -64,6 +64,7 @@ fn state(speech_track: bool) -> State {
     });
     let mut status = example();
     status.source.waiting = None;
+    status.vad.problem = None;
     status.degraded.clear();
     status.readers.push(ReaderStatus {
         pid: 4900,
@@ -188,7 +189,7 @@ fn pausing_zooming_and_counting_from_the_capture_show() {
 fn without_a_detector_without_audio_without_an_engine() {
     let mut state = state(false);
     let shown = text(&draw(&state, COLORS, 80, 24));
-    assert!(shown.contains("speech no detector"), "{shown}");
+    assert!(shown.contains("speech not yet"), "{shown}");
     state.update(Update::Lost(Error::new(
         ErrorKind::Unavailable,
         "the engine has stopped",

@@ -7,7 +7,7 @@ use ratatui::style::Style;
 
 use super::{Theme, rule, text};
 use crate::monitor::state::State;
-use crate::monitor::wave::{Bin, dbfs};
+use crate::monitor::wave::{BIN, Bin, dbfs};
 use crate::ring::{GapReason, SAMPLE_RATE};
 
 /// A full scale is halved, in the view, down to this.
@@ -51,10 +51,14 @@ pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer)
 fn columns(state: &State, width: u16) -> Vec<Option<(u64, u64)>> {
     let column = state.view.column();
     let right = state.edge().div_ceil(column);
-    let number = |x: u16| right.checked_sub(u64::from(width - x));
-    (0..width)
-        .map(|x| number(x).map(|n| (n * column, (n + 1) * column)))
-        .collect()
+    // A picture that stands doesn't fill up at its edge.
+    let end = state.view.paused.map_or(u64::MAX, |edge| edge / BIN * BIN);
+    let stretch = |x: u16| {
+        let n = right.checked_sub(u64::from(width - x))?;
+        let (from, to) = (n * column, (n + 1) * column);
+        (from < end).then(|| (from, to.min(end)))
+    };
+    (0..width).map(stretch).collect()
 }
 
 /// What the picture's height stands for: full scale, or a half, a quarter … of it.
@@ -105,7 +109,7 @@ fn draw_column(
         (true, false, true) => (theme.speech(), theme.speech_fill()),
         _ => (theme.wave(), ' '),
     };
-    let middle = from + (to - from) / 2;
+    let middle = (from + state.view.column() / 2).min(to);
     let halves = [(from, middle), (middle, to)];
     let bins = halves.map(|(from, to)| track.wave.between(from, to));
     for row in 0..place.height {
