@@ -17,9 +17,9 @@ use crate::error::Result;
 use crate::latency::Latency;
 use crate::ring::bell::Ringer;
 use crate::ring::{ControlWriter, Reader, Ring, State};
-use crate::rt::{self, Role};
+use crate::rt::{self, DmaLatency, Role};
 use crate::server::{Door, Host, Server};
-use crate::status::{LossStatus, RingStatus, SourceStatus, Status};
+use crate::status::{GrantStatus, LossStatus, RingStatus, SourceStatus, Status, ThreadStatus};
 use crate::time::monotonic_ns;
 
 /// How often the engine looks after itself.
@@ -50,7 +50,6 @@ struct Known {
 struct Now {
     state: State,
     source: SourceStatus,
-    degraded: Vec<String>,
 }
 
 impl Known {
@@ -75,6 +74,8 @@ impl Host for Known {
         let lost = self.reader.losses();
         let position = self.reader.committed();
         let id = self.ring.layout().ring_id;
+        let (threads, grants) = (rt::threads(), rt::grants());
+        let degraded = degraded(&now.source, &threads, &grants);
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -97,7 +98,9 @@ impl Host for Known {
                 repeated: lost.repeated,
             },
             clients,
-            degraded: now.degraded.clone(),
+            threads,
+            grants,
+            degraded,
         }
     }
 
@@ -108,6 +111,31 @@ impl Host for Known {
     fn orphaned(&self) {
         let _ = self.messages.send(Message::Stop("its client is gone"));
     }
+}
+
+/// What is not as it should be, one line each.
+fn degraded(
+    source: &SourceStatus,
+    threads: &[ThreadStatus],
+    grants: &[GrantStatus],
+) -> Vec<String> {
+    let slow = threads.iter().filter(|thread| !thread.real_time);
+    let refused = grants.iter().filter(|grant| !grant.granted);
+    let fallback = source.fallback.iter();
+    fallback
+        .map(|why| format!("ALSA instead of PipeWire: {why}"))
+        .chain(slow.map(|thread| {
+            let why = thread.why_not.join("; ");
+            format!(
+                "{} runs without real time, a busy machine delays it: {why}",
+                thread.name
+            )
+        }))
+        .chain(refused.map(|grant| {
+            let why = grant.why_not.as_deref().unwrap_or_default();
+            format!("not granted: {}: {why}", grant.asked)
+        }))
+        .collect()
 }
 
 /// A running engine.
@@ -121,24 +149,28 @@ pub struct Engine {
     backend: Backend,
     funnel: Arc<Funnel>,
     ringer: Ringer,
+    /// Held while live audio is captured.
+    awake: Option<DmaLatency>,
 }
 
 impl Engine {
     /// Starts everything. `messages` is also where signals are to be announced.
     pub fn start(config: Config, door: Door) -> Result<(Self, Sender<Message>)> {
         let (ring, capture, _speech, mut control) = Ring::create(config.history)?;
-        let mut degraded = Vec::new();
-        if let Err(error) = ring.lock() {
-            tracing::warn!("{error}; audio can be delayed by swapping: raise the memlock limit");
-            degraded.push(format!("memory is not locked: {error}"));
-        }
         let ring = Arc::new(ring);
         let reader = Reader::new(ring.duplicate()?)?;
         let ringer = Ringer::start(ring.clone(), || {
             let promotion = rt::promote(Role::Wake);
             tracing::debug!("the wake-up thread asked for real time: {promotion:?}");
+            rt::lock_stack();
         })?;
         let funnel = Arc::new(Funnel::new(capture, ringer.bell())?);
+        // Within a limit that is too low for all, what is hottest comes first.
+        funnel.lock();
+        let locked = rt::lock_by("ring", ring.layout().total_bytes, || ring.lock());
+        if let Some(why) = locked.why_not {
+            tracing::warn!("{why}; audio can be delayed by swapping: raise the memlock limit");
+        }
         let (sender, messages) = channel();
         control.heartbeat(monotonic_ns());
         let known = Arc::new(Known {
@@ -153,7 +185,6 @@ impl Engine {
                     asked: config.source.to_string(),
                     ..Default::default()
                 },
-                degraded,
             }),
             messages: sender.clone(),
         });
@@ -174,6 +205,7 @@ impl Engine {
                 backend,
                 funnel,
                 ringer,
+                awake: None,
             },
             sender,
         ))
@@ -212,8 +244,12 @@ impl Engine {
 
     fn captured(&mut self, event: Event) {
         match event {
+            Event::Reached => {}
             Event::Linked(source) => {
                 tracing::info!("capturing {source}");
+                if self.backend.is_live() && self.awake.is_none() {
+                    self.awake = Some(DmaLatency::hold());
+                }
                 {
                     let mut now = self.known.now();
                     now.source.linked = Some(source);
@@ -224,6 +260,7 @@ impl Engine {
             }
             Event::Waiting(why) | Event::Lost(why) => {
                 tracing::warn!("no audio: {why}");
+                self.awake = None;
                 {
                     let mut now = self.known.now();
                     now.source.linked = None;

@@ -223,14 +223,7 @@ pub fn sources(remote: Option<&str>) -> Result<Vec<SourceInfo>> {
     while !connection.pump()? {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Error::new(
-                ErrorKind::Timeout,
-                format!(
-                    "PipeWire at {} does not answer within 2 s; restart it with \
-                     systemctl --user restart pipewire",
-                    socket_path(remote).display()
-                ),
-            ));
+            return Err(silent_error(remote, Duration::from_secs(2)));
         }
         // A millisecond more, as the loop rounds down.
         main_loop
@@ -310,8 +303,21 @@ fn node_name(json: &str) -> Option<String> {
     Some(value.get("name")?.as_str()?.to_owned())
 }
 
+/// A daemon takes the connection and says nothing.
+pub(super) fn silent_error(remote: Option<&str>, waited: Duration) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!(
+            "PipeWire at {} does not answer within {} s; restart it with \
+             systemctl --user restart pipewire",
+            socket_path(remote).display(),
+            waited.as_secs()
+        ),
+    )
+}
+
 /// Where libpipewire looks for the daemon's socket.
-fn socket_path(remote: Option<&str>) -> PathBuf {
+pub(super) fn socket_path(remote: Option<&str>) -> PathBuf {
     let set = |key: &str| std::env::var_os(key).filter(|v| !v.is_empty());
     let name = set("PIPEWIRE_REMOTE")
         .or_else(|| remote.map(Into::into))
