@@ -304,7 +304,7 @@ impl Config {
         Self::from_layer(flags.over(user).over(system))
     }
 
-    fn from_layer(layer: Layer) -> Result<Self> {
+    pub(crate) fn from_layer(layer: Layer) -> Result<Self> {
         let config = Self {
             source: layer
                 .source

@@ -12,6 +12,7 @@ mod filter;
 mod graph;
 mod linker;
 mod session;
+mod survey;
 
 use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -20,6 +21,7 @@ use std::thread::{Builder, JoinHandle};
 
 pub use connection::sources;
 pub use graph::Source;
+pub use survey::{Found, Survey, survey};
 
 use self::data_thread::Gauges;
 use crate::capture::{Events, Intake, SourceInfo};
