@@ -63,7 +63,7 @@ def test_there_and_back_with_a_running_client(
     alsa = wait_for_level(reader, 0.25)
     now = status(rig)
     assert now["source"]["backend"] == "alsa" and now["source"]["linked"] == "alsa:default"
-    assert "PipeWire can't be reached" in now["source"]["fallback"]
+    assert "the connection to PipeWire broke" in now["source"]["fallback"]
     assert any("ALSA instead of PipeWire" in line for line in now["degraded"])
     assert "v2m-alsa" in [thread["name"] for thread in now["threads"]]
 
@@ -142,7 +142,7 @@ def test_what_only_pipewire_has_is_waited_for(
     with Engine(rig, *arguments, **mic.env) as engine:
         wait_for(lambda: status(rig)["source"]["server_version"], "PipeWire")
         rig.kill()
-        wait_for(lambda: "reached" in (status(rig)["source"]["waiting"] or ""), "the reason")
+        wait_for(lambda: "broke" in (status(rig)["source"]["waiting"] or ""), "the reason")
         time.sleep(3)  # longer than the hand-over waits
         assert backend(rig) == "pipewire"
         assert "alsa:" not in engine.stop()
