@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what building and testing need, and says so: system packages by apt
 # or dnf, two cargo subcommands, a Python virtual environment in .venv.
-# Usage: packaging/setup.sh build|test|vm
+# Usage: packaging/setup.sh build|test
 set -eu
 cd "$(dirname "$0")/.."
-goal=${1:?usage: packaging/setup.sh build|test|vm}
+goal=${1:?usage: packaging/setup.sh build|test}
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
@@ -16,12 +16,9 @@ apt_packages="build-essential pkg-config clang libclang-dev libpipewire-0.3-dev 
     pipewire pipewire-bin alsa-utils pocketsphinx-testdata espeak-ng"
 dnf_packages="gcc gcc-c++ make pkgconf-pkg-config clang clang-devel pipewire-devel alsa-lib-devel python3
     pipewire pipewire-utils alsa-utils espeak-ng"
-if [ "$goal" = vm ]; then
-    apt_packages="$apt_packages qemu-system-x86 busybox-static cpio"
-fi
 if [ "$goal" = test ]; then
-    apt_packages="$apt_packages flac util-linux dbus-daemon tmux"
-    dnf_packages="$dnf_packages flac util-linux dbus-daemon tmux"
+    apt_packages="$apt_packages flac util-linux dbus-daemon tmux strace passwd qemu-system-x86 busybox-static cpio xz-utils"
+    dnf_packages="$dnf_packages flac util-linux dbus-daemon tmux strace shadow-utils"
 fi
 
 if command -v apt-get >/dev/null; then

@@ -3,12 +3,15 @@
 //! their help come from it.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
+use crate::capture::alsa;
 use crate::capture::pipewire::Source;
 use crate::demand::Capture;
 use crate::error::{Error, ErrorKind, Result};
@@ -62,6 +65,44 @@ impl fmt::Display for SourceSpec {
             Self::Alsa(pcm) => write!(f, "alsa:{pcm}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
         }
+    }
+}
+
+/// What the source `default` means while PipeWire can't be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Fallback {
+    /// ALSA's default PCM, or the first card that captures where that leads to
+    /// a sound server.
+    #[default]
+    Auto,
+    /// Nothing: PipeWire is waited for.
+    Off,
+    /// This ALSA PCM.
+    Pcm(String),
+}
+
+impl FromStr for Fallback {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "" => {
+                let message = "an empty name is no ALSA PCM: write auto, off or a PCM's name";
+                Err(Error::new(ErrorKind::Invalid, message))
+            }
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            pcm => Ok(Self::Pcm(pcm.strip_prefix("alsa:").unwrap_or(pcm).into())),
+        }
+    }
+}
+
+impl TryFrom<String> for Fallback {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
     }
 }
 
@@ -132,6 +173,11 @@ pub struct Layer {
     #[command(flatten)]
     #[serde(default)]
     pub vad: VadLayer,
+
+    /// The table `[alsa]`
+    #[command(flatten)]
+    #[serde(default)]
+    pub alsa: AlsaLayer,
 }
 
 /// The part of a layer that is about speech detection.
@@ -180,6 +226,60 @@ impl VadLayer {
     }
 }
 
+/// One layer's table `[alsa]`; each key is a flag that begins with `--alsa-`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct AlsaLayer {
+    /// What to capture for `default` while PipeWire can't be reached: auto, off, or an ALSA PCM
+    /// [default: auto]
+    #[arg(long = "alsa-fallback", value_name = "PCM")]
+    pub fallback: Option<Fallback>,
+
+    /// Frames of one ALSA period, 16 to 65536; the nearest that the PCM has is taken
+    /// [default: 2.7 ms]
+    #[arg(long = "alsa-period", value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(16..=65536))]
+    #[serde(default, deserialize_with = "period")]
+    pub period: Option<u32>,
+
+    /// Periods of ALSA's buffer, 2 to 1024 [default: 64]
+    #[arg(long = "alsa-periods", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..=1024))]
+    #[serde(default, deserialize_with = "periods")]
+    pub periods: Option<u32>,
+}
+
+impl AlsaLayer {
+    fn over(self, below: Self) -> Self {
+        Self {
+            fallback: self.fallback.or(below.fallback),
+            period: self.period.or(below.period),
+            periods: self.periods.or(below.periods),
+        }
+    }
+}
+
+fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    within(deserializer, 16..=65_536, "frames")
+}
+
+fn periods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    within(deserializer, 2..=1024, "periods")
+}
+
+fn within<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    range: RangeInclusive<u32>,
+    unit: &str,
+) -> Result<Option<u32>, D::Error> {
+    let value = u32::deserialize(deserializer)?;
+    if range.contains(&value) {
+        return Ok(Some(value));
+    }
+    let (least, most) = range.into_inner();
+    Err(D::Error::custom(format!(
+        "not between {least} and {most} {unit}"
+    )))
+}
+
 impl Layer {
     /// This layer over another.
     fn over(self, below: Self) -> Self {
@@ -195,6 +295,7 @@ impl Layer {
             node_name: self.node_name.or(below.node_name),
             log: self.log.or(below.log),
             vad: self.vad.over(below.vad),
+            alsa: self.alsa.over(below.alsa),
         }
     }
 
@@ -276,6 +377,10 @@ pub struct Config {
     pub log: LogLevel,
     /// Speech detection.
     pub vad: Settings,
+    /// What `default` means while PipeWire can't be reached.
+    pub fallback: Fallback,
+    /// How ALSA PCMs are opened.
+    pub alsa: alsa::Options,
 }
 
 impl Config {
@@ -291,7 +396,7 @@ impl Config {
         Self::from_layer(Layer::parse(text, Path::new("config.toml"))?)
     }
 
-    fn from_layer(layer: Layer) -> Result<Self> {
+    pub(crate) fn from_layer(layer: Layer) -> Result<Self> {
         let config = Self {
             source: layer
                 .source
@@ -306,6 +411,12 @@ impl Config {
             node_name: layer.node_name.unwrap_or_else(|| "v2m-engine".into()),
             log: layer.log.unwrap_or(LogLevel::Info),
             vad: layer.vad.settings(),
+            fallback: layer.alsa.fallback.unwrap_or_default(),
+            alsa: alsa::Options {
+                period: layer.alsa.period,
+                periods: layer.alsa.periods,
+                access: None,
+            },
         };
         if config.latency_lowest.ns() > config.latency_highest.ns() {
             let message = format!(
@@ -372,6 +483,16 @@ mod tests {
         assert!(kind.starts_with("/x/config.toml:1: history: "), "{kind}");
         let range = error("pace = true\nhistory = 3\n");
         assert!(range.starts_with("/x/config.toml:2: history: "), "{range}");
+        let table = error("[alsa]\nfallback = \"off\"\nperiod = 8\n");
+        assert!(
+            table.starts_with("/x/config.toml:3: period: not between 16 and 65536"),
+            "{table}"
+        );
+        let nested = error("[alsa]\nperoid = 128\n");
+        assert!(
+            nested.starts_with("/x/config.toml:2: peroid: unknown field"),
+            "{nested}"
+        );
         let syntax = error("source = \n");
         assert!(
             syntax.starts_with("/x/config.toml:1: source: ") && !syntax.contains('\n'),
@@ -442,6 +563,20 @@ mod tests {
         );
         assert_eq!(config.history, 1_600_000);
         assert_eq!(config.latency, Latency::DEFAULT);
+        assert_eq!(config.fallback, Fallback::Auto);
+    }
+
+    #[test]
+    fn the_alsa_table_is_layered_key_by_key() {
+        let parse = |text| Layer::parse(text, Path::new("x")).unwrap();
+        let user = parse("[alsa]\nfallback = \"hw:1\"\nperiod = 64\n");
+        let system = parse("alsa.period = 256\nalsa.periods = 8\n");
+        let config = Config::from_layer(user.over(system)).unwrap();
+        assert_eq!(config.fallback, Fallback::Pcm("hw:1".into()));
+        assert_eq!(
+            (config.alsa.period, config.alsa.periods),
+            (Some(64), Some(8))
+        );
     }
 
     #[test]

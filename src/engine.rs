@@ -19,9 +19,11 @@ use crate::error::Result;
 use crate::latency::Latency;
 use crate::ring::bell::Ringer;
 use crate::ring::{ControlWriter, Reader, Ring, State};
-use crate::rt::{self, Role};
+use crate::rt::{self, DmaLatency, Role};
 use crate::server::{Door, Host, Server};
-use crate::status::{LossStatus, ReaderStatus, RingStatus, SourceStatus, Status};
+use crate::status::{
+    GrantStatus, LossStatus, ReaderStatus, RingStatus, SourceStatus, Status, ThreadStatus,
+};
 use crate::systemd::Manager;
 use crate::time::monotonic_ns;
 use crate::vad::worker::Worker;
@@ -60,7 +62,6 @@ struct Known {
 struct Now {
     state: State,
     source: SourceStatus,
-    degraded: Vec<String>,
 }
 
 impl Now {
@@ -107,7 +108,10 @@ impl Host for Known {
             reader.measure_lag(position);
         }
         let id = self.ring.layout().ring_id;
-        let (vad, degraded) = self.vad.status();
+        let (vad, unheard) = self.vad.status();
+        let (threads, grants) = (rt::threads(), rt::grants());
+        let mut degraded = degraded(&now.source, &threads, &grants);
+        degraded.extend(unheard);
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -132,7 +136,9 @@ impl Host for Known {
             },
             clients,
             readers,
-            degraded: now.degraded.iter().cloned().chain(degraded).collect(),
+            threads,
+            grants,
+            degraded,
         }
     }
 
@@ -143,6 +149,31 @@ impl Host for Known {
     fn orphaned(&self) {
         let _ = self.messages.send(Message::Stop("its client is gone"));
     }
+}
+
+/// What is not as it should be, one line each.
+fn degraded(
+    source: &SourceStatus,
+    threads: &[ThreadStatus],
+    grants: &[GrantStatus],
+) -> Vec<String> {
+    let slow = threads.iter().filter(|thread| !thread.real_time);
+    let refused = grants.iter().filter(|grant| !grant.granted);
+    let fallback = source.fallback.iter();
+    fallback
+        .map(|why| format!("ALSA instead of PipeWire: {why}"))
+        .chain(slow.map(|thread| {
+            let why = thread.why_not.join("; ");
+            format!(
+                "{} runs without real time, a busy machine delays it: {why}",
+                thread.name
+            )
+        }))
+        .chain(refused.map(|grant| {
+            let why = grant.why_not.as_deref().unwrap_or_default();
+            format!("not granted: {}: {why}", grant.asked)
+        }))
+        .collect()
 }
 
 /// A running engine.
@@ -158,22 +189,20 @@ pub struct Engine {
     backend: Backend,
     funnel: Arc<Funnel>,
     ringer: Ringer,
+    /// Held while live audio is captured.
+    awake: Option<DmaLatency>,
 }
 
 impl Engine {
     /// Starts everything. `messages` is also where signals are to be announced.
     pub fn start(config: Config, door: Door) -> Result<(Self, Sender<Message>)> {
         let (ring, capture, speech, mut control) = Ring::create(config.history)?;
-        let mut degraded = Vec::new();
-        if let Err(error) = ring.lock() {
-            tracing::warn!("{error}; audio can be delayed by swapping: raise the memlock limit");
-            degraded.push(format!("memory is not locked: {error}"));
-        }
         let ring = Arc::new(ring);
         let reader = Reader::new(ring.duplicate()?)?;
         let ringer = Ringer::start(ring.clone(), || {
             let promotion = rt::promote(Role::Wake);
             tracing::debug!("the wake-up thread asked for real time: {promotion:?}");
+            rt::lock_stack();
         })?;
         let vad = Worker::start(
             config.vad.clone(),
@@ -185,6 +214,12 @@ impl Engine {
         )?;
         let brake = vad.brake();
         let funnel = Arc::new(Funnel::new(capture, ringer.bell())?);
+        // Within a limit that is too low for all, what is hottest comes first.
+        funnel.lock();
+        let locked = rt::lock_by("ring", ring.layout().total_bytes, || ring.lock());
+        if let Some(why) = locked.why_not {
+            tracing::warn!("{why}; audio can be delayed by swapping: raise the memlock limit");
+        }
         let (sender, messages) = channel();
         control.heartbeat(monotonic_ns());
         let service = matches!(door, Door::Service(_));
@@ -211,7 +246,6 @@ impl Engine {
                     asked: config.source.to_string(),
                     ..Default::default()
                 },
-                degraded,
             }),
             messages: sender.clone(),
         });
@@ -232,6 +266,7 @@ impl Engine {
             backend,
             funnel,
             ringer,
+            awake: None,
         };
         if idle {
             engine.rest();
@@ -310,6 +345,7 @@ impl Engine {
 
     fn rest(&mut self) {
         self.known.idle.store(true, Ordering::Release);
+        self.awake = None;
         {
             let source = &mut self.known.now().source;
             source.linked = None;
@@ -322,8 +358,12 @@ impl Engine {
         match event {
             // Late news from before; what matters is told again.
             Event::Linked(_) | Event::Waiting(_) if self.is_idle() => {}
+            Event::Reached => {}
             Event::Linked(source) => {
                 tracing::info!("capturing {source}");
+                if self.backend.is_live() && self.awake.is_none() {
+                    self.awake = Some(DmaLatency::hold());
+                }
                 {
                     let mut now = self.known.now();
                     now.source.linked = Some(source);
@@ -334,6 +374,7 @@ impl Engine {
             }
             Event::Waiting(why) | Event::Lost(why) => {
                 tracing::warn!("no audio: {why}");
+                self.awake = None;
                 if self.is_idle() {
                     return;
                 }

@@ -30,8 +30,46 @@ pub struct Status {
     /// These clients, in the order in which they came; the first 128.
     #[serde(default)]
     pub readers: Vec<ReaderStatus>,
+    /// Threads that real time was asked for.
+    #[serde(default)]
+    pub threads: Vec<ThreadStatus>,
+    /// What else was asked of the system: memory, the CPU's sleep.
+    #[serde(default)]
+    pub grants: Vec<GrantStatus>,
     /// What is not as it should be, one line each.
     pub degraded: Vec<String>,
+}
+
+/// What a thread asked for and got.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ThreadStatus {
+    /// Its name, as `top -H` shows it.
+    pub name: String,
+    /// Its id.
+    pub tid: i32,
+    /// What it does: `capture`, `wake-up`, `vad`, …
+    pub role: String,
+    /// What was asked for first, for instance `fifo 70`.
+    pub asked: String,
+    /// What it has now.
+    pub got: String,
+    /// Whether that is real time.
+    pub real_time: bool,
+    /// Who gave it: `limits`, `RTKit`, `nice`, `PipeWire`, `nobody`.
+    pub by: String,
+    /// Each refusal on the way, in order.
+    pub why_not: Vec<String>,
+}
+
+/// Whether something asked of the system was granted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GrantStatus {
+    /// What was asked for.
+    pub asked: String,
+    /// Whether it was given.
+    pub granted: bool,
+    /// Why it wasn't.
+    pub why_not: Option<String>,
 }
 
 /// Where the audio comes from.
@@ -45,6 +83,9 @@ pub struct SourceStatus {
     pub linked: Option<String>,
     /// Why nothing is captured; null if something is.
     pub waiting: Option<String>,
+    /// Why another backend is used than the one asked for; null if that one is.
+    #[serde(default)]
+    pub fallback: Option<String>,
     /// Samples of one graph cycle or period, as it really runs; 0 if unknown.
     pub quantum: u32,
     /// Samples per second of the source; 0 if unknown.

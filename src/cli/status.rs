@@ -55,9 +55,6 @@ pub(super) fn text(status: &Status) -> String {
         };
         line("rate", format!("{} Hz{quantum}", source.rate));
     }
-    if let Some(scheduling) = &source.scheduling {
-        line("thread", scheduling.clone());
-    }
     let seconds = status.ring.position as f64 / 16_000.0;
     line(
         "ring",
@@ -80,6 +77,24 @@ pub(super) fn text(status: &Status) -> String {
     line("clients", status.clients.to_string());
     for reader in &status.readers {
         line("", client(reader));
+    }
+    for thread in &status.threads {
+        let given = match thread.why_not.is_empty() {
+            true => format!("by {}", thread.by),
+            false => format!("by {}; {}", thread.by, thread.why_not.join("; ")),
+        };
+        let (name, role) = (&thread.name, &thread.role);
+        line(
+            "thread",
+            format!(
+                "{name} ({role}): {}, asked for {}, {given}",
+                thread.got, thread.asked
+            ),
+        );
+    }
+    for grant in &status.grants {
+        let answer = grant.why_not.as_deref().unwrap_or("granted");
+        line("asked", format!("{}: {answer}", grant.asked));
     }
     for degraded in &status.degraded {
         line("degraded", degraded.clone());

@@ -4,11 +4,12 @@
 //! call, but for asking the thread's id in the first cycle.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, fence};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, fence};
 
 use super::filter::Cycle;
 use crate::capture::{Block, Intake};
+use crate::rt;
 
 /// The longest cycle that is copied in one piece; longer ones in several.
 const SCRATCH: usize = 8192;
@@ -28,6 +29,10 @@ pub(super) struct Gauges {
     pub(super) xruns: AtomicU64,
     /// The data thread's id; 0 before its first cycle.
     pub(super) tid: AtomicI32,
+    /// Where its stack was in that cycle.
+    pub(super) stack: AtomicUsize,
+    /// Its scheduling was noted and its stack locked, by another thread.
+    pub(super) looked_after: AtomicBool,
 }
 
 pub(super) struct DataThread {
@@ -44,6 +49,7 @@ pub(super) struct DataThread {
 impl DataThread {
     pub(super) fn new(intake: Arc<dyn Intake>, gauges: Arc<Gauges>, generation: u32) -> Self {
         let scratch = vec![0.0; SCRATCH].into_boxed_slice();
+        rt::lock("cycle", scratch.as_ptr().cast(), size_of_val(&*scratch));
         Self {
             intake,
             gauges,
@@ -58,7 +64,8 @@ impl DataThread {
         let gauges = &*self.gauges;
         if self.first {
             self.first = false;
-            gauges.tid.store(nix::unistd::gettid().as_raw(), Relaxed);
+            gauges.stack.store((&raw const gauges).addr(), Relaxed);
+            gauges.tid.store(nix::unistd::gettid().as_raw(), Release);
         }
         gauges.rate.store(cycle.rate, Relaxed);
         gauges.quantum.store(cycle.quantum, Relaxed);
