@@ -159,9 +159,11 @@ def test_a_screen_of_speech(
     try:
         terminal = terminals()
         terminal.type(MONITOR)
-        terminal.shows("running", "rig-mic", "quantum 256/48000 (5.3 ms)", "clients 2")
+        terminal.shows("running", "rig-mic", "256/48000 (5.3 ms)", "clients 2")
         terminal.shows("v2m-engine monitor", f"{os.getpid()} ", "dBFS", "q quit", "median")
-        # Speech is there, and goes by.
+        # Speech is there, is noticed, and goes by.
+        terminal.shows("speaks")
+        wait_for(lambda: "48;5;22m" in terminal.screen(escapes=True), "shading")
         wait_for(lambda: len(BRAILLE.findall(terminal.screen())) > 100, "a waveform")
         first = terminal.screen()
         wait_for(lambda: terminal.screen().splitlines()[2:9] != first.splitlines()[2:9], "motion")
@@ -294,6 +296,24 @@ def test_the_engine_dies_and_comes_back(
             again.process.send_signal(signal.SIGCONT)
 
 
+def test_losses_show_where_they_are(
+    speaking: Engine, rig: PrivatePipeWire, terminals: Callable[..., Terminal]
+) -> None:
+    terminal = terminals()
+    terminal.type(MONITOR)
+    terminal.shows("running", "rig-mic")
+    rig.kill()
+    terminal.shows("no audio", "No audio: ", "interruption,")
+    wait_for(lambda: "▒" in terminal.screen(), "the gap in the waveform")
+    rig.start()
+    rig.wait_for_links("rig-mic", "v2m-engine")
+    shown = terminal.shows("running", "rig-mic")
+    wait_for(lambda: "No audio" not in terminal.screen(), "the notice to go")
+    shown = terminal.screen()
+    scale_of_time = shown.splitlines()[10]
+    assert "▼" in scale_of_time, shown
+
+
 def run(rig: PrivatePipeWire, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [BINARY, *arguments], env=rig.env, capture_output=True, text=True, timeout=30, check=False
@@ -320,7 +340,7 @@ def test_looking_on_changes_nothing(
     wait_for(lambda: "quantum 1024 " in run(rig, "status").stdout, "the graph's own quantum")
     terminal = terminals()
     terminal.type(MONITOR)
-    terminal.shows("quantum 1024/48000", "v2m-engine monitor")
+    terminal.shows("1024/48000 (21.3 ms)", "v2m-engine monitor")
     time.sleep(1)
     assert "quantum 1024 " in run(rig, "status").stdout
 
