@@ -2,6 +2,8 @@
 # make test    everything that has to hold
 # make test-vm ALSA capture on real drivers, in an emulated machine (Debian and its kind)
 # make test-vad the VAD model against its reference, at length
+# make packages      .deb, .rpm, wheel and sdist into dist/
+# make test-packages  these in clean roots and on a booted Debian (as root; about 15 minutes)
 # make bench   latencies and costs, measured against a plain reader in the same run
 
 SHELL := /bin/bash
@@ -9,9 +11,9 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 
-.PHONY: help demo test test-vm test-vad bench setup setup-test build install lint rust loom fuzz python clean
+.PHONY: help demo test test-vm test-vad packages test-packages bench setup setup-test build install lint rust loom fuzz python clean
 help:
-	@sed -n 's/^# //p' Makefile | head -5
+	@sed -n 's/^# //p' Makefile | head -7
 
 # --- what is needed -----------------------------------------------------------
 
@@ -73,8 +75,8 @@ fuzz:
 	done
 
 python: install
-	for suite in python engine pipewire; do \
-	    $(PYTHON) -m pytest --timeout 300 -q tests/$$suite || exit 1; \
+	for suite in tests/python tests/engine tests/pipewire packaging/tests/quick; do \
+	    $(PYTHON) -m pytest --timeout 300 -q $$suite || exit 1; \
 	done
 
 # A stock Debian kernel with snd-aloop, unpacked from its package, under qemu.
@@ -87,6 +89,15 @@ test-vad: setup-test
 	$(VENV)/bin/pip install --quiet onnxruntime==1.32.0 onnx safetensors
 	$(VENV)/bin/pip install --quiet --no-deps silero-vad==6.2.3
 	ORT_DISABLE_TELEMETRY=1 $(PYTHON) tests/vad_reference.py target/vad-reference --test
+
+# --- packages -----------------------------------------------------------------------
+
+packages:
+	packaging/setup.sh packages
+	packaging/build.sh deb rpm wheel sdist
+
+test-packages: packages
+	$(PYTHON) -m pytest --timeout 900 -q packaging/tests --ignore packaging/tests/quick
 
 clean:
 	cargo clean

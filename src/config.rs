@@ -113,9 +113,8 @@ pub struct Layer {
     #[arg(long, value_name = "WHEN")]
     pub capture: Option<Capture>,
 
-    /// Seconds that capture goes on after the last listener, with while-used;
-    /// at most 86400 [default: 5]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=86_400))]
+    /// Seconds that capture goes on after the last listener, with while-used [default: 5]
+    #[arg(long, value_name = "SECONDS")]
     pub linger: Option<u32>,
 
     /// The name of the engine's node in the PipeWire graph [default: v2m-engine]
