@@ -43,10 +43,12 @@ class Machine:
         (linger / "user").touch()
         self.log = open(directory.with_suffix(".log"), "w+")  # noqa: SIM115
         self.nspawn = subprocess.Popen(
-            ["systemd-nspawn", "--quiet", f"--directory={directory}", "--boot"]
-            + ["--register=no", "--keep-unit", "--private-network", "--console=pipe"]
-            # Its own filter has no mlock(2), which a real machine grants.
-            + ["--system-call-filter=@memlock"],
+            [
+                *("systemd-nspawn", "--quiet", f"--directory={directory}", "--boot"),
+                *("--register=no", "--keep-unit", "--private-network", "--console=pipe"),
+                # Its own filter has no mlock(2), which a real machine grants.
+                "--system-call-filter=@memlock",
+            ],
             env=os.environ | {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             stdin=subprocess.DEVNULL,
             stdout=self.log,

@@ -42,8 +42,10 @@ def tarball(release: str, booted: bool) -> Path:
         include = DESKTOP + (SYSTEMD if booted else [])
         made = path.with_suffix(".new.tar")
         subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(include)}"]
-            + [release, str(made)],
+            [
+                *("mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(include)}"),
+                *(release, made),
+            ],
             check=True,
             timeout=900,
         )
@@ -82,9 +84,11 @@ class Root:
         inside = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot'
         options = [] if user == "root" else [f"--userspec={user}:{user}"]
         done = subprocess.run(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private"]
-            + ["sh", "-c", f'{inside} {" ".join(options)} "$0" "$@"', str(self.directory)]
-            + ["env", f"HOME={'/root' if user == 'root' else '/home/' + user}", *command],
+            [
+                *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
+                *("sh", "-c", f'{inside} {" ".join(options)} "$0" "$@"', str(self.directory)),
+                *("env", f"HOME={'/root' if user == 'root' else '/home/' + user}", *command),
+            ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

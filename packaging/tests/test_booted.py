@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 from booted import Client, Machine, wait_for
 from roots import CACHE, Root, packages
-
 
 # RTKit grants real time to who sits at the machine. Our user is logged in from nowhere.
 AT_THE_MACHINE = """
@@ -20,6 +21,14 @@ polkit.addRule(function(action, subject) {
         return polkit.Result.YES;
 });
 """
+
+
+def plug_in(machine: Machine, name: str, *properties: str) -> None:
+    """A virtual microphone."""
+    always = ("factory.name=support.null-audio-sink", "media.class=Audio/Source/Virtual")
+    more = ("audio.position=MONO", "object.linger=true", f"node.name={name}", *properties)
+    node = " ".join(("{", *always, *more, "}"))
+    machine.user("pw-cli", "create-node", "adapter", node)
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +40,7 @@ def machine(prepared: None) -> Iterator[Machine]:
     (directory / "etc/polkit-1/rules.d/50-test.rules").write_text(AT_THE_MACHINE)
     machine = Machine(root)
     try:
-        microphone = (
-            "{ factory.name=support.null-audio-sink node.name=rig-mic media.class=Audio/Source/Virtual"
-            " audio.position=MONO object.linger=true priority.session=2000 }"
-        )
-        machine.user("pw-cli", "create-node", "adapter", microphone)
+        plug_in(machine, "rig-mic", "priority.session=2000")
         machine.user(
             *("systemd-run", "--user", "--quiet", "--collect", "--unit=player"),
             *("/v2m/target/rig/player", "--impulses", "7", "rig-mic"),
@@ -65,7 +70,8 @@ def test_units_are_clean_and_not_enabled(machine: Machine) -> None:
     units = ("v2m-engine.service", "v2m-engine.socket")
     assert machine.user("systemd-analyze", "--user", "verify", *units) == ""
     # is-enabled fails for what isn't.
-    assert machine.user("systemctl", "--user", "is-enabled", "v2m-engine.socket", check=False) is None
+    enabled = machine.user("systemctl", "--user", "is-enabled", units[1], check=False)
+    assert enabled is None
     assert machine.unit("ActiveState") == "inactive"
 
 
@@ -96,7 +102,9 @@ def test_the_first_client_starts_the_service(machine: Machine) -> None:
         client.stop()
     wait_for(lambda: machine.status()["state"] == "idle", "the microphone to be left alone")
     # What it logs goes to the journal with its level.
-    journal = machine.admin("journalctl", "--quiet", "--output=json", "SYSLOG_IDENTIFIER=v2m-engine")
+    journal = machine.admin(
+        "journalctl", "--quiet", "--output=json", "SYSLOG_IDENTIFIER=v2m-engine"
+    )
     assert '"PRIORITY":"' in (journal or "") and "capturing rig-mic" in (journal or "")
 
 
@@ -110,8 +118,7 @@ def test_others_can_route_to_the_node(machine: Machine, client: Client) -> None:
     inputs = machine.user("pw-link", "--input") or ""
     assert "v2m-engine:input" in inputs
     assert "v2m-engine" in (machine.user("wpctl", "status", "--name") or "")
-    other = "{ factory.name=support.null-audio-sink node.name=other media.class=Audio/Source/Virtual audio.position=MONO }"
-    machine.user("pw-cli", "create-node", "adapter", other[:-1] + "object.linger=true }")
+    plug_in(machine, "other")
     wait_for(
         lambda: "other:capture_MONO" in (machine.user("pw-link", "--output") or ""), "its port"
     )
@@ -162,7 +169,7 @@ def test_an_upgrade_leaves_a_reading_client_alone(
     client.more(20)
     during = client.chunks[begin - 10 :]
     assert pid(machine) == before
-    assert all(b[0] - a[0] == 1600 for a, b in zip(during, during[1:], strict=False))
+    assert all(b[0] - a[0] == 1600 for a, b in pairwise(during))
     # When it suits, the user takes the new one.
     machine.user("systemctl", "--user", "restart", "v2m-engine.service")
     wait_for(lambda: restarted(machine, before), "the restart")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
+
 from roots import Root, packages
 
 # PipeWire and Python as the releases have them.
@@ -14,7 +15,9 @@ RELEASES = {"bookworm": ("0.3.65", "3.11"), "trixie": ("1.4", "3.13")}
 
 def test_lintian_finds_no_fault(run: Callable[..., str]) -> None:
     changes = packages("*.deb")
-    output = run("lintian", "--allow-root", "--no-tag-display-limit", "--fail-on=error,warning", *changes)
+    output = run(
+        "lintian", "--allow-root", "--no-tag-display-limit", "--fail-on=error,warning", *changes
+    )
     assert "E:" not in output and "W:" not in output, output
 
 

@@ -6,14 +6,18 @@ import json
 import subprocess
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
 from roots import Root, packages
 
 RELEASES = {"bookworm": "3.11", "trixie": "3.13"}
 
 
-def test_auditwheel_finds_nothing_that_is_not_everywhere(run: Callable[..., str], tmp_path) -> None:
+def test_auditwheel_finds_nothing_that_is_not_everywhere(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
     (wheel,) = packages("*.whl")
     assert wheel.name.endswith("-cp311-abi3-manylinux_2_28_x86_64.whl") or "aarch64" in wheel.name
     # The engine takes these two from the system: docs/packaging.md.
@@ -62,7 +66,7 @@ def test_pip_install_is_all_it_takes(root: Callable[..., Root], release: str) ->
     assert json.loads(used.stdout.splitlines()[-1])["version"] == said["version"]
 
 
-def test_the_sdist_builds(run: Callable[..., str], tmp_path) -> None:
+def test_the_sdist_builds(run: Callable[..., str], tmp_path: Path) -> None:
     (sdist,) = packages("*.tar.gz")
     run("pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, sdist, timeout=1500)
     (wheel,) = tmp_path.glob("*.whl")

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "tests/rig"))
-if len(sys.argv) > 1:
-    sys.path.insert(0, sys.argv[1])
 
-import os  # noqa: E402
+from rig import PrivatePipeWire
 
-from rig import PrivatePipeWire  # noqa: E402
-
-from v2m_engine import AudioCapture, __version__  # noqa: E402
+from v2m_engine import AudioCapture, __version__
 
 
 def loudest(chunk: object) -> float:
@@ -30,7 +28,7 @@ def through(capture: AudioCapture) -> tuple[int | None, float]:
     """Reads a second, by iteration; the private engine's process and the loudest sample."""
     with capture.stream() as audio:
         chunks = [next(audio) for _ in range(4)]
-        assert all(b.position == a.position + 4096 for a, b in zip(chunks, chunks[1:], strict=False))
+        assert all(b.position == a.position + 4096 for a, b in pairwise(chunks))
         return audio.private_engine_pid, max(map(loudest, chunks))
 
 

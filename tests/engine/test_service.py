@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from conftest import SPEECH, User, wait_until
 
 

@@ -37,7 +37,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def commands() -> list[str]:
     """The subcommands that --help lists."""
     listed = run(BINARY, "--help").partition("Commands:\n")[2].partition("\n\n")[0]
-    names = [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2] != " "]
+    names = [
+        line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2] != " "
+    ]
     return [name for name in names if name != "help"]
 
 
@@ -65,7 +67,12 @@ def test_the_installed_configuration_is_read(installed: Path, tmp_path: Path) ->
     assert "capture = " in config.read_text()
     env = {"XDG_CONFIG_HOME": str(tmp_path), "XDG_RUNTIME_DIR": "/proc/self/nowhere"}
     done = subprocess.run(
-        [BINARY, "run"], env=os.environ | env, capture_output=True, text=True, timeout=60, check=False
+        [BINARY, "run"],
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     # It gets as far as the socket.
     assert done.returncode == 1 and "/proc/self/nowhere" in done.stderr, done.stderr
@@ -74,9 +81,17 @@ def test_the_installed_configuration_is_read(installed: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("shell", "file", "ask"),
     [
-        ("bash", "bash-completion/completions/v2m-engine", "source {0}; complete -p v2m-engine"),
-        ("zsh", "zsh/vendor-completions/_v2m-engine", "autoload -U compinit; compinit -u -D; source {0}"),
-        ("fish", "fish/vendor_completions.d/v2m-engine.fish", "source {0}; complete -C 'v2m-engine '"),
+        ("bash", "bash-completion/completions/v2m-engine", ". {0}; complete -p v2m-engine"),
+        (
+            "zsh",
+            "zsh/vendor-completions/_v2m-engine",
+            "autoload -U compinit; compinit -D; . {0}",
+        ),
+        (
+            "fish",
+            "fish/vendor_completions.d/v2m-engine.fish",
+            ". {0}; complete -C 'v2m-engine '",
+        ),
     ],
     ids=["bash", "zsh", "fish"],
 )
