@@ -24,28 +24,38 @@ stage() { # DIRECTORY
     mkdir -p "$1"
     git ls-files -z | tar --null --files-from=- -c | tar -x -C "$1"
     find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+    # Cargo goes by those times: have it compile all that is ours.
+    rm -rf "$CARGO_TARGET_DIR"/release/.fingerprint/v2m-engine-* \
+        "$CARGO_TARGET_DIR"/*/release/.fingerprint/v2m-engine-*
 }
 
+# Where deb and rpm compile: debugging information has the path.
+build=$work/build/v2m-engine-$version
+
 deb() {
-    stage "$work/deb/v2m-engine-$version"
-    cd "$work/deb/v2m-engine-$version"
+    rm -f "$work"/build/*.*deb
+    stage "$build"
+    cd "$build"
     cp -a packaging/debian debian
     # Cargo comes by rustup, or is newer than the distribution's: -d leaves that be.
     dpkg-buildpackage -b -us -uc -d
     cd "$root"
-    cp "$work"/deb/*.deb "$dist"
+    cp "$work"/build/*.deb "$dist"
 }
 
 rpm() {
-    stage "$work/rpm/SOURCES/v2m-engine-$version"
-    tar -C "$work/rpm/SOURCES" --sort=name --owner=0 --group=0 --numeric-owner \
+    stage "$build"
+    mkdir -p "$work/rpm/SOURCES"
+    tar -C "$work/build" --sort=name --owner=0 --group=0 --numeric-owner \
         --mtime="@$SOURCE_DATE_EPOCH" -c "v2m-engine-$version" |
         gzip -n >"$work/rpm/SOURCES/v2m-engine-$version.tar.gz"
+    rm -rf "$work/rpm/RPMS"
     # Where the system's packages are not rpm's, it can't see what is installed.
     nodeps=
     [ -e /var/lib/rpm/rpmdb.sqlite ] || [ -e /usr/lib/sysimage/rpm/rpmdb.sqlite ] || nodeps=--nodeps
     rpmbuild -bb $nodeps \
-        --define "_topdir $work/rpm" --define "_buildhost reproducible" \
+        --define "_topdir $work/rpm" --define "_builddir $work/build" \
+        --define "_buildhost reproducible" \
         packaging/rpm/v2m-engine.spec
     cp "$work"/rpm/RPMS/*/*.rpm "$dist"
 }

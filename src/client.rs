@@ -224,13 +224,33 @@ impl Connection {
         }
     }
 
-    /// A private engine that ended says why on standard error; point there.
-    fn explain_end(&self, error: Error) -> Error {
-        if self.child.is_some() && error.kind() == ErrorKind::Unavailable {
-            let message = "the private engine ended at once; its reason is on standard error";
-            return Error::new(ErrorKind::Unavailable, message);
+    /// A private engine that ended says why on standard error; point there. One
+    /// that could not even be loaded is [`ErrorKind::System`].
+    fn explain_end(&mut self, error: Error) -> Error {
+        let Some(child) = &mut self.child else {
+            return error;
+        };
+        if error.kind() != ErrorKind::Unavailable {
+            return error;
         }
-        error
+        // It hung up, so it is about to end.
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let status = loop {
+            match child.try_wait() {
+                Ok(None) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                status => break status.ok().flatten(),
+            }
+        };
+        // How the loader ends a program whose libraries it can't find.
+        if status.and_then(|status| status.code()) == Some(127) {
+            let message = "a library that it needs is missing, standard error names it: install \
+                libpipewire-0.3-0 and libasound2 (Debian) or pipewire-libs and alsa-lib (Fedora)";
+            return Error::new(ErrorKind::System, message);
+        }
+        let message = "the private engine ended at once; its reason is on standard error";
+        Error::new(ErrorKind::Unavailable, message)
     }
 
     /// Whether the engine has closed the connection (stopped, or died).

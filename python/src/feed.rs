@@ -362,10 +362,11 @@ impl Feed {
             return Err(v2m_engine::Error::new(ErrorKind::Invalid, message));
         }
         // Where nobody listened until now, the newest window is silence.
-        let cursor = match engine.ring.state() {
-            State::Idle | State::Starting => Cursor::after,
-            _ => Cursor::new,
-        }(size, self.hop, engine.ring.committed());
+        let (committed, begin) = (engine.ring.committed(), engine.ring.unused_until());
+        let cursor = match committed < begin + size {
+            true => Cursor::after(size, self.hop, begin),
+            false => Cursor::new(size, self.hop, committed),
+        };
         let opened = Opened {
             engine,
             entered: Some(cursor.done()),

@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from conftest import SPEECH, User, wait_until
 
 from v2m_engine import AudioCapture
