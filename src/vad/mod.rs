@@ -2,10 +2,13 @@
 //!
 //! A [`Model`] turns a window of samples into a probability; [`native::Native`]
 //! is Silero without a runtime, `ort::Ort` the same through ONNX Runtime. [`segment`] turns
-//! probabilities into segments. In the engine `worker` reads the ring and writes the speech track.
+//! probabilities into segments, [`follow`] a ring's speech track into segments of its audio,
+//! and [`recording`] takes audio from elsewhere. In the engine `worker` reads the ring and
+//! writes the speech track.
 
 #[cfg(feature = "engine")]
 pub mod backend;
+pub mod follow;
 #[cfg(feature = "engine")]
 mod meter;
 pub mod native;
@@ -13,6 +16,7 @@ pub mod native;
 pub mod ort;
 #[cfg(feature = "engine")]
 pub mod place;
+pub mod recording;
 #[cfg(feature = "ort")]
 pub mod runtime;
 pub mod segment;
