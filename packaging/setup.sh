@@ -67,7 +67,7 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv
 fi
 wanted="maturin==1.16.0 numpy"
-[ "$goal" = test ] && wanted="$wanted pytest pytest-timeout ruff mypy"
+[ "$goal" = test ] && wanted="$wanted pytest pytest-timeout ruff mypy pocketsphinx"
 stamp=.venv/.installed-$goal
 if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted" ]; then
     say "installing Python packages into .venv: $wanted"

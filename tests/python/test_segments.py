@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def test_growing_segments(tmp_path: Path) -> None:
     check(finals, talk)
     growing = [segment for segment in found if not segment.final]
     assert len(growing) >= 3
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         if not before.final:
             assert after.position == before.position
             assert after.final or after.end > before.end
@@ -201,9 +202,7 @@ def test_an_overrun_counts_the_speech_that_was_lost(tmp_path: Path, service: Sta
         )
         assert rest, "the last utterance is within half of the history"
         for segment in rest:
-            assert np.array_equal(
-                np.asarray(segment), talk.samples[segment.position : segment.end]
-            )
+            assert np.array_equal(np.asarray(segment), talk.samples[segment.position : segment.end])
 
 
 def test_nothing_is_lost_by_sleeping_in_silence(tmp_path: Path, service: Starter) -> None:
@@ -249,11 +248,10 @@ def test_on_a_loop_that_leaves_early(tmp_path: Path, waiting: str) -> None:
         loop = asyncio.get_running_loop()
         async with private(talk.source).stream() as audio:
             kept = audio.segments()
-            async for first in kept:
-                break
+            first = await anext(kept)
             assert first.position <= talk.spoken[0][0]
             async for _ in audio.segments():
-                break
+                break  # and leaves an iterator behind
             gc.collect()
             waits = asyncio.ensure_future(anext(kept))
             await asyncio.sleep(0)
@@ -344,7 +342,7 @@ def test_a_model_that_does_not_load_says_so(tmp_path: Path, service: Starter) ->
     service("--source", f"file:{SPEECH}", "--vad-model", str(model))
     with (
         AudioCapture(engine="service", buffer_size=1000).stream() as audio,
-        pytest.raises(V2MError, match="no speech detection.*VAD"),
+        pytest.raises(V2MError, match=r"no speech detection.*VAD"),
     ):
         list(audio.segments())
 
