@@ -270,11 +270,17 @@ fn a_window_that_nobody_could_decide_ends_what_was_open() {
     engine.write(40, |n| n >= 20);
     engine.hear(WINDOW);
     engine.speech.probability(f32::NAN);
-    engine.write(20, |_| false);
     let Step::Segment(found) = follower.step(&engine.reader) else {
         panic!("none");
     };
     assert_eq!(found.end, 40 * WINDOW);
+    assert_eq!(follower.unheard(&engine.reader), WINDOW);
+    // And nothing that follows reaches back over it.
+    engine.write(60, |n| n < 60);
+    let Step::Segment(found) = follower.step(&engine.reader) else {
+        panic!("none");
+    };
+    assert_eq!(found.start, 41 * WINDOW);
 }
 
 #[test]

@@ -264,9 +264,9 @@ class AudioChunk(Buffer):
     @property
     def speech(self) -> memoryview:
         """Speech probabilities (float32, 0 to 1) of the 512-sample windows that end in
-        this chunk, as far as the engine has them now: fewer for a moment after the audio
-        came, none without speech detection. NaN: a window that could not be judged.
-        Not copied.
+        this chunk, not copied. The newest are waited for, at most 20 ms; fewer, or none,
+        where the engine has not judged them by then: it is late, or its speech detection
+        is off. NaN: a window that could not be judged.
 
         Raises:
             OverrunError: they were overwritten.

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from speech import RATE, Talk
-from support import ROOT, Recording, Service, wait_until, write_wav
+from support import ROOT, Recording, Service, process_is_gone, wait_until, write_wav
 from test_reading import address_of, ring_maps
 
 from v2m_engine import (
@@ -29,6 +29,7 @@ from v2m_engine import (
     OverrunError,
     SpeechSegment,
     V2MError,
+    VADProcessor,
 )
 
 Recorder = Callable[..., Recording]
@@ -67,7 +68,7 @@ def check(segments: list[SpeechSegment], talk: Talk) -> None:
 
 def write_noise(path: Path, kind: str) -> str:
     rng = np.random.default_rng(11)
-    noise = rng.normal(0, 1, 15 * RATE)
+    noise = rng.normal(0, 1, 12 * RATE)
     if kind == "pink":
         spectrum = np.fft.rfft(noise)
         noise = np.fft.irfft(spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)))
@@ -82,7 +83,7 @@ def write_noise(path: Path, kind: str) -> str:
 
 def test_every_utterance_is_found_in_quiet_and_in_noise(tmp_path: Path) -> None:
     """At the same time, each by an engine of its own: it takes as long as it plays."""
-    talks = [Talk(tmp_path / f"{snr}.wav", snr=snr) for snr in (None, 20, 10)]
+    talks = [Talk(tmp_path / f"{snr}.wav", texts=Talk.texts[:3], snr=snr) for snr in (None, 20, 10)]
     noises = [
         write_noise(tmp_path / f"{kind}.wav", kind) for kind in ("white", "pink", "hum", "silence")
     ]
@@ -91,6 +92,9 @@ def test_every_utterance_is_found_in_quiet_and_in_noise(tmp_path: Path) -> None:
         found = list(threads.map(listen, sources))
     for talk, segments in zip(talks, found, strict=False):
         check(segments, talk)
+        # Live or not, the same model by the same rules.
+        stamps = VADProcessor().speech_timestamps(talk.samples)
+        assert [(s.position, s.end) for s in segments] == [(s["start"], s["end"]) for s in stamps]
     assert found[len(talks) :] == [[]] * len(noises)
 
 
@@ -310,6 +314,17 @@ def test_an_engine_that_dies_on_a_loop(tmp_path: Path, waiting: str) -> None:
         assert sum(chunk.gap for chunk in all_chunks) == 1
 
     asyncio.run(main())
+
+
+def test_an_iterator_keeps_no_engine(tmp_path: Path) -> None:
+    capture = private(write_noise(tmp_path / "noise.wav", "pink"))
+    with capture.stream() as audio:
+        pid = audio.private_engine_pid
+        assert pid is not None
+        segments = audio.segments()
+    capture.close()
+    assert process_is_gone(pid)
+    assert next(segments, None) is None
 
 
 def switch_off(tmp_path: Path) -> None:
