@@ -39,6 +39,7 @@ bench: setup
 	@$(MAKE) --no-print-directory install
 	cargo bench --bench ring
 	$(PYTHON) benches/latency.py
+	$(PYTHON) benches/jitter.py
 
 # --- what has to hold -----------------------------------------------------------
 
