@@ -23,14 +23,32 @@ const RATE: u64 = 16_000;
 struct Engine(Child);
 
 impl Engine {
-    fn start(pcm: &str) -> Self {
+    fn start(source: &str) -> Self {
         let (period, periods) = (PERIOD.to_string(), PERIODS.to_string());
         let child = Command::new(ENGINE)
-            .args(["run", "--source", &format!("alsa:{pcm}"), "--history", "30"])
+            .args(["run", "--source", source, "--history", "30"])
             .args(["--alsa-period", &period, "--alsa-periods", &periods])
             .spawn()
             .unwrap();
         Self(child)
+    }
+
+    /// A connection to it, once audio flows.
+    fn capturing(&self) -> (Connection, Reader) {
+        let start = Instant::now();
+        let (connection, reader) = loop {
+            assert!(start.elapsed() < ms(20_000), "no engine");
+            if let Ok(mut connection) = Connection::service() {
+                let (reader, _) = connection.open(None).unwrap();
+                break (connection, reader);
+            }
+            sleep(ms(100));
+        };
+        while reader.state() != State::Running || reader.committed() < RATE {
+            assert!(start.elapsed() < ms(30_000), "no audio");
+            sleep(ms(50));
+        }
+        (connection, reader)
     }
 
     fn signal(&self, signal: Signal) {
@@ -69,20 +87,8 @@ fn stretches(samples: &[f32]) -> Vec<(u64, u64, u64)> {
 
 pub(crate) fn counts_what_the_player_lost() {
     let _player = Other::play("hw:Loopback,0,6", RATE as u32, 1, 16, 1, 12.0);
-    let engine = Engine::start("hw:Loopback,1,6");
-    let start = Instant::now();
-    let (mut connection, reader): (Connection, Reader) = loop {
-        assert!(start.elapsed() < ms(20_000), "no engine");
-        if let Ok(mut connection) = Connection::service() {
-            let (reader, _) = connection.open(None).unwrap();
-            break (connection, reader);
-        }
-        sleep(ms(100));
-    };
-    while reader.state() != State::Running || reader.committed() < RATE {
-        assert!(start.elapsed() < ms(30_000), "no audio");
-        sleep(ms(50));
-    }
+    let engine = Engine::start("alsa:hw:Loopback,1,6");
+    let (mut connection, reader) = engine.capturing();
     let pauses = [500, 900];
     for pause in pauses {
         engine.signal(Signal::SIGSTOP);
@@ -137,4 +143,14 @@ pub(crate) fn counts_what_the_player_lost() {
         lost.samples.abs_diff(silent) <= tolerance,
         "{lost:?}, silent {silent}"
     );
+}
+
+/// Nothing of PipeWire is there, not even its modules: the default source is ALSA's.
+pub(crate) fn stands_in_for_pipewire() {
+    let engine = Engine::start("default");
+    let source = engine.capturing().0.status().unwrap().source;
+    println!("{source:?}");
+    assert_eq!((&*source.asked, &*source.backend), ("default", "alsa"));
+    assert_eq!(source.linked.as_deref(), Some("alsa:default"));
+    assert!(source.fallback.is_some());
 }

@@ -22,9 +22,10 @@ use crate::player::{play, silence};
 use crate::{PART, allocations, engine};
 
 /// Which run in `make test`: everything within two minutes.
-pub(crate) const SCENARIOS: [(&str, fn()); 13] = [
+pub(crate) const SCENARIOS: [(&str, fn()); 14] = [
     ("exact", exact),
     ("engine", engine::counts_what_the_player_lost),
+    ("standby", engine::stands_in_for_pipewire),
     ("suspended", suspended),
     ("stalled", stalled),
     ("planar", planar),
