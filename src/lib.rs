@@ -17,6 +17,8 @@ pub mod error;
 pub mod latency;
 #[cfg(not(loom))]
 pub mod protocol;
+#[cfg(not(loom))]
+pub mod record;
 pub mod resample;
 pub mod ring;
 #[cfg(all(feature = "engine", not(loom)))]

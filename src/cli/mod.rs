@@ -1,6 +1,7 @@
 //! Arguments, commands, exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod doctor;
+mod record;
 mod run;
 mod sources;
 mod status;
@@ -27,6 +28,8 @@ enum Command {
     Status(status::Arguments),
     /// List what can be captured; the default is marked
     Sources(sources::Arguments),
+    /// Keep what is captured in files: WAV, FLAC, all of it or only speech
+    Record(record::Arguments),
     /// Check what the system grants an engine, and say how to mend what is missing
     Doctor(doctor::Arguments),
 }
@@ -39,6 +42,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Sources(arguments) => sources::run(&arguments),
+        Command::Record(arguments) => record::run(arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match done {
