@@ -37,7 +37,7 @@ use take::Take;
 
 /// How long a recording that has ended waits for a disk that refuses, or a pipe
 /// that nobody reads.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(5);
 /// From one write into a pipe to the next.
 const PIPE: Duration = Duration::from_millis(20);
 /// Samples of which the level is told, at most.

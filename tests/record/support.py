@@ -174,7 +174,7 @@ def read_wav(path: Path) -> Wav:
             tag = struct.unpack("<H", found["fmt "][:2])[0]
             kind, step = ("<f4", 4) if tag == 3 else ("<i2", 2)
             assert body + size <= len(data), "the header promises more than the file holds"
-            samples = np.frombuffer(data, kind, size // step, body)
+            samples = np.frombuffer(data, kind, size // step, body).copy()
         elif name == b"cue ":
             content = take(body, size)
             for n in range(struct.unpack("<I", content[:4])[0]):
