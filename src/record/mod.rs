@@ -81,7 +81,7 @@ impl Default for Options {
 
 impl Options {
     /// Errors: [`ErrorKind::Invalid`], naming the option and what it may be.
-    fn validate(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<()> {
         let invalid = |message: &str| Err(Error::new(ErrorKind::Invalid, message));
         if !(Duration::from_millis(50)..=Duration::from_secs(3600)).contains(&self.sync) {
             return invalid("the interval of syncs must be 0.05 to 3600 seconds");

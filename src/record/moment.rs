@@ -8,10 +8,16 @@ use crate::time::monotonic_ns;
 /// A moment, taken apart in the local time zone.
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
-    local: libc::tm,
-    millisecond: i64,
-    /// Nanoseconds since the last full second.
-    below_second: i64,
+    year: i32,
+    month: i32,
+    day: i32,
+    hour: i32,
+    minute: i32,
+    second: i32,
+    /// Since the last full second.
+    nanoseconds: i64,
+    /// East of Greenwich.
+    zone_minutes: i64,
 }
 
 impl Moment {
@@ -24,7 +30,6 @@ impl Moment {
 
     fn of_unix(ns: i64) -> Self {
         let seconds: libc::time_t = ns.div_euclid(1_000_000_000);
-        let below_second = ns.rem_euclid(1_000_000_000);
         // SAFETY: a `tm` of zeros is a valid one; both pointers are to live values
         // of this stack, and localtime_r keeps neither.
         let local = unsafe {
@@ -33,32 +38,35 @@ impl Moment {
             local
         };
         Self {
-            local,
-            millisecond: below_second / 1_000_000,
-            below_second,
+            year: local.tm_year + 1900,
+            month: local.tm_mon + 1,
+            day: local.tm_mday,
+            hour: local.tm_hour,
+            minute: local.tm_min,
+            second: local.tm_sec,
+            nanoseconds: ns.rem_euclid(1_000_000_000),
+            zone_minutes: local.tm_gmtoff / 60,
         }
     }
 
     /// `2026-11-25`.
     pub(super) fn date(&self) -> String {
-        let tm = &self.local;
-        format!("{:04}-{:02}-{:02}", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday)
+        format!("{:04}-{:02}-{:02}", self.year, self.month, self.day)
     }
 
     /// `18:03:12`.
     pub(super) fn time(&self) -> String {
-        let tm = &self.local;
-        format!("{:02}:{:02}:{:02}", tm.tm_hour, tm.tm_min, tm.tm_sec)
+        format!("{:02}:{:02}:{:02}", self.hour, self.minute, self.second)
     }
 
     /// ISO 8601: `2026-11-25T18:03:12.480+01:00`.
     pub(super) fn iso(&self) -> String {
-        let minutes = self.local.tm_gmtoff / 60;
+        let minutes = self.zone_minutes;
         format!(
             "{}T{}.{:03}{}{:02}:{:02}",
             self.date(),
             self.time(),
-            self.millisecond,
+            self.nanoseconds / 1_000_000,
             if minutes < 0 { '-' } else { '+' },
             minutes.abs() / 60,
             minutes.abs() % 60
@@ -68,15 +76,14 @@ impl Moment {
     /// For a file's name: `20261125T180312.480`.
     pub(super) fn file_name(&self) -> String {
         let (date, time) = (self.date().replace('-', ""), self.time().replace(':', ""));
-        format!("{date}T{time}.{:03}", self.millisecond)
+        format!("{date}T{time}.{:03}", self.nanoseconds / 1_000_000)
     }
 
     /// Samples since midnight, as Broadcast Wave counts (EBU Tech 3285).
     pub(super) fn samples_since_midnight(&self) -> u64 {
-        let tm = &self.local;
-        let seconds = i64::from((tm.tm_hour * 60 + tm.tm_min) * 60 + tm.tm_sec);
+        let seconds = i64::from((self.hour * 60 + self.minute) * 60 + self.second);
         let rate = i64::from(SAMPLE_RATE);
-        (seconds * rate + self.below_second * rate / 1_000_000_000).max(0) as u64
+        (seconds * rate + self.nanoseconds * rate / 1_000_000_000).max(0) as u64
     }
 }
 

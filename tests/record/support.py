@@ -227,6 +227,15 @@ def small_disk(directory: Path, megabytes: int = 16) -> Iterator[Path]:
         )
 
 
+def fill_disk(mount: Path) -> Path:
+    """Takes all the room that there is."""
+    hog = mount / "hog"
+    with open(hog, "wb", buffering=0) as out, suppress(OSError):
+        while True:
+            out.write(b"x" * 4096)
+    return hog
+
+
 @contextmanager
 def slow_disk(directory: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     """A FUSE file system and the process that serves it: stop that, and it stalls."""

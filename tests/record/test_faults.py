@@ -7,7 +7,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from support import (
     Service,
     Tape,
     as_float,
+    fill_disk,
     frozen,
     noise,
     read_wav,
@@ -39,15 +39,6 @@ def check(path: Path, played: np.ndarray, least: float) -> None:
     assert np.array_equal(got.samples, as_float(played)[got.position :][: len(got.samples)])
     assert len(got.samples) >= least * RATE and not got.cues
     assert np.array_equal(soundfile.read(path, dtype="float32")[0], got.samples)
-
-
-def fill(mount: Path) -> Path:
-    """Takes all the room that there is."""
-    hog = mount / "hog"
-    with open(hog, "wb", buffering=0) as out, suppress(OSError):
-        while True:
-            out.write(b"x" * 4096)
-    return hog
 
 
 def said_on_the_way(tape: Tape, what: str) -> str:
@@ -85,7 +76,7 @@ def full_and_free_again(
     out = mount / "out.wav"
     tape = service.start(out, "--sync", "0.2", before=before)
     wait_until(lambda: out.exists() and out.stat().st_size > 30_000, "the first second")
-    hog = fill(mount)
+    hog = fill_disk(mount)
     said = said_on_the_way(tape, "No space left on device")
     assert "make room" in said and "keeps 65.5" in said
     # What it holds is whole meanwhile, and others don't notice.
@@ -108,7 +99,7 @@ def test_a_disk_that_stays_full(engine: Engine, minute: np.ndarray, tmp_path: Pa
         out = mount / "out.wav"
         tape = service.start(out, "--sync", "0.2")
         wait_until(lambda: out.exists() and out.stat().st_size > 30_000, "the first second")
-        fill(mount)
+        fill_disk(mount)
         said_on_the_way(tape, "No space left on device")
         time.sleep(0.5)
         assert tape.stop() == 1
