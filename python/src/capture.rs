@@ -215,8 +215,9 @@ pub(crate) fn timeout_of(timeout: Option<f64>) -> PyResult<Option<std::time::Dur
 
 /// Seconds, as an argument of this name.
 fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| PyValueError::new_err(format!("{name}={seconds}: must be seconds, zero or more")))
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        PyValueError::new_err(format!("{name}={seconds}: must be seconds, zero or more"))
+    })
 }
 
 /// Where the engine's program may have been installed with this package.

@@ -1,8 +1,8 @@
 //! `Recording`: the core's recorder on a thread of its own, which no GIL can hold up.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -49,7 +49,9 @@ impl End {
     /// Waits for it, at most `timeout`; no lock is held meanwhile.
     fn wait(&self, timeout: Duration) -> bool {
         let result = lock(&self.result);
-        let wait = self.came.wait_timeout_while(result, timeout, |result| result.is_none());
+        let wait = self
+            .came
+            .wait_timeout_while(result, timeout, |result| result.is_none());
         let (result, _) = wait.unwrap_or_else(PoisonError::into_inner);
         result.is_some()
     }
@@ -159,7 +161,9 @@ impl Recording {
             ));
         };
         if running.generation != generation() {
-            return Err(V2MError::new_err("the recording belongs to the process that began it"));
+            return Err(V2MError::new_err(
+                "the recording belongs to the process that began it",
+            ));
         }
         let ended = Self::wait_for_end(py, &running, timeout)?;
         match &*lock(&running.end.result) {
@@ -182,7 +186,8 @@ impl Recording {
 
     #[getter]
     fn done(&self) -> bool {
-        self.running().is_some_and(|running| running.end.wait(Duration::ZERO))
+        self.running()
+            .is_some_and(|running| running.end.wait(Duration::ZERO))
     }
 
     #[getter]
@@ -212,7 +217,10 @@ impl Recording {
             (true, true) => "ended",
         };
         let samples = lock(&self.progress).samples;
-        format!("<Recording to {}, {state}, {samples} samples>", self.path.display())
+        format!(
+            "<Recording to {}, {state}, {samples} samples>",
+            self.path.display()
+        )
     }
 
     /// For `_aio.py`. Blocks, without the GIL.

@@ -32,6 +32,7 @@ class Awaited(Protocol):
     def _waiter(self) -> _Waiter: ...
     @property
     def _timeout(self) -> float | None: ...
+
     _link: Any
 
 

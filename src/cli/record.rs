@@ -89,17 +89,25 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let stop = Stop::new()?;
     watch(signals, stop.clone())?;
     let how = recorder.how();
-    let done = recorder.run(&stop, || connection.is_closed(), |progress| {
-        if terminal {
-            show(progress);
-        }
-    });
+    let done = recorder.run(
+        &stop,
+        || connection.is_closed(),
+        |progress| {
+            if terminal {
+                show(progress);
+            }
+        },
+    );
     if terminal {
         eprintln!();
     }
     let progress = done?;
     if terminal {
-        let files: Vec<_> = progress.files.iter().map(|file| file.display().to_string()).collect();
+        let files: Vec<_> = progress
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
         let files = match files.len() {
             0 => "no speech, no file".into(),
             1..=3 => files.join(", "),
@@ -123,8 +131,10 @@ fn connect(source: Option<&SourceSpec>) -> Result<(Connection, Reader, String)> 
             let program = std::env::current_exe()
                 .map_err(|cause| Error::system("cannot find the engine's program", cause))?;
             let source = source.map(ToString::to_string);
-            let arguments: Vec<String> =
-                source.into_iter().flat_map(|source| ["--source".into(), source]).collect();
+            let arguments: Vec<String> = source
+                .into_iter()
+                .flat_map(|source| ["--source".into(), source])
+                .collect();
             let mut connection = Connection::private(&program, &arguments)?;
             let (ring, captures) = connection.open(None)?;
             Ok((connection, ring, captures))
@@ -155,7 +165,10 @@ fn advise(error: Error, path: &Path, overwrite: bool) -> Error {
     match error.kind() == ErrorKind::Invalid && !overwrite && path.is_file() {
         true => Error::new(
             ErrorKind::Invalid,
-            format!("{} exists already: choose another name or give --overwrite", path.display()),
+            format!(
+                "{} exists already: choose another name or give --overwrite",
+                path.display()
+            ),
         ),
         false => error,
     }
@@ -212,7 +225,13 @@ mod tests {
 
     #[test]
     fn times_are_read_as_people_write_them() {
-        for (text, ms) in [("30", 30_000), ("30s", 30_000), ("1.5m", 90_000), ("200ms", 200), ("2h", 7_200_000)] {
+        for (text, ms) in [
+            ("30", 30_000),
+            ("30s", 30_000),
+            ("1.5m", 90_000),
+            ("200ms", 200),
+            ("2h", 7_200_000),
+        ] {
             assert_eq!(time(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         for bad in ["", "s", "-1", "1x", "nan", "1e99", "inf"] {

@@ -78,11 +78,12 @@ impl Encoder {
     }
 
     fn frame(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        let failed = |cause: &dyn std::fmt::Debug| {
-            Error::system("cannot encode FLAC", format!("{cause:?}"))
-        };
+        let failed =
+            |cause: &dyn std::fmt::Debug| Error::system("cannot encode FLAC", format!("{cause:?}"));
         let first = self.samples();
-        self.buffer.fill_interleaved(&self.pending).map_err(|cause| failed(&cause))?;
+        self.buffer
+            .fill_interleaved(&self.pending)
+            .map_err(|cause| failed(&cause))?;
         let frame = flacenc::encode_fixed_size_frame(&self.config, &self.buffer, 0, &self.stream)
             .map_err(|cause| failed(&cause))?;
         let (mut header, subframes) = frame.into_parts();
@@ -91,7 +92,9 @@ impl Encoder {
         let mut sink = ByteSink::with_capacity(frame.count_bits());
         frame.write(&mut sink).map_err(|cause| failed(&cause))?;
         out.extend_from_slice(sink.as_slice());
-        self.context.fill_interleaved(&self.pending).map_err(|cause| failed(&cause))?;
+        self.context
+            .fill_interleaved(&self.pending)
+            .map_err(|cause| failed(&cause))?;
         self.pending.clear();
         Ok(())
     }
@@ -128,7 +131,8 @@ pub(super) fn head(
     // Frame sizes unknown; then 20 bits of rate, 3 of channels less one, 5 of
     // bits less one, 36 of length.
     info.extend([0; 6]);
-    let packed = u64::from(SAMPLE_RATE) << 44 | u64::from(bits - 1) << 36 | (samples & 0xf_ffff_ffff);
+    let packed =
+        u64::from(SAMPLE_RATE) << 44 | u64::from(bits - 1) << 36 | (samples & 0xf_ffff_ffff);
     info.extend(packed.to_be_bytes());
     info.extend(digest);
     block(STREAMINFO, false, &info);
@@ -193,9 +197,15 @@ mod tests {
     #[test]
     fn the_head_is_one_page_whatever_it_holds() {
         for count in [0, 1, 50, 2000] {
-            let cue = |n: u64| Cue { sample: n << 20, label: format!("speech {n}") };
+            let cue = |n: u64| Cue {
+                sample: n << 20,
+                label: format!("speech {n}"),
+            };
             let cues: Vec<Cue> = (0..count).map(cue).collect();
-            let length = Length::Known { samples: 1 << 34, tail: 0 };
+            let length = Length::Known {
+                samples: 1 << 34,
+                tail: 0,
+            };
             assert_eq!(head(16, &origin(), length, [7; 16], &cues).len(), HEAD);
             assert_eq!(room(&origin(), &cues) == cues.len(), count <= 50, "{count}");
         }
@@ -213,7 +223,11 @@ mod tests {
         assert_eq!(encoder.samples(), 10_000);
         encoder.push(&noise(5), &mut out).unwrap();
         encoder.flush(false, &mut out).unwrap();
-        assert_eq!(encoder.samples(), 10_000, "too short a frame inside the stream");
+        assert_eq!(
+            encoder.samples(),
+            10_000,
+            "too short a frame inside the stream"
+        );
         encoder.flush(true, &mut out).unwrap();
         assert_eq!(encoder.samples(), 10_005);
     }

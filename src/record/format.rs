@@ -82,7 +82,9 @@ impl FromStr for Format {
 pub(super) fn integer(sample: f32, bits: u32) -> i32 {
     let scale = f64::from(1_u32 << (bits - 1));
     // A sample that is no number is silence; the cast saturates.
-    (f64::from(sample) * scale).round().clamp(-scale, scale - 1.0) as i32
+    (f64::from(sample) * scale)
+        .round()
+        .clamp(-scale, scale - 1.0) as i32
 }
 
 #[cfg(test)]

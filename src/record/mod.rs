@@ -157,8 +157,14 @@ impl Recorder {
         let samples = |time: Duration| (time.as_secs_f64() * f64::from(SAMPLE_RATE)) as u64;
         let (committed, oldest) = (ring.committed(), ring.oldest());
         // What is about to be overwritten is not begun with.
-        let margin = if oldest > 0 { u64::from(SAMPLE_RATE) / 4 } else { 0 };
-        let next = committed.saturating_sub(samples(options.last)).max(oldest + margin);
+        let margin = if oldest > 0 {
+            u64::from(SAMPLE_RATE) / 4
+        } else {
+            0
+        };
+        let next = committed
+            .saturating_sub(samples(options.last))
+            .max(oldest + margin);
         let next = next.min(committed);
         let missing = samples(options.last).saturating_sub(committed - next);
         if missing > margin {
@@ -169,7 +175,9 @@ impl Recorder {
             false => None,
         };
         let mut recorder = Self {
-            end: options.length.map(|length| next.saturating_add(samples(length).max(1))),
+            end: options
+                .length
+                .map(|length| next.saturating_add(samples(length).max(1))),
             source: source.to_owned(),
             path: path.to_owned(),
             ring,
@@ -196,7 +204,13 @@ impl Recorder {
             began: time.map(|ns| (ns, moment::Moment::of_monotonic(ns))),
             source: self.source.clone(),
         };
-        Take::create(path, self.format, self.options.overwrite, origin, &self.ring)
+        Take::create(
+            path,
+            self.format,
+            self.options.overwrite,
+            origin,
+            &self.ring,
+        )
     }
 
     /// How the file is written, for people.
@@ -337,7 +351,10 @@ impl Recorder {
             speech.end(&self.ring, end, is_gone);
         }
         let split = self.options.split;
-        while self.take.as_ref().map_or(split, |take| !split && take.has_room())
+        while self
+            .take
+            .as_ref()
+            .map_or(split, |take| !split && take.has_room())
             && let Some(found) = speech.next(&self.ring)
         {
             match found {
@@ -384,26 +401,37 @@ impl Recorder {
 
     /// What a cue says of a segment of speech.
     fn label(&self, position: u64) -> String {
-        let time = self.ring.time_ns(position).map(moment::Moment::of_monotonic);
+        let time = self
+            .ring
+            .time_ns(position)
+            .map(moment::Moment::of_monotonic);
         let time = time.map_or(String::new(), |time| format!(" {}", time.file_name()));
         format!("speech{time} @{position}")
     }
 
     /// The file of the segment that begins at `position`.
     fn name(&self, position: u64) -> Result<PathBuf> {
-        let time = self.ring.time_ns(position).unwrap_or_else(crate::time::monotonic_ns);
+        let time = self
+            .ring
+            .time_ns(position)
+            .unwrap_or_else(crate::time::monotonic_ns);
         let time = moment::Moment::of_monotonic(time).file_name();
         let extension = self.format.extension();
         if self.path.is_dir() {
             return Ok(self.path.join(format!("{time}.{extension}")));
         }
         let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-        Ok(self.path.with_file_name(format!("{stem}-{time}.{extension}")))
+        Ok(self
+            .path
+            .with_file_name(format!("{stem}-{time}.{extension}")))
     }
 
     /// Lets go of a file that is finished; true if none is under way.
     fn close_take(&mut self) -> bool {
-        if self.take.as_ref().is_some_and(|take| take.is_done() || take.is_closed())
+        if self
+            .take
+            .as_ref()
+            .is_some_and(|take| take.is_done() || take.is_closed())
             && let Some(take) = self.take.take()
         {
             self.before.samples += take.samples();
@@ -487,7 +515,8 @@ impl Pace {
     fn look(&mut self, committed: u64, history: u64) -> Duration {
         let took = self.looked.elapsed().as_secs_f64();
         let came = committed.saturating_sub(self.committed) as f64;
-        let eighth = Duration::from_secs_f64((took * history as f64 / 8.0 / came.max(1.0)).min(60.0));
+        let eighth =
+            Duration::from_secs_f64((took * history as f64 / 8.0 / came.max(1.0)).min(60.0));
         self.timeout = (self.timeout * 2).min(eighth).max(Duration::from_millis(1));
         (self.committed, self.looked) = (committed, Instant::now());
         self.timeout

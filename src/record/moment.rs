@@ -96,7 +96,11 @@ mod tests {
         let moment = Moment::of_unix(1_764_093_792_480_000_000);
         let iso = moment.iso();
         // Any zone's: date and time stand where they belong, to the millisecond.
-        assert_eq!((&iso[10..11], &iso[16..17], &iso[19..23]), ("T", ":", ".480"), "{iso}");
+        assert_eq!(
+            (&iso[10..11], &iso[16..17], &iso[19..23]),
+            ("T", ":", ".480"),
+            "{iso}"
+        );
         assert_eq!(moment.file_name().len(), "20261125T180312.480".len());
         let day = 24 * 3600 * u64::from(SAMPLE_RATE);
         assert!(moment.samples_since_midnight() < day);

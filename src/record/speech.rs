@@ -59,9 +59,14 @@ impl Speech {
         loop {
             match self.follower.step(ring) {
                 Step::Segment(segment) => {
-                    let limit = self.end.map_or(segment.end, |(end, _)| end.min(segment.end));
+                    let limit = self
+                        .end
+                        .map_or(segment.end, |(end, _)| end.min(segment.end));
                     if segment.start < limit {
-                        return Some(Found::Segment { start: segment.start, end: limit });
+                        return Some(Found::Segment {
+                            start: segment.start,
+                            end: limit,
+                        });
                     }
                 }
                 Step::Overrun(samples) => return Some(Found::Lost(samples)),

@@ -33,7 +33,10 @@ enum Encoding {
     /// As they lie in the ring.
     Float,
     Integer16,
-    Flac { bits: u32, encoder: Box<flac::Encoder> },
+    Flac {
+        bits: u32,
+        encoder: Box<flac::Encoder>,
+    },
 }
 
 /// What the disk is doing.
@@ -165,7 +168,9 @@ impl Take {
 
     /// Why the disk doesn't take audio just now.
     pub(super) fn trouble(&self) -> Option<&str> {
-        self.trouble.as_ref().map(|trouble| trouble.message.as_str())
+        self.trouble
+            .as_ref()
+            .map(|trouble| trouble.message.as_str())
     }
 
     /// Whether it takes more. While the disk is late, float samples wait in the ring
@@ -176,7 +181,10 @@ impl Take {
 
     /// Marks the next sample.
     pub(super) fn cue(&mut self, label: String) {
-        self.cues.push(Cue { sample: self.samples, label });
+        self.cues.push(Cue {
+            sample: self.samples,
+            label,
+        });
     }
 
     /// Appends samples of the ring. What it no longer holds becomes silence.
@@ -217,7 +225,10 @@ impl Take {
 
     /// Appends silence in place of audio that is gone.
     pub(super) fn lose(&mut self, count: u64) -> Result<()> {
-        let lost = Lost { sample: self.samples, samples: count };
+        let lost = Lost {
+            sample: self.samples,
+            samples: count,
+        };
         let sample = match self.encoding {
             Encoding::Float => Some(Sample::Float),
             Encoding::Integer16 => Some(Sample::Integer16),
@@ -244,7 +255,11 @@ impl Take {
         let encoded = match &mut self.encoding {
             Encoding::Float => 0,
             Encoding::Integer16 => {
-                out.extend(samples.iter().flat_map(|&s| (integer(s, 16) as i16).to_le_bytes()));
+                out.extend(
+                    samples
+                        .iter()
+                        .flat_map(|&s| (integer(s, 16) as i16).to_le_bytes()),
+                );
                 count
             }
             Encoding::Flac { encoder, .. } => {
@@ -498,7 +513,10 @@ impl Take {
 
     fn head(&self, samples: u64) -> Vec<u8> {
         let length = match self.is_file {
-            true => Length::Known { samples, tail: self.tail.unwrap_or(0) },
+            true => Length::Known {
+                samples,
+                tail: self.tail.unwrap_or(0),
+            },
             false => Length::Unknown,
         };
         let cues = self.all_cues();

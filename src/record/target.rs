@@ -47,7 +47,10 @@ pub(super) fn open(path: &Path, overwrite: bool) -> Result<Target> {
     });
     if special.is_some() {
         let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
-        return Ok(Target { file, is_file: false });
+        return Ok(Target {
+            file,
+            is_file: false,
+        });
     }
     let mut options = OpenOptions::new();
     options.read(true).write(true);
@@ -56,13 +59,15 @@ pub(super) fn open(path: &Path, overwrite: bool) -> Result<Target> {
         false => options.create_new(true),
     };
     let file = options.open(path).map_err(failed)?;
-    Ok(Target { file, is_file: true })
+    Ok(Target {
+        file,
+        is_file: true,
+    })
 }
 
 fn standard_output() -> Result<Target> {
-    let failed = |cause: &dyn std::fmt::Display| {
-        Error::system("cannot write to standard output", cause)
-    };
+    let failed =
+        |cause: &dyn std::fmt::Display| Error::system("cannot write to standard output", cause);
     let file = std::io::stdout().as_fd().try_clone_to_owned();
     let mut file = File::from(file.map_err(|cause| failed(&cause))?);
     let flags = fcntl(&file, FcntlArg::F_GETFL).map_err(|cause| failed(&cause))?;
@@ -82,11 +87,25 @@ pub(super) fn is_removed(file: &File) -> bool {
 /// it, with its first `bytes`.
 pub(super) fn restore(path: &Path, old: &File, bytes: u64) -> std::io::Result<(File, PathBuf)> {
     let mut path = path.to_owned();
-    let create = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).open(path);
+    let create = |path: &Path| {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)
+    };
     let new = match create(&path) {
         Err(cause) if cause.kind() == Io::AlreadyExists => {
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+            let stem = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let extension = path
+                .extension()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let now = super::moment::Moment::of_monotonic(crate::time::monotonic_ns());
             path.set_file_name(format!("{stem}-{}.{extension}", now.file_name()));
             create(&path)?

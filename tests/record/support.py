@@ -221,8 +221,9 @@ def small_disk(directory: Path, megabytes: int = 16) -> Iterator[Path]:
         with suppress(subprocess.SubprocessError):
             subprocess.run(["fsfreeze", "-u", mount], capture_output=True, timeout=10, check=False)
         wait_until(
-            lambda: subprocess.run(["umount", mount], capture_output=True, check=False).returncode
-            == 0,
+            lambda: (
+                subprocess.run(["umount", mount], capture_output=True, check=False).returncode == 0
+            ),
             "the disk to be free",
         )
 

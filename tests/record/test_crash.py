@@ -44,9 +44,7 @@ def opens(path: Path, played: np.ndarray) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("victim", ["recorder", "engine", "both"])
-def test_kill_9(
-    engine: Engine, tmp_path: Path, victim: str, writing: tuple[str, ...]
-) -> None:
+def test_kill_9(engine: Engine, tmp_path: Path, victim: str, writing: tuple[str, ...]) -> None:
     rounds = -(-ROUNDS // 6) if LONG else -(-ROUNDS // 3)
     played = noise(120, seed=5)
     dice = random.Random(hash((victim, len(writing))))

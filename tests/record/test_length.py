@@ -100,7 +100,7 @@ def test_minutes_through_pipewire(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     compared = 0
     for position, samples in seen.items():
         at = position - got.position
-        if 0 <= at and at + 1600 <= len(got.samples):
+        if at >= 0 and at + 1600 <= len(got.samples):
             assert np.array_equal(got.samples[at : at + 1600], samples), position
             compared += 1600
     assert compared >= (seconds - 1) * RATE

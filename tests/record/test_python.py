@@ -99,11 +99,11 @@ def test_refusals(service: Service, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), capture.record(there, overwrite=True):
         _ = 1 / 0
     assert read_wav(there).ring
-    with pytest.raises(EngineUnavailableError, match="is gone"):
-        with capture.record(tmp_path / "gone.wav") as recording:
-            time.sleep(0.4)
-            service.kill()
-            wait_until(lambda: recording.done, "the end")
+    gone = pytest.raises(EngineUnavailableError, match="is gone")
+    with gone, capture.record(tmp_path / "gone.wav") as recording:
+        time.sleep(0.4)
+        service.kill()
+        wait_until(lambda: recording.done, "the end")
     assert len(read_wav(tmp_path / "gone.wav").samples) > RATE // 4
 
 
@@ -111,12 +111,12 @@ def test_refusals(service: Service, tmp_path: Path) -> None:
 def test_a_full_disk(service: Service, minute: np.ndarray, tmp_path: Path) -> None:
     capture = AudioCapture(engine="service")
     with small_disk(tmp_path) as mount:
-        with pytest.raises(V2MError, match="could not be written: No space left"):
-            with capture.record(mount / "out.wav", sync=0.2) as recording:
-                time.sleep(0.6)
-                fill_disk(mount)
-                trouble = wait_until(lambda: recording.trouble, "the trouble")
-                assert "No space left" in trouble
+        full = pytest.raises(V2MError, match="could not be written: No space left")
+        with full, capture.record(mount / "out.wav", sync=0.2) as recording:
+            time.sleep(0.6)
+            fill_disk(mount)
+            trouble = wait_until(lambda: recording.trouble, "the trouble")
+            assert "No space left" in trouble
         got = read_wav(mount / "out.wav")
         assert np.array_equal(got.samples, as_float(minute)[got.position :][: len(got.samples)])
 

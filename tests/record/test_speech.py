@@ -22,8 +22,11 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     directory = tmp_path_factory.mktemp("spoken")
     parts = [np.zeros(RATE, "<i2")]
     for number, text in enumerate(
-        ("the quick brown fox jumps over the lazy dog", "good morning everybody",
-         "one two three four five six seven"),
+        (
+            "the quick brown fox jumps over the lazy dog",
+            "good morning everybody",
+            "one two three four five six seven",
+        ),
     ):
         path = directory / f"{number}.wav"
         subprocess.run(["espeak-ng", "-w", path, text], check=True)
@@ -80,9 +83,7 @@ def test_a_file_for_each_segment(engine: Engine, spoken: np.ndarray, tmp_path: P
     assert len(list(folder.glob("2*T*.wav"))) == len(files)
 
 
-def test_speech_that_goes_on_at_the_end(
-    engine: Engine, spoken: np.ndarray, tmp_path: Path
-) -> None:
+def test_speech_that_goes_on_at_the_end(engine: Engine, spoken: np.ndarray, tmp_path: Path) -> None:
     """Ctrl-C in the middle of a word: what was said so far is kept."""
     service = engine(spoken)
     tape = service.start(tmp_path / "out.wav", "--speech", "--last", "1m", "--seconds", "2.2")

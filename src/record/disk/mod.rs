@@ -51,6 +51,15 @@ impl Source {
         }
     }
 
+    /// Its first bytes, copied.
+    #[cfg(test)]
+    pub(super) fn copy(&self, length: usize) -> Vec<u8> {
+        // SAFETY: as for a step: so many bytes are mapped. Volatile, since others may write.
+        (0..length)
+            .map(|n| unsafe { self.address().add(n).read_volatile() })
+            .collect()
+    }
+
     fn address(&self) -> *const u8 {
         match self {
             Self::Ring(_, start) => start.as_ptr(),
@@ -96,12 +105,12 @@ impl Disk {
             tracing::info!("writing by plain writes: V2M_ENGINE_NO_IO_URING is set");
             return Self::Plain(Plain::new(file));
         }
-        match Uring::new() {
+        match Uring::new(file) {
             Ok(uring) => {
                 tracing::debug!("writing by io_uring");
-                Self::Uring(Box::new(uring.with(file)))
+                Self::Uring(Box::new(uring))
             }
-            Err(cause) => {
+            Err((file, cause)) => {
                 tracing::info!("writing by plain writes: io_uring is refused ({cause})");
                 Self::Plain(Plain::new(file))
             }
@@ -181,7 +190,10 @@ fn wait_for(
     let mut ready: Vec<PollFd<'_>> = both.map(|(fd, flags)| PollFd::new(fd, flags)).collect();
     // Rounded up: a wait of less than a millisecond must not become none.
     let timeout = timeout + Duration::from_micros(999);
-    match poll(&mut ready, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX)) {
+    match poll(
+        &mut ready,
+        PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX),
+    ) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(cause) => Err(Error::system("cannot wait for the disk", cause)),
     }

@@ -44,9 +44,11 @@ impl Plain {
     fn run(&self, step: &Step) -> nix::Result<usize> {
         loop {
             let result = match step {
-                Step::Write { offset, source, length } => {
-                    write(&self.file, source, *length, Some(*offset))
-                }
+                Step::Write {
+                    offset,
+                    source,
+                    length,
+                } => write(&self.file, source, *length, Some(*offset)),
                 Step::Sync => fdatasync(self.file.as_fd()).map(|()| 0),
             };
             if result != Err(Errno::EINTR) {

@@ -23,9 +23,6 @@ use crate::error::{Error, Result};
 const ENTRIES: u32 = 64;
 const BELL: u64 = u64::MAX;
 
-/// Set up, without its file.
-pub(in crate::record) struct Setup(IoUring);
-
 pub(in crate::record) struct Uring {
     // Closed before the file and the steps' memory go.
     ring: IoUring,
@@ -37,14 +34,23 @@ pub(in crate::record) struct Uring {
 }
 
 impl Uring {
-    /// Fails where the kernel or a sandbox refuses io_uring, or is too old for a
-    /// wait with a timeout (Linux 5.11).
-    pub(super) fn new() -> io::Result<Setup> {
-        let ring = IoUring::new(ENTRIES)?;
-        match ring.params().is_feature_ext_arg() {
-            true => Ok(Setup(ring)),
-            false => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
+    /// Gives the file back where the kernel or a sandbox refuses io_uring, or is too
+    /// old for a wait with a timeout (Linux 5.11).
+    pub(super) fn new(file: File) -> std::result::Result<Self, (File, io::Error)> {
+        let ring = match IoUring::new(ENTRIES) {
+            Ok(ring) => ring,
+            Err(cause) => return Err((file, cause)),
+        };
+        if !ring.params().is_feature_ext_arg() {
+            return Err((file, io::Error::from_raw_os_error(libc::ENOSYS)));
         }
+        Ok(Self {
+            ring,
+            file,
+            steps: Vec::new(),
+            results: Vec::new(),
+            listening: false,
+        })
     }
 
     pub(super) fn file(&self) -> &File {
@@ -58,11 +64,13 @@ impl Uring {
             .zip(&steps)
             .map(|(n, step)| {
                 let entry = match step {
-                    Step::Write { offset, source, length } => {
-                        opcode::Write::new(fd, source.address(), *length as u32)
-                            .offset(*offset)
-                            .build()
-                    }
+                    Step::Write {
+                        offset,
+                        source,
+                        length,
+                    } => opcode::Write::new(fd, source.address(), *length as u32)
+                        .offset(*offset)
+                        .build(),
                     Step::Sync => opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build(),
                 };
                 let link = match n == last {
@@ -89,10 +97,13 @@ impl Uring {
         }
         self.steps.clear();
         let done = self.results.drain(..).flatten();
-        Some(done.map(|result| match result {
-            0.. => Ok(result as usize),
-            _ => Err(Errno::from_raw(-result)),
-        }).collect())
+        Some(
+            done.map(|result| match result {
+                0.. => Ok(result as usize),
+                _ => Err(Errno::from_raw(-result)),
+            })
+            .collect(),
+        )
     }
 
     pub(super) fn wait(&mut self, bell: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
@@ -132,18 +143,6 @@ impl Uring {
                 Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => Ok(()),
                 _ => Err(Error::system("io_uring refuses", cause)),
             },
-        }
-    }
-}
-
-impl Setup {
-    pub(super) fn with(self, file: File) -> Uring {
-        Uring {
-            ring: self.0,
-            file,
-            steps: Vec::new(),
-            results: Vec::new(),
-            listening: false,
         }
     }
 }
