@@ -2,6 +2,7 @@
 # make test    everything that has to hold
 # make test-vm ALSA capture on real drivers, in an emulated machine (Debian and its kind)
 # make test-vad the VAD model against its reference, at length
+# make test-record recordings at length: hours, 200 kills, disks that stall for 20 s
 # make bench   latencies and costs, measured against a plain reader in the same run
 
 SHELL := /bin/bash
@@ -9,9 +10,9 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 
-.PHONY: help demo test test-vm test-vad bench setup setup-test build install lint rust loom fuzz python clean
+.PHONY: help demo test test-vm test-vad test-record bench setup setup-test build install lint rust loom fuzz python clean
 help:
-	@sed -n 's/^# //p' Makefile | head -5
+	@sed -n 's/^# //p' Makefile | head -6
 
 # --- what is needed -----------------------------------------------------------
 
@@ -36,9 +37,11 @@ demo: setup
 	$(PYTHON) tests/rig/demo.py
 
 bench: setup
+	packaging/setup.sh bench
 	@$(MAKE) --no-print-directory install
 	cargo bench --bench ring
 	$(PYTHON) benches/latency.py
+	$(PYTHON) benches/record.py
 
 # --- what has to hold -----------------------------------------------------------
 
@@ -73,7 +76,7 @@ fuzz:
 	done
 
 python: install
-	for suite in python engine pipewire; do \
+	for suite in python engine pipewire record; do \
 	    $(PYTHON) -m pytest --timeout 300 -q tests/$$suite || exit 1; \
 	done
 
@@ -87,6 +90,11 @@ test-vad: setup-test
 	$(VENV)/bin/pip install --quiet onnxruntime==1.32.0 onnx safetensors
 	$(VENV)/bin/pip install --quiet --no-deps silero-vad==6.2.3
 	ORT_DISABLE_TELEMETRY=1 $(PYTHON) tests/vad_reference.py target/vad-reference --test
+
+# About half an hour and 10 GB of disk.
+test-record: setup-test
+	@$(MAKE) --no-print-directory install
+	V2M_TEST_RECORD_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/record
 
 clean:
 	cargo clean

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what building and testing need, and says so: system packages by apt
 # or dnf, two cargo subcommands, a Python virtual environment in .venv.
-# Usage: packaging/setup.sh build|test|vm
+# Usage: packaging/setup.sh build|test|bench|vm
 set -eu
 cd "$(dirname "$0")/.."
-goal=${1:?usage: packaging/setup.sh build|test|vm}
+goal=${1:?usage: packaging/setup.sh build|test|bench|vm}
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
@@ -22,6 +22,13 @@ fi
 if [ "$goal" = test ]; then
     apt_packages="$apt_packages flac util-linux dbus-daemon"
     dnf_packages="$dnf_packages flac util-linux dbus-daemon"
+    # The recorder's tests: another reader of its files, file systems that fill and stall.
+    apt_packages="$apt_packages sox bindfs e2fsprogs"
+    dnf_packages="$dnf_packages sox bindfs e2fsprogs"
+fi
+if [ "$goal" = bench ]; then
+    apt_packages="$apt_packages dbus-daemon wireplumber pipewire-alsa strace"
+    dnf_packages="$dnf_packages dbus-daemon wireplumber pipewire-alsa strace"
 fi
 
 if command -v apt-get >/dev/null; then
@@ -67,7 +74,7 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv
 fi
 wanted="maturin==1.16.0 numpy"
-[ "$goal" = test ] && wanted="$wanted pytest pytest-timeout ruff mypy"
+[ "$goal" = test ] && wanted="$wanted pytest pytest-timeout ruff mypy soundfile av"
 stamp=.venv/.installed-$goal
 if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted" ]; then
     say "installing Python packages into .venv: $wanted"

@@ -40,6 +40,8 @@ use take::Take;
 const GRACE: Duration = Duration::from_secs(5);
 /// From one write into a pipe to the next.
 const PIPE: Duration = Duration::from_millis(20);
+/// From one look at the engine's connection to the next, at least.
+const LOOK: Duration = Duration::from_millis(200);
 /// Samples of which the level is told, at most.
 const LEVEL: u64 = 4096;
 
@@ -235,11 +237,16 @@ impl Recorder {
         let mut due = Instant::now();
         let mut reported = Instant::now();
         let mut why = End::Done;
+        let (mut is_gone, mut asked) = (false, None::<Instant>);
         let mut ended: Option<Instant> = None;
         loop {
             // Before the count: once it says that no more comes, the count is final.
             let state = self.ring.state();
-            let is_gone = state == State::Stopped || gone();
+            if asked.is_none_or(|asked| asked.elapsed() >= LOOK) {
+                is_gone |= gone();
+                asked = Some(Instant::now());
+            }
+            is_gone |= state == State::Stopped;
             let committed = self.ring.committed();
             if self.end.is_none_or(|end| committed < end) {
                 if is_gone {
