@@ -1,7 +1,9 @@
 # make demo    the main job on real audio: a microphone, or recorded speech in a private PipeWire
 # make test    everything that has to hold
 # make test-vm ALSA capture on real drivers, in an emulated machine (Debian and its kind)
-# make test-vad the VAD model against its reference, at length
+# make test-vad speech detection against its reference, at length (half an hour of audio,
+#              ten minutes of it live)
+# make test-vad-hours ten hours of audio through the engine, in some minutes
 # make test-record recordings at length: hours, 200 kills, disks that stall for 20 s
 # make bench   latencies and costs, measured against a plain reader in the same run
 
@@ -10,9 +12,9 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 
-.PHONY: help demo test test-vm test-vad test-record bench setup setup-test build install lint rust loom fuzz python clean
+.PHONY: help demo test test-vm test-vad test-vad-hours test-record bench setup setup-test build install lint rust loom fuzz python clean
 help:
-	@sed -n 's/^# //p' Makefile | head -6
+	@sed -n 's/^# //p;/^$$/q' Makefile
 
 # --- what is needed -----------------------------------------------------------
 
@@ -85,11 +87,20 @@ test-vm:
 	packaging/setup.sh vm
 	cargo test --test alsa-vm -- --ignored
 
-# The native VAD model against the ONNX one on half an hour of audio, with mutated weights.
+# The native VAD model against the ONNX one on half an hour of audio, with mutated weights; the
+# ort backend; and ten minutes played through PipeWire in real time.
 test-vad: setup-test
-	$(VENV)/bin/pip install --quiet onnxruntime==1.32.0 onnx safetensors
-	$(VENV)/bin/pip install --quiet --no-deps silero-vad==6.2.3
+	@$(MAKE) --no-print-directory install
+	$(VENV)/bin/pip install --quiet onnx safetensors
 	ORT_DISABLE_TELEMETRY=1 $(PYTHON) tests/vad_reference.py target/vad-reference --test
+	V2M_ONNXRUNTIME="$$($(PYTHON) -c 'from importlib.util import find_spec; \
+	    print(find_spec("onnxruntime").submodule_search_locations[0])')" \
+	    cargo test --release --test vad_ort -- --ignored
+	V2M_VAD_LIVE_SECONDS=630 $(PYTHON) -m pytest --timeout 900 -q tests/pipewire/test_vad.py
+
+test-vad-hours: setup-test
+	@$(MAKE) --no-print-directory install
+	V2M_VAD_HOURS=10 $(PYTHON) -m pytest --timeout 7200 -q tests/engine/test_vad.py -k hours
 
 # About half an hour and 10 GB of disk.
 test-record: setup-test

@@ -74,11 +74,15 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv
 fi
 wanted="maturin==1.16.0 numpy"
-[ "$goal" = test ] && wanted="$wanted pytest pytest-timeout ruff mypy soundfile av"
+[ "$goal" = test ] && wanted="$wanted pytest pytest-timeout ruff mypy onnxruntime==1.32.0 pocketsphinx soundfile av"
+# The reference model's files; its package would bring torch, which nothing here needs.
+bare=
+[ "$goal" = test ] && bare="silero-vad==6.2.3"
 stamp=.venv/.installed-$goal
-if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted" ]; then
-    say "installing Python packages into .venv: $wanted"
+if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted $bare" ]; then
+    say "installing Python packages into .venv: $wanted $bare"
     # shellcheck disable=SC2086 # a list of names
     .venv/bin/pip install --quiet $wanted
-    echo "$wanted" >"$stamp"
+    [ -z "$bare" ] || .venv/bin/pip install --quiet --no-deps "$bare"
+    echo "$wanted $bare" >"$stamp"
 fi

@@ -90,7 +90,8 @@ pub struct VadStatus {
     pub missed: u64,
     /// From a window's samples in the ring to its probability beside them, in µs; null without any.
     pub cost_us: Option<Percentiles>,
-    /// From the commit of a window's last sample to that of its probability, in µs; null without any.
+    /// From the commit of a window's last sample to that of its probability, in µs; null without any
+    /// in real time.
     pub delay_us: Option<Percentiles>,
     /// Times that the worker found itself on another CPU.
     pub migrations: u64,

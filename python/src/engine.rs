@@ -19,6 +19,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether both are the same engine's.
+pub(crate) fn is_same(engine: &Arc<Engine>, other: &Weak<Engine>) -> bool {
+    std::ptr::eq(Arc::as_ptr(engine), other.as_ptr())
+}
+
 /// Which engine is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -35,6 +40,8 @@ pub(crate) struct Wish {
     pub(crate) latency: Option<Latency>,
     /// Where the engine's program may lie, beside `$V2M_ENGINE_BIN` and `$PATH`.
     pub(crate) places: Vec<PathBuf>,
+    /// The directory of this Python's onnxruntime, which a private engine may use.
+    pub(crate) onnxruntime: Option<PathBuf>,
 }
 
 /// A connected engine and its ring. The ring outlives it.
@@ -194,6 +201,9 @@ impl Wish {
         let mut arguments: Vec<OsString> = Vec::new();
         if let Some(source) = &self.source {
             arguments.extend(["--source".into(), source.into()]);
+        }
+        if let Some(directory) = &self.onnxruntime {
+            arguments.extend(["--python-onnxruntime".into(), directory.into()]);
         }
         let connection = Connection::private(&self.program()?, &arguments)?;
         let engine = Engine::open(connection, self.latency)?;

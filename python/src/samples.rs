@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
-use pyo3::buffer::{ElementType, PyUntypedBuffer};
+use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -28,12 +28,22 @@ impl Samples {
     /// Fails with ValueError, or TypeError for what is no buffer at all.
     pub(crate) fn get(audio: &Bound<'_, PyAny>) -> PyResult<Self> {
         let invalid = |message: String| Err(PyValueError::new_err(message));
-        let Ok(buffer) = PyUntypedBuffer::get(audio) else {
-            return Err(PyTypeError::new_err(format!(
-                "audio must be a stream, a chunk, a segment, or a buffer of float32 or int16 \
-                 (a NumPy array, array.array, memoryview), not {}",
-                audio.get_type().name()?
-            )));
+        let buffer = match PyUntypedBuffer::get(audio) {
+            Ok(buffer) => buffer,
+            Err(error) if error.is_instance_of::<PyTypeError>(audio.py()) => {
+                return Err(PyTypeError::new_err(format!(
+                    "audio must be a stream, a chunk, a segment, or a buffer of float32 or int16 \
+                     (a NumPy array, array.array, memoryview), not {}",
+                    audio.get_type().name()?
+                )));
+            }
+            // A single number, for instance.
+            Err(error) => {
+                return invalid(format!(
+                    "audio that is no sequence of samples: {}",
+                    error.value(audio.py())
+                ));
+            }
         };
         if buffer.dimensions() != 1 {
             return invalid(format!(
@@ -42,14 +52,22 @@ impl Samples {
                 buffer.shape()
             ));
         }
-        let format = match ElementType::from_format(buffer.format()) {
-            ElementType::Float { bytes: 4 } => Format::Float32,
-            ElementType::SignedInteger { bytes: 2 } => Format::Int16,
+        // In this machine's byte order.
+        let order = if cfg!(target_endian = "little") {
+            "<"
+        } else {
+            ">"
+        };
+        let name = buffer.format().to_string_lossy();
+        let format = match name.trim_start_matches(['@', '=']) {
+            "f" => Format::Float32,
+            "h" => Format::Int16,
+            other if other.strip_prefix(order) == Some("f") => Format::Float32,
+            other if other.strip_prefix(order) == Some("h") => Format::Int16,
             _ => {
                 return invalid(format!(
-                    "audio of format {:?}: must be float32 (\"f\", full scale 1.0) or int16 (\"h\"), \
-                     for instance by .astype(np.float32) or memoryview(data).cast(\"h\")",
-                    buffer.format().to_string_lossy()
+                    "audio of format {name:?}: must be float32 (\"f\", full scale 1.0) or int16 (\"h\"), \
+                     for instance by .astype(np.float32) or memoryview(data).cast(\"h\")"
                 ));
             }
         };
@@ -117,8 +135,7 @@ impl Samples {
         let mut found = None;
         self.blocks(|first, block| {
             if found.is_none() {
-                // NaN compares false.
-                let bad = |sample: &f32| !(sample.abs() <= LARGEST);
+                let bad = |sample: &f32| sample.is_nan() || sample.abs() > LARGEST;
                 found = block.iter().position(bad).map(|i| (first + i, block[i]));
             }
         });

@@ -10,7 +10,7 @@ from array import array
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypedDict, final
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, final
 
 if sys.version_info >= (3, 12):
     from collections.abc import Buffer
@@ -18,6 +18,14 @@ else:
     from typing_extensions import Buffer
 
 __version__: str
+
+class _Array(Protocol):
+    """What NumPy's arrays are to a type checker before Python 3.12."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+_Audio: TypeAlias = Buffer | _Array
 
 class V2MError(Exception):
     """The base of this package's errors."""
@@ -267,7 +275,7 @@ class AudioStream(Buffer):
 
         A reader that is slow loses nothing within the engine's history. Speech that it
         is too late for raises OverrunError, with `lost` the samples of it, and the next
-        iteration goes on with what stays readable for half of the history. Silence that
+        iteration goes on with what stays readable for a quarter of the history. Silence that
         was missed is no loss. The end of a file closes what is open, and so does the
         loss of the engine; then it goes on with the next engine as chunks do, and the
         first segment of that has `gap` set.
@@ -278,7 +286,7 @@ class AudioStream(Buffer):
             pad_ms: added before and after; where two segments are closer than two pads
                 each gets half of the silence between them.
             max_s: longest segment in seconds, pads included; a longer one is split at its
-                longest pause. At most half of the engine's history, whatever is asked.
+                longest pause. At most three quarters of the engine's history.
             partial_ms: also give the segment each time it grew by so much, with `final`
                 False; those that a newer one has overtaken meanwhile are left out.
             threshold: probability from which on a window is speech, above 0 to 1.
@@ -354,9 +362,9 @@ class AudioChunk(Buffer):
     @property
     def speech(self) -> memoryview:
         """Speech probabilities (float32, 0 to 1) of the 512-sample windows that end in
-        this chunk, as far as the engine has them now: fewer for a moment after the audio
-        came, none without speech detection. NaN: a window that could not be judged.
-        Not copied.
+        this chunk, not copied. The newest are waited for, at most 20 ms; fewer, or none,
+        where the engine has not judged them by then: it is late, or its speech detection
+        is off. NaN: a window that could not be judged.
 
         Raises:
             OverrunError: they were overwritten.
@@ -476,18 +484,18 @@ class VADProcessor:
         """
 
     def contains_speech(
-        self, audio: Buffer, *, sample_rate: int = 16000, resume: bool = False
+        self, audio: _Audio, *, sample_rate: int = 16000, resume: bool = False
     ) -> bool:
         """Whether the probability of any window reaches `threshold`."""
 
     def probabilities(
-        self, audio: Buffer, *, sample_rate: int = 16000, resume: bool = False
+        self, audio: _Audio, *, sample_rate: int = 16000, resume: bool = False
     ) -> array[float]:
         """The probability, 0 to 1, that there is speech in each window of 512 samples at
         16 kHz: an `array.array("f")` that `np.asarray` takes without a copy."""
 
     def speech_timestamps(
-        self, audio: Buffer, return_seconds: bool = False, *, sample_rate: int = 16000
+        self, audio: _Audio, return_seconds: bool = False, *, sample_rate: int = 16000
     ) -> list[_Timestamp]:
         """Where speech is, by the rules of `AudioStream.segments` without `max_s`.
 

@@ -1,6 +1,8 @@
 //! Arguments, commands, exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod doctor;
+mod listen;
+mod reach;
 mod record;
 mod run;
 mod sources;
@@ -30,6 +32,8 @@ enum Command {
     Sources(sources::Arguments),
     /// Keep what is captured in files: WAV, FLAC, all of it or only speech
     Record(record::Arguments),
+    /// Print speech as it is heard, segment by segment
+    Listen(listen::Arguments),
     /// Check what the system grants an engine, and say how to mend what is missing
     Doctor(doctor::Arguments),
 }
@@ -43,6 +47,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Sources(arguments) => sources::run(&arguments),
         Command::Record(arguments) => record::run(arguments),
+        Command::Listen(arguments) => listen::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match done {

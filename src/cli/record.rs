@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
-use v2m_engine::client::Connection;
 use v2m_engine::config::{LogLevel, SourceSpec};
 use v2m_engine::record::{Format, Options, Progress, Recorder, Stop};
-use v2m_engine::ring::Reader;
 use v2m_engine::vad::follow;
 use v2m_engine::{Error, ErrorKind, Result};
 
@@ -80,7 +78,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
             false => defaults.report,
         },
     };
-    let (mut connection, ring, source) = connect(arguments.source.as_ref())?;
+    let (mut connection, ring, source) = super::reach::reach(arguments.source.as_ref())?;
     if options.speech || options.split {
         follow::check(&connection.status()?)?;
     }
@@ -116,30 +114,6 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         eprintln!("{files} ({how})");
     }
     Ok(())
-}
-
-/// The service, or an engine of our own: where none runs, or it captures another source.
-fn connect(source: Option<&SourceSpec>) -> Result<(Connection, Reader, String)> {
-    let service = Connection::service().and_then(|mut connection| {
-        let (ring, captures) = connection.open(None)?;
-        Ok((connection, ring, captures))
-    });
-    match service {
-        Ok(service) if source.is_none_or(|asked| asked.to_string() == service.2) => Ok(service),
-        Err(error) if error.kind() != ErrorKind::Unavailable => Err(error),
-        _ => {
-            let program = std::env::current_exe()
-                .map_err(|cause| Error::system("cannot find the engine's program", cause))?;
-            let source = source.map(ToString::to_string);
-            let arguments: Vec<String> = source
-                .into_iter()
-                .flat_map(|source| ["--source".into(), source])
-                .collect();
-            let mut connection = Connection::private(&program, &arguments)?;
-            let (ring, captures) = connection.open(None)?;
-            Ok((connection, ring, captures))
-        }
-    }
 }
 
 /// The first signal ends the recording, the second one the process: a disk that

@@ -1,6 +1,7 @@
 //! What facts mean.
 
 use super::{Check, Facts};
+use crate::ErrorKind;
 
 /// One check for each thing that may be wrong, in the order of importance.
 pub fn judge(facts: &Facts) -> Vec<Check> {
@@ -12,6 +13,7 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         preemption(facts),
         wakeups(facts),
         latency(facts),
+        vad(facts),
         udev(facts),
         unit(facts),
     ]
@@ -152,6 +154,23 @@ fn latency(facts: &Facts) -> Check {
     }
 }
 
+fn vad(facts: &Facts) -> Check {
+    match &facts.vad {
+        Ok(Some(model)) => Check::good("speech", model.clone()),
+        Ok(None) => Check::good("speech", "not looked for, as configured"),
+        Err(error) => Check::degraded(
+            "speech",
+            format!("not found by the engine, which captures all the same: {error}"),
+            match error.kind() {
+                ErrorKind::Unavailable => {
+                    "pip install onnxruntime   # or, in config.toml under [vad]: backend = \"native\""
+                }
+                _ => "v2m-engine run --vad-backend native   # or correct [vad] in config.toml",
+            },
+        ),
+    }
+}
+
 fn udev(facts: &Facts) -> Check {
     match &facts.udev_rules {
         Some(path) => Check::good("udev rules", path.display().to_string()),
@@ -181,6 +200,7 @@ mod tests {
 
     use super::super::{Status, worst};
     use super::*;
+    use crate::Error;
 
     fn fine() -> Facts {
         Facts {
@@ -197,6 +217,7 @@ mod tests {
             groups: vec!["audio".into()],
             udev_rules: Some("/usr/lib/udev/rules.d/70-v2m-engine.rules".into()),
             unit: Some("/usr/lib/systemd/user/v2m-engine.service".into()),
+            vad: Ok(Some("silero-vad 16 kHz, native".into())),
         }
     }
 
@@ -281,6 +302,14 @@ mod tests {
                 Status::Degraded,
                 Facts {
                     dma_latency: false,
+                    ..fine()
+                },
+            ),
+            (
+                "speech",
+                Status::Degraded,
+                Facts {
+                    vad: Err(Error::new(ErrorKind::Unavailable, "no ONNX Runtime")),
                     ..fine()
                 },
             ),

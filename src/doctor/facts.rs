@@ -8,7 +8,9 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::utsname::uname;
 use nix::unistd::{AccessFlags, Group, access, getgroups};
 
+use crate::Error;
 use crate::rt;
+use crate::vad::backend::Settings;
 
 /// Everything that [`super::judge`] goes by.
 #[derive(Clone, Debug)]
@@ -39,11 +41,14 @@ pub struct Facts {
     pub udev_rules: Option<PathBuf>,
     /// The systemd user unit, if it is installed.
     pub unit: Option<PathBuf>,
+    /// What finds speech as configured, or why nothing does; `None` if nothing is to.
+    pub vad: Result<Option<String>, Error>,
 }
 
 impl Facts {
     /// Looks at this machine; may take two seconds where RTKit is silent.
-    pub fn gather(ring_bytes: u64) -> Self {
+    /// Loads the model that `vad` names, to see that it can be.
+    pub fn gather(ring_bytes: u64, vad: &Settings) -> Self {
         let system = uname().ok();
         let text = |part: Option<&std::ffi::OsStr>| {
             part.unwrap_or_default().to_string_lossy().into_owned()
@@ -76,6 +81,9 @@ impl Facts {
                 ".rules",
             ),
             unit: unit(),
+            vad: vad
+                .open()
+                .map(|model| model.map(|model| model.name().to_owned())),
         }
     }
 }
@@ -190,8 +198,9 @@ mod tests {
 
     #[test]
     fn every_machine_has_facts() {
-        let facts = Facts::gather(4 << 20);
+        let facts = Facts::gather(4 << 20, &Settings::default());
         assert!(facts.kernel.0 >= 3 && !facts.kernel_build.is_empty());
         assert!(facts.cards.1 <= facts.cards.0);
+        assert!(facts.vad.unwrap().unwrap().contains("native"));
     }
 }

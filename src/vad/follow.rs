@@ -47,21 +47,21 @@ impl Follower {
     /// Follows `ring` from `position` on; the pad before the first word may reach back
     /// further, into what the ring still holds.
     ///
-    /// A segment has to stay readable for a while, so `max_s` is at most half of the
-    /// ring's history here.
+    /// A segment has to stay readable for a while, so `max_s` is at most three quarters
+    /// of the ring's history here.
     ///
     /// Errors: those of [`Params::validate`]; [`ErrorKind::Invalid`] if the pads leave
-    /// no room in half of the history.
+    /// no room in these.
     pub fn new(params: &Params, ring: &Reader, position: u64) -> Result<Self> {
         params.validate()?;
-        let half = (ring.layout().history() / 2) as f64 / f64::from(SAMPLE_RATE);
+        let longest = lasting(ring) as f64 / f64::from(SAMPLE_RATE);
         let bounded = Params {
-            max_s: params.max_s.min(half),
+            max_s: params.max_s.min(longest),
             ..params.clone()
         };
         let mut segmenter = Segmenter::new(&bounded).map_err(|_| {
             let message = format!(
-                "pad_ms = {}: two pads and two windows must fit into {half} s, half of what the engine keeps",
+                "pad_ms = {}: two pads and two windows must fit into {longest} s, three quarters of what the engine keeps",
                 params.pad_ms
             );
             Error::new(ErrorKind::Invalid, message)
@@ -131,7 +131,8 @@ impl Follower {
 
     /// Runs what the track has gained through the rules.
     fn take(&mut self, ring: &Reader) {
-        let decided = ring.speech_committed();
+        // Whatever an engine says, no window is judged before its samples are there.
+        let decided = ring.speech_committed().min(ring.committed() / WINDOW);
         let mut probabilities = [0.0; BATCH];
         let mut out = Vec::new();
         while self.next < decided {
@@ -140,13 +141,15 @@ impl Follower {
             if ring.read_speech(self.next, batch).is_err() {
                 // Not even the track remembers: all of it may have been speech.
                 let fresh = (fresh(ring) / WINDOW).clamp(self.next + 1, decided);
-                self.lost += (fresh - self.next) * WINDOW;
+                self.lost = self.lost.saturating_add((fresh - self.next) * WINDOW);
                 self.next = fresh;
                 continue;
             }
             for (index, &p) in (self.next..).zip(&*batch) {
-                // A window that nobody could decide is missing: what was open ends there.
-                if !p.is_nan() {
+                if p.is_nan() {
+                    // A window that nobody could judge: what was open ends there.
+                    self.segmenter.finish(index * WINDOW, &mut out);
+                } else {
                     self.segmenter.push(index, p, &mut out);
                     self.heard = index + 1;
                 }
@@ -205,7 +208,11 @@ pub fn check(status: &Status) -> Result<()> {
     Err(Error::new(ErrorKind::System, message))
 }
 
-/// What begins here stays readable for half of the history.
+/// Samples back from the newest that stay readable for at least a quarter of the history.
+fn lasting(ring: &Reader) -> u64 {
+    ring.layout().history() / 4 * 3
+}
+
 fn fresh(ring: &Reader) -> u64 {
-    ring.committed().saturating_sub(ring.layout().history() / 2)
+    ring.committed().saturating_sub(lasting(ring))
 }

@@ -16,7 +16,7 @@ use super::place::{self, Cpu};
 use super::segment::{Edge, OnOff, Params};
 use super::{Model, WINDOW};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ring::{Bell, Kind, Reader, Record, SpeechWriter, WindowBell};
+use crate::ring::{Bell, Kind, NS_PER_SAMPLE, Reader, Record, SpeechWriter, WindowBell};
 use crate::rt::{self, Promotion, Role};
 use crate::status::VadStatus;
 use crate::time::monotonic_ns;
@@ -391,7 +391,7 @@ fn work(
         for _ in 0..waiting.min(RUN) {
             track.step();
         }
-        if waiting == 1 {
+        if waiting == 1 && shared.live {
             shared.delay.record(monotonic_ns() - written_ns);
         }
         bell.ring();
@@ -469,12 +469,16 @@ impl Track<'_> {
             }
             Some(Edge::End(position)) => (Kind::SpeechEnd, position, position - self.speech),
         };
+        // The last end lies where no sample is yet: one sample after the last.
+        let reader = &self.shared.reader;
+        let last_ns = || Some(reader.time_ns(position.checked_sub(1)?)? + NS_PER_SAMPLE);
+        let time_ns = reader.time_ns(position).or_else(last_ns);
         self.writer.turn(Record {
             kind: kind as u32,
             detail: 0,
             position,
             length,
-            time_ns: self.shared.reader.time_ns(position).unwrap_or(0),
+            time_ns: time_ns.unwrap_or(0),
         });
     }
 
