@@ -4,6 +4,8 @@
 //! Follow a sample: `capture` (PipeWire, ALSA, file) → `resample` → [`ring`] → readers.
 
 #[cfg(all(feature = "engine", not(loom)))]
+pub mod bench;
+#[cfg(all(feature = "engine", not(loom)))]
 pub mod capture;
 #[cfg(not(loom))]
 pub mod client;

@@ -12,6 +12,7 @@ mod engine;
 mod errors;
 mod feed;
 mod stream;
+mod switch;
 mod waiter;
 mod window;
 

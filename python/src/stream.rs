@@ -16,6 +16,7 @@ use crate::cursor::Hop;
 use crate::engine::lock;
 use crate::errors::{self, DeviceError, EngineLost, EngineUnavailableError, V2MError};
 use crate::feed::{Feed, Look};
+use crate::switch::Lowered;
 use crate::waiter::Waiter;
 use crate::window;
 
@@ -28,13 +29,19 @@ pub(crate) struct AudioStream {
     feed: Arc<Feed>,
     /// Its wake-ups on an event loop: an `_aio.Link`, None before the first.
     link: Mutex<Option<Py<PyAny>>>,
+    /// Seconds that a busy thread may keep the GIL from us; None: as the program has it.
+    switch_interval: Option<f64>,
+    /// In force while the stream is open.
+    lowered: Mutex<Option<Lowered>>,
 }
 
 impl AudioStream {
-    pub(crate) fn new(feed: Feed) -> Self {
+    pub(crate) fn new(feed: Feed, switch_interval: Option<f64>) -> Self {
         Self {
             feed: Arc::new(feed),
             link: Mutex::new(None),
+            switch_interval,
+            lowered: Mutex::new(None),
         }
     }
 
@@ -125,6 +132,10 @@ impl AudioStream {
 
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.feed.close());
+        let lowered = lock(&self.lowered).take();
+        if let Some(Err(error)) = lowered.map(|lowered| lowered.restore(py)) {
+            error.write_unraisable(py, None);
+        }
     }
 
     #[getter]
@@ -211,7 +222,16 @@ impl AudioStream {
         if self.feed.engine().is_ok() {
             return Err(V2MError::new_err("the stream is open already"));
         }
-        py.detach(|| self.feed.open()).map_err(errors::raise)
+        py.detach(|| self.feed.open()).map_err(errors::raise)?;
+        if let Some(seconds) = self.switch_interval {
+            let lowered = Lowered::new(py, seconds)?;
+            *lock(&self.lowered) = Some(lowered);
+            // Closed meanwhile, by another thread that found nothing to restore.
+            if self.feed.is_closed() {
+                self.close(py);
+            }
+        }
+        Ok(())
     }
 
     /// One attempt to connect again; False: try once more. Blocks, without the GIL.

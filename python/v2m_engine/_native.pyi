@@ -70,7 +70,11 @@ class AudioCapture:
         """
 
     def stream(
-        self, hop: int | Literal["quantum"] | None = None, *, timeout: float | None = 10.0
+        self,
+        hop: int | Literal["quantum"] | None = None,
+        *,
+        timeout: float | None = 10.0,
+        switch_interval: float | None = None,
     ) -> AudioStream:
         """A stream of this capture, to be used by `with` or `async with`.
 
@@ -79,9 +83,16 @@ class AudioCapture:
                 `"quantum"`: a chunk each time audio arrives, none of which is left out.
             timeout: seconds without any audio, or without an engine, after which
                 entering and iterating give up. None: never.
+            switch_interval: while the stream is open, `sys.setswitchinterval` is set to
+                this many seconds (0.000001 to 1) unless it is lower already. A thread
+                that runs pure Python delays yours by one interval (5 ms by default)
+                each time audio arrives; 0.0002 leaves a fifth of a millisecond. It
+                holds for the whole process; when several streams ask, the lowest
+                counts, and after the last of them what the program had set. None:
+                left alone.
 
         Raises:
-            ValueError: `hop` or `timeout` is not one of the above.
+            ValueError: `hop`, `timeout` or `switch_interval` is not one of the above.
         """
 
     def close(self) -> None:

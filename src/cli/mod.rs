@@ -1,5 +1,6 @@
 //! Arguments, commands, exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod bench;
 mod doctor;
 mod run;
 mod sources;
@@ -28,6 +29,8 @@ enum Command {
     Sources(sources::Arguments),
     /// Check what the system grants an engine, and say how to mend what is missing
     Doctor(doctor::Arguments),
+    /// Measure latencies here, on this machine
+    Bench(bench::Arguments),
 }
 
 /// Parses the command line and runs the command.
@@ -38,6 +41,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Sources(arguments) => sources::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Bench(arguments) => bench::run(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,6 +10,7 @@ mod data_thread;
 mod filter;
 mod graph;
 mod linker;
+mod player;
 mod session;
 
 use std::fmt;
@@ -17,8 +18,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
-pub use connection::sources;
+pub use connection::{has_ports, sources};
 pub use graph::Source;
+pub use player::{Destination, Fill, Moment, Player, PlayerOptions};
 
 use self::data_thread::Gauges;
 use crate::capture::{Events, Intake, SourceInfo};

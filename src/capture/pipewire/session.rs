@@ -17,6 +17,7 @@ use pipewire::proxy::{ProxyListener, ProxyT};
 use super::connection::{Connection, new_context};
 use super::data_thread::{DataThread, Gauges};
 use super::filter::{Failure, Filter};
+use super::graph::Direction;
 use super::linker::Linker;
 use super::{Command, Options, Report};
 use crate::capture::{Event, Events, Intake};
@@ -241,6 +242,7 @@ impl Session {
             &connection.core,
             &options.node_name,
             properties,
+            Direction::In,
             Box::new(move |cycle| data_thread.cycle(cycle)),
             Box::new(move |failure| drop(failed.send(Trouble::Filter(failure)))),
         )?;
