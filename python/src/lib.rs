@@ -3,7 +3,8 @@
 //!
 //! Read in this order: `capture` (what to capture), `stream` (the face of
 //! `feed`, which uses `cursor` for positions and `engine` for connections),
-//! `chunk` and `window` (memory for Python), `waiter` (event loops).
+//! `chunk` and `window` (memory for Python), `waiter` (event loops), `task` (what waits
+//! on them), `switch` (the GIL's switch interval).
 
 mod capture;
 mod chunk;
@@ -13,6 +14,7 @@ mod errors;
 mod feed;
 mod stream;
 mod switch;
+mod task;
 mod waiter;
 mod window;
 
@@ -26,6 +28,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<capture::AudioCapture>()?;
     module.add_class::<stream::AudioStream>()?;
     module.add_class::<chunk::AudioChunk>()?;
+    module.add_class::<task::Wakeup>()?;
     errors::register(module)?;
     let forked = wrap_pyfunction!(after_fork, module)?;
     let hooks = pyo3::types::PyDict::new(py);

@@ -2,9 +2,11 @@
 
 use std::ffi::c_int;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
@@ -17,6 +19,7 @@ use crate::engine::lock;
 use crate::errors::{self, DeviceError, EngineLost, EngineUnavailableError, V2MError};
 use crate::feed::{Feed, Look};
 use crate::switch::Lowered;
+use crate::task::{NextChunk, Wakeup, running_loop};
 use crate::waiter::Waiter;
 use crate::window;
 
@@ -26,7 +29,7 @@ const RETRY: Duration = Duration::from_millis(100);
 /// Audio as it arrives.
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct AudioStream {
-    feed: Arc<Feed>,
+    pub(crate) feed: Arc<Feed>,
     /// Its wake-ups on an event loop: an `_aio.Link`, None before the first.
     link: Mutex<Option<Py<PyAny>>>,
     /// Seconds that a busy thread may keep the GIL from us; None: as the program has it.
@@ -46,7 +49,7 @@ impl AudioStream {
     }
 
     /// Calls a coroutine function of the asyncio half.
-    fn aio<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn aio<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         static AIO: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
         let py = slf.py();
         AIO.get_or_try_init(py, || {
@@ -54,6 +57,28 @@ impl AudioStream {
         })?
         .bind(py)
         .call_method1(name, (slf,))
+    }
+
+    /// What a task on the running loop is to wait by, and that loop; None: `_aio.py` has
+    /// something to do first, or to say.
+    pub(crate) fn waiting_on(
+        &self,
+        py: Python<'_>,
+    ) -> PyResult<Option<(Py<LoopWaiter>, Py<PyAny>)>> {
+        let Some(link) = self.link(py) else {
+            return Ok(None);
+        };
+        let link = link.bind(py);
+        let waiter = link.getattr(intern!(py, "waiter"))?;
+        let waiter = waiter.cast_into::<LoopWaiter>()?;
+        let event_loop = running_loop(py)?;
+        if !waiter.get().is_open() || !waiter.get().runs_on(&event_loop) {
+            return Ok(None);
+        }
+        if !waiter.get().get_watched() {
+            link.call_method0(intern!(py, "watch"))?;
+        }
+        Ok(Some((waiter.unbind(), event_loop.unbind())))
     }
 
     /// Connects again after the engine was lost, as often as time allows.
@@ -122,8 +147,8 @@ impl AudioStream {
         Self::__iter__(slf)
     }
 
-    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Self::aio(slf, "next_chunk")
+    fn __anext__(slf: &Bound<'_, Self>) -> NextChunk {
+        NextChunk::new(slf)
     }
 
     fn latest(&self) -> PyResult<AudioChunk> {
@@ -288,13 +313,17 @@ impl AudioStream {
         self.feed.timeout().map(|timeout| timeout.as_secs_f64())
     }
 
-    fn _waiter(&self) -> PyResult<LoopWaiter> {
+    fn _waiter(&self, event_loop: Py<PyAny>) -> PyResult<LoopWaiter> {
         let engine = self.feed.engine()?;
         let waiter = Arc::new(Waiter::new(&engine).map_err(errors::raise)?);
         self.feed.woken_by(&waiter);
         Ok(LoopWaiter {
             feed: self.feed.clone(),
             waiter,
+            event_loop: Mutex::new(Some(event_loop)),
+            waiting: Mutex::new(Vec::new()),
+            open: AtomicBool::new(true),
+            watched: AtomicBool::new(false),
         })
     }
 
@@ -316,11 +345,31 @@ impl Drop for AudioStream {
     }
 }
 
-/// A stream's wake-ups, as an event loop sees them.
+/// A stream's wake-ups, as an event loop sees them: a descriptor that it watches, a
+/// callback for it, and the tasks to resume. Holds no reference to the stream.
 #[pyclass(frozen, name = "_Waiter", module = "v2m_engine._native")]
-struct LoopWaiter {
+pub(crate) struct LoopWaiter {
     feed: Arc<Feed>,
     waiter: Arc<Waiter>,
+    /// None once collected as garbage.
+    event_loop: Mutex<Option<Py<PyAny>>>,
+    waiting: Mutex<Vec<Py<Wakeup>>>,
+    /// Whether the loop watches the descriptor.
+    open: AtomicBool,
+    /// Whether a timer looks if audio still comes.
+    watched: AtomicBool,
+}
+
+impl LoopWaiter {
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    fn runs_on(&self, event_loop: &Bound<'_, PyAny>) -> bool {
+        lock(&self.event_loop)
+            .as_ref()
+            .is_some_and(|own| own.is(event_loop))
+    }
 }
 
 #[pymethods]
@@ -329,19 +378,22 @@ impl LoopWaiter {
         self.waiter.descriptor()
     }
 
-    /// Call it when the descriptor is readable. True: wake whoever waits; if
-    /// somebody does and there is nothing yet, the next wake-up is asked for.
-    fn woken(&self, waited_for: bool) -> PyResult<bool> {
+    /// To be called when the descriptor is readable: resumes whoever waits. Not for less
+    /// than a hop: then the next wake-up is asked for, and the tasks are left alone.
+    fn woken(&self, py: Python<'_>) -> PyResult<()> {
         self.waiter.drain();
-        match waited_for {
-            true => Ok(!self.arm()?),
-            false => Ok(self.closed()),
+        if self.feed.is_closed() {
+            return self.close(py);
         }
+        if self.waited_for() && !self.arm()? {
+            return self.wake(py, true);
+        }
+        Ok(())
     }
 
     /// Asks for the next wake-up. False: there is no need to wait.
-    fn arm(&self) -> PyResult<bool> {
-        let Some(ticket) = self.feed.ticket() else {
+    pub(crate) fn arm(&self) -> PyResult<bool> {
+        let Some(ticket) = self.feed.ticket().filter(|_| self.is_open()) else {
             return Ok(false);
         };
         match self.feed.look() {
@@ -353,13 +405,82 @@ impl LoopWaiter {
         }
     }
 
-    /// Whether the stream was closed.
-    fn closed(&self) -> bool {
-        self.feed.is_closed()
+    /// Will resume this one.
+    pub(crate) fn remember(&self, wakeup: Py<Wakeup>) {
+        lock(&self.waiting).push(wakeup);
+    }
+
+    /// Won't any more.
+    pub(crate) fn forget(&self, wakeup: Py<Wakeup>) {
+        let mut waiting = lock(&self.waiting);
+        let at = waiting.iter().position(|known| known.is(&wakeup));
+        let forgotten = at.map(|at| waiting.swap_remove(at));
+        drop(waiting);
+        drop(forgotten);
+    }
+
+    /// Whether anybody waits.
+    fn waited_for(&self) -> bool {
+        !lock(&self.waiting).is_empty()
+    }
+
+    /// Resumes whoever waits, with True for news and False for a timeout.
+    fn wake(&self, py: Python<'_>, came: bool) -> PyResult<()> {
+        // Whoever is resumed may wait again at once: not in this round.
+        let waiting: Vec<_> = lock(&self.waiting)
+            .iter()
+            .map(|wakeup| wakeup.clone_ref(py))
+            .collect();
+        let mut result = Ok(());
+        for wakeup in waiting {
+            result = result.and(Wakeup::come(wakeup.bind(py), came));
+        }
+        result
+    }
+
+    /// Leaves the loop; whoever waits looks again.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.open.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let event_loop = lock(&self.event_loop).as_ref().map(|it| it.clone_ref(py));
+        if let Some(event_loop) = event_loop {
+            event_loop.call_method1(py, intern!(py, "remove_reader"), (self.fileno(),))?;
+        }
+        self.wake(py, true)
+    }
+
+    #[getter]
+    fn get_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    #[setter]
+    fn set_watched(&self, watched: bool) {
+        self.watched.store(watched, Ordering::Relaxed);
     }
 
     /// When the newest audio was written, CLOCK_MONOTONIC nanoseconds.
     fn written_ns(&self) -> i64 {
         self.feed.written_ns()
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Held for an instant at a time, never while Python runs.
+        if let Ok(event_loop) = self.event_loop.try_lock() {
+            visit.call(&*event_loop)?;
+        }
+        if let Ok(waiting) = self.waiting.try_lock() {
+            for wakeup in waiting.iter() {
+                visit.call(wakeup)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        let event_loop = lock(&self.event_loop).take();
+        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        drop((event_loop, waiting));
     }
 }

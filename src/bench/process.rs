@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -21,9 +21,15 @@ pub struct Process(pub Child);
 impl Process {
     /// Starts `command`.
     pub fn start(command: &mut Command) -> Result<Self> {
-        // SAFETY: between fork and exec only prctl(2) is called, which is
-        // async-signal-safe and touches nothing of the parent's.
-        unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
+        // SAFETY: between fork and exec only prctl(2) and sigprocmask(2) are called,
+        // which are async-signal-safe and touch nothing of the parent's.
+        unsafe {
+            command.pre_exec(|| {
+                // The bench takes its signals by a thread; its children as they come.
+                SigSet::empty().thread_set_mask()?;
+                Ok(set_pdeathsig(Signal::SIGKILL)?)
+            })
+        };
         let program = command.get_program().to_string_lossy().into_owned();
         command.spawn().map(Self).map_err(|cause| {
             let message = format!("cannot start {program}: {cause}; is it installed?");

@@ -350,7 +350,9 @@ fn budget(scores: &[Score], graph: &Graph) -> Vec<Step> {
         let score = scores.iter().find(|score| score.spec.name == name);
         score.map(|score| score.outcome.arrivals.as_slice())
     };
-    let (Some(plain), Some(sync)) = (of(receiver::PLAIN), of(receiver::SYNC)) else {
+    let [Some(inside), Some(plain), Some(sync)] =
+        [receiver::INSIDE, receiver::PLAIN, receiver::SYNC].map(of)
+    else {
         return Vec::new();
     };
     if plain.is_empty() || sync.is_empty() || graph.path == Path::Physical {
@@ -359,16 +361,6 @@ fn budget(scores: &[Score], graph: &Graph) -> Vec<Step> {
     let line = |what: &str, spread| Step {
         what: what.into(),
         spread,
-    };
-    let wake = step(plain, |a| a.held_ns - a.written_ns);
-    let beyond = step(sync, |a| a.held_ns - a.written_ns);
-    // The same step of two receivers: their orders are compared, not single impulses.
-    let python = Spread {
-        p50: beyond.p50 - wake.p50,
-        p95: beyond.p95 - wake.p95,
-        p99: beyond.p99 - wake.p99,
-        max: beyond.max - wake.max,
-        jitter: beyond.jitter - wake.jitter,
     };
     vec![
         line(
@@ -380,12 +372,18 @@ fn budget(scores: &[Score], graph: &Graph) -> Vec<Step> {
         ),
         line(
             "graph, and the resampler's 1.44 ms in whole cycles",
-            step(sync, |a| a.written_ns - a.emitted_ns),
+            step(inside, |a| a.written_ns - a.emitted_ns),
         ),
-        line("wake-up of a plain reader", wake),
-        line("Python on top of it", python),
         line(
-            "capture to Python's hand, in all",
+            "wake-up and Python: from the ring to its hand",
+            step(sync, |a| a.held_ns - a.written_ns),
+        ),
+        line(
+            "  of that, the wake-up of a plain reader",
+            step(plain, |a| a.held_ns - a.written_ns),
+        ),
+        line(
+            "all of it: from capture to Python's hand",
             step(sync, |a| a.held_ns - a.captured_ns),
         ),
     ]
