@@ -3,15 +3,16 @@
 # make test-vm ALSA capture on real drivers, in an emulated machine (Debian and its kind)
 # make test-vad the VAD model against its reference, at length
 # make bench   latencies and costs, measured against a plain reader in the same run
+# make bench-peers  the same impulses to what people use today; make bench-document writes docs/benchmarks.md
 
 SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 
-.PHONY: help demo test test-vm test-vad bench setup setup-test build install lint rust loom fuzz python clean
+.PHONY: help demo test test-vm test-vad bench bench-peers bench-document setup setup-test build install lint rust loom fuzz python clean
 help:
-	@sed -n 's/^# //p' Makefile | head -5
+	@sed -n 's/^# //p' Makefile | sed '/^---/,$$d'
 
 # --- what is needed -----------------------------------------------------------
 
@@ -38,7 +39,20 @@ demo: setup
 bench: setup
 	@$(MAKE) --no-print-directory install
 	cargo bench --bench ring
-	$(PYTHON) benches/latency.py
+	$(BINARY) bench latency --private --quantum 256 --python $(PYTHON)
+	$(BINARY) bench latency --private --python $(PYTHON)
+	$(PYTHON) benches/scaling.py
+
+bench-peers:
+	packaging/setup.sh peers
+	@$(MAKE) --no-print-directory install
+	$(PYTHON) benches/peers/run.py
+
+# Twelve minutes on an otherwise quiet machine.
+bench-document:
+	packaging/setup.sh peers
+	@$(MAKE) --no-print-directory install
+	$(PYTHON) benches/peers/run.py --document
 
 # --- what has to hold -----------------------------------------------------------
 
@@ -73,7 +87,7 @@ fuzz:
 	done
 
 python: install
-	for suite in python engine pipewire; do \
+	for suite in python engine pipewire bench; do \
 	    $(PYTHON) -m pytest --timeout 300 -q tests/$$suite || exit 1; \
 	done
 

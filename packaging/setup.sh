@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what building and testing need, and says so: system packages by apt
 # or dnf, two cargo subcommands, a Python virtual environment in .venv.
-# Usage: packaging/setup.sh build|test|vm
+# Usage: packaging/setup.sh build|test|vm|peers
 set -eu
 cd "$(dirname "$0")/.."
-goal=${1:?usage: packaging/setup.sh build|test|vm}
+goal=${1:?usage: packaging/setup.sh build|test|vm|peers}
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
@@ -22,6 +22,17 @@ fi
 if [ "$goal" = test ]; then
     apt_packages="$apt_packages flac util-linux dbus-daemon"
     dnf_packages="$dnf_packages flac util-linux dbus-daemon"
+fi
+if [ "$goal" = test ] || [ "$goal" = peers ]; then
+    # A whole session: streams, unlike filters, need somebody who links them.
+    apt_packages="$apt_packages wireplumber dbus-daemon"
+    dnf_packages="$dnf_packages wireplumber dbus-daemon"
+fi
+if [ "$goal" = peers ]; then
+    # pipewire-alsa makes PipeWire the default of ALSA programs, as on a desktop.
+    apt_packages="$apt_packages pipewire-pulse pulseaudio-utils pipewire-alsa pipewire-jack libportaudio2 portaudio19-dev"
+    dnf_packages="$dnf_packages pipewire-pulseaudio pulseaudio-utils pipewire-alsa
+        pipewire-jack-audio-connection-kit portaudio portaudio-devel"
 fi
 
 if command -v apt-get >/dev/null; then

@@ -66,7 +66,7 @@ def machine(report: Report) -> str:
     m = report["machine"]
     date = time.strftime("%Y-%m-%d", time.gmtime(m["unix_time"]))
     return (
-        f"Measured on {date} on {m['cores']} × {m['cpu']}, Linux {m['kernel']}, load average "
+        f"Measured on {date} on {m['cores']} x {m['cpu']}, Linux {m['kernel']}, load average "
         f"{m['load_average']:.2f} at the start, v2m-engine {report['version']}."
     )
 

@@ -45,7 +45,9 @@ def script(name: str) -> str:
     return str(HERE / "receivers" / name)
 
 
-def pipe(name: str, package: str, default: list[str], best: list[str], drain_s: float) -> list[Peer]:
+def pipe(
+    name: str, package: str, default: list[str], best: list[str], drain_s: float
+) -> list[Peer]:
     """A recorder on the command line, its output read by this Python."""
     recorder = command(name, package)
     python = Installed(program=Path(sys.executable), missing=recorder.missing)
@@ -89,7 +91,8 @@ def all_peers(quantum: int) -> list[Peer]:
         for form in forms
     ]
     # pw-jack's way to have pipewire's libjack found.
-    libraries = next(Path("/usr/lib").glob("*/pipewire-0.3/jack"), None)
+    places = [*Path("/usr/lib").glob("*/pipewire-0.3/jack"), Path("/usr/lib64/pipewire-0.3/jack")]
+    libraries = next((place for place in places if place.is_dir()), None)
     if libraries is None:
         jack.missing = jack.missing or "pipewire's libjack is not installed (pipewire-jack)"
     jack_env = {"LD_LIBRARY_PATH": str(libraries)}
@@ -121,7 +124,5 @@ def all_peers(quantum: int) -> list[Peer]:
     )
     raw = ["-q", "-t", "raw", "-f", "FLOAT_LE", "-c", "1"]
     small = [f"--period-size={quantum}", f"--buffer-size={4 * quantum}"]
-    peers += pipe(
-        "arecord", "alsa-utils", [*raw, "-r", SPEECH], [*raw, "-r", GRAPH, *small], 1.0
-    )
+    peers += pipe("arecord", "alsa-utils", [*raw, "-r", SPEECH], [*raw, "-r", GRAPH, *small], 1.0)
     return peers

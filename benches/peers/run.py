@@ -13,7 +13,6 @@ import argparse
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from document import table, write
@@ -51,12 +50,14 @@ def among_peers(load: str, options: argparse.Namespace) -> Report:
     specs = PLACE / "receivers.json"
     specs.write_text(json.dumps([peer.spec(options.quantum) for peer in peers], indent=1))
     with Session(options.quantum) as session:
-        return bench(
+        report = bench(
             load,
             *("--node", MICROPHONE, "--quantum", str(options.quantum), "--load", load),
             *("--duration", str(options.duration), "--rounds", "1", "--peers", str(specs)),
             env=session.env,
         )
+        session.check()
+        return report
 
 
 def document(options: argparse.Namespace) -> None:

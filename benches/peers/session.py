@@ -11,7 +11,7 @@ from types import TracebackType
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/rig"))
 
-from rig import PrivatePipeWire  # noqa: E402
+from rig import PrivatePipeWire, RigError  # noqa: E402
 
 MICROPHONE = "rig-mic"
 
@@ -68,6 +68,14 @@ class Session:
         return any(
             "'default.audio.source'" in line and MICROPHONE in line for line in text.splitlines()
         )
+
+    def check(self) -> None:
+        """Raises if WirePlumber or pipewire-pulse ended: streams get nothing then."""
+        for process in self._processes:
+            if process.poll() is not None:
+                name = str(process.args[-1])  # type: ignore[index]
+                log = (self.rig.directory / f"{name}.log").read_text(errors="replace")
+                raise RigError(f"{name} ended with status {process.returncode}:\n{log[-2000:]}")
 
     def stop(self) -> None:
         """Ends everything, the newest first."""

@@ -63,8 +63,9 @@ impl Lowered {
 impl Wishes {
     fn apply(&mut self, py: Python<'_>) -> PyResult<()> {
         let wanted = self.asked.iter().copied().fold(self.program, f64::min);
+        // CPython cuts to whole microseconds: half a one more, so that none is lost.
         py.import(intern!(py, "sys"))?
-            .call_method1(intern!(py, "setswitchinterval"), (wanted,))?;
+            .call_method1(intern!(py, "setswitchinterval"), (wanted + 0.5e-6,))?;
         self.set = get(py)?;
         Ok(())
     }

@@ -14,6 +14,8 @@ const ROW: f64 = 46.0;
 /// Of a row, for its curves.
 const CURVE: f64 = 36.0;
 const BINS: usize = 120;
+/// Where numbers end, right of the axis.
+const COLUMNS: [f64; 3] = [60.0, 110.0, 144.0];
 
 /// Without custom properties, which not every viewer of SVG knows.
 const STYLE: &str = "
@@ -95,13 +97,9 @@ pub fn draw(report: &Report) -> String {
     }
     let legend = "bars: how often; line: share of impulses that have arrived; dashes: median";
     line(text(LEFT, bottom + 36.0, "dim", "start", legend));
-    line(text(
-        RIGHT + 15.0,
-        top - 6.0,
-        "dim",
-        "start",
-        "p50, p99 ms   lost",
-    ));
+    for (column, words) in COLUMNS.iter().zip(["p50 ms", "p99 ms", "lost"]) {
+        line(text(RIGHT + column, top - 6.0, "dim", "end", words));
+    }
 
     for (n, row) in rows.iter().enumerate() {
         draw_row(&mut line, &axis, row, top + (n as f64 + 1.0) * ROW - 4.0);
@@ -147,7 +145,8 @@ fn draw_row(line: &mut impl FnMut(String), axis: &Axis, row: &Row, base: f64) {
     let mut curve = format!("M{LEFT:.1} {base:.1}");
     for (n, value) in ordered.iter().enumerate() {
         if n % every == 0 || n + 1 == ordered.len() {
-            let share = (n + 1) as f64 / ordered.len() as f64;
+            // Of all that were sent: a curve that stays below the top tells of losses.
+            let share = (n + 1) as f64 / row.sent.max(1) as f64;
             let _ = write!(curve, "H{:.1}V{:.1}", axis.x(*value), base - CURVE * share);
         }
     }
@@ -158,13 +157,14 @@ fn draw_row(line: &mut impl FnMut(String), axis: &Axis, row: &Row, base: f64) {
         "<line class=\"median\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{base:.1}\" y2=\"{:.1}\"/>",
         base - CURVE
     ));
-    let numbers = format!(
-        "{}, {}   {}",
+    let numbers = [
         milliseconds(row.latency.p50),
         milliseconds(row.latency.p99),
-        row.lost
-    );
-    line(text(RIGHT + 15.0, base - 14.0, "number", "start", &numbers));
+        row.lost.to_string(),
+    ];
+    for (column, number) in COLUMNS.iter().zip(numbers) {
+        line(text(RIGHT + column, base - 14.0, "number", "end", &number));
+    }
     line("</g>".into());
 }
 

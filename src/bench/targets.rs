@@ -103,27 +103,33 @@ fn remedy(report: &Report, all: &mut Vec<Target>) {
     }
 }
 
+/// Like with like: others in Python with Python, others without it with the plain reader.
 fn peers(report: &Report, all: &mut Vec<Target>) {
-    let Some(sync) = report.row(SYNC) else { return };
     if report.load != Load::None {
         return;
     }
-    let others = |form| {
-        let rows = report.receivers.iter();
-        rows.filter(move |row: &&Row| !row.ours && row.received > 0 && row.form == form)
-    };
-    for (form, figure, name) in [
-        ("default", p50 as fn(&Row) -> f64, "median"),
-        ("default", p99, "p99"),
-        ("best", p50, "median"),
-    ] {
-        let strongest = others(form).min_by(|a, b| figure(a).total_cmp(&figure(b)));
-        if let Some(peer) = strongest {
-            let what = format!(
-                "{SYNC}: {name}, of the strongest peer's {form} ({})",
-                peer.name
-            );
-            all.push(target(what, figure(sync) / figure(peer), 1.0));
+    for (ours, python) in [(SYNC, true), (PLAIN, false)] {
+        let Some(own) = report.row(ours) else {
+            continue;
+        };
+        for (form, figure, name) in [
+            ("default", p50 as fn(&Row) -> f64, "median"),
+            ("default", p99, "p99"),
+            ("best", p50, "median"),
+        ] {
+            let rows = report.receivers.iter();
+            let others = rows.filter(|row| {
+                !row.ours && row.python == python && row.received > 0 && row.form == form
+            });
+            let strongest = others.min_by(|a, b| figure(a).total_cmp(&figure(b)));
+            if let Some(peer) = strongest {
+                let what = format!(
+                    "{ours}: {name}, of the strongest {form} of others ({}, {} kHz)",
+                    peer.name,
+                    f64::from(peer.rate) / 1000.0
+                );
+                all.push(target(what, figure(own) / figure(peer), 1.0));
+            }
         }
     }
 }
