@@ -300,6 +300,7 @@ def test_waits_that_are_given_up_are_collected(recording: Recorder) -> None:
 
     async def main() -> weakref.ref[Any]:
         stream = await private(played, buffer_size=800).stream().__aenter__()
+        await anext(stream)  # the one that entering waited for
         loop = asyncio.get_running_loop()
         given_up = loop.create_task(anext(stream))
         await asyncio.sleep(0)

@@ -2,6 +2,7 @@
 //! becomes of what was played.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
@@ -206,8 +207,8 @@ fn control(
             links.retain(|input, _| inputs.contains(input));
             if let Some(output) = output {
                 for input in inputs {
-                    if !links.contains_key(&input) {
-                        links.insert(input, link(&connection, output, input)?);
+                    if let Entry::Vacant(free) = links.entry(input) {
+                        free.insert(link(&connection, output, input)?);
                         connection.touch();
                     }
                 }
