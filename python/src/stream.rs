@@ -381,14 +381,22 @@ impl LoopWaiter {
     /// To be called when the descriptor is readable: resumes whoever waits. Not for less
     /// than a hop: then the next wake-up is asked for, and the tasks are left alone.
     fn woken(&self, py: Python<'_>) -> PyResult<()> {
-        self.waiter.drain();
         if self.feed.is_closed() {
             return self.close(py);
         }
-        if self.waited_for() && !self.arm()? {
-            return self.wake(py, true);
+        let mut result = Ok(());
+        if self.waited_for() && !matches!(self.feed.look(), Look::Wait) {
+            // The tasks first: they have their audio, and have asked for more, before
+            // any system call is made.
+            self.waiter.came();
+            result = self.wake(py, true);
         }
-        Ok(())
+        self.waiter.drain();
+        // What came meanwhile may have been silenced with the rest.
+        if self.waited_for() && !self.arm()? {
+            self.waiter.wake();
+        }
+        result
     }
 
     /// Asks for the next wake-up. False: there is no need to wait.
