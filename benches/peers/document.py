@@ -21,6 +21,10 @@ def ms(microseconds: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.2f}"
 
 
+def times(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
+
+
 def title(row: dict[str, Any]) -> str:
     return f"{row['name']} ({row['form']})" if row["form"] else str(row["name"])
 
@@ -107,13 +111,13 @@ def ratios(idle: Report, hog: Report) -> str:
         rows = [r for r in idle["receivers"] if r["form"] == form and r["received"]]
         if sync and rows:
             each = sorted((r["latency"]["p50"] / sync["latency"]["p50"], r["name"]) for r in rows)
-            listed = ", ".join(f"{name} {ratio:.1f}" for ratio, name in each)
+            listed = ", ".join(f"{name} {times(ratio)}" for ratio, name in each)
             lines.append(f"* Medians of others in their {form} form, in ours (sync): {listed}.")
     remedy = row(hog, SYNC_REMEDY)
     others = [r for r in hog["receivers"] if not r["ours"] and r["received"]]
     if remedy and others:
         each = sorted((r["latency"]["p99"] / remedy["latency"]["p99"], r["name"]) for r in others)
-        listed = ", ".join(f"{name} {ratio:.1f}" for ratio, name in each)
+        listed = ", ".join(f"{name} {times(ratio)}" for ratio, name in each)
         lines.append(f"* Beside a GIL hog, p99 of others in ours with `switch_interval`: {listed}.")
         losses = sorted((-r["lost"] / max(r["sent"], 1), r["name"]) for r in others if r["lost"])
         listed = ", ".join(f"{name} {-share:.1%}" for share, name in losses) or "nobody"
@@ -122,8 +126,8 @@ def ratios(idle: Report, hog: Report) -> str:
     return "\n".join(lines)
 
 
-def write(reports: dict[str, Report], pictures: Path, docs: Path) -> None:
-    """Writes benchmarks.md and the pictures in it."""
+def write(reports: dict[str, Report], scaling: str, pictures: Path, docs: Path) -> None:
+    """Writes benchmarks.md and the pictures in it; `scaling` is what scaling.py printed."""
     for name in ("none", "gil"):
         shutil.copy(pictures / f"{name}.svg", docs / f"benchmarks-{name}.svg")
     sections = [
@@ -147,6 +151,7 @@ def write(reports: dict[str, Report], pictures: Path, docs: Path) -> None:
         targets(reports["stock"]),
         "## Every core busy\n\n" + table(reports["cpu"]),
         targets(reports["cpu"]),
+        "## More readers, more engines\n\n```text\n" + scaling.strip() + "\n```",
     ]
     (docs / "benchmarks.md").write_text("\n\n".join(sections) + "\n")
 

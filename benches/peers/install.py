@@ -3,6 +3,7 @@ under target/peers. What can't be installed is told with its reason."""
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -31,6 +32,7 @@ class Installed:
     missing: str | None = None
 
 
+@functools.cache
 def python_package(name: str) -> Installed:
     """A virtual environment with the package; its interpreter."""
     venv = PLACE / name
@@ -49,6 +51,7 @@ def python_package(name: str) -> Installed:
     return Installed(program=python)
 
 
+@functools.cache
 def cpal() -> Installed:
     """The receiver by cpal, built."""
     say("building the receiver by cpal")
@@ -63,6 +66,7 @@ def cpal() -> Installed:
     return Installed(program=target / "release/with-cpal")
 
 
+@functools.cache
 def command(name: str, package: str) -> Installed:
     """A program of the distribution's."""
     path = shutil.which(name)

@@ -5,7 +5,9 @@ graph's own rate and quantum)."""
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ class Peer:
 
     name: str
     form: str
-    program: Installed
+    # Installs it, the first time.
+    program: Callable[[], Installed]
     arguments: list[str]
     python: bool = True
     env: dict[str, str] = field(default_factory=dict)
@@ -30,14 +33,15 @@ class Peer:
 
     def spec(self, quantum: int) -> dict[str, Any]:
         """As `v2m-engine bench latency --peers` takes it."""
+        installed = self.program()
         return {
             "name": self.name,
             "form": self.form,
             "python": self.python,
-            "command": [str(self.program.program or ""), *self.arguments],
+            "command": [str(installed.program or ""), *self.arguments],
             "env": {"PEER_QUANTUM": str(quantum)} | self.env,
             "drain_s": self.drain_s,
-            "missing": self.program.missing,
+            "missing": installed.missing,
         }
 
 
@@ -49,8 +53,10 @@ def pipe(
     name: str, package: str, default: list[str], best: list[str], drain_s: float
 ) -> list[Peer]:
     """A recorder on the command line, its output read by this Python."""
-    recorder = command(name, package)
-    python = Installed(program=Path(sys.executable), missing=recorder.missing)
+
+    def python() -> Installed:
+        return Installed(program=Path(sys.executable), missing=command(name, package).missing)
+
     return [
         Peer(
             f"{name} | Python",
@@ -63,13 +69,18 @@ def pipe(
     ]
 
 
+def jack_client(libraries: Path | None) -> Installed:
+    """JACK-Client, for which pipewire's libjack has to be there too."""
+    if libraries is None:
+        return Installed(missing="pipewire's libjack is not installed (package pipewire-jack)")
+    return python_package("JACK-Client")
+
+
 def all_peers(quantum: int) -> list[Peer]:
-    """Everybody; installs them first."""
-    sounddevice = python_package("sounddevice")
-    pyaudio = python_package("PyAudio")
-    soundcard = python_package("soundcard")
-    jack = python_package("JACK-Client")
-    rust = cpal()
+    """Everybody; nothing is installed yet."""
+    sounddevice = partial(python_package, "sounddevice")
+    pyaudio = partial(python_package, "PyAudio")
+    soundcard = partial(python_package, "soundcard")
     forms = ("default", "best")
     peers = [
         Peer(f"sounddevice, {way}", form, sounddevice, [script("with_sounddevice.py"), way, form])
@@ -93,8 +104,7 @@ def all_peers(quantum: int) -> list[Peer]:
     # pw-jack's way to have pipewire's libjack found.
     places = [*Path("/usr/lib").glob("*/pipewire-0.3/jack"), Path("/usr/lib64/pipewire-0.3/jack")]
     libraries = next((place for place in places if place.is_dir()), None)
-    if libraries is None:
-        jack.missing = jack.missing or "pipewire's libjack is not installed (pipewire-jack)"
+    jack = partial(jack_client, libraries)
     jack_env = {"LD_LIBRARY_PATH": str(libraries)}
     asking = {"PIPEWIRE_LATENCY": f"{quantum}/{GRAPH}"}
     peers += [
@@ -102,7 +112,7 @@ def all_peers(quantum: int) -> list[Peer]:
         for form, env in (("default", {}), ("best", asking))
     ]
     peers += [
-        Peer(f"cpal, {host}", form, rust, [host, form], python=False)
+        Peer(f"cpal, {host}", form, cpal, [host, form], python=False)
         for host in ("alsa", "pipewire")
         for form in forms
     ]

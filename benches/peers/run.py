@@ -70,7 +70,10 @@ def document(options: argparse.Namespace) -> None:
         "stock": bench("stock", "--stock", "--quantum", "128", *duration[:-1]),
         "cpu": bench("cpu", "--load", "cpu", "--quantum", str(options.quantum), *duration),
     }
-    write(reports, PLACE, ROOT / "docs")
+    scaling = [str(PYTHON), str(ROOT / "benches/scaling.py"), "--rounds", "2", "--seconds", "2"]
+    say("scaling")
+    crowd = subprocess.run(scaling, stdout=subprocess.PIPE, text=True, check=True).stdout
+    write(reports, crowd, PLACE, ROOT / "docs")
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """A whole private session: the rig's PipeWire with WirePlumber, which links streams, and
-pipewire-pulse; nothing is shared with the user's own."""
+pipewire-pulse if it is installed; nothing is shared with the user's own."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,10 +48,13 @@ class Session:
         try:
             (self.rig.directory / "asound.conf").write_text(ALSA)
             self._start("dbus-run-session", "--", "wireplumber")
-            self._start("pipewire-pulse")
+            has_pulse = shutil.which("pipewire-pulse") is not None
+            if has_pulse:
+                self._start("pipewire-pulse")
             self.rig.wait_for(self._is_default, "WirePlumber to name the microphone", 15)
-            pulse = self.rig.directory / "pulse/native"
-            self.rig.wait_for(pulse.exists, "pipewire-pulse to listen", 15)
+            if has_pulse:
+                pulse = self.rig.directory / "pulse/native"
+                self.rig.wait_for(pulse.exists, "pipewire-pulse to listen", 15)
         except BaseException:
             self.stop()
             raise

@@ -117,12 +117,17 @@ fn peers(report: &Report, all: &mut Vec<Target>) {
             ("default", p99, "p99"),
             ("best", p50, "median"),
         ] {
-            let rows = report.receivers.iter();
-            let others = rows.filter(|row| {
-                !row.ours && row.python == python && row.received > 0 && row.form == form
-            });
-            let strongest = others.min_by(|a, b| figure(a).total_cmp(&figure(b)));
-            if let Some(peer) = strongest {
+            let others = || {
+                report.receivers.iter().filter(move |row| {
+                    !row.ours && row.python == python && row.received > 0 && row.form == form
+                })
+            };
+            let first = |a: &&Row, b: &&Row| figure(a).total_cmp(&figure(b));
+            let strongest = others().min_by(first);
+            // And of those that give what ours give, if that is another one.
+            let alike = others().filter(|row| row.rate == own.rate).min_by(first);
+            let alike = alike.filter(|row| strongest.is_some_and(|s| s.name != row.name));
+            for peer in strongest.into_iter().chain(alike) {
                 let what = format!(
                     "{ours}: {name}, of the strongest {form} of others ({}, {} kHz)",
                     peer.name,
