@@ -92,7 +92,8 @@ def commands(directory: Path, seconds: float) -> dict[str, tuple[list[str], dict
         ),
         "v2m-engine, FLAC": ([*ours, f"{directory}/c.flac"], {}),
         "pw-record": (
-            f"pw-record --target rig-mic --rate 16000 --channels 1 --format f32 {directory}/d.wav".split(),
+            ["pw-record", "--target", "rig-mic", "--rate", "16000", "--channels", "1"]
+            + ["--format", "f32", f"{directory}/d.wav"],
             {},
         ),
         "arecord": (

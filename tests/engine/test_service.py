@@ -20,7 +20,6 @@ from pathlib import Path
 import pytest
 
 from conftest import SPEECH, User, wait_until
-
 from v2m_engine import AudioCapture
 
 

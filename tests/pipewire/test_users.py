@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 from alsa import AlsaMic
-from conftest import BINARY, Engine
 from rig import PrivatePipeWire
 from test_sources import status, wait_for
+
+from conftest import BINARY, Engine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a user")
 
