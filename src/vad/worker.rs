@@ -312,6 +312,13 @@ impl Shared {
     fn complete(&self) -> u64 {
         self.reader.committed() / STEP
     }
+
+    /// Windows of filled silence that follow this one, which lies at its edge.
+    fn filled_after(&self, window: u64) -> u64 {
+        let deep = window + 2;
+        let gap = self.reader.gap_at(deep * STEP);
+        gap.map_or(0, |(_, end)| (end / STEP).saturating_sub(deep))
+    }
 }
 
 /// Set when the thread ends, however it ends.
@@ -393,8 +400,12 @@ fn work(
             continue;
         }
         if !loading {
-            behind |= waiting > BEHIND;
-            shared.worst.fetch_max(waiting - 1, Relaxed);
+            let late = match waiting > BEHIND {
+                true => waiting - shared.filled_after(track.writer.window()).min(waiting - 1),
+                false => waiting,
+            };
+            behind |= late > BEHIND;
+            shared.worst.fetch_max(late - 1, Relaxed);
         }
         let written_ns = shared.reader.written_ns();
         for _ in 0..waiting.min(RUN) {
