@@ -4,6 +4,8 @@
 # make test-vad speech detection against its reference, at length (half an hour of audio,
 #              ten minutes of it live)
 # make test-vad-hours ten hours of audio through the engine, in some minutes
+# make packages      .deb, .rpm, wheel and sdist into dist/
+# make test-packages  these in clean roots and on a booted Debian (as root; about 15 minutes)
 # make bench   latencies and costs, measured against a plain reader in the same run
 
 SHELL := /bin/bash
@@ -11,7 +13,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 
-.PHONY: help demo test test-vm test-vad test-vad-hours bench setup setup-test build install lint rust loom fuzz python clean
+.PHONY: help demo test test-vm test-vad test-vad-hours packages test-packages bench setup setup-test setup-bench build install lint rust loom fuzz python clean
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -22,6 +24,9 @@ setup:
 
 setup-test:
 	packaging/setup.sh test
+
+setup-bench:
+	packaging/setup.sh bench
 
 $(BINARY): build
 build:
@@ -37,10 +42,13 @@ demo: setup
 	@$(MAKE) --no-print-directory install
 	$(PYTHON) tests/rig/demo.py
 
-bench: setup
+bench: setup-bench
 	@$(MAKE) --no-print-directory install
 	cargo bench --bench ring
 	$(PYTHON) benches/latency.py
+	$(PYTHON) benches/vad_peers.py
+	$(PYTHON) benches/listening.py
+	$(PYTHON) benches/monitor.py
 
 # --- what has to hold -----------------------------------------------------------
 
@@ -68,15 +76,15 @@ loom:
 # RUSTC_BOOTSTRAP: the sanitizer's flags on a released compiler.
 FUZZ_SECONDS := 20
 fuzz:
-	for target in header protocol; do \
+	for target in bookmark header protocol; do \
 	    RUSTC_BOOTSTRAP=1 cargo fuzz run $$target --target-dir target/fuzz -- \
 	        -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -timeout=10 2>&1 | tail -n 3; \
 	    [ $${PIPESTATUS[0]} -eq 0 ] || exit 1; \
 	done
 
 python: install
-	for suite in python engine pipewire; do \
-	    $(PYTHON) -m pytest --timeout 300 -q tests/$$suite || exit 1; \
+	for suite in tests/python tests/engine tests/pipewire packaging/tests/quick; do \
+	    $(PYTHON) -m pytest --timeout 300 -q $$suite || exit 1; \
 	done
 
 # A stock Debian kernel with snd-aloop, unpacked from its package, under qemu.
@@ -98,6 +106,15 @@ test-vad: setup-test
 test-vad-hours: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_VAD_HOURS=10 $(PYTHON) -m pytest --timeout 7200 -q tests/engine/test_vad.py -k hours
+
+# --- packages -----------------------------------------------------------------------
+
+packages:
+	packaging/setup.sh packages
+	packaging/build.sh deb rpm wheel sdist
+
+test-packages: packages
+	$(PYTHON) -m pytest --timeout 900 -q packaging/tests --ignore packaging/tests/quick
 
 clean:
 	cargo clean
