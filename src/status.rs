@@ -47,7 +47,7 @@ pub struct ThreadStatus {
     pub name: String,
     /// Its id.
     pub tid: i32,
-    /// What it does: `capture`, `wake-up`, `vad`, …
+    /// What it does: `capture`, `wake`, `vad`, …
     pub role: String,
     /// What was asked for first, for instance `fifo 70`.
     pub asked: String,
@@ -118,7 +118,7 @@ pub struct ReaderStatus {
     pub name: Option<String>,
     /// Seconds since it got the ring.
     pub age_s: f64,
-    /// It only looks on: the quantum is not chosen for it.
+    /// It only looks on: no quantum is asked of the graph for it.
     pub observes: bool,
     /// How far it has read, as it says; null if it doesn't.
     pub position: Option<u64>,
