@@ -30,7 +30,7 @@ def test_installed_used_removed(root: Callable[..., Root], release: str) -> None
 
     version = there.run("v2m-engine", "--version").stdout
     assert "v2m-engine" in version
-    used = there.run("python3", "/v2m/use.py", user="user", timeout=120).stdout
+    used = there.run("python3", "/v2m/use.py", "/v2m/tests/rig", user="user", timeout=120).stdout
     said = json.loads(used.splitlines()[-1])
     pipewire, python = RELEASES[release]
     assert said["pipewire"].startswith(pipewire) and said["python"].startswith(python), said

@@ -1,6 +1,7 @@
 """Uses an installed v2m_engine as a program would, on a PipeWire of its own.
 
 Run by the package tests in whatever they installed into; prints what it used.
+Its argument is where tests/rig lies.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ import os
 import subprocess
 import sys
 from itertools import pairwise
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "tests/rig"))
+sys.path.insert(0, sys.argv[1])
 
 from rig import PROGRAMS, PrivatePipeWire
 
