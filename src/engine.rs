@@ -1,8 +1,8 @@
 //! Puts the engine together: who starts first, who stops last.
 //!
 //! ```text
-//! ring ─> bell ─> funnel ─> backend ─> server      start
-//! server ─> backend ─> funnel ─> bell ─> ring      stop
+//! ring ─> bell ─> VAD worker ─> funnel ─> backend ─> server      start
+//! server ─> backend ─> funnel ─> VAD worker ─> bell ─> ring      stop
 //! ```
 
 use std::os::fd::BorrowedFd;
@@ -19,22 +19,32 @@ use crate::error::Result;
 use crate::latency::Latency;
 use crate::ring::bell::Ringer;
 use crate::ring::{ControlWriter, Reader, Ring, State};
-use crate::rt::{self, Role};
+use crate::rt::{self, DmaLatency, Role};
 use crate::server::{Door, Host, Server};
-use crate::status::{LossStatus, RingStatus, SourceStatus, Status};
+use crate::status::{
+    GrantStatus, LossStatus, ReaderStatus, RingStatus, SourceStatus, Status, ThreadStatus,
+};
 use crate::systemd::Manager;
 use crate::time::monotonic_ns;
+use crate::vad::worker::Worker;
 
 /// How often the engine looks after itself.
 const TICK: Duration = Duration::from_millis(100);
+/// How long the last windows may take to be judged before the end is announced.
+const LAST_WINDOWS: Duration = Duration::from_secs(2);
 
 /// What the main thread is told.
 #[derive(Debug)]
 pub enum Message {
     /// By the backend.
     Capture(Event),
-    /// By the server: who listens, each with the quantum it asked for.
-    Listeners(Vec<Option<Latency>>),
+    /// By the server: how many listen, and each quantum that was asked for.
+    Listeners {
+        /// Those who only look on included.
+        count: usize,
+        /// None: the configured one.
+        asked: Vec<Option<Latency>>,
+    },
     /// By a signal, or because the only client is gone.
     Stop(&'static str),
 }
@@ -46,6 +56,7 @@ struct Known {
     asked: SourceSpec,
     ring: Arc<Ring>,
     reader: Reader,
+    vad: Worker,
     funnel: Arc<Funnel>,
     /// Nothing is captured, as nobody listens.
     idle: AtomicBool,
@@ -56,7 +67,6 @@ struct Known {
 struct Now {
     state: State,
     source: SourceStatus,
-    degraded: Vec<String>,
 }
 
 impl Now {
@@ -94,11 +104,19 @@ impl Host for Known {
         }
     }
 
-    fn status(&self, clients: usize) -> Status {
+    fn status(&self, clients: usize, mut readers: Vec<ReaderStatus>) -> Status {
         let now = self.now();
         let lost = self.reader.losses();
+        // Counted after the readers were looked at: who claims to be further lies.
         let position = self.reader.committed();
+        for reader in &mut readers {
+            reader.measure_lag(position);
+        }
         let id = self.ring.layout().ring_id;
+        let (vad, unheard) = self.vad.status();
+        let (threads, grants) = (rt::threads(), rt::grants());
+        let mut degraded = degraded(&now.source, &threads, &grants);
+        degraded.extend(unheard);
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -114,6 +132,7 @@ impl Host for Known {
                     .checked_sub(1)
                     .and_then(|newest| self.reader.time_ns(newest)),
             },
+            vad,
             losses: LossStatus {
                 gaps: lost.gaps,
                 lost_samples: lost.samples,
@@ -121,17 +140,46 @@ impl Host for Known {
                 repeated: lost.repeated,
             },
             clients,
-            degraded: now.degraded.clone(),
+            readers,
+            threads,
+            grants,
+            degraded,
         }
     }
 
-    fn listeners(&self, asked: &[Option<Latency>]) {
-        let _ = self.messages.send(Message::Listeners(asked.to_vec()));
+    fn listeners(&self, count: usize, asked: &[Option<Latency>]) {
+        let asked = asked.to_vec();
+        let _ = self.messages.send(Message::Listeners { count, asked });
     }
 
     fn orphaned(&self) {
         let _ = self.messages.send(Message::Stop("its client is gone"));
     }
+}
+
+/// What is not as it should be, one line each.
+fn degraded(
+    source: &SourceStatus,
+    threads: &[ThreadStatus],
+    grants: &[GrantStatus],
+) -> Vec<String> {
+    let slow = threads.iter().filter(|thread| !thread.real_time);
+    let refused = grants.iter().filter(|grant| !grant.granted);
+    let fallback = source.fallback.iter();
+    fallback
+        .map(|why| format!("ALSA instead of PipeWire: {why}"))
+        .chain(slow.map(|thread| {
+            let why = thread.why_not.join("; ");
+            format!(
+                "{} runs without real time, a busy machine delays it: {why}",
+                thread.name
+            )
+        }))
+        .chain(refused.map(|grant| {
+            let why = grant.why_not.as_deref().unwrap_or_default();
+            format!("not granted: {}: {why}", grant.asked)
+        }))
+        .collect()
 }
 
 /// A running engine.
@@ -147,24 +195,37 @@ pub struct Engine {
     backend: Backend,
     funnel: Arc<Funnel>,
     ringer: Ringer,
+    /// Held while live audio is captured.
+    awake: Option<DmaLatency>,
 }
 
 impl Engine {
     /// Starts everything. `messages` is also where signals are to be announced.
     pub fn start(config: Config, door: Door) -> Result<(Self, Sender<Message>)> {
-        let (ring, capture, _speech, mut control) = Ring::create(config.history)?;
-        let mut degraded = Vec::new();
-        if let Err(error) = ring.lock() {
-            tracing::warn!("{error}; audio can be delayed by swapping: raise the memlock limit");
-            degraded.push(format!("memory is not locked: {error}"));
-        }
+        let (ring, capture, speech, mut control) = Ring::create(config.history)?;
         let ring = Arc::new(ring);
         let reader = Reader::new(ring.duplicate()?)?;
         let ringer = Ringer::start(ring.clone(), || {
             let promotion = rt::promote(Role::Wake);
             tracing::debug!("the wake-up thread asked for real time: {promotion:?}");
+            rt::lock_stack();
         })?;
+        let vad = Worker::start(
+            config.vad.clone(),
+            config.is_live(),
+            Reader::new(ring.duplicate()?)?,
+            speech,
+            ringer.windows(),
+            ringer.bell(),
+        )?;
+        let brake = vad.brake();
         let funnel = Arc::new(Funnel::new(capture, ringer.bell())?);
+        // Within a limit that is too low for all, what is hottest comes first.
+        funnel.lock();
+        let locked = rt::lock_by("ring", ring.layout().total_bytes, || ring.lock());
+        if let Some(why) = locked.why_not {
+            tracing::warn!("{why}; audio can be delayed by swapping: raise the memlock limit");
+        }
         let (sender, messages) = channel();
         control.heartbeat(monotonic_ns());
         let service = matches!(door, Door::Service(_));
@@ -182,6 +243,7 @@ impl Engine {
             asked: config.source.clone(),
             ring,
             reader,
+            vad,
             funnel: funnel.clone(),
             idle: AtomicBool::new(false),
             state: Mutex::new(Now {
@@ -190,7 +252,6 @@ impl Engine {
                     asked: config.source.to_string(),
                     ..Default::default()
                 },
-                degraded,
             }),
             messages: sender.clone(),
         });
@@ -199,7 +260,7 @@ impl Engine {
         let events = Box::new(move |event| {
             let _ = events.send(Message::Capture(event));
         });
-        let backend = Backend::start(&config, funnel.clone(), on_demand, !idle, events)?;
+        let backend = Backend::start(&config, funnel.clone(), brake, on_demand, !idle, events)?;
         let mut engine = Self {
             config,
             known: known.clone(),
@@ -211,6 +272,7 @@ impl Engine {
             backend,
             funnel,
             ringer,
+            awake: None,
         };
         if idle {
             engine.rest();
@@ -226,8 +288,8 @@ impl Engine {
             match self.messages.recv_timeout(TICK) {
                 Ok(Message::Stop(why)) => break why,
                 Ok(Message::Capture(event)) => self.captured(event),
-                Ok(Message::Listeners(asked)) => {
-                    self.demand.listen(asked.len(), Instant::now());
+                Ok(Message::Listeners { count, asked }) => {
+                    self.demand.listen(count, Instant::now());
                     self.follow_demand();
                     self.backend
                         .set_latency(self.config.latency_for(asked.into_iter()));
@@ -240,6 +302,7 @@ impl Engine {
         self.manager.stopping();
         self.server = None;
         self.backend.stop();
+        self.known.vad.finish(LAST_WINDOWS);
         self.set_state(State::Stopped);
         why
     }
@@ -252,6 +315,7 @@ impl Engine {
         if self.backend.is_live() && !self.is_idle() {
             self.funnel.fill(now);
         }
+        self.known.vad.look_after(self.backend.audio_thread());
         let state = {
             let mut now = self.known.now();
             self.backend.describe(&mut now.source);
@@ -287,6 +351,7 @@ impl Engine {
 
     fn rest(&mut self) {
         self.known.idle.store(true, Ordering::Release);
+        self.awake = None;
         {
             let source = &mut self.known.now().source;
             source.linked = None;
@@ -299,8 +364,12 @@ impl Engine {
         match event {
             // Late news from before; what matters is told again.
             Event::Linked(_) | Event::Waiting(_) if self.is_idle() => {}
+            Event::Reached => {}
             Event::Linked(source) => {
                 tracing::info!("capturing {source}");
+                if self.backend.is_live() && self.awake.is_none() {
+                    self.awake = Some(DmaLatency::hold());
+                }
                 {
                     let mut now = self.known.now();
                     now.source.linked = Some(source);
@@ -311,6 +380,7 @@ impl Engine {
             }
             Event::Waiting(why) | Event::Lost(why) => {
                 tracing::warn!("no audio: {why}");
+                self.awake = None;
                 if self.is_idle() {
                     return;
                 }
@@ -323,6 +393,7 @@ impl Engine {
             }
             Event::Ended => {
                 tracing::info!("the source has come to its end");
+                self.known.vad.finish(LAST_WINDOWS);
                 self.set_state(State::Ended);
             }
         }

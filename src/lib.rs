@@ -3,6 +3,8 @@
 //!
 //! Follow a sample: `capture` (PipeWire, ALSA, file) → `resample` → [`ring`] → readers.
 
+#[cfg(not(loom))]
+pub mod bookmark;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod capture;
 #[cfg(not(loom))]
@@ -17,6 +19,8 @@ pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod latency;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod monitor;
 #[cfg(not(loom))]
 pub mod protocol;
 pub mod resample;

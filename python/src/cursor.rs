@@ -47,6 +47,11 @@ impl Cursor {
         }
     }
 
+    /// End of what was handed out, or passed over.
+    pub(crate) fn done(&self) -> u64 {
+        self.done
+    }
+
     /// Begins with the first window of what comes after `committed`.
     pub(crate) fn after(size: u64, hop: Hop, committed: u64) -> Self {
         Self {

@@ -8,14 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use v2m_engine::bookmark::Bookmark;
 use v2m_engine::client::Connection;
 use v2m_engine::latency::Latency;
 use v2m_engine::ring::Reader;
+use v2m_engine::status::Status;
 use v2m_engine::{Error, ErrorKind, Result};
 
 /// Locks; a panic elsewhere leaves nothing half done here.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether both are the same engine's.
+pub(crate) fn is_same(engine: &Arc<Engine>, other: &Weak<Engine>) -> bool {
+    std::ptr::eq(Arc::as_ptr(engine), other.as_ptr())
 }
 
 /// Which engine is asked for.
@@ -34,6 +41,8 @@ pub(crate) struct Wish {
     pub(crate) latency: Option<Latency>,
     /// Where the engine's program may lie, beside `$V2M_ENGINE_BIN` and `$PATH`.
     pub(crate) places: Vec<PathBuf>,
+    /// The directory of this Python's onnxruntime, which a private engine may use.
+    pub(crate) onnxruntime: Option<PathBuf>,
 }
 
 /// A connected engine and its ring. The ring outlives it.
@@ -42,6 +51,8 @@ pub(crate) struct Engine {
     /// None in a forked child: the connection is its parent's.
     connection: Mutex<Option<Connection>>,
     pub(crate) ring: Arc<Reader>,
+    /// Where it is noted how far this process has read.
+    bookmark: Option<Arc<Bookmark>>,
     /// What it captures, as its configuration says.
     pub(crate) source: String,
     pub(crate) private: bool,
@@ -53,6 +64,7 @@ impl Engine {
         let (ring, source) = connection.open(latency)?;
         let private = connection.private_pid().is_some();
         Ok(Arc::new(Self {
+            bookmark: connection.bookmark(),
             connection: Mutex::new(Some(connection)),
             ring: Arc::new(ring),
             source,
@@ -84,15 +96,28 @@ impl Engine {
             .map(|connection| connection.descriptor().as_raw_fd())
     }
 
+    /// Notes how far a stream has read, for the engine's status. Of several
+    /// streams of a private engine the last one's word counts.
+    #[inline]
+    pub(crate) fn reached(&self, position: u64) {
+        if let Some(bookmark) = &self.bookmark {
+            bookmark.reached(position);
+        }
+    }
+
     /// Process id of the engine, if it is private.
     pub(crate) fn private_pid(&self) -> Option<u32> {
         lock(&self.connection).as_ref()?.private_pid()
     }
 
+    /// How it is, if it answers. Blocks.
+    pub(crate) fn status(&self) -> Option<Status> {
+        lock(&self.connection).as_mut()?.status().ok()
+    }
+
     /// Why no audio comes, in the engine's own words.
     pub(crate) fn waiting_for(&self) -> Option<String> {
-        let status = lock(&self.connection).as_mut()?.status().ok()?;
-        status.source.waiting
+        self.status()?.source.waiting
     }
 }
 
@@ -189,6 +214,9 @@ impl Wish {
         let mut arguments: Vec<OsString> = Vec::new();
         if let Some(source) = &self.source {
             arguments.extend(["--source".into(), source.into()]);
+        }
+        if let Some(directory) = &self.onnxruntime {
+            arguments.extend(["--python-onnxruntime".into(), directory.into()]);
         }
         // The one in the wheel needs libraries of the system; another may come
         // from a package that brought them.

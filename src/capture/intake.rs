@@ -13,6 +13,7 @@ use super::{Block, Intake};
 use crate::error::Result;
 use crate::resample::Resampler;
 use crate::ring::{Bell, CaptureWriter, GapReason, Lost, NS_PER_SAMPLE, SAMPLE_RATE};
+use crate::rt;
 use crate::sync::TryCell;
 
 /// Rates that sound hardware has; ready from the start, so that a change loses nothing.
@@ -32,6 +33,11 @@ const IDLE_NS: i64 = 500_000_000;
 /// Filling stays so far behind the present: more than any quantum, so that
 /// audio that arrives after all still finds its place.
 const FILL_BEHIND_NS: i64 = 300_000_000;
+
+/// Where samples lie.
+fn stretch(part: &[f32]) -> (*const u8, usize) {
+    (part.as_ptr().cast(), size_of_val(part))
+}
 
 /// The intake of every backend. One thread at a time gets in; who comes second
 /// loses its block, which then is a gap like any other.
@@ -67,6 +73,10 @@ struct Resamplers {
 }
 
 impl Resamplers {
+    fn all(&self) -> impl Iterator<Item = &Resampler> {
+        self.usual.iter().chain(&self.spare)
+    }
+
     fn at(&mut self, rate: u32) -> Option<&mut Resampler> {
         self.usual
             .iter_mut()
@@ -117,6 +127,16 @@ impl Funnel {
         })
     }
 
+    /// Keeps everything that the real-time thread touches here in memory.
+    pub fn lock(&self) {
+        self.inner.try_with(|inner| {
+            let tables = inner.resamplers.all().flat_map(Resampler::memory);
+            let mut parts: Vec<_> = tables.chain([&inner.scratch[..]]).map(stretch).collect();
+            parts.push((std::ptr::from_ref(inner).cast(), size_of::<Inner>()));
+            rt::lock_all("resamplers and scratch", &parts)
+        });
+    }
+
     /// Makes the resampler that the real-time thread asked for, if it did. Off
     /// the real-time thread, often.
     pub fn prepare(&self) {
@@ -137,6 +157,8 @@ impl Funnel {
         }
         match Resampler::new(rate) {
             Ok(resampler) => {
+                let parts: Vec<_> = resampler.memory().map(stretch).collect();
+                rt::lock_all(&format!("resampler for {rate} Hz"), &parts);
                 let mut spare = Some(resampler);
                 // The one that was there leaves with `spare` and is freed here.
                 if self

@@ -1,6 +1,7 @@
 //! `v2m-engine run`: the engine itself.
 
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 
 use nix::sys::signal::{SigSet, Signal};
 use tracing_subscriber::filter::LevelFilter;
@@ -22,6 +23,10 @@ pub(super) struct Arguments {
     /// Serve only the client at the other end of this socket, and end with it
     #[arg(long, value_name = "FD", hide = true)]
     private_fd: Option<RawFd>,
+
+    /// The directory of the client's Python package onnxruntime
+    #[arg(long, value_name = "DIRECTORY", hide = true)]
+    python_onnxruntime: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
@@ -37,7 +42,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let line = private.as_ref().map(OwnedFd::try_clone).transpose();
     let line =
         line.map_err(|cause| Error::system("cannot duplicate the client's socket", cause))?;
-    let started = start(arguments.flags, private, passed);
+    let started = start(arguments, private, passed);
     let (engine, messages) = match (started, line) {
         (Ok(started), _) => started,
         (Err(error), Some(line)) => {
@@ -66,11 +71,12 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
 }
 
 fn start(
-    flags: Layer,
+    arguments: Arguments,
     private: Option<OwnedFd>,
     passed: Option<OwnedFd>,
 ) -> Result<(Engine, std::sync::mpsc::Sender<Message>)> {
-    let config = Config::load(flags)?;
+    let mut config = Config::load(arguments.flags)?;
+    config.vad.python = arguments.python_onnxruntime;
     // A client's own engine speaks up only when something is wrong.
     let quiet = private.is_some() && config.log == LogLevel::Info;
     log(if quiet { LogLevel::Warn } else { config.log });

@@ -75,6 +75,11 @@ impl Ring {
         self.memory.lock()
     }
 
+    /// Windows whose samples are all there.
+    pub(super) fn complete_windows(&self) -> u64 {
+        self.memory.lane(LaneId::Samples).committed() / WINDOW
+    }
+
     pub(super) fn wake_word(&self) -> &AtomicU32 {
         self.memory.wake_word()
     }

@@ -5,26 +5,32 @@
 //! (`filter`), whose cycles arrive on PipeWire's own data thread (`data_thread`).
 //! When the daemon goes, all of it is torn down and tried again.
 
+mod arrival;
 mod connection;
 mod data_thread;
 mod filter;
 mod graph;
 mod linker;
 mod session;
+mod survey;
 
 use std::fmt;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 pub use connection::sources;
 pub use graph::Source;
+pub use survey::{Found, Survey, survey};
 
 use self::data_thread::Gauges;
 use crate::capture::{Events, Intake, SourceInfo};
 use crate::latency::Latency;
 use crate::rt::{self, Scheduling};
 use crate::{Error, Result};
+
+/// What libpipewire asks for its data thread, by its configuration's default.
+const DATA_PRIORITY: i32 = 88;
 
 /// How to capture.
 #[derive(Clone, Debug)]
@@ -179,6 +185,23 @@ impl Pipewire {
             tid => rt::inspect(tid),
         };
         state
+    }
+
+    /// The thread the graph calls, once it has.
+    pub fn thread_id(&self) -> Option<i32> {
+        let tid = self.report().gauges.tid.load(Relaxed);
+        (tid != 0).then_some(tid)
+    }
+
+    /// Looks at the data thread, once it is known: what it got goes to
+    /// [`rt::threads`], and its stack stays in memory. Often; cheap once done.
+    pub fn look_after_thread(&self) {
+        let gauges = self.report().gauges.clone();
+        let tid = gauges.tid.load(Acquire);
+        if tid != 0 && !gauges.looked_after.swap(true, Relaxed) {
+            rt::observe(rt::Role::Capture, tid, DATA_PRIORITY);
+            rt::lock_stack_of(tid, gauges.stack.load(Relaxed));
+        }
     }
 
     fn send(&self, command: Command) {
