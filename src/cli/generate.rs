@@ -212,11 +212,7 @@ fn configuration_page(keys: &[Key]) -> String {
     page.control("SH", ["KEYS"]);
     for key in keys {
         page.control("TP", []);
-        page.text([
-            bold(key.path()),
-            roman(" = "),
-            italic(key.values.as_str()),
-        ]);
+        page.text([bold(key.path()), roman(" = "), italic(key.values.as_str())]);
         let default = match &key.default {
             Some(default) => format!("Default: {default}."),
             None => "Not set by default.".into(),
