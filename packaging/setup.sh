@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what building and testing need, and says so: system packages by apt
 # or dnf, two cargo subcommands, a Python virtual environment in .venv.
-# Usage: packaging/setup.sh build|test|bench|packages
+# Usage: packaging/setup.sh build|test|bench|peers|packages
 set -eu
 cd "$(dirname "$0")/.."
-goal=${1:?usage: packaging/setup.sh build|test|bench|packages}
+goal=${1:?usage: packaging/setup.sh build|test|bench|peers|packages}
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
@@ -36,6 +36,17 @@ fi
 if [ "$goal" = bench ]; then
     apt_packages="$apt_packages dbus-daemon wireplumber pipewire-alsa strace"
     dnf_packages="$dnf_packages dbus-daemon wireplumber pipewire-alsa strace"
+fi
+if [ "$goal" = test ] || [ "$goal" = peers ]; then
+    # A whole session: streams, unlike filters, need somebody who links them.
+    apt_packages="$apt_packages wireplumber dbus-daemon"
+    dnf_packages="$dnf_packages wireplumber dbus-daemon"
+fi
+if [ "$goal" = peers ]; then
+    # pipewire-alsa makes PipeWire the default of ALSA programs, as on a desktop.
+    apt_packages="$apt_packages pipewire-pulse pulseaudio-utils pipewire-alsa pipewire-jack libportaudio2 portaudio19-dev"
+    dnf_packages="$dnf_packages pipewire-pulseaudio pulseaudio-utils pipewire-alsa
+        pipewire-jack-audio-connection-kit portaudio portaudio-devel"
 fi
 
 if command -v apt-get >/dev/null; then
