@@ -14,7 +14,6 @@ import pytest
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "tests/rig")]
 
 from rig import build_player  # noqa: E402
-
 from roots import CACHE, Root  # noqa: E402
 
 

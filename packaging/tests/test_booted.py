@@ -10,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-
 from booted import Client, Machine, wait_for
 from roots import CACHE, Root, packages
 

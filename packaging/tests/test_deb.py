@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 
 import pytest
-
 from roots import Root, packages
 
 # PipeWire and Python as the releases have them.

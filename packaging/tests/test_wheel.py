@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from roots import TREE, Root, packages
 
 RELEASES = {"bookworm": "3.11", "trixie": "3.13"}
