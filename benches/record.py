@@ -92,8 +92,10 @@ def commands(directory: Path, seconds: float) -> dict[str, tuple[list[str], dict
         ),
         "v2m-engine, FLAC": ([*ours, f"{directory}/c.flac"], {}),
         "pw-record": (
-            "pw-record --target rig-mic --rate 16000 --channels 1 --format f32".split()
-            + [f"{directory}/d.wav"],
+            [
+                *("pw-record", "--target", "rig-mic", "--rate", "16000"),
+                *("--channels", "1", "--format", "f32", f"{directory}/d.wav"),
+            ],
             {},
         ),
         "arecord": (
