@@ -49,6 +49,8 @@ def run() -> Callable[..., str]:
             capture_output=True,
             text=True,
             timeout=timeout,
+            # What the virtual environment has, first.
+            env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
