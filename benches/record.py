@@ -59,7 +59,7 @@ def session_manager(env: dict[str, str]) -> Iterator[None]:
 @contextmanager
 def engine(rig: PrivatePipeWire, env: dict[str, str]) -> Iterator[int]:
     """The service, linked to the virtual microphone; its process id."""
-    process = subprocess.Popen([ENGINE, "run", "--log", "error"], env=env)
+    process = subprocess.Popen([ENGINE, "run", "--log", "error", "--capture", "always"], env=env)
     try:
         for attempt in range(20):
             # pw-dump can't be read while the session manager changes the graph.
@@ -92,8 +92,10 @@ def commands(directory: Path, seconds: float) -> dict[str, tuple[list[str], dict
         ),
         "v2m-engine, FLAC": ([*ours, f"{directory}/c.flac"], {}),
         "pw-record": (
-            ["pw-record", "--target", "rig-mic", "--rate", "16000", "--channels", "1"]
-            + ["--format", "f32", f"{directory}/d.wav"],
+            [
+                *("pw-record", "--target", "rig-mic", "--rate", "16000"),
+                *("--channels", "1", "--format", "f32", f"{directory}/d.wav"),
+            ],
             {},
         ),
         "arecord": (

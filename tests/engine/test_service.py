@@ -18,7 +18,6 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from conftest import SPEECH, User, wait_until
 from v2m_engine import AudioCapture
 
