@@ -195,6 +195,53 @@ fn after_a_gap_the_model_starts_anew() {
 }
 
 #[test]
+fn a_night_without_a_listener_is_passed_over() {
+    let audio = audio();
+    let mut setup = setup(Settings::default(), true, &[]);
+    let before = 50 * WINDOW + 100;
+    setup.write(&audio[..before]);
+    while setup.reader.speech_committed() < 50 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Eight hours, far more than the ring keeps, announced in pieces as the funnel does it.
+    let hours = 8 * 3600 * 16_000;
+    for length in [23, hours] {
+        let position = setup.capture.position();
+        setup
+            .capture
+            .gap(length, GapReason::Unused, time_of(position));
+        setup.capture.append_silence(length, time_of(position));
+    }
+    let begin = setup.capture.position() as usize;
+    assert_eq!(setup.reader.unused(), before as u64..begin as u64);
+    setup.write(&audio);
+    let windows = setup.reader.committed() / WINDOW as u64;
+    let deadline = Instant::now() + LIMIT;
+    while setup.reader.speech_committed() < windows {
+        assert!(Instant::now() < deadline, "{:?}", setup.worker.status());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let (status, degraded) = setup.worker.status();
+    assert_eq!((status.missed, degraded), (0, Vec::new()));
+    // The model starts anew with the window in which audio begins.
+    let first = begin / WINDOW;
+    let mut samples = vec![0.0; (windows as usize - first) * WINDOW];
+    setup
+        .reader
+        .read_samples((first * WINDOW) as u64, &mut samples)
+        .unwrap();
+    let mut found = vec![1.0; samples.len() / WINDOW];
+    setup.reader.read_speech(first as u64, &mut found).unwrap();
+    assert_eq!(found, expected(&samples, &[0]));
+    let mut silent = vec![1.0; 100];
+    setup
+        .reader
+        .read_speech(first as u64 - 100, &mut silent)
+        .unwrap();
+    assert_eq!(silent, vec![0.0; 100]);
+}
+
+#[test]
 fn what_is_no_number_counts_as_silence_and_shows() {
     let (mut wrong, mut silent) = (audio(), audio());
     for (n, bad) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30]

@@ -362,7 +362,7 @@ impl Feed {
             return Err(v2m_engine::Error::new(ErrorKind::Invalid, message));
         }
         // Where nobody listened until now, the newest window is silence.
-        let (committed, begin) = (engine.ring.committed(), engine.ring.unused_until());
+        let (committed, begin) = (engine.ring.committed(), engine.ring.unused().end);
         let cursor = match committed < begin + size {
             true => Cursor::after(size, self.hop, begin),
             false => Cursor::new(size, self.hop, committed),

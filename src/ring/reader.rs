@@ -1,6 +1,7 @@
 //! A reader's side: a read-only map, windows into it, and waiting for more.
 //! Nothing in the memory is believed beyond what was validated.
 
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
@@ -185,15 +186,24 @@ impl Reader {
         self.memory.lane(records.lane()).committed()
     }
 
-    /// Where the newest stretch ends in which nobody listened and nothing was
-    /// captured: audio begins here. 0 if none is known.
-    pub fn unused_until(&self) -> u64 {
+    /// The newest stretch in which nobody listened and nothing was captured; empty,
+    /// at 0, if none is known. Audio begins at its end.
+    pub fn unused(&self) -> Range<u64> {
         let count = self.records_committed(Records::Gaps);
-        (count.saturating_sub(64)..count)
-            .rev()
-            .filter_map(|number| self.record(Records::Gaps, number))
-            .find(|gap| gap.detail == GapReason::Unused as u32)
-            .map_or(0, |gap| gap.end())
+        let mut unused = 0..0;
+        for number in (count.saturating_sub(64)..count).rev() {
+            let Some(gap) = self.record(Records::Gaps, number) else {
+                break;
+            };
+            let first = unused.is_empty();
+            if gap.detail == GapReason::Unused as u32 && (first || gap.end() == unused.start) {
+                let end = if first { gap.end() } else { unused.end };
+                unused = gap.position..end;
+            } else if !first {
+                break;
+            }
+        }
+        unused
     }
 
     /// Record number `number` of a kind; `None` if it is not there yet or no more.

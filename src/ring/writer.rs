@@ -223,6 +223,13 @@ impl SpeechWriter {
         self.windows += 1;
     }
 
+    /// Appends `count` windows that hold nothing but silence.
+    pub fn silence(&mut self, count: u64) {
+        let lane = self.memory.lane(LaneId::Speech);
+        lane.append(self.windows, count, |_, _| 0);
+        self.windows += count;
+    }
+
     /// Appends a speech start or end.
     pub fn turn(&mut self, record: Record) {
         append_record(&self.memory, LaneId::Turns, &mut self.turns, record);

@@ -383,6 +383,10 @@ fn work(
             windows.wait(ticket);
             continue;
         }
+        if track.pass_unused(waiting) {
+            bell.ring();
+            continue;
+        }
         if !loading {
             behind |= waiting > BEHIND;
             shared.worst.fetch_max(waiting - 1, Relaxed);
@@ -446,6 +450,23 @@ impl Track<'_> {
         if std::mem::replace(&mut self.cpu, cpu) != cpu {
             shared.migrations.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Passes over windows in which nobody listened and nothing was captured: after
+    /// a night these are a million. The one in which listening ended counts as silence
+    /// too. False if the next window is none of them.
+    fn pass_unused(&mut self, waiting: u64) -> bool {
+        let unused = self.shared.reader.unused();
+        let next = self.writer.window();
+        let end = (unused.end / STEP).min(next + waiting);
+        if (next + 1) * STEP <= unused.start || end <= next {
+            return false;
+        }
+        let turn = self.turns.reset(next * STEP);
+        self.writer.silence(end - next);
+        self.turn(turn);
+        self.afresh = true;
+        true
     }
 
     /// The window's probability. After one that holds filled silence the model
