@@ -1,7 +1,11 @@
 # make demo    the main job on real audio: a microphone, or recorded speech in a private PipeWire
 # make test    everything that has to hold
 # make test-vm ALSA capture on real drivers, in an emulated machine, at length (Debian and its kind)
-# make test-vad the VAD model against its reference, at length
+# make test-vad speech detection against its reference, at length (half an hour of audio,
+#              ten minutes of it live)
+# make test-vad-hours ten hours of audio through the engine, in some minutes
+# make packages      .deb, .rpm, wheel and sdist into dist/
+# make test-packages  these in clean roots and on a booted Debian (as root; about 15 minutes)
 # make bench   latencies and costs, measured against a plain reader in the same run
 
 SHELL := /bin/bash
@@ -9,9 +13,9 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 
-.PHONY: help demo test vm test-vm test-vad bench setup setup-test build install lint rust loom fuzz python clean
+.PHONY: help demo test vm test-vm test-vad test-vad-hours packages test-packages bench setup setup-test setup-bench build install lint rust loom fuzz python clean
 help:
-	@sed -n 's/^# //p' Makefile | head -5
+	@sed -n 's/^# //p;/^$$/q' Makefile
 
 # --- what is needed -----------------------------------------------------------
 
@@ -20,6 +24,9 @@ setup:
 
 setup-test:
 	packaging/setup.sh test
+
+setup-bench:
+	packaging/setup.sh bench
 
 $(BINARY): build
 build:
@@ -35,11 +42,14 @@ demo: setup
 	@$(MAKE) --no-print-directory install
 	$(PYTHON) tests/rig/demo.py
 
-bench: setup
+bench: setup-bench
 	@$(MAKE) --no-print-directory install
 	cargo bench --bench ring
 	$(PYTHON) benches/latency.py
 	$(PYTHON) benches/jitter.py
+	$(PYTHON) benches/vad_peers.py
+	$(PYTHON) benches/listening.py
+	$(PYTHON) benches/monitor.py
 
 # --- what has to hold -----------------------------------------------------------
 
@@ -67,15 +77,15 @@ loom:
 # RUSTC_BOOTSTRAP: the sanitizer's flags on a released compiler.
 FUZZ_SECONDS := 20
 fuzz:
-	for target in header protocol; do \
+	for target in bookmark header protocol; do \
 	    RUSTC_BOOTSTRAP=1 cargo fuzz run $$target --target-dir target/fuzz -- \
 	        -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -timeout=10 2>&1 | tail -n 3; \
 	    [ $${PIPESTATUS[0]} -eq 0 ] || exit 1; \
 	done
 
 python: install
-	for suite in python engine pipewire; do \
-	    $(PYTHON) -m pytest --timeout 300 -q tests/$$suite || exit 1; \
+	for suite in tests/python tests/engine tests/pipewire packaging/tests/quick; do \
+	    $(PYTHON) -m pytest --timeout 300 -q $$suite || exit 1; \
 	done
 
 # A stock Debian kernel with snd-aloop, unpacked from its package, under qemu.
@@ -88,11 +98,29 @@ vm:
 test-vm: setup-test vm
 	V2M_TEST_VM_ONLY=long cargo test --test alsa-vm -- --ignored
 
-# The native VAD model against the ONNX one on half an hour of audio, with mutated weights.
+# The native VAD model against the ONNX one on half an hour of audio, with mutated weights; the
+# ort backend; and ten minutes played through PipeWire in real time.
 test-vad: setup-test
-	$(VENV)/bin/pip install --quiet onnxruntime==1.32.0 onnx safetensors
-	$(VENV)/bin/pip install --quiet --no-deps silero-vad==6.2.3
+	@$(MAKE) --no-print-directory install
+	$(VENV)/bin/pip install --quiet onnx safetensors
 	ORT_DISABLE_TELEMETRY=1 $(PYTHON) tests/vad_reference.py target/vad-reference --test
+	V2M_ONNXRUNTIME="$$($(PYTHON) -c 'from importlib.util import find_spec; \
+	    print(find_spec("onnxruntime").submodule_search_locations[0])')" \
+	    cargo test --release --test vad_ort -- --ignored
+	V2M_VAD_LIVE_SECONDS=630 $(PYTHON) -m pytest --timeout 900 -q tests/pipewire/test_vad.py
+
+test-vad-hours: setup-test
+	@$(MAKE) --no-print-directory install
+	V2M_VAD_HOURS=10 $(PYTHON) -m pytest --timeout 7200 -q tests/engine/test_vad.py -k hours
+
+# --- packages -----------------------------------------------------------------------
+
+packages:
+	packaging/setup.sh packages
+	packaging/build.sh deb rpm wheel sdist
+
+test-packages: packages
+	$(PYTHON) -m pytest --timeout 900 -q packaging/tests --ignore packaging/tests/quick
 
 clean:
 	cargo clean

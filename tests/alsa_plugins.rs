@@ -93,7 +93,7 @@ ctl.default {{ type hw card 0 }}
 mod inside {
     use super::*;
 
-    fn capture(source: AlsaSource, time: Duration) -> (Kept, Vec<Event>) {
+    fn capture(mut source: AlsaSource, time: Duration) -> (Kept, Vec<Event>) {
         let (kept, stop) = (Kept::default(), Stop::new().unwrap());
         let (events, received) = channel();
         thread::scope(|scope| {
@@ -214,7 +214,7 @@ mod inside {
 
     /// Captures the microphone, which fails so for `time` in the middle.
     fn through(how: u32, time: Duration) -> (usize, Vec<Event>) {
-        let source = AlsaSource::open("mic", Options::default()).unwrap();
+        let mut source = AlsaSource::open("mic", Options::default()).unwrap();
         let (kept, stop) = (Kept::default(), Stop::new().unwrap());
         let (events, received) = channel();
         thread::scope(|scope| {

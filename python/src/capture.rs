@@ -90,6 +90,7 @@ impl AudioCapture {
             source,
             latency,
             places: places(py)?,
+            onnxruntime: onnxruntime(py).ok().flatten(),
         };
         let kept = Arc::new(Kept::default());
         let settings = Settings {
@@ -172,6 +173,18 @@ fn timeout_of(timeout: Option<f64>) -> PyResult<Option<std::time::Duration>> {
             })
         })
         .transpose()
+}
+
+/// The directory of the Python package onnxruntime, found without importing it.
+fn onnxruntime(py: Python<'_>) -> PyResult<Option<PathBuf>> {
+    let found = py
+        .import(intern!(py, "importlib.util"))?
+        .call_method1(intern!(py, "find_spec"), ("onnxruntime",))?;
+    if found.is_none() {
+        return Ok(None);
+    }
+    let places = found.getattr(intern!(py, "submodule_search_locations"))?;
+    places.get_item(0)?.extract().map(Some)
 }
 
 /// Where the engine's program may have been installed with this package.

@@ -14,7 +14,7 @@ use crate::errors;
 use crate::window::Window;
 
 /// A window of audio in the ring's own memory.
-#[pyclass(frozen, module = "v2m_engine")]
+#[pyclass(frozen, subclass, module = "v2m_engine")]
 pub(crate) struct AudioChunk {
     window: Window,
     position: u64,
@@ -50,8 +50,23 @@ impl AudioChunk {
         Self { gap: true, ..self }
     }
 
-    fn end(&self) -> u64 {
+    pub(crate) fn ring(&self) -> &Arc<Reader> {
+        self.window.ring()
+    }
+
+    pub(crate) fn start(&self) -> u64 {
+        self.position
+    }
+
+    pub(crate) fn end(&self) -> u64 {
         self.position + self.window.len() as u64
+    }
+
+    /// What a representation says after the length: how it is now.
+    pub(crate) fn remarks(&self) -> String {
+        let gap = if self.gap { ", gap" } else { "" };
+        let gone = if self.valid() { "" } else { ", overwritten" };
+        format!("{gap}{gone}")
     }
 }
 
@@ -121,11 +136,10 @@ impl AudioChunk {
     fn __repr__(&self) -> String {
         let length = self.window.len();
         let milliseconds = length as i64 * NS_PER_SAMPLE / 1_000_000;
-        let gap = if self.gap { ", gap" } else { "" };
-        let gone = if self.valid() { "" } else { ", overwritten" };
         format!(
-            "<AudioChunk of {length} samples ({milliseconds} ms) from {}{gap}{gone}>",
-            self.position
+            "<AudioChunk of {length} samples ({milliseconds} ms) from {}{}>",
+            self.position,
+            self.remarks()
         )
     }
 
@@ -138,6 +152,18 @@ impl AudioChunk {
         // SAFETY: CPython gives a view to fill; the window lies in this very object.
         unsafe { slf.get().window.export(owner, view, flags) }
     }
+}
+
+/// An `array.array` of its own with these values.
+pub(crate) fn array_of<'py>(py: Python<'py>, values: &[f32]) -> PyResult<Bound<'py, PyAny>> {
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_ne_bytes())
+        .collect();
+    py.import(intern!(py, "array"))?.call_method1(
+        intern!(py, "array"),
+        ("f", pyo3::types::PyBytes::new(py, &bytes)),
+    )
 }
 
 /// What `AudioChunk.speech` is a view of.

@@ -3,7 +3,8 @@
 //!
 //! Read in this order: `capture` (what to capture), `stream` (the face of
 //! `feed`, which uses `cursor` for positions and `engine` for connections),
-//! `chunk` and `window` (memory for Python), `waiter` (event loops).
+//! `chunk` and `window` (memory for Python), `segments` and `segment` (speech),
+//! `processor` (speech in any audio), `link` and `waiter` (event loops).
 
 mod capture;
 mod chunk;
@@ -11,6 +12,12 @@ mod cursor;
 mod engine;
 mod errors;
 mod feed;
+mod link;
+mod params;
+mod processor;
+mod samples;
+mod segment;
+mod segments;
 mod stream;
 mod waiter;
 mod window;
@@ -25,6 +32,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<capture::AudioCapture>()?;
     module.add_class::<stream::AudioStream>()?;
     module.add_class::<chunk::AudioChunk>()?;
+    module.add_class::<segments::SpeechSegments>()?;
+    module.add_class::<segment::SpeechSegment>()?;
+    module.add_class::<processor::VadProcessor>()?;
     errors::register(module)?;
     let forked = wrap_pyfunction!(after_fork, module)?;
     let hooks = pyo3::types::PyDict::new(py);

@@ -1,61 +1,40 @@
 //! `AudioStream`: the Python face of a [`Feed`]. Its asyncio half is `_aio.py`.
 
 use std::ffi::c_int;
-use std::os::fd::RawFd;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::PyModule;
 use pyo3::{ffi, intern};
 use v2m_engine::ring::SAMPLE_RATE;
+use v2m_engine::vad::segment::Params;
 
 use crate::chunk::AudioChunk;
 use crate::cursor::Hop;
-use crate::engine::lock;
 use crate::errors::{self, DeviceError, EngineLost, EngineUnavailableError, V2MError};
-use crate::feed::{Feed, Look};
-use crate::waiter::Waiter;
+use crate::feed::{Awaited, Feed, Look};
+use crate::link::{self, Link, LoopWaiter};
+use crate::params;
+use crate::segments::SpeechSegments;
 use crate::window;
-
-/// From one attempt to connect again to the next.
-const RETRY: Duration = Duration::from_millis(100);
 
 /// Audio as it arrives.
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct AudioStream {
     feed: Arc<Feed>,
-    /// Its wake-ups on an event loop: an `_aio.Link`, None before the first.
-    link: Mutex<Option<Py<PyAny>>>,
+    link: Link,
 }
 
 impl AudioStream {
     pub(crate) fn new(feed: Feed) -> Self {
         Self {
             feed: Arc::new(feed),
-            link: Mutex::new(None),
+            link: Link::default(),
         }
     }
 
-    /// Calls a coroutine function of the asyncio half.
-    fn aio<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        static AIO: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-        let py = slf.py();
-        AIO.get_or_try_init(py, || {
-            Ok::<_, PyErr>(py.import("v2m_engine._aio")?.unbind())
-        })?
-        .bind(py)
-        .call_method1(name, (slf,))
-    }
-
-    /// Connects again after the engine was lost, as often as time allows.
-    fn recover(&self, py: Python<'_>) -> PyResult<()> {
-        while !py.detach(|| self.feed.reconnect())? {
-            py.detach(|| std::thread::sleep(RETRY));
-            py.check_signals()?;
-        }
-        Ok(())
+    /// What it reads by.
+    pub(crate) fn feed(&self) -> &Arc<Feed> {
+        &self.feed
     }
 }
 
@@ -92,15 +71,15 @@ impl AudioStream {
             self.feed.entered()?;
             match self.feed.look() {
                 Look::Over => return Ok(None),
-                Look::Lost => self.recover(py)?,
-                Look::Ready => {}
+                Look::Lost => self.feed.recover(py)?,
+                Look::Ready | Look::Deaf => {}
                 Look::Wait => self.feed.wait(py)?,
             }
         }
     }
 
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Self::aio(slf, "enter")
+        link::aio(slf, "enter")
     }
 
     #[pyo3(signature = (*_exception))]
@@ -108,7 +87,7 @@ impl AudioStream {
         slf: &Bound<'py, Self>,
         _exception: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        Self::aio(slf, "leave")
+        link::aio(slf, "leave")
     }
 
     fn __aiter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
@@ -116,11 +95,40 @@ impl AudioStream {
     }
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Self::aio(slf, "next_chunk")
+        link::aio(slf, "following")
     }
 
     fn latest(&self) -> PyResult<AudioChunk> {
         self.feed.latest()
+    }
+
+    #[pyo3(signature = (
+        min_speech_ms=250, min_silence_ms=500, pad_ms=200, max_s=30.0, partial_ms=None,
+        *, threshold=0.5, neg_threshold=None,
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "the signature in Python")]
+    fn segments(
+        &self,
+        min_speech_ms: i64,
+        min_silence_ms: i64,
+        pad_ms: i64,
+        max_s: f64,
+        partial_ms: Option<i64>,
+        threshold: f64,
+        neg_threshold: Option<f64>,
+    ) -> PyResult<SpeechSegments> {
+        let params = Params {
+            threshold: threshold as f32,
+            neg_threshold: neg_threshold.map(|threshold| threshold as f32),
+            min_speech_ms: params::ms("min_speech_ms", min_speech_ms)?,
+            min_silence_ms: params::ms("min_silence_ms", min_silence_ms)?,
+            pad_ms: params::ms("pad_ms", pad_ms)?,
+            max_s,
+            partial_ms: partial_ms
+                .map(|ms| params::ms("partial_ms", ms))
+                .transpose()?,
+        };
+        SpeechSegments::new(self.feed.clone(), params)
     }
 
     fn close(&self, py: Python<'_>) {
@@ -222,7 +230,7 @@ impl AudioStream {
     /// After the wait for the first window: is it there?
     fn _check_first(&self) -> PyResult<()> {
         match self.feed.look() {
-            Look::Ready | Look::Wait => Ok(()),
+            Look::Ready | Look::Wait | Look::Deaf => Ok(()),
             Look::Lost => Err(EngineUnavailableError::new_err(
                 "the engine ended before it gave a full buffer",
             )),
@@ -269,77 +277,22 @@ impl AudioStream {
     }
 
     fn _waiter(&self) -> PyResult<LoopWaiter> {
-        let engine = self.feed.engine()?;
-        let waiter = Arc::new(Waiter::new(&engine).map_err(errors::raise)?);
-        self.feed.woken_by(&waiter);
-        Ok(LoopWaiter {
-            feed: self.feed.clone(),
-            waiter,
-        })
+        LoopWaiter::new(self.feed.clone())
     }
 
     #[getter(_link)]
     fn link(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        lock(&self.link).as_ref().map(|link| link.clone_ref(py))
+        self.link.get(py)
     }
 
     #[setter(_link)]
     fn set_link(&self, link: Option<Py<PyAny>>) {
-        let before = std::mem::replace(&mut *lock(&self.link), link);
-        drop(before);
+        self.link.set(link);
     }
 }
 
 impl Drop for AudioStream {
     fn drop(&mut self) {
         Python::attach(|py| self.close(py));
-    }
-}
-
-/// A stream's wake-ups, as an event loop sees them.
-#[pyclass(frozen, name = "_Waiter", module = "v2m_engine._native")]
-struct LoopWaiter {
-    feed: Arc<Feed>,
-    waiter: Arc<Waiter>,
-}
-
-#[pymethods]
-impl LoopWaiter {
-    fn fileno(&self) -> RawFd {
-        self.waiter.descriptor()
-    }
-
-    /// Call it when the descriptor is readable. True: wake whoever waits; if
-    /// somebody does and there is nothing yet, the next wake-up is asked for.
-    fn woken(&self, waited_for: bool) -> PyResult<bool> {
-        self.waiter.drain();
-        match waited_for {
-            true => Ok(!self.arm()?),
-            false => Ok(self.closed()),
-        }
-    }
-
-    /// Asks for the next wake-up. False: there is no need to wait.
-    fn arm(&self) -> PyResult<bool> {
-        let Some(ticket) = self.feed.ticket() else {
-            return Ok(false);
-        };
-        match self.feed.look() {
-            Look::Wait => {
-                self.waiter.arm(ticket).map_err(errors::raise)?;
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    /// Whether the stream was closed.
-    fn closed(&self) -> bool {
-        self.feed.is_closed()
-    }
-
-    /// When the newest audio was written, CLOCK_MONOTONIC nanoseconds.
-    fn written_ns(&self) -> i64 {
-        self.feed.written_ns()
     }
 }

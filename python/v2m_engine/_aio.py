@@ -1,4 +1,4 @@
-"""What asyncio itself demands of a stream: futures, and a place in the loop.
+"""What asyncio itself demands of streams and segments: futures, and a place in the loop.
 
 The loop waits for the ring by one descriptor (io_uring's, which has a futex wait
 under way on the ring's wake word). It is armed only while somebody awaits audio.
@@ -7,17 +7,40 @@ under way on the ring's wake word). It is armed only while somebody awaits audio
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Generator
 from contextvars import Context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ._native import _EngineLost
+from ._native import _EngineLost, _SpeechUnheard
 
 if TYPE_CHECKING:
-    from ._native import AudioChunk, AudioStream
+    from ._native import AudioStream, DeviceError, _Waiter
 
 RETRY = 0.1  # seconds from one attempt to connect again to the next
+
+
+Item = TypeVar("Item", covariant=True)
+
+
+class Awaited(Protocol):
+    """What a task can wait for."""
+
+    def _reconnect(self) -> bool: ...
+    def _stalled(self) -> DeviceError: ...
+    def _waiter(self) -> _Waiter: ...
+    @property
+    def _timeout(self) -> float | None: ...
+    _link: Any
+
+
+class Source(Awaited, Protocol[Item]):
+    """What can be iterated: a stream's chunks, or segments of it."""
+
+    def _take(self) -> Item | None: ...
+    def _over(self) -> bool: ...
+    def _ask(self) -> None: ...
 
 
 async def enter(stream: AudioStream) -> AudioStream:
@@ -40,40 +63,46 @@ async def leave(stream: AudioStream) -> None:
     stream.close()
 
 
-async def next_chunk(stream: AudioStream) -> AudioChunk:
-    """`AudioStream.__anext__`."""
+async def following(source: Source[Item]) -> Item:
+    """`__anext__` of streams and segments."""
     while True:
         try:
-            chunk = stream._take()
+            item = source._take()
         except _EngineLost:
-            await _recover(stream)
+            await _recover(source)
             continue
-        if chunk is not None:
-            return chunk
-        if stream._over():
+        except _SpeechUnheard:
+            await asyncio.get_running_loop().run_in_executor(None, source._ask)
+            continue
+        if item is not None:
+            return item
+        if source._over():
             raise StopAsyncIteration
-        await _link(stream).wait(stream)
+        await _link(source).wait(source)
 
 
-async def _recover(stream: AudioStream) -> None:
-    _unlink(stream)
+async def _recover(source: Awaited) -> None:
+    _unlink(source)
     loop = asyncio.get_running_loop()
-    while not await loop.run_in_executor(None, stream._reconnect):  # noqa: ASYNC110
+    while not await loop.run_in_executor(None, source._reconnect):  # noqa: ASYNC110
         await asyncio.sleep(RETRY)
 
 
-def _link(stream: AudioStream) -> Link:
+def _link(source: Awaited) -> Link:
     loop = asyncio.get_running_loop()
-    link: Link | None = stream._link
-    if link is None:
-        link = stream._link = Link(stream, loop)
-    elif link.loop is not loop:
+    link: Link | None = source._link
+    if link is not None and link.loop is not loop:
         raise RuntimeError("the stream is bound to a different event loop")
+    if link is not None and link.is_stale():
+        _unlink(source)
+        link = None
+    if link is None:
+        link = source._link = Link(source, loop)
     return link
 
 
-def _unlink(stream: AudioStream) -> None:
-    link, stream._link = stream._link, None
+def _unlink(source: Awaited) -> None:
+    link, source._link = source._link, None
     if link is not None:
         link.close()
 
@@ -151,19 +180,19 @@ class Wakeup:
 
 
 class Link:
-    """A stream's wake-ups on one event loop. Holds no reference to the stream."""
+    """A source's wake-ups on one event loop. Holds no reference to the source."""
 
-    def __init__(self, stream: AudioStream, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, source: Awaited, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._waiter = stream._waiter()
+        self._waiter = source._waiter()
         self._waiting: set[Wakeup] = set()
         self._open = True
         self._since = time.monotonic_ns()
-        self._timeout = stream._timeout
+        self._timeout = source._timeout
         self._timer: asyncio.TimerHandle | None = None
         loop.add_reader(self._waiter.fileno(), self._woken)
 
-    async def wait(self, stream: AudioStream) -> None:
+    async def wait(self, source: Awaited) -> None:
         """Returns once there is something to take, or nothing to wait for."""
         while self._open and self._waiter.arm():
             if self._timer is None:
@@ -175,7 +204,7 @@ class Link:
             finally:
                 self._waiting.discard(wakeup)
             if not came:
-                raise await self.loop.run_in_executor(None, stream._stalled)
+                raise await self.loop.run_in_executor(None, source._stalled)
 
     def close(self) -> None:
         """Leaves the loop; whoever waits looks again."""
@@ -185,6 +214,15 @@ class Link:
                 self._timer.cancel()
             self.loop.remove_reader(self._waiter.fileno())
             self._wake(True)
+
+    def is_stale(self) -> bool:
+        """Whether it was closed or belongs to an engine that was replaced."""
+        return not self._open or self._waiter.stale()
+
+    def abandon(self) -> None:
+        """Leaves the loop when its source is collected, on whichever thread."""
+        with contextlib.suppress(RuntimeError):  # a closed loop has nothing to leave
+            self.loop.call_soon_threadsafe(self.close)
 
     def _woken(self) -> None:
         # Not for less than a hop: then it is armed again, and the task left alone.

@@ -8,7 +8,7 @@ Samples are float32, full scale ±1.
 import sys
 from array import array
 from types import TracebackType
-from typing import Any, Literal, final
+from typing import Any, Literal, TypedDict, final
 
 if sys.version_info >= (3, 12):
     from collections.abc import Buffer
@@ -33,6 +33,7 @@ class DeviceError(V2MError):
     """The source is not there, no audio comes from it, or too little."""
 
 class _EngineLost(EngineUnavailableError): ...
+class _SpeechUnheard(V2MError): ...
 
 @final
 class AudioCapture:
@@ -146,6 +147,52 @@ class AudioStream(Buffer):
     def latest(self) -> AudioChunk:
         """The newest `buffer_size` samples; doesn't move the iteration."""
 
+    def segments(
+        self,
+        min_speech_ms: int = 250,
+        min_silence_ms: int = 500,
+        pad_ms: int = 200,
+        max_s: float = 30.0,
+        partial_ms: int | None = None,
+        *,
+        threshold: float = 0.5,
+        neg_threshold: float | None = None,
+    ) -> SpeechSegments:
+        """Utterances as they become certain, for `for` or `async for`.
+
+        Each is one contiguous window of the engine's memory, from the pad before its
+        first word to the pad after its last, and comes `min_silence_ms` (or two pads, if
+        they are longer) after that word. Until something was taken from the stream they
+        begin where it was entered, later with its newest window; the pad before the first
+        word may reach further back. Doesn't move the iteration of chunks, and any number
+        of iterators, each with parameters of its own, may run beside each other.
+
+        A reader that is slow loses nothing within the engine's history. Speech that it
+        is too late for raises OverrunError, with `lost` the samples of it, and the next
+        iteration goes on with what stays readable for a quarter of the history. Silence that
+        was missed is no loss. The end of a file closes what is open, and so does the
+        loss of the engine; then it goes on with the next engine as chunks do, and the
+        first segment of that has `gap` set.
+
+        Args:
+            min_speech_ms: speech must be longer than this to count.
+            min_silence_ms: a pause of this length ends a segment.
+            pad_ms: added before and after; where two segments are closer than two pads
+                each gets half of the silence between them.
+            max_s: longest segment in seconds, pads included; a longer one is split at its
+                longest pause. At most three quarters of the engine's history.
+            partial_ms: also give the segment each time it grew by so much, with `final`
+                False; those that a newer one has overtaken meanwhile are left out.
+            threshold: probability from which on a window is speech, above 0 to 1.
+            neg_threshold: below this a pause begins. None: 0.15 less than `threshold`.
+
+        Raises:
+            ValueError: an argument is not one of the above.
+            V2MError: the stream is not open. From iterating: the engine has no speech
+                detection (the message says why, and how to get it).
+            EngineUnavailableError, DeviceError, OverrunError: from iterating, as chunks.
+        """
+
     def close(self) -> None:
         """Closes the stream, from any thread: iterations under way end. Chunks stay
         readable. Closing twice is fine."""
@@ -189,7 +236,6 @@ class AudioStream(Buffer):
     def _timeout(self) -> float | None: ...
     _link: Any
 
-@final
 class AudioChunk(Buffer):
     """A window of audio in the engine's own memory.
 
@@ -210,7 +256,8 @@ class AudioChunk(Buffer):
     @property
     def speech(self) -> memoryview:
         """Speech probabilities (float32, 0 to 1) of the 512-sample windows that end in
-        this chunk, as far as the engine has them now: empty without speech detection.
+        this chunk, as far as the engine has them now: fewer for a moment after the audio
+        came, none without speech detection. NaN: a window that could not be judged.
         Not copied.
 
         Raises:
@@ -232,9 +279,145 @@ class AudioChunk(Buffer):
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+@final
+class SpeechSegment(AudioChunk):
+    """An utterance in the engine's own memory: a chunk whose length is that of the speech.
+
+    As a buffer it is like any chunk, not copied. It stays as it is until the engine comes
+    round (its history, a minute by default, counted from the segment's first sample):
+    `copy()` what takes longer, or ask `valid` after reading. `gap` is set where it holds
+    silence filled in for lost audio.
+    """
+
+    @property
+    def final(self) -> bool:
+        """False while it is still growing (see `partial_ms`); a final one follows, with
+        the same start, that may end a little earlier."""
+    @property
+    def end(self) -> int:
+        """Position after the last sample."""
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+
+@final
+class SpeechSegments:
+    """What `AudioStream.segments()` gives: an iterator of `SpeechSegment`s, for `for` and
+    `async for`. May be left (`break`) and taken up again; each segment goes to one of
+    the threads or tasks that share it."""
+
+    def __iter__(self) -> SpeechSegments: ...
+    def __next__(self) -> SpeechSegment: ...
+    def __aiter__(self) -> SpeechSegments: ...
+    async def __anext__(self) -> SpeechSegment: ...
+    def _take(self) -> SpeechSegment | None: ...
+    def _over(self) -> bool: ...
+    def _ask(self) -> None: ...
+    def _reconnect(self) -> bool: ...
+    def _stalled(self) -> DeviceError: ...
+    def _waiter(self) -> _Waiter: ...
+    @property
+    def _timeout(self) -> float | None: ...
+    _link: Any
+
+class _Timestamp(TypedDict):
+    """A stretch of speech, pads included."""
+
+    start: float
+    """First sample, or seconds."""
+    end: float
+    """Sample after the last, or seconds."""
+
+@final
+class VADProcessor:
+    """Finds speech in any audio, by Silero VAD; needs neither ONNX Runtime nor PyTorch.
+
+    Audio is one of
+
+    * an `AudioStream` (its newest `buffer_size` samples), an `AudioChunk` or a
+      `SpeechSegment`: the engine has judged it already, and no model runs. Its newest
+      windows are waited for, at most 20 ms; where the engine can't tell (its speech
+      detection is off, failed, or is late) the model runs here, beginning a second
+      before the audio where that is still there. The windows are those of
+      `AudioChunk.speech`: 512 samples each, counted from the ring's beginning, that end
+      in the audio; or the last before, if none does.
+    * any other buffer of float32 (full scale 1.0) or int16, one-dimensional, contiguous,
+      not empty, 16 kHz or 8 kHz (which is resampled): a NumPy array, `array.array`,
+      `memoryview`. The model runs on it, without the GIL. Each call takes a recording
+      from its beginning to its end, whose last window is filled up with silence: the
+      same audio gives the same answer. With `resume=True` it goes on where the last call
+      with `resume=True` ended instead, for audio that comes in pieces; samples that
+      don't fill a window wait for the next piece.
+
+    May be used from several threads, which don't wait for each other; `resume` is one
+    sequence for all of them.
+
+    Raises, from every method that takes audio:
+        ValueError: a buffer of another format, rate or shape, one that is empty or not
+            contiguous, or holds NaN or infinity. The message says what to do.
+        TypeError: no buffer at all.
+        OverrunError: audio of a stream that was overwritten.
+        V2MError: a stream that is not open.
+    """
+
+    def __new__(
+        cls,
+        threshold: float = 0.5,
+        min_speech_ms: int = 250,
+        min_silence_ms: int = 500,
+        pad_ms: int = 200,
+    ) -> VADProcessor:
+        """
+        Args:
+            threshold: probability from which on a window is speech, above 0 to 1.
+            min_speech_ms, min_silence_ms, pad_ms: for `speech_timestamps`, as in
+                `AudioStream.segments`.
+
+        Raises:
+            ValueError: an argument is not one of the above.
+        """
+
+    def contains_speech(
+        self, audio: Buffer, *, sample_rate: int = 16000, resume: bool = False
+    ) -> bool:
+        """Whether the probability of any window reaches `threshold`."""
+
+    def probabilities(
+        self, audio: Buffer, *, sample_rate: int = 16000, resume: bool = False
+    ) -> array[float]:
+        """The probability, 0 to 1, that there is speech in each window of 512 samples at
+        16 kHz: an `array.array("f")` that `np.asarray` takes without a copy."""
+
+    def speech_timestamps(
+        self, audio: Buffer, return_seconds: bool = False, *, sample_rate: int = 16000
+    ) -> list[_Timestamp]:
+        """Where speech is, by the rules of `AudioStream.segments` without `max_s`.
+
+        Returns:
+            `{"start": ..., "end": ...}` in order, counted from the beginning of the
+            audio: samples (int, at `sample_rate`), or seconds (float).
+        """
+
+    def reset(self) -> None:
+        """Begins a new recording for `resume=True`."""
+
+    @property
+    def threshold(self) -> float:
+        """As given."""
+    @property
+    def min_speech_ms(self) -> int:
+        """As given."""
+    @property
+    def min_silence_ms(self) -> int:
+        """As given."""
+    @property
+    def pad_ms(self) -> int:
+        """As given."""
+
 class _Waiter:
     def fileno(self) -> int: ...
     def woken(self, waited_for: bool, /) -> bool: ...
     def arm(self) -> bool: ...
+    def stale(self) -> bool: ...
     def closed(self) -> bool: ...
     def written_ns(self) -> int: ...

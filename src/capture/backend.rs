@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::latency::Latency;
 use crate::rt::{self, Role};
 use crate::status::SourceStatus;
+use crate::vad::worker::Brake;
 
 /// Where the audio comes from.
 pub enum Backend {
@@ -30,18 +31,24 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// Starts capturing what `config` asks for.
-    /// With `on_demand`, a file starts when the first client listens.
+    /// Starts capturing what `config` asks for. An unpaced file is held by `brake`.
+    /// With `on_demand`, a file starts when the first client listens. A microphone
+    /// is left alone until it is `active`.
     pub fn start(
         config: &Config,
         intake: Arc<Funnel>,
+        brake: Brake,
         on_demand: bool,
+        active: bool,
         events: Events,
     ) -> Result<Self> {
         match &config.source {
             SourceSpec::Alsa(pcm) => {
-                let source = AlsaSource::open(pcm, config.alsa)?;
-                AlsaCapture::start(source, intake, events).map(Self::Alsa)
+                let source = match active {
+                    true => AlsaSource::open(pcm, config.alsa)?,
+                    false => AlsaSource::later(Some(pcm), config.alsa),
+                };
+                AlsaCapture::start(source, intake, active, events).map(Self::Alsa)
             }
             SourceSpec::File(path) => {
                 let pace = if config.pace {
@@ -49,7 +56,8 @@ impl Backend {
                 } else {
                     Pace::Unpaced
                 };
-                let player = FilePlayer::start(FileSource::open(path)?, pace, intake, events)?;
+                let player =
+                    FilePlayer::start(FileSource::open(path)?, pace, intake, brake, events)?;
                 if !on_demand {
                     player.go();
                 }
@@ -60,6 +68,7 @@ impl Backend {
                     node_name: config.node_name.clone(),
                     source: source.clone(),
                     latency: None,
+                    active,
                     remote: None,
                 };
                 // ALSA knows no node and no monitor by PipeWire's names.
@@ -93,9 +102,29 @@ impl Backend {
         }
     }
 
+    /// Captures, or leaves the microphone alone.
+    pub fn set_active(&mut self, active: bool) {
+        match self {
+            Self::Pipewire(pipewire) => pipewire.set_active(active),
+            Self::Handover(handover) => handover.set_active(active),
+            Self::Alsa(alsa) => alsa.set_active(active),
+            Self::File(_) => {}
+        }
+    }
+
     /// Whether time goes on when no audio arrives: silence is filled in then.
     pub fn is_live(&self) -> bool {
         !matches!(self, Self::File(_))
+    }
+
+    /// The thread that gets the audio, once it is known.
+    pub fn audio_thread(&self) -> Option<i32> {
+        match self {
+            Self::Pipewire(pipewire) => pipewire.thread_id(),
+            Self::Handover(handover) => handover.audio_thread(),
+            Self::Alsa(alsa) => alsa.thread_id(),
+            Self::File(_) => None,
+        }
     }
 
     /// Says what is captured and how.
@@ -138,16 +167,23 @@ pub(super) fn describe_pipewire(pipewire: &Pipewire, status: &mut SourceStatus) 
 pub struct AlsaCapture {
     setup: Arc<Mutex<Option<Setup>>>,
     tid: Arc<AtomicI32>,
+    active: Arc<AtomicBool>,
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl AlsaCapture {
-    pub(super) fn start(source: AlsaSource, intake: Arc<Funnel>, events: Events) -> Result<Self> {
+    pub(super) fn start(
+        mut source: AlsaSource,
+        intake: Arc<Funnel>,
+        active: bool,
+        events: Events,
+    ) -> Result<Self> {
         let setup = source.setup();
         let stop = Arc::new(Stop::new()?);
         let tid = Arc::new(AtomicI32::new(0));
-        let (stopped, own) = (stop.clone(), tid.clone());
+        let active = Arc::new(AtomicBool::new(active));
+        let (stopped, own, wanted) = (stop.clone(), tid.clone(), active.clone());
         let rate = lock(&setup).as_ref().map(|s| s.rate);
         let thread = std::thread::Builder::new()
             .name("v2m-alsa".into())
@@ -159,15 +195,35 @@ impl AlsaCapture {
                     tracing::warn!("the audio thread asked for real time: {refusal}");
                 }
                 rt::lock_stack();
-                source.capture(&*intake, &*events, &stopped);
+                while !stopped.is_ended() {
+                    if wanted.load(Ordering::Acquire) {
+                        source.capture(&*intake, &*events, &stopped);
+                        stopped.rearm();
+                    } else {
+                        std::thread::park();
+                    }
+                }
             })
             .map_err(|cause| Error::system("cannot start the ALSA thread", cause))?;
         Ok(Self {
             setup,
             tid,
+            active,
             stop,
             thread: Some(thread),
         })
+    }
+
+    pub(super) fn set_active(&self, active: bool) {
+        self.active.store(active, Ordering::Release);
+        match &self.thread {
+            Some(thread) if active => thread.thread().unpark(),
+            _ => self.stop.stop(),
+        }
+    }
+
+    pub(super) fn thread_id(&self) -> Option<i32> {
+        Some(self.tid.load(Ordering::Relaxed)).filter(|tid| *tid != 0)
     }
 
     pub(super) fn describe(&self, status: &mut SourceStatus) {
@@ -176,15 +232,14 @@ impl AlsaCapture {
         status.quantum = setup.as_ref().map_or(0, |setup| setup.period as u32);
         status.rate = setup.as_ref().map_or(0, |setup| setup.rate);
         status.server_version = None;
-        status.scheduling = match self.tid.load(Ordering::Relaxed) {
-            0 => None,
-            tid => rt::inspect(tid).map(|thread| thread.to_string()),
-        };
+        let thread = self.thread_id().and_then(rt::inspect);
+        status.scheduling = thread.map(|thread| thread.to_string());
     }
 
     fn stop(&mut self) {
-        self.stop.stop();
+        self.stop.end();
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }
@@ -209,7 +264,13 @@ pub struct FilePlayer {
 }
 
 impl FilePlayer {
-    fn start(file: FileSource, pace: Pace, intake: Arc<Funnel>, events: Events) -> Result<Self> {
+    fn start(
+        file: FileSource,
+        pace: Pace,
+        intake: Arc<Funnel>,
+        brake: Brake,
+        events: Events,
+    ) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let go = Arc::new(AtomicBool::new(false));
@@ -223,7 +284,7 @@ impl FilePlayer {
                     std::thread::park();
                 }
                 events(Event::Linked(file.path().display().to_string()));
-                match play(file, pace, &*intake, &stopped, || {}) {
+                match play(file, pace, &*intake, &stopped, || brake.hold(&stopped)) {
                     Ok(()) => {
                         intake.finish();
                         events(Event::Ended);

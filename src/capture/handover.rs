@@ -43,6 +43,8 @@ pub struct Handover {
 struct Shared {
     /// While PipeWire can't be reached: the capture that stands in, and why it does.
     alsa: Mutex<Option<(AlsaCapture, String)>>,
+    /// Whether to capture at all; changes under the lock of `alsa`.
+    active: AtomicBool,
 }
 
 impl Shared {
@@ -85,8 +87,9 @@ impl Handover {
         });
         let told = notes.clone();
         let tell = Box::new(move |event| drop(told.send(Note::Pipewire(event))));
-        let pipewire = Pipewire::start(options, turnstile.clone(), tell)?;
         let shared = Arc::<Shared>::default();
+        shared.active.store(options.active, Ordering::Relaxed);
+        let pipewire = Pipewire::start(options, turnstile.clone(), tell)?;
         let switch = Switch {
             standby,
             funnel,
@@ -113,6 +116,24 @@ impl Handover {
     /// Asks the graph for a quantum, now or when it is back.
     pub(super) fn set_latency(&self, latency: Option<Latency>) {
         self.pipewire.set_latency(latency);
+    }
+
+    /// Captures, or leaves the microphone alone, whichever of the two has it.
+    pub(super) fn set_active(&self, active: bool) {
+        let alsa = self.shared.alsa();
+        self.shared.active.store(active, Ordering::Relaxed);
+        self.pipewire.set_active(active);
+        if let Some((alsa, _)) = &*alsa {
+            alsa.set_active(active);
+        }
+    }
+
+    /// The thread that gets the audio, once it is known.
+    pub(super) fn audio_thread(&self) -> Option<i32> {
+        match &*self.shared.alsa() {
+            Some((alsa, _)) => alsa.thread_id(),
+            None => self.pipewire.thread_id(),
+        }
     }
 
     /// Says which of the two captures, how, and why.
@@ -211,8 +232,10 @@ impl Switch {
         let source = AlsaSource::later(self.standby.pcm.as_deref(), self.standby.options);
         let told = self.notes.clone();
         let tell = Box::new(move |event| drop(told.send(Note::Alsa(event))));
-        match AlsaCapture::start(source, self.funnel.clone(), tell) {
-            Ok(alsa) => *self.shared.alsa() = Some((alsa, self.lost.clone())),
+        let mut standing_in = self.shared.alsa();
+        let active = self.shared.active.load(Ordering::Relaxed);
+        match AlsaCapture::start(source, self.funnel.clone(), active, tell) {
+            Ok(alsa) => *standing_in = Some((alsa, self.lost.clone())),
             Err(error) => (self.events)(Event::Waiting(error.to_string())),
         }
     }

@@ -6,7 +6,7 @@
 //! flagged with it: samples outside of gaps are exactly what they would have
 //! been without the loss.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::timeline::{Timeline, Verdict};
 use super::{Block, Intake};
@@ -45,6 +45,8 @@ pub struct Funnel {
     inner: TryCell<Inner>,
     /// A rate that no resampler is ready for; 0 for none.
     wanted: AtomicU32,
+    /// Blocks that came so far.
+    blocks: AtomicU64,
     bell: Bell,
 }
 
@@ -58,6 +60,8 @@ struct Inner {
     next_ns: i64,
     /// In the middle of a filled stretch.
     filling: bool,
+    /// Nobody has listened until just now: what is missing was not lost.
+    unused: bool,
     scratch: Box<[f32; SCRATCH]>,
 }
 
@@ -114,9 +118,11 @@ impl Funnel {
                 run: None,
                 next_ns: 0,
                 filling: false,
+                unused: false,
                 scratch: Box::new([0.0; SCRATCH]),
             }),
             wanted: AtomicU32::new(0),
+            blocks: AtomicU64::new(0),
             bell,
         })
     }
@@ -175,11 +181,24 @@ impl Funnel {
         }
     }
 
+    /// Brings the ring to the present after a time in which nobody listened and
+    /// nothing was captured. Off the real-time thread, before capture begins again.
+    pub fn catch_up(&self, now_ns: i64) {
+        if self.inner.try_with(|inner| inner.catch_up(now_ns)) == Some(true) {
+            self.bell.ring();
+        }
+    }
+
     /// The source has ended: what the resampler still holds is written.
     pub fn finish(&self) {
         if self.inner.try_with(|inner| inner.flush()).is_some() {
             self.bell.ring();
         }
+    }
+
+    /// How many blocks came so far: while audio arrives, it grows.
+    pub fn blocks(&self) -> u64 {
+        self.blocks.load(Ordering::Relaxed)
     }
 
     /// What was lost so far; `None` if the real-time thread is just busy.
@@ -190,6 +209,7 @@ impl Funnel {
 
 impl Intake for Funnel {
     fn block(&self, block: &Block<'_>) {
+        self.blocks.fetch_add(1, Ordering::Relaxed);
         if self.inner.try_with(|inner| inner.take(block, &self.wanted)) == Some(true) {
             self.bell.ring();
         }
@@ -296,13 +316,11 @@ impl Inner {
             }
             let gap = gap.max(0) as u64;
             let settling = self.resamplers.at(block.rate)?.settling() as u64;
-            let reason = if self.filling {
-                GapReason::Continued
-            } else {
-                GapReason::Interrupted
-            };
+            let reason = self.reason();
             self.writer.gap(gap + settling, reason, self.next_ns);
-            self.writer.count_lost(gap);
+            if reason != GapReason::Unused {
+                self.writer.count_lost(gap);
+            }
             self.silence(gap, self.next_ns);
         }
         self.resamplers.at(block.rate)?.reset();
@@ -312,7 +330,17 @@ impl Inner {
             outputs: 0,
         });
         self.filling = false;
+        self.unused = false;
         Some(ignored)
+    }
+
+    /// Why audio is missing between two runs.
+    fn reason(&self) -> GapReason {
+        match (self.unused, self.filling) {
+            (true, _) => GapReason::Unused,
+            (false, true) => GapReason::Continued,
+            (false, false) => GapReason::Interrupted,
+        }
     }
 
     /// Ends the resampler's run: its last outputs, which mix the end of the audio
@@ -321,8 +349,11 @@ impl Inner {
         let start_ns = self.next_ns;
         let tail = self.tail();
         if tail > 0 {
-            self.writer
-                .gap(tail as u64, GapReason::Interrupted, start_ns);
+            let reason = match self.unused {
+                true => GapReason::Unused,
+                false => GapReason::Interrupted,
+            };
+            self.writer.gap(tail as u64, reason, start_ns);
             self.writer.append(&self.scratch[..tail], start_ns);
             self.filling = true;
         }
@@ -355,16 +386,28 @@ impl Inner {
         if self.writer.position() == 0 || now_ns - self.next_ns < IDLE_NS {
             return false;
         }
+        // Somebody listens, and no audio comes: from here on it is a loss.
+        self.filling &= !std::mem::take(&mut self.unused);
         self.close_run();
         let count = ((now_ns - FILL_BEHIND_NS - self.next_ns) / NS_PER_SAMPLE).max(0) as u64;
-        let reason = if self.filling {
-            GapReason::Continued
-        } else {
-            GapReason::Interrupted
-        };
-        self.writer.gap(count, reason, self.next_ns);
+        self.writer.gap(count, self.reason(), self.next_ns);
         self.writer.count_lost(count);
         self.silence(count, self.next_ns);
+        self.next_ns += count as i64 * NS_PER_SAMPLE;
+        self.filling = true;
+        true
+    }
+
+    /// See [`Funnel::catch_up`].
+    fn catch_up(&mut self, now_ns: i64) -> bool {
+        if self.writer.position() == 0 || now_ns <= self.next_ns {
+            return false;
+        }
+        self.unused = true;
+        self.close_run();
+        let count = ((now_ns - self.next_ns) / NS_PER_SAMPLE).max(0) as u64;
+        self.writer.gap(count, GapReason::Unused, self.next_ns);
+        self.writer.append_silence(count, self.next_ns);
         self.next_ns += count as i64 * NS_PER_SAMPLE;
         self.filling = true;
         true

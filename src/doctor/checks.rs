@@ -1,6 +1,7 @@
 //! What facts mean.
 
 use super::{Check, Facts, Heard};
+use crate::ErrorKind;
 
 /// One check for each thing that may be wrong, in the order of importance.
 pub fn judge(facts: &Facts) -> Vec<Check> {
@@ -17,6 +18,7 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         preemption(facts),
         wakeups(facts),
         sleep(facts),
+        vad(facts),
         onnx(facts),
         udev(facts),
         unit(facts),
@@ -268,6 +270,23 @@ fn sleep(facts: &Facts) -> Check {
             "/dev/cpu_dma_latency can't be written: waking from deep sleep may take 0.1 ms or more",
             "sudo usermod -aG audio \"$USER\"   # with the udev rules installed; then log in again",
         )
+    }
+}
+
+fn vad(facts: &Facts) -> Check {
+    match &facts.vad {
+        Ok(Some(model)) => Check::good("speech", model.clone()),
+        Ok(None) => Check::good("speech", "not looked for, as configured"),
+        Err(error) => Check::degraded(
+            "speech",
+            format!("not found by the engine, which captures all the same: {error}"),
+            match error.kind() {
+                ErrorKind::Unavailable => {
+                    "pip install onnxruntime   # or, in config.toml under [vad]: backend = \"native\""
+                }
+                _ => "v2m-engine run --vad-backend native   # or correct [vad] in config.toml",
+            },
+        ),
     }
 }
 

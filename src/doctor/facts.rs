@@ -8,6 +8,7 @@ use nix::sys::utsname::uname;
 use nix::unistd::{AccessFlags, Group, access, getegid, geteuid, getgroups};
 
 use super::listen::{Heard, listen};
+use crate::Error;
 use crate::capture::pipewire::{Source, Survey, survey};
 use crate::config::{Config, SourceSpec};
 use crate::latency::Latency;
@@ -50,10 +51,13 @@ pub struct Facts {
     pub udev_rules: Option<PathBuf>,
     /// The systemd user unit, if it is installed.
     pub unit: Option<PathBuf>,
+    /// What finds speech as configured, or why nothing does; `None` if nothing is to.
+    pub vad: Result<Option<String>, Error>,
 }
 
 impl Facts {
-    /// Looks at this machine and listens to its source: some seconds.
+    /// Looks at this machine and listens to its source: some seconds. Loads the model
+    /// that is configured, to see that it can be.
     pub fn gather(config: &Config) -> Self {
         let source = match &config.source {
             SourceSpec::Pipewire(source) => source.clone(),
@@ -96,6 +100,10 @@ impl Facts {
                 ".rules",
             ),
             unit: unit(),
+            vad: config
+                .vad
+                .open()
+                .map(|model| model.map(|model| model.name().to_owned())),
         }
     }
 }
@@ -214,5 +222,6 @@ mod tests {
         let facts = Facts::gather(&config);
         assert!(facts.kernel.0 >= 3 && !facts.kernel_build.is_empty());
         assert!(facts.cards.1 <= facts.cards.0);
+        assert!(facts.vad.unwrap().unwrap().contains("native"));
     }
 }

@@ -73,6 +73,7 @@ fn graph(config: &Config, source: &Source) -> Result<Heard, String> {
         node_name: "v2m-engine-doctor".into(),
         source: source.clone(),
         latency: Some(config.latency),
+        active: true,
         remote: None,
     };
     let level = Arc::new(Level::default());
@@ -91,7 +92,7 @@ fn graph(config: &Config, source: &Source) -> Result<Heard, String> {
     })
 }
 
-fn alsa(source: AlsaSource) -> Result<Heard, String> {
+fn alsa(mut source: AlsaSource) -> Result<Heard, String> {
     let stop = Stop::new().map_err(|error| error.to_string())?;
     let (level, setup) = (Level::default(), source.setup());
     let (events, received) = channel();

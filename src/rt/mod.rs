@@ -179,6 +179,19 @@ pub fn promote_thread(role: Role, tid: i32) -> Promotion {
     promotion
 }
 
+/// The record of the calling thread, which deliberately asks for nothing.
+pub fn unpromoted(role: Role, why: &str) -> Promotion {
+    let tid = thread_id();
+    Promotion {
+        role,
+        tid,
+        asked: 0,
+        got: inspect(tid),
+        by: Means::Nothing,
+        why_not: vec![why.into()],
+    }
+}
+
 fn means(role: Role, tid: i32, why_not: &mut Vec<String>) -> Means {
     sys::survive_rttime();
     match by_limits(role, tid) {
@@ -264,11 +277,24 @@ pub fn thread_id() -> i32 {
 
 /// Keeps the calling thread on one CPU.
 pub fn pin(cpu: usize) -> Grant {
+    pin_thread(0, cpu)
+}
+
+/// Keeps a thread of this process on one CPU.
+pub fn pin_thread(tid: i32, cpu: usize) -> Grant {
     let mut set = CpuSet::new();
     let result = set
         .set(cpu)
-        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
+        .and_then(|()| sched_setaffinity(Pid::from_raw(tid), &set));
     Grant::new(format!("CPU {cpu}"), result)
+}
+
+/// The CPU that a thread of this process ran on last; `None` if it is gone.
+pub fn last_cpu(tid: i32) -> Option<usize> {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")).ok()?;
+    // Field 39 of proc(5); the second one, a name, may hold anything but ends by the last bracket.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(36)?.parse().ok()
 }
 
 /// The CPUs that a thread may run on.
@@ -325,9 +351,10 @@ mod tests {
         assert_eq!(seen.policy, Policy::Other);
         assert_eq!(seen.priority, 0);
         assert!(!seen.cpus.is_empty());
+        assert!(seen.cpus.contains(&last_cpu(tid).unwrap()));
         drop(done);
         thread.join().unwrap();
-        assert_eq!(inspect(i32::MAX), None);
+        assert_eq!((inspect(i32::MAX), last_cpu(i32::MAX)), (None, None));
     }
 
     #[test]

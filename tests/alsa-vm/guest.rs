@@ -132,7 +132,7 @@ fn next_event(events: &Receiver<Event>) -> Event {
 
 /// Captures while `meanwhile` runs.
 fn capture(
-    source: AlsaSource,
+    mut source: AlsaSource,
     channels: u32,
     bits: u32,
     meanwhile: impl FnOnce(&Receiver<Event>),
@@ -224,7 +224,7 @@ fn planar() {
             access: Some(access),
             ..Options::default()
         };
-        let source = AlsaSource::open("plughw:Loopback,1,1", options).unwrap();
+        let mut source = AlsaSource::open("plughw:Loopback,1,1", options).unwrap();
         let got = setup(&source);
         assert_eq!(got.rate, 48_000);
         // A plug can make mono of it; it takes the average too.
@@ -515,7 +515,7 @@ impl Intake for Allocated {
 
 fn steady() {
     let _player = Other::play("hw:Loopback,0,6", 48_000, 2, 16, 0, 4.0);
-    let source = AlsaSource::open("hw:Loopback,1,6", Options::default()).unwrap();
+    let mut source = AlsaSource::open("hw:Loopback,1,6", Options::default()).unwrap();
     let (intake, stop) = (Allocated::default(), Stop::new().unwrap());
     let (events, _received) = channel();
     thread::scope(|scope| {

@@ -38,6 +38,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Stop {
     set: AtomicBool,
+    ended: AtomicBool,
     event: EventFd,
 }
 
@@ -52,6 +53,7 @@ impl Stop {
                 .map_err(|error| Error::system("can't make an eventfd", error))?;
         Ok(Self {
             set: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             event,
         })
     }
@@ -63,8 +65,25 @@ impl Stop {
         let _ = self.event.write(1);
     }
 
+    /// Has the capture end now, and no other begin.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    /// Whether no other capture may begin.
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Another capture may begin, unless [`end`](Self::end) said otherwise.
+    pub fn rearm(&self) {
+        let _ = self.event.read();
+        self.set.store(false, Ordering::Release);
+    }
+
     fn is_set(&self) -> bool {
-        self.set.load(Ordering::Acquire)
+        self.set.load(Ordering::Acquire) || self.is_ended()
     }
 
     fn pollfd(&self) -> libc::pollfd {
@@ -147,7 +166,7 @@ impl AlsaSource {
     /// Positions count the hardware's frames, including those that were lost.
     /// The clock stays the same through overruns, restarts and suspends, and
     /// changes when the PCM had to be opened anew.
-    pub fn capture(mut self, intake: &dyn Intake, events: &dyn Fn(Event), stop: &Stop) {
+    pub fn capture(&mut self, intake: &dyn Intake, events: &dyn Fn(Event), stop: &Stop) {
         let _quiet = quiet();
         let mut told = false;
         let tell = |told: &mut bool, reason: String| {

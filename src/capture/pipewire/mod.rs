@@ -41,6 +41,8 @@ pub struct Options {
     pub source: Source,
     /// The quantum to ask for; `None` asks for nothing.
     pub latency: Option<Latency>,
+    /// Capture; else the node is there, but without links of ours and at rest.
+    pub active: bool,
     /// The daemon's socket, by name or path; `None` is the session's.
     pub remote: Option<String>,
 }
@@ -51,6 +53,7 @@ impl Default for Options {
             node_name: "v2m-engine".to_owned(),
             source: Source::Default,
             latency: Some(Latency::DEFAULT),
+            active: true,
             remote: None,
         }
     }
@@ -84,6 +87,7 @@ pub struct State {
 enum Command {
     Source(Source),
     Latency(Option<Latency>),
+    Active(bool),
     Stop,
 }
 
@@ -145,6 +149,11 @@ impl Pipewire {
         self.send(Command::Latency(latency));
     }
 
+    /// Captures, or puts the node to rest: our links go, those made by hand stay.
+    pub fn set_active(&self, active: bool) {
+        self.send(Command::Active(active));
+    }
+
     /// Ends the capture; the intake is not called any more when this returns.
     pub fn stop(&mut self) {
         let Some(control) = self.control.take() else {
@@ -176,6 +185,12 @@ impl Pipewire {
             tid => rt::inspect(tid),
         };
         state
+    }
+
+    /// The thread the graph calls, once it has.
+    pub fn thread_id(&self) -> Option<i32> {
+        let tid = self.report().gauges.tid.load(Relaxed);
+        (tid != 0).then_some(tid)
     }
 
     /// Looks at the data thread, once it is known: what it got goes to

@@ -211,6 +211,7 @@ impl Control<'_> {
             match command {
                 Command::Source(source) => self.options.source = source,
                 Command::Latency(latency) => self.options.latency = latency,
+                Command::Active(active) => self.options.active = active,
                 Command::Stop => return End::Stop,
             }
         }
@@ -280,11 +281,14 @@ impl Session {
             Box::new(move |cycle| data_thread.cycle(cycle)),
             Box::new(move |failure| drop(failed.send(Trouble::Filter(failure)))),
         )?;
+        let mut linker = Linker::new(options.source.clone());
+        linker.set_active(options.active);
+        filter.set_active(options.active);
         Ok(Self {
             links: BTreeMap::new(),
             filter,
             connection,
-            linker: Linker::new(options.source.clone()),
+            linker,
             gauges,
             troubles,
             sender,
@@ -310,6 +314,11 @@ impl Session {
         }
         if options.source != *self.linker.source() {
             self.linker.set_source(options.source.clone());
+            self.connection.touch();
+        }
+        if options.active != self.linker.is_active() {
+            self.linker.set_active(options.active);
+            self.filter.set_active(options.active);
             self.connection.touch();
         }
         self.ask_for(options.latency);

@@ -2,6 +2,7 @@
 
 use super::super::{Status, worst};
 use super::*;
+use crate::Error;
 use crate::capture::pipewire::{Found, Survey};
 use crate::latency::Latency;
 
@@ -45,6 +46,7 @@ fn fine() -> Facts {
         onnx: Err("not there; pip install onnxruntime".into()),
         udev_rules: Some("/usr/lib/udev/rules.d/70-v2m-engine.rules".into()),
         unit: Some("/usr/lib/systemd/user/v2m-engine.service".into()),
+        vad: Ok(Some("silero-vad 16 kHz, native".into())),
     }
 }
 
@@ -202,6 +204,14 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
             Status::Degraded,
             Facts {
                 dma_latency: false,
+                ..fine()
+            },
+        ),
+        (
+            "speech",
+            Status::Degraded,
+            Facts {
+                vad: Err(Error::new(ErrorKind::Unavailable, "no ONNX Runtime")),
                 ..fine()
             },
         ),
