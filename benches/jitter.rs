@@ -74,7 +74,7 @@ fn from_alsa(pcm: &str, period: u32, time: Duration, calls: &Arc<Calls>) -> Stri
         period: Some(period),
         ..Default::default()
     };
-    let source = AlsaSource::open(pcm, options).unwrap_or_else(|error| panic!("{error}"));
+    let mut source = AlsaSource::open(pcm, options).unwrap_or_else(|error| panic!("{error}"));
     let stop = Stop::new().unwrap();
     thread::scope(|scope| {
         let audio = scope.spawn(|| {

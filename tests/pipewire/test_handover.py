@@ -176,7 +176,8 @@ def test_neither_is_there(tmp_path: Path) -> None:
         "XDG_RUNTIME_DIR": str(tmp_path),
         "ALSA_CONFIG_PATH": str(config),
     }
-    engine = subprocess.Popen([BINARY, "run"], env=env, stderr=subprocess.PIPE, text=True)
+    command = [BINARY, "run", "--capture", "always"]
+    engine = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
     time.sleep(2)
     engine.send_signal(signal.SIGTERM)
     log = engine.communicate(timeout=15)[1]

@@ -82,7 +82,8 @@ def run(other: Other) -> Iterator[Run]:
         command = other.command(*limits)
         whole = other.env(runtime or other.home / "run", **env)
         whole["V2M_ENGINE_SOCKET"] = str(other.home / "run/engine.sock")
-        engines.append(subprocess.Popen([*command, "run", *arguments], env=whole))
+        engine = [*command, "run", "--capture", "always", *arguments]
+        engines.append(subprocess.Popen(engine, env=whole))
 
         def answer() -> dict[str, Any] | None:
             done = subprocess.run(
