@@ -38,8 +38,13 @@ const LAST_WINDOWS: Duration = Duration::from_secs(2);
 pub enum Message {
     /// By the backend.
     Capture(Event),
-    /// By the server: who listens, each with the quantum it asked for.
-    Listeners(Vec<Option<Latency>>),
+    /// By the server: how many listen, and each quantum that was asked for.
+    Listeners {
+        /// Those who only look on included.
+        count: usize,
+        /// None: the configured one.
+        asked: Vec<Option<Latency>>,
+    },
     /// By a signal, or because the only client is gone.
     Stop(&'static str),
 }
@@ -142,8 +147,9 @@ impl Host for Known {
         }
     }
 
-    fn listeners(&self, asked: &[Option<Latency>]) {
-        let _ = self.messages.send(Message::Listeners(asked.to_vec()));
+    fn listeners(&self, count: usize, asked: &[Option<Latency>]) {
+        let asked = asked.to_vec();
+        let _ = self.messages.send(Message::Listeners { count, asked });
     }
 
     fn orphaned(&self) {
@@ -282,8 +288,8 @@ impl Engine {
             match self.messages.recv_timeout(TICK) {
                 Ok(Message::Stop(why)) => break why,
                 Ok(Message::Capture(event)) => self.captured(event),
-                Ok(Message::Listeners(asked)) => {
-                    self.demand.listen(asked.len(), Instant::now());
+                Ok(Message::Listeners { count, asked }) => {
+                    self.demand.listen(count, Instant::now());
                     self.follow_demand();
                     self.backend
                         .set_latency(self.config.latency_for(asked.into_iter()));

@@ -3,6 +3,8 @@
 //!
 //! Follow a sample: `capture` (PipeWire, ALSA, file) → `resample` → [`ring`] → readers.
 
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod bench;
 #[cfg(not(loom))]
 pub mod bookmark;
 #[cfg(all(feature = "engine", not(loom)))]
@@ -23,6 +25,8 @@ pub mod latency;
 pub mod monitor;
 #[cfg(not(loom))]
 pub mod protocol;
+#[cfg(not(loom))]
+pub mod record;
 pub mod resample;
 pub mod ring;
 #[cfg(all(feature = "engine", not(loom)))]

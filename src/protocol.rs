@@ -33,7 +33,8 @@ pub enum Request {
         /// configuration allows; the engine's own if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         latency: Option<Latency>,
-        /// The client only looks on: it holds the ring and doesn't count as listening.
+        /// The client only looks on: it listens, but nothing is asked of the graph
+        /// for it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         observe: bool,
     },

@@ -43,9 +43,9 @@ pub trait Host: Send + Sync + 'static {
     /// How the engine is; must not wait for anything. `clients` hold the ring,
     /// and `readers` are the first of them, their lag not known yet.
     fn status(&self, clients: usize, readers: Vec<ReaderStatus>) -> Status;
-    /// Who listens, each with the quantum it asked for, has changed. Those who
-    /// only look on are not among them.
-    fn listeners(&self, asked: &[Option<Latency>]);
+    /// Who listens has changed: how many, and the quantum that each asked for
+    /// who doesn't only look on.
+    fn listeners(&self, count: usize, asked: &[Option<Latency>]);
     /// The only client is gone (of a private engine).
     fn orphaned(&self);
 }
@@ -334,9 +334,10 @@ impl Serving {
         }
         if changed {
             let holding = self.peers.iter().filter_map(|peer| peer.holds.as_ref());
-            let listening = holding.filter(|holds| !holds.observes);
-            let asked: Vec<_> = listening.map(|holds| holds.latency).collect();
-            self.host.listeners(&asked);
+            let count = holding.clone().count();
+            let asking = holding.filter(|holds| !holds.observes);
+            let asked: Vec<_> = asking.map(|holds| holds.latency).collect();
+            self.host.listeners(count, &asked);
         }
     }
 

@@ -118,7 +118,7 @@ pub struct ReaderStatus {
     pub name: Option<String>,
     /// Seconds since it got the ring.
     pub age_s: f64,
-    /// It only looks on: the quantum is not chosen for it.
+    /// It only looks on: no quantum is asked of the graph for it.
     pub observes: bool,
     /// How far it has read, as it says; null if it doesn't.
     pub position: Option<u64>,

@@ -20,6 +20,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether both are the same engine's.
+pub(crate) fn is_same(engine: &Arc<Engine>, other: &Weak<Engine>) -> bool {
+    std::ptr::eq(Arc::as_ptr(engine), other.as_ptr())
+}
+
 /// Which engine is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {

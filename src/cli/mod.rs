@@ -1,10 +1,12 @@
 //! Arguments, commands, exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod bench;
 mod doctor;
 mod generate;
 mod listen;
 mod monitor;
 mod reach;
+mod record;
 mod run;
 mod sources;
 mod status;
@@ -33,10 +35,14 @@ enum Command {
     Monitor(monitor::Arguments),
     /// List what can be captured; the default is marked
     Sources(sources::Arguments),
+    /// Keep what is captured in files: WAV, FLAC, all of it or only speech
+    Record(record::Arguments),
     /// Print speech as it is heard, segment by segment
     Listen(listen::Arguments),
     /// Check what the system grants an engine, and say how to mend what is missing
     Doctor(doctor::Arguments),
+    /// Measure latencies here, on this machine
+    Bench(bench::Arguments),
     /// Write manual pages, completions and the default configuration, for packages
     #[command(hide = true)]
     Generate(generate::Arguments),
@@ -51,8 +57,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments),
         Command::Sources(arguments) => sources::run(&arguments),
+        Command::Record(arguments) => record::run(arguments),
         Command::Listen(arguments) => listen::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Bench(arguments) => bench::run(arguments),
         Command::Generate(arguments) => generate::run(&arguments, Arguments::command()),
     };
     match done {

@@ -11,6 +11,14 @@ const LEVEL: u64 = 38 * super::wave::BIN;
 /// Audio that the peak is looked for in: 2 s.
 const PEAK: u64 = 250 * super::wave::BIN;
 
+const XRUN: u32 = GapReason::Xrun as u32;
+const UNUSED: u32 = GapReason::Unused as u32;
+
+/// Whether audio was lost there: not where nobody wanted it.
+pub(crate) fn is_loss(gap: &Record) -> bool {
+    gap.detail != UNUSED
+}
+
 /// How much something matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {
@@ -122,9 +130,10 @@ pub(crate) fn vad(vad: &VadStatus, micro: &str) -> (String, bool) {
 
 /// Why a gap is one.
 pub(crate) fn reason(gap: &Record) -> &'static str {
-    match gap.detail == GapReason::Xrun as u32 {
-        true => "xrun",
-        false => "interruption",
+    match gap.detail {
+        XRUN => "xrun",
+        UNUSED => "nobody listened",
+        _ => "interruption",
     }
 }
 

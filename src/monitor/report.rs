@@ -1,5 +1,5 @@
 //! What the monitor saw, as text for scripts and bug reports: a name and a value a
-//! line, in ASCII. What the status says already is not repeated.
+//! line. What the status says already is not repeated.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};

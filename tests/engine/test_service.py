@@ -436,7 +436,7 @@ def test_the_longest_status_fits_into_a_reply(user: User) -> None:
     assert len(peers[0].recv(65536, socket.MSG_TRUNC)) < 65536
 
 
-def test_who_looks_on_is_a_client_but_no_listener(user: User) -> None:
+def test_who_looks_on_is_said_to(user: User) -> None:
     user.start()
     peer = connect(user.socket)
     reply = ask(peer, {"request": "open", "version": 1, "observe": True})

@@ -323,7 +323,6 @@ def run(rig: PrivatePipeWire, *arguments: str) -> subprocess.CompletedProcess[st
 def test_once_is_a_text_for_scripts(speaking: Engine, rig: PrivatePipeWire) -> None:
     done = run(rig, "monitor", "--once")
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert done.stdout.isascii()
     lines = [line.split(None, 1) for line in done.stdout.splitlines() if line[0] != " "]
     values = {line[0]: line[1] for line in lines}
     assert "running" in values["engine"] and "rig-mic" in values["source"]
@@ -333,16 +332,21 @@ def test_once_is_a_text_for_scripts(speaking: Engine, rig: PrivatePipeWire) -> N
     assert "v2m-engine monitor, " in done.stdout and "looks on" in done.stdout
 
 
-def test_looking_on_changes_nothing(
-    speaking: Engine, rig: PrivatePipeWire, terminals: Callable[..., Terminal]
+def test_looking_on_wants_audio_but_no_quantum_of_its_own(
+    rig: PrivatePipeWire, terminals: Callable[..., Terminal]
 ) -> None:
     rig.set_quantum(0)
-    wait_for(lambda: "quantum 1024 " in run(rig, "status").stdout, "the graph's own quantum")
-    terminal = terminals()
-    terminal.type(MONITOR)
-    terminal.shows("1024/48000 (21.3 ms)", "v2m-engine monitor")
-    time.sleep(1)
-    assert "quantum 1024 " in run(rig, "status").stdout
+    with Engine(rig, "--capture", "while-used", "--linger", "0"):
+        assert ", idle, " in run(rig, "status").stdout
+        terminal = terminals()
+        terminal.type(MONITOR)
+        terminal.shows("running", "rig-mic", "1024/48000 (21.3 ms)", "v2m-engine monitor")
+        time.sleep(1)
+        status = run(rig, "status").stdout
+        assert "quantum 1024 " in status and "looks on" in status, status
+        terminal.press("q")
+        terminal.shows("ended=0")
+        wait_for(lambda: ", idle, " in run(rig, "status").stdout, "the microphone to be left alone")
 
 
 def test_without_a_terminal_or_an_engine(rig: PrivatePipeWire) -> None:

@@ -18,6 +18,7 @@ from v2m_engine import AudioCapture, EngineUnavailableError, V2MError
     ("arguments", "message"),
     [
         ({"sample_rate": 44100}, "16000"),
+        ({"sample_rate": -16000}, "16000"),
         ({"buffer_size": 0}, "buffer_size=0"),
         ({"buffer_size": -5}, "buffer_size=-5"),
         ({"buffer_size": 1 << 40}, "buffer_size"),
@@ -40,6 +41,12 @@ def test_hop(hop: Any) -> None:
 def test_timeout(timeout: float) -> None:
     with pytest.raises(ValueError, match="timeout="):
         AudioCapture().stream(timeout=timeout)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 1.5, float("nan"), 1e-7])
+def test_switch_interval(seconds: float) -> None:
+    with pytest.raises(ValueError, match="switch_interval="):
+        AudioCapture().stream(switch_interval=seconds)
 
 
 def test_no_service() -> None:
@@ -90,7 +97,13 @@ def test_errors_are_one_family() -> None:
 
 def test_everything_public_is_documented_in_the_stub() -> None:
     stub = (Path(v2m_engine.__file__).parent / "_native.pyi").read_text()
-    for name in ("AudioCapture", "AudioStream", "AudioChunk"):
+    for name in (
+        "AudioCapture",
+        "AudioStream",
+        "AudioChunk",
+        "SpeechSegment",
+        "VADProcessor",
+    ):
         public = [member for member in dir(getattr(v2m_engine, name)) if member[0] != "_"]
         assert public
         for member in public:

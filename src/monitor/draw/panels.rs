@@ -176,7 +176,8 @@ fn graph_lines(state: &State, theme: Theme, status: &Status) -> Vec<(&'static st
         "{} samples, {} gaps, {} xruns",
         lost.lost_samples, lost.gaps, lost.xruns
     );
-    let gap = state.track.gaps.back().map_or("none".into(), |gap| {
+    let losses_seen = state.track.gaps.iter().rfind(|gap| facts::is_loss(gap));
+    let gap = losses_seen.map_or("none".into(), |gap| {
         let (ms, reason) = (facts::ms(gap.length), facts::reason(gap));
         let ago = facts::age(state.ago(gap.end()));
         format!("{ms:.0} ms {reason}, {ago} ago")

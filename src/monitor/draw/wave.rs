@@ -6,6 +6,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::{Theme, rule, text};
+use crate::monitor::facts;
 use crate::monitor::state::State;
 use crate::monitor::wave::{BIN, Bin, dbfs};
 use crate::ring::{GapReason, SAMPLE_RATE};
@@ -101,7 +102,7 @@ fn draw_column(
     buffer: &mut Buffer,
 ) {
     let track = &state.track;
-    let gap = track.gap(from, to).is_some();
+    let gap = track.gap(from, to).is_some_and(facts::is_loss);
     let speech = track.is_speech(from, to);
     let written = from < track.wave.end();
     let (style, fill) = match (written, gap, speech) {
@@ -165,8 +166,8 @@ fn mark(state: &State, theme: Theme, from: u64, to: u64) -> Option<(char, Style)
         Some(gap) if gap.detail == GapReason::Xrun as u32 => {
             Some((theme.pick('×', 'x'), theme.bad()))
         }
-        Some(_) => Some((theme.pick('▼', 'v'), theme.bad())),
-        None => track
+        Some(gap) if facts::is_loss(gap) => Some((theme.pick('▼', 'v'), theme.bad())),
+        _ => track
             .is_device_change(from, to)
             .then_some((theme.pick('◆', 'd'), theme.warning())),
     }
