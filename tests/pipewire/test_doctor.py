@@ -28,6 +28,7 @@ NAMES = [
     "preemption",
     "wake-ups",
     "CPU sleep",
+    "speech",
     "ONNX Runtime",
     "udev rules",
     "user unit",

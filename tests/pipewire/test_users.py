@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 from alsa import AlsaMic
+from conftest import BINARY, Engine
 from rig import PrivatePipeWire
 from test_sources import status, wait_for
-
-from conftest import BINARY, Engine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a user")
 
@@ -83,8 +82,8 @@ def run(other: Other) -> Iterator[Run]:
         command = other.command(*limits)
         whole = other.env(runtime or other.home / "run", **env)
         whole["V2M_ENGINE_SOCKET"] = str(other.home / "run/engine.sock")
-        run = [*command, "run", "--capture", "always", *arguments]
-        engines.append(subprocess.Popen(run, env=whole))
+        engine = [*command, "run", "--capture", "always", *arguments]
+        engines.append(subprocess.Popen(engine, env=whole))
 
         def answer() -> dict[str, Any] | None:
             done = subprocess.run(
