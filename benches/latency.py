@@ -5,12 +5,13 @@ writes samples to the moment a reader holds them, for a plain reader in another 
 (the floor), for synchronous Python and for asyncio, each with and without a thread that
 hogs the GIL; then the callback's own duration without readers and with 64 of them.
 
-Usage: python benches/latency.py [--count 2000] [--quantum 256]
+Usage: python benches/latency.py [--count 2000] [--quantum 256] [--rounds 9]
 """
 
 from __future__ import annotations
 
 import argparse
+import array
 import asyncio
 import json
 import os
@@ -22,7 +23,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/rig"))
@@ -134,20 +134,45 @@ def percentile(ordered: list[int], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1000
 
 
+#: What is beside the one live reader: how many wait for every quantum, how many only hold the ring.
+CROWDS = {"nobody": (0, 0), "64 that hold the ring": (0, 64), "64 that wait for it": (64, 0)}
+
+
 def callback(
-    rig: PrivatePipeWire, library: Path, reader: str, waiting: int, stuck: int
-) -> dict[str, Any]:
-    """The watcher's report on some seconds of capture with a crowd of readers."""
-    with tempfile.NamedTemporaryFile() as report:
-        watched = {"LD_PRELOAD": str(library), "RTCHECK_REPORT": report.name}
-        crowd = [reader, "crowd", str(waiting), str(stuck)]
+    rig: PrivatePipeWire, library: Path, reader: str, rounds: int, seconds: float
+) -> dict[str, list[int]]:
+    """Durations of one engine's callbacks in ns, by what was beside it.
+
+    The crowds take turns, so that what the machine does meanwhile meets all of them.
+    """
+    spans: dict[str, list[tuple[int, int]]] = {name: [] for name in CROWDS}
+
+    @contextmanager
+    def crowd(waiting: int, stuck: int) -> Iterator[None]:
+        command = [reader, "crowd", str(waiting), str(stuck)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        with engine(rig, **watched), subprocess.Popen(crowd, **pipes, env=os.environ) as readers:
+        with subprocess.Popen(command, **pipes, env=os.environ) as readers:
             assert readers.stdin and readers.stdout
             readers.stdout.readline()
-            time.sleep(6)
-        result: dict[str, Any] = json.loads(Path(report.name).read_text())
-        return result
+            yield
+
+    with tempfile.NamedTemporaryFile() as raw:
+        watched = {"LD_PRELOAD": str(library), "RTCHECK_REPORT": os.devnull}
+        with engine(rig, **watched, RTCHECK_DURATIONS=raw.name), crowd(1, 0):
+            for turn in range(rounds):
+                names = list(CROWDS)
+                for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                    with crowd(*CROWDS[name]):
+                        time.sleep(0.2)
+                        start = time.monotonic_ns()
+                        time.sleep(seconds)
+                        spans[name].append((start, time.monotonic_ns()))
+        numbers = array.array("Q", Path(raw.name).read_bytes())
+    cycles = list(zip(numbers[::2], numbers[1::2], strict=True))
+    return {
+        name: sorted(took for start, took in cycles if any(a <= start < b for a, b in all_of))
+        for name, all_of in spans.items()
+    }
 
 
 def main() -> None:
@@ -155,6 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=2000, help="wake-ups for each reader")
     parser.add_argument("--quantum", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each crowd, 2 s each")
     options = parser.parse_args()
     reader = build_reader()
     machine = os.uname()
@@ -185,24 +211,14 @@ def main() -> None:
                 p99, most = percentile(latencies, 0.99), latencies[-1] / 1000
                 print(f"  {name:<28}{p50:>8.1f}{p99:>9.1f}{most:>10.1f}{p50 - floor:>+12.1f}")
 
-        print("\nthe callback itself, µs (rounds in turn; every round has one live reader):")
-        print(f"  {'beside it':<28}{'p50':>8}{'p99':>9}{'p99.9':>10}")
-        crowds = {
-            "nobody": (1, 0),
-            "64 that hold the ring": (1, 64),
-            "64 that wait for it": (65, 0),
-        }
-        medians: dict[str, list[float]] = {name: [] for name in crowds}
-        for _ in range(3):
-            for name, (waiting, stuck) in crowds.items():
-                report = callback(rig, library, reader, waiting, stuck)
-                p50, p99, p999 = (report[key] / 1000 for key in ("p50_ns", "p99_ns", "p999_ns"))
-                medians[name].append(p50)
-                print(f"  {name:<28}{p50:>8.2f}{p99:>9.2f}{p999:>10.2f}")
-        alone = sorted(medians["nobody"])[1]
-        for name in list(crowds)[1:]:
-            change = sorted(medians[name])[1] / alone - 1
-            print(f"  {name} change the median by {change:+.1%}")
+        print("\nthe callback itself, µs, one live reader and beside it (taking turns):")
+        print(f"  {'':<28}{'p50':>8}{'p99':>9}{'p99.9':>10}{'cycles':>9}   change of p50")
+        durations = callback(rig, library, reader, options.rounds, 2.0)
+        alone = percentile(durations["nobody"], 0.5)
+        for name, took in durations.items():
+            p50, p99, p999 = (percentile(took, share) for share in (0.5, 0.99, 0.999))
+            change = f"{p50 / alone - 1:>+15.1%}"
+            print(f"  {name:<28}{p50:>8.2f}{p99:>9.2f}{p999:>10.2f}{len(took):>9}{change}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use v2m_engine::bookmark::Bookmark;
 use v2m_engine::client::Connection;
 use v2m_engine::latency::Latency;
 use v2m_engine::ring::Reader;
@@ -50,6 +51,8 @@ pub(crate) struct Engine {
     /// None in a forked child: the connection is its parent's.
     connection: Mutex<Option<Connection>>,
     pub(crate) ring: Arc<Reader>,
+    /// Where it is noted how far this process has read.
+    bookmark: Option<Arc<Bookmark>>,
     /// What it captures, as its configuration says.
     pub(crate) source: String,
     pub(crate) private: bool,
@@ -61,6 +64,7 @@ impl Engine {
         let (ring, source) = connection.open(latency)?;
         let private = connection.private_pid().is_some();
         Ok(Arc::new(Self {
+            bookmark: connection.bookmark(),
             connection: Mutex::new(Some(connection)),
             ring: Arc::new(ring),
             source,
@@ -90,6 +94,15 @@ impl Engine {
         lock(&self.connection)
             .as_ref()
             .map(|connection| connection.descriptor().as_raw_fd())
+    }
+
+    /// Notes how far a stream has read, for the engine's status. Of several
+    /// streams of a private engine the last one's word counts.
+    #[inline]
+    pub(crate) fn reached(&self, position: u64) {
+        if let Some(bookmark) = &self.bookmark {
+            bookmark.reached(position);
+        }
     }
 
     /// Process id of the engine, if it is private.
@@ -205,10 +218,25 @@ impl Wish {
         if let Some(directory) = &self.onnxruntime {
             arguments.extend(["--python-onnxruntime".into(), directory.into()]);
         }
-        let connection = Connection::private(&self.program()?, &arguments)?;
-        let engine = Engine::open(connection, self.latency)?;
-        self.remember(&engine, self.latency);
-        Ok(engine)
+        // The one in the wheel needs libraries of the system; another may come
+        // from a package that brought them.
+        let mut failed = None;
+        for program in self.programs()? {
+            let connection = Connection::private(&program, &arguments)?;
+            match Engine::open(connection, self.latency) {
+                Ok(engine) => {
+                    self.remember(&engine, self.latency);
+                    return Ok(engine);
+                }
+                Err(error) if error.kind() == ErrorKind::System => {
+                    let what = format!("cannot start {}", program.display());
+                    failed.get_or_insert(error.context(what));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let reason = failed.map(|error| error.to_string()).unwrap_or_default();
+        Err(Error::new(ErrorKind::Unavailable, reason))
     }
 
     /// A private engine that captures the same already, asked to be as quick as
@@ -242,13 +270,13 @@ impl Wish {
         });
     }
 
-    /// The engine's program.
-    fn program(&self) -> Result<PathBuf> {
+    /// The engine's programs, in the order of preference; at least one.
+    fn programs(&self) -> Result<Vec<PathBuf>> {
         let unavailable = |message: String| Error::new(ErrorKind::Unavailable, message);
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         if let Some(program) = set("V2M_ENGINE_BIN").map(PathBuf::from) {
             return match is_program(&program) {
-                true => Ok(program),
+                true => Ok(vec![program]),
                 false => Err(unavailable(format!(
                     "V2M_ENGINE_BIN is {}, which is not a program",
                     program.display()
@@ -257,18 +285,21 @@ impl Wish {
         }
         let path = set("PATH").unwrap_or_default();
         let on_path = std::env::split_paths(&path).map(|directory| directory.join("v2m-engine"));
-        self.places
-            .iter()
-            .cloned()
-            .chain(on_path)
-            .find(|program| is_program(program))
-            .ok_or_else(|| {
-                unavailable(
-                    "no v2m-engine program in the package, beside Python or on PATH: \
-                     install it (`cargo install v2m-engine`) or set V2M_ENGINE_BIN"
-                        .into(),
-                )
-            })
+        let mut programs: Vec<PathBuf> = Vec::new();
+        for program in self.places.iter().cloned().chain(on_path) {
+            if is_program(&program) && !programs.contains(&program) {
+                programs.push(program);
+            }
+        }
+        if programs.is_empty() {
+            return Err(unavailable(
+                "no v2m-engine program in the package, beside Python or on PATH: install it \
+                 (a distribution's v2m-engine package, `pip install v2m-engine`, or \
+                 `cargo install v2m-engine`) or set V2M_ENGINE_BIN"
+                    .into(),
+            ));
+        }
+        Ok(programs)
     }
 }
 

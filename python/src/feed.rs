@@ -277,10 +277,14 @@ impl Feed {
 
     /// The newest window.
     pub(crate) fn latest(&self) -> PyResult<AudioChunk> {
-        let ring = &self.engine()?.ring;
+        let engine = self.engine()?;
+        let ring = &engine.ring;
         let size = self.buffer_size();
         match ring.committed().checked_sub(size) {
-            Some(position) => AudioChunk::new(ring, position, size).map_err(errors::raise),
+            Some(position) => {
+                engine.reached(position + size);
+                AudioChunk::new(ring, position, size).map_err(errors::raise)
+            }
             None => Err(V2MError::new_err(format!(
                 "the buffer of {size} samples is not full yet"
             ))),
@@ -323,6 +327,7 @@ impl Feed {
             match AudioChunk::new(ring, position, self.buffer_size()) {
                 Ok(chunk) => {
                     opened.took();
+                    opened.engine.reached(opened.cursor.done());
                     return Ok(Some(match std::mem::take(&mut opened.broken) {
                         true => chunk.after_gap(),
                         false => chunk,
@@ -356,7 +361,12 @@ impl Feed {
             );
             return Err(v2m_engine::Error::new(ErrorKind::Invalid, message));
         }
-        let cursor = Cursor::new(size, self.hop, engine.ring.committed());
+        // Where nobody listened until now, the newest window is silence.
+        let (committed, begin) = (engine.ring.committed(), engine.ring.unused_until());
+        let cursor = match committed < begin + size {
+            true => Cursor::after(size, self.hop, begin),
+            false => Cursor::new(size, self.hop, committed),
+        };
         let opened = Opened {
             engine,
             entered: Some(cursor.done()),

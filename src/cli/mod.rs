@@ -1,7 +1,10 @@
 //! Arguments, commands, exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod bench;
 mod doctor;
+mod generate;
 mod listen;
+mod monitor;
 mod reach;
 mod record;
 mod run;
@@ -10,7 +13,7 @@ mod status;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use v2m_engine::vad::runtime::QUIET;
 use v2m_engine::{Error, ErrorKind, Result};
 
@@ -28,6 +31,8 @@ enum Command {
     Run(run::Arguments),
     /// Show how the running engine is
     Status(status::Arguments),
+    /// Watch the running engine: waveform, speech, level, timing, losses, clients
+    Monitor(monitor::Arguments),
     /// List what can be captured; the default is marked
     Sources(sources::Arguments),
     /// Keep what is captured in files: WAV, FLAC, all of it or only speech
@@ -36,6 +41,11 @@ enum Command {
     Listen(listen::Arguments),
     /// Check what the system grants an engine, and say how to mend what is missing
     Doctor(doctor::Arguments),
+    /// Measure latencies here, on this machine
+    Bench(bench::Arguments),
+    /// Write manual pages, completions and the default configuration, for packages
+    #[command(hide = true)]
+    Generate(generate::Arguments),
 }
 
 /// Parses the command line and runs the command.
@@ -45,10 +55,13 @@ pub(crate) fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Monitor(arguments) => monitor::run(&arguments),
         Command::Sources(arguments) => sources::run(&arguments),
         Command::Record(arguments) => record::run(arguments),
         Command::Listen(arguments) => listen::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Bench(arguments) => bench::run(arguments),
+        Command::Generate(arguments) => generate::run(&arguments, Arguments::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@
 //! None of it belongs on a real-time thread's path: call it before the loop.
 
 mod memory;
+mod registry;
 mod rtkit;
 mod sys;
 
@@ -15,7 +16,8 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, gettid};
 use serde::{Deserialize, Serialize};
 
-pub use memory::{DmaLatency, lock, lock_stack};
+pub use memory::{DmaLatency, lock, lock_all, lock_by, lock_stack, lock_stack_of};
+pub use registry::{grants, observe, threads};
 
 /// How long RTKit may take to answer.
 const RTKIT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -107,6 +109,8 @@ pub enum Means {
     RtKit,
     /// The kernel, a nice value only.
     Nice,
+    /// Whoever made the thread; it is only looked at.
+    Library,
     /// Nobody: it runs as any other.
     Nothing,
 }
@@ -156,21 +160,23 @@ pub fn promote(role: Role) -> Promotion {
 
 /// Makes a thread of this process as urgent as its role wants: SCHED_FIFO (not
 /// inherited by its children) where limits allow, else RTKit, else a nice
-/// value, else nothing. May wait two seconds for RTKit.
+/// value, else nothing. May wait two seconds for RTKit. [`threads`] lists it from now on.
 ///
 /// A real-time thread that runs longer than RLIMIT_RTTIME allows becomes an
 /// ordinary one again instead of having the process killed.
 pub fn promote_thread(role: Role, tid: i32) -> Promotion {
     let mut why_not = Vec::new();
     let by = means(role, tid, &mut why_not);
-    Promotion {
+    let promotion = Promotion {
         role,
         tid,
         asked: role.priority(99),
         got: inspect(tid),
         by,
         why_not,
-    }
+    };
+    registry::promoted(&promotion);
+    promotion
 }
 
 /// The record of the calling thread, which deliberately asks for nothing.

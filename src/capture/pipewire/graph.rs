@@ -63,6 +63,8 @@ pub(super) enum Object {
     Node(Node),
     Port(Port),
     Link(Link),
+    /// A program that is connected, by its name.
+    Client(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,8 +111,11 @@ pub(super) struct Graph {
     nodes: BTreeMap<u32, Node>,
     ports: BTreeMap<u32, Port>,
     links: BTreeMap<u32, Link>,
+    clients: BTreeMap<u32, String>,
     /// The node's name in the metadata `default.audio.source`.
     pub(super) default_source: Option<String>,
+    /// The node's name in the metadata `default.audio.sink`.
+    pub(super) default_sink: Option<String>,
 }
 
 impl Graph {
@@ -119,6 +124,7 @@ impl Graph {
             Object::Node(node) => drop(self.nodes.insert(id, node)),
             Object::Port(port) => drop(self.ports.insert(id, port)),
             Object::Link(link) => drop(self.links.insert(id, link)),
+            Object::Client(name) => drop(self.clients.insert(id, name)),
         }
     }
 
@@ -127,14 +133,41 @@ impl Graph {
         self.nodes.remove(&id).is_some()
             | self.ports.remove(&id).is_some()
             | self.links.remove(&id).is_some()
+            | self.clients.remove(&id).is_some()
     }
 
     /// The only input port of `node`, if the daemon has announced it.
     pub(super) fn input_of(&self, node: u32) -> Option<u32> {
-        let mut ports = self.ports.iter();
-        ports
-            .find(|(_, p)| p.node == node && p.direction == Direction::In)
+        self.ports_of(node, Direction::In).next()
+    }
+
+    /// The ports of `node` in one direction that the daemon has announced.
+    pub(super) fn ports_of(
+        &self,
+        node: u32,
+        direction: Direction,
+    ) -> impl Iterator<Item = u32> + '_ {
+        self.ports
+            .iter()
+            .filter(move |(_, p)| p.node == node && p.direction == direction)
             .map(|(id, _)| *id)
+    }
+
+    /// The node of this name.
+    pub(super) fn node_named(&self, name: &str) -> Option<u32> {
+        self.named(name).map(|(id, _)| id)
+    }
+
+    /// The sink that the session plays to: the one its manager names, or else the one it
+    /// would prefer.
+    pub(super) fn default_sink(&self) -> Option<&str> {
+        if let Some(name) = &self.default_sink {
+            return Some(name);
+        }
+        let sinks = self.nodes.values().filter(|node| is_sink(node));
+        sinks
+            .min_by_key(|node| (-node.priority, node.serial))
+            .map(|node| node.name.as_str())
     }
 
     /// The output ports linked to `input`.
@@ -151,9 +184,42 @@ impl Graph {
         self.nodes.get(&node).map(|node| node.name.as_str())
     }
 
+    /// The session manager's name, if one is connected.
+    pub(super) fn session_manager(&self) -> Option<&str> {
+        let managers = ["wireplumber", "media-session"];
+        let mut clients = self.clients.values();
+        clients
+            .find(|name| {
+                let name = name.to_lowercase();
+                managers.iter().any(|manager| name.contains(manager))
+            })
+            .map(String::as_str)
+    }
+
+    /// The node that `source` means now, and its name.
+    pub(super) fn node_of(&self, source: &Source) -> Result<(u32, String), String> {
+        let (id, node) = self.find(source)?;
+        Ok((id, source_name(node)))
+    }
+
     /// What `source` means now; the error says, for people, what is missing.
     pub(super) fn target(&self, source: &Source) -> Result<Target, String> {
-        let (id, node) = match source {
+        let (id, node) = self.find(source)?;
+        let outputs = |p: &Port| p.node == id && p.direction == Direction::Out && p.dsp;
+        Ok(Target {
+            serial: node.serial,
+            name: source_name(node),
+            ports: self
+                .ports
+                .iter()
+                .filter(|(_, p)| outputs(p))
+                .map(|(id, p)| (*id, p.serial))
+                .collect(),
+        })
+    }
+
+    fn find(&self, source: &Source) -> Result<(u32, &Node), String> {
+        let found = match source {
             Source::Default => self.default_node()?,
             Source::Node(name) => {
                 let found = self
@@ -174,17 +240,7 @@ impl Graph {
                 found
             }
         };
-        let outputs = |p: &Port| p.node == id && p.direction == Direction::Out && p.dsp;
-        Ok(Target {
-            serial: node.serial,
-            name: source_name(node),
-            ports: self
-                .ports
-                .iter()
-                .filter(|(_, p)| outputs(p))
-                .map(|(id, p)| (*id, p.serial))
-                .collect(),
-        })
+        Ok(found)
     }
 
     /// Everything that can be captured, the default first, then by priority.
@@ -301,6 +357,17 @@ mod tests {
         assert_eq!(names, ["poor", "virtual", "good", "monitor:speakers"]);
         assert_eq!(all.iter().filter(|s| s.default).count(), 1);
         assert_eq!(all[3].description, "Monitor of SPEAKERS");
+    }
+
+    #[test]
+    fn a_session_manager_is_known_by_its_name() {
+        let mut graph = Graph::default();
+        graph.add(1, Object::Client("pw-cli".into()));
+        assert_eq!(graph.session_manager(), None);
+        graph.add(2, Object::Client("WirePlumber".into()));
+        assert_eq!(graph.session_manager(), Some("WirePlumber"));
+        assert!(graph.remove(2));
+        assert_eq!(graph.session_manager(), None);
     }
 
     #[test]
