@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def session_manager(env: dict[str, str]) -> Iterator[None]:
 @contextmanager
 def engine(rig: PrivatePipeWire, env: dict[str, str]) -> Iterator[int]:
     """The service, linked to the virtual microphone; its process id."""
-    process = subprocess.Popen([ENGINE, "run", "--log", "error", "--capture", "always"], env=env)
+    process = subprocess.Popen([ENGINE, "run", "--log", "error"], env=env)
     try:
         for attempt in range(20):
             # pw-dump can't be read while the session manager changes the graph.
@@ -83,26 +84,22 @@ def make_noise(path: Path) -> None:
 
 def commands(directory: Path, seconds: float) -> dict[str, tuple[list[str], dict[str, str]]]:
     """Each recorder's command and environment."""
-    ours = [str(ENGINE), "record", "--seconds", f"{seconds}", "--overwrite"]
-    return {
-        "v2m-engine, io_uring": ([*ours, f"{directory}/a.wav"], {}),
-        "v2m-engine, plain writes": (
-            [*ours, f"{directory}/b.wav"],
-            {"V2M_ENGINE_NO_IO_URING": "1"},
-        ),
-        "v2m-engine, FLAC": ([*ours, f"{directory}/c.flac"], {}),
+    into = shlex.quote(str(directory))
+    ours = f"{shlex.quote(str(ENGINE))} record --seconds {seconds} --overwrite {into}"
+    lines = {
+        "v2m-engine, io_uring": (f"{ours}/a.wav", {}),
+        "v2m-engine, plain writes": (f"{ours}/b.wav", {"V2M_ENGINE_NO_IO_URING": "1"}),
+        "v2m-engine, FLAC": (f"{ours}/c.flac", {}),
         "pw-record": (
-            [
-                *("pw-record", "--target", "rig-mic", "--rate", "16000"),
-                *("--channels", "1", "--format", "f32", f"{directory}/d.wav"),
-            ],
+            f"pw-record --target rig-mic --rate 16000 --channels 1 --format f32 {into}/d.wav",
             {},
         ),
         "arecord": (
-            f"arecord -q -D pipewire -f FLOAT_LE -r 16000 -c 1 {directory}/e.wav".split(),
+            f"arecord -q -D pipewire -f FLOAT_LE -r 16000 -c 1 {into}/e.wav",
             {},
         ),
     }
+    return {name: (shlex.split(line), env) for name, (line, env) in lines.items()}
 
 
 def measure(

@@ -37,7 +37,7 @@ use take::Take;
 
 /// How long a recording that has ended waits for a disk that refuses, or a pipe
 /// that nobody reads.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(3);
 /// From one write into a pipe to the next.
 const PIPE: Duration = Duration::from_millis(20);
 /// From one look at the engine's connection to the next, at least.
