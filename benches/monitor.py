@@ -60,6 +60,7 @@ def engine(rig: PrivatePipeWire) -> Iterator[None]:
         os.environ["V2M_ENGINE_SOCKET"] = str(rig.directory / "v2m-engine/engine.sock")
         yield
     finally:
+        os.environ.pop("V2M_ENGINE_SOCKET", None)
         process.terminate()
         process.wait(10)
 

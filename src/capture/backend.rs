@@ -56,7 +56,7 @@ impl Backend {
                 } else {
                     Pace::Unpaced
                 };
-                let player = 
+                let player =
                     FilePlayer::start(FileSource::open(path)?, pace, intake, brake, events)?;
                 if !on_demand {
                     player.go();
