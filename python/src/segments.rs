@@ -119,7 +119,9 @@ impl Track {
             }
             let ring = following.engine.ring.clone();
             let history = ring.layout().history();
-            match following.follower.step(&ring) {
+            let step = following.follower.step(&ring);
+            following.engine.reached(following.follower.reached());
+            match step {
                 Step::Segment(segment) => {
                     return match SpeechSegment::new(&ring, segment, following.broken) {
                         Ok(found) => {

@@ -113,9 +113,14 @@ fn listen(
     out: &mut Output,
 ) -> Result<(), Ended> {
     let mut asked = Instant::now();
+    let bookmark = connection.bookmark();
     loop {
         let ticket = ring.ticket();
-        match follower.step(ring) {
+        let step = follower.step(ring);
+        if let Some(bookmark) = &bookmark {
+            bookmark.reached(follower.reached());
+        }
+        match step {
             Step::Segment(segment) => match Described::read(ring, segment) {
                 Ok(described) => out.segment(&described)?,
                 Err(error) if error.kind() == ErrorKind::Overrun => {

@@ -245,3 +245,43 @@ impl Drop for Screen {
 fn give_back() {
     let _ = ratatui::try_restore();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// The part of the next test that runs in a terminal.
+    #[test]
+    #[ignore = "run by a_panic_gives_the_terminal_back, in a terminal"]
+    fn panics_on_the_screen() {
+        let _screen = Screen::open().unwrap();
+        panic!("in the middle of a frame");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let program = std::env::current_exe().unwrap();
+        let inner = "monitor::terminal::tests::panics_on_the_screen";
+        let run = format!(
+            "{} --exact {inner} --ignored --nocapture; stty -a",
+            program.display()
+        );
+        // util-linux's script gives the command a terminal.
+        let done = Command::new("script")
+            .args(["--quiet", "--return", "--command", &run, "/dev/null"])
+            .stdin(Stdio::null())
+            .output()
+            .expect("script can't be run: install util-linux");
+        let said = String::from_utf8_lossy(&done.stdout);
+        let (taken, given_back) = ("\u{1b}[?1049h", "\u{1b}[?1049l");
+        let (_, after) = said.split_once(taken).expect("the terminal was not taken");
+        let (_, after) = after.split_once(given_back).expect("nor given back");
+        assert!(after.contains("in the middle of a frame"), "{after}");
+        let modes: Vec<_> = after.split([' ', ';', '\r', '\n']).collect();
+        for mode in ["icanon", "echo", "isig", "opost"] {
+            assert!(modes.contains(&mode), "no {mode}: {after}");
+        }
+    }
+}

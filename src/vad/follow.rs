@@ -124,6 +124,11 @@ impl Follower {
         ring.committed().saturating_sub(self.heard * WINDOW)
     }
 
+    /// The position up to which the track was taken.
+    pub fn reached(&self) -> u64 {
+        self.next * WINDOW
+    }
+
     /// Whether speech goes on, as of the windows taken so far.
     pub fn in_speech(&self) -> bool {
         self.segmenter.in_speech()
