@@ -1,9 +1,10 @@
 # make demo    the main job on real audio: a microphone, or recorded speech in a private PipeWire
 # make test    everything that has to hold
-# make test-vm ALSA capture on real drivers, in an emulated machine (Debian and its kind)
+# make test-vm ALSA capture on real drivers, in an emulated machine, at length (Debian and its kind)
 # make test-vad speech detection against its reference, at length (half an hour of audio,
 #              ten minutes of it live)
 # make test-vad-hours ten hours of audio through the engine, in some minutes
+# make test-record recordings at length: hours, 200 kills, disks that stall for 20 s
 # make packages      .deb, .rpm, wheel and sdist into dist/
 # make test-packages  these in clean roots and on a booted Debian (as root; about 15 minutes)
 # make bench   latencies and costs, measured against a plain reader in the same run
@@ -13,7 +14,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 
-.PHONY: help demo test test-vm test-vad test-vad-hours packages test-packages bench setup setup-test build install lint rust loom fuzz python clean
+.PHONY: help demo test vm test-vm test-vad test-vad-hours test-record packages test-packages bench setup setup-test setup-bench build install lint rust loom fuzz python clean
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -24,6 +25,9 @@ setup:
 
 setup-test:
 	packaging/setup.sh test
+
+setup-bench:
+	packaging/setup.sh bench
 
 $(BINARY): build
 build:
@@ -39,16 +43,20 @@ demo: setup
 	@$(MAKE) --no-print-directory install
 	$(PYTHON) tests/rig/demo.py
 
-bench: setup
+bench: setup-bench
 	@$(MAKE) --no-print-directory install
 	cargo bench --bench ring
 	$(PYTHON) benches/latency.py
+	$(PYTHON) benches/vad_peers.py
+	$(PYTHON) benches/listening.py
 	$(PYTHON) benches/monitor.py
+	$(PYTHON) benches/jitter.py
+	$(PYTHON) benches/record.py
 
 # --- what has to hold -----------------------------------------------------------
 
 test: setup-test
-	@$(MAKE) --no-print-directory lint rust loom fuzz python
+	@$(MAKE) --no-print-directory lint rust vm loom fuzz python
 	@echo "== all tests passed" >&2
 
 lint:
@@ -78,14 +86,19 @@ fuzz:
 	done
 
 python: install
-	for suite in tests/python tests/engine tests/pipewire packaging/tests/quick; do \
+	for suite in tests/python tests/engine tests/pipewire tests/record packaging/tests/quick; do \
 	    $(PYTHON) -m pytest --timeout 300 -q $$suite || exit 1; \
 	done
 
 # A stock Debian kernel with snd-aloop, unpacked from its package, under qemu.
-test-vm:
-	packaging/setup.sh vm
-	cargo test --test alsa-vm -- --ignored
+vm:
+	@if command -v apt-get >/dev/null; then \
+	    cargo test --test alsa-vm -- --ignored; \
+	else echo "== passed over: the emulated machine takes a Debian kernel by apt" >&2; fi
+
+# The same, and every combination of rate, format, channels and period.
+test-vm: setup-test vm
+	V2M_TEST_VM_ONLY=long cargo test --test alsa-vm -- --ignored
 
 # The native VAD model against the ONNX one on half an hour of audio, with mutated weights; the
 # ort backend; and ten minutes played through PipeWire in real time.
@@ -101,6 +114,11 @@ test-vad: setup-test
 test-vad-hours: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_VAD_HOURS=10 $(PYTHON) -m pytest --timeout 7200 -q tests/engine/test_vad.py -k hours
+
+# About half an hour and 10 GB of disk.
+test-record: setup-test
+	@$(MAKE) --no-print-directory install
+	V2M_TEST_RECORD_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/record
 
 # --- packages -----------------------------------------------------------------------
 

@@ -191,7 +191,8 @@ pub struct VadLayer {
     )]
     pub backend: Option<Backend>,
 
-    /// Other weights of Silero's 16 kHz model: safetensors for native, ONNX for ort [default: built in]
+    /// Other weights of Silero's 16 kHz model than the built-in ones: safetensors for native,
+    /// ONNX for ort
     #[arg(long = "vad-model", value_name = "PATH")]
     pub model: Option<PathBuf>,
 
@@ -199,7 +200,7 @@ pub struct VadLayer {
     #[arg(long = "vad-cpu", value_name = "CPU")]
     pub cpu: Option<Cpu>,
 
-    /// ONNX Runtime's library, for ort [default: looked for]
+    /// ONNX Runtime's library, for ort; without this it is looked for
     #[arg(long = "vad-onnxruntime", value_name = "PATH")]
     pub onnxruntime: Option<PathBuf>,
 }
@@ -234,13 +235,13 @@ pub struct AlsaLayer {
     #[arg(long = "alsa-fallback", value_name = "PCM")]
     pub fallback: Option<Fallback>,
 
-    /// Frames of one ALSA period, 16 to 65536; the nearest that the PCM has is taken
-    /// [default: 2.7 ms]
+    /// Frames of one ALSA period, 16 to 65536; the nearest that the PCM has is taken, and
+    /// without this the one nearest to 2.7 ms
     #[arg(long = "alsa-period", value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(16..=65536))]
     #[serde(default, deserialize_with = "period")]
     pub period: Option<u32>,
 
-    /// Periods of ALSA's buffer, 2 to 1024 [default: 64]
+    /// Periods of ALSA's buffer, 2 to 1024; without this 64
     #[arg(long = "alsa-periods", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..=1024))]
     #[serde(default, deserialize_with = "periods")]
     pub periods: Option<u32>,

@@ -23,6 +23,8 @@ pub mod latency;
 pub mod monitor;
 #[cfg(not(loom))]
 pub mod protocol;
+#[cfg(not(loom))]
+pub mod record;
 pub mod resample;
 pub mod ring;
 #[cfg(all(feature = "engine", not(loom)))]

@@ -47,7 +47,7 @@ pub struct ThreadStatus {
     pub name: String,
     /// Its id.
     pub tid: i32,
-    /// What it does: `capture`, `wake-up`, `vad`, …
+    /// What it does: `capture`, `wake`, `vad`, …
     pub role: String,
     /// What was asked for first, for instance `fifo 70`.
     pub asked: String,

@@ -171,7 +171,7 @@ fn overwritten_speech_is_counted_and_the_rest_comes() {
 fn silence_that_was_missed_costs_nothing() {
     let mut engine = Engine::new();
     let mut follower = engine.follow(&Params::default());
-    engine.write(1000, |n| n >= 960 && n < 980);
+    engine.write(1000, |n| (960..980).contains(&n));
     assert_eq!(
         drain(&mut follower, &engine.reader),
         [Step::Segment(segment(960..980)), Step::Wait]
@@ -189,7 +189,7 @@ fn what_even_the_track_forgot_is_counted_whole() {
     };
     assert_eq!(lost, (kept + 1000) * WINDOW - HISTORY / 4 * 3);
     assert_eq!(follower.step(&engine.reader), Step::Wait);
-    engine.write(100, |n| n >= kept + 1010 && n < kept + 1030);
+    engine.write(100, |n| (kept + 1010..kept + 1030).contains(&n));
     assert!(matches!(follower.step(&engine.reader), Step::Segment(_)));
 }
 
@@ -270,11 +270,17 @@ fn a_window_that_nobody_could_decide_ends_what_was_open() {
     engine.write(40, |n| n >= 20);
     engine.hear(WINDOW);
     engine.speech.probability(f32::NAN);
-    engine.write(20, |_| false);
     let Step::Segment(found) = follower.step(&engine.reader) else {
         panic!("none");
     };
     assert_eq!(found.end, 40 * WINDOW);
+    assert_eq!(follower.unheard(&engine.reader), WINDOW);
+    // And nothing that follows reaches back over it.
+    engine.write(60, |n| n < 60);
+    let Step::Segment(found) = follower.step(&engine.reader) else {
+        panic!("none");
+    };
+    assert_eq!(found.start, 41 * WINDOW);
 }
 
 #[test]

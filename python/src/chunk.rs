@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pyo3::ffi;
 use pyo3::intern;
@@ -96,7 +97,9 @@ impl AudioChunk {
     fn speech<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         let ring = self.window.ring();
         let first = self.position / WINDOW;
-        let end = (self.end() / WINDOW).min(ring.speech_committed());
+        let all = self.end() / WINDOW;
+        py.detach(|| await_speech(ring, all));
+        let end = all.min(ring.speech_committed());
         let count = end.saturating_sub(first);
         let start = ring
             .speech(first.min(end), count)
@@ -151,6 +154,29 @@ impl AudioChunk {
         let owner = slf.clone().into_any();
         // SAFETY: CPython gives a view to fill; the window lies in this very object.
         unsafe { slf.get().window.export(owner, view, flags) }
+    }
+}
+
+/// How long the newest windows may take to be judged by the engine.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// With more complete windows than this unjudged the engine isn't waited for: its
+/// detection is off, or far behind.
+const LATE: u64 = 31;
+
+/// Whether the windows below `end` are judged, or are so in a moment. Blocks.
+pub(crate) fn await_speech(ring: &Reader, end: u64) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let ticket = ring.ticket();
+        let judged = ring.speech_committed();
+        if judged >= end {
+            return true;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || ring.committed() / WINDOW > judged + LATE {
+            return false;
+        }
+        ring.wait(ticket, left);
     }
 }
 

@@ -20,6 +20,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether both are the same engine's.
+pub(crate) fn is_same(engine: &Arc<Engine>, other: &Weak<Engine>) -> bool {
+    std::ptr::eq(Arc::as_ptr(engine), other.as_ptr())
+}
+
 /// Which engine is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -47,7 +52,7 @@ pub(crate) struct Engine {
     connection: Mutex<Option<Connection>>,
     pub(crate) ring: Arc<Reader>,
     /// Where it is noted how far this process has read.
-    bookmark: Option<Arc<Bookmark>>,
+    pub(crate) bookmark: Option<Arc<Bookmark>>,
     /// What it captures, as its configuration says.
     pub(crate) source: String,
     pub(crate) private: bool,

@@ -16,7 +16,7 @@ use v2m_engine::ring::{State, Waited};
 use crate::capture::Settings;
 use crate::chunk::AudioChunk;
 use crate::cursor::{Cursor, Hop, Step};
-use crate::engine::{self, Engine, lock};
+use crate::engine::{self, Engine, is_same, lock};
 use crate::errors::{self, DeviceError, EngineUnavailableError, V2MError};
 use crate::waiter::Waiter;
 
@@ -258,18 +258,18 @@ impl Feed {
     }
 
     /// Something was taken from `engine`'s ring.
-    pub(crate) fn took(&self, engine: &Arc<Engine>) {
+    pub(crate) fn took(&self, engine: &Weak<Engine>) {
         self.with(engine, Opened::took);
     }
 
     /// Audio comes from `engine`: it stands in well for one that was lost.
-    pub(crate) fn heard(&self, engine: &Arc<Engine>) {
+    pub(crate) fn heard(&self, engine: &Weak<Engine>) {
         self.with(engine, |opened| opened.lost_since = None);
     }
 
-    fn with(&self, engine: &Arc<Engine>, change: impl FnOnce(&mut Opened)) {
+    fn with(&self, engine: &Weak<Engine>, change: impl FnOnce(&mut Opened)) {
         if let Some(opened) = lock(&self.opened).as_mut()
-            && Arc::ptr_eq(&opened.engine, engine)
+            && is_same(&opened.engine, engine)
         {
             change(opened);
         }

@@ -4,7 +4,7 @@
 //! Read in this order: `capture` (what to capture), `stream` (the face of
 //! `feed`, which uses `cursor` for positions and `engine` for connections),
 //! `chunk` and `window` (memory for Python), `segments` and `segment` (speech),
-//! `processor` (speech in any audio), `link` and `waiter` (event loops).
+//! `processor` (speech in any audio), `recording` (files), `link` and `waiter` (event loops).
 
 mod capture;
 mod chunk;
@@ -15,6 +15,7 @@ mod feed;
 mod link;
 mod params;
 mod processor;
+mod recording;
 mod samples;
 mod segment;
 mod segments;
@@ -35,6 +36,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<segments::SpeechSegments>()?;
     module.add_class::<segment::SpeechSegment>()?;
     module.add_class::<processor::VadProcessor>()?;
+    module.add_class::<recording::Recording>()?;
     errors::register(module)?;
     let forked = wrap_pyfunction!(after_fork, module)?;
     let hooks = pyo3::types::PyDict::new(py);

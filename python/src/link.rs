@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
 
-use crate::engine::{Engine, lock};
+use crate::engine::{Engine, is_same, lock};
 use crate::errors;
 use crate::feed::{Awaited, Look};
 use crate::waiter::Waiter;
@@ -91,7 +91,7 @@ impl LoopWaiter {
         self.awaited
             .feed()
             .current()
-            .is_some_and(|now| !std::ptr::eq(Arc::as_ptr(&now), self.engine.as_ptr()))
+            .is_some_and(|now| !is_same(&now, &self.engine))
     }
 
     /// Asks for the next wake-up. False: there is no need to wait.

@@ -2,7 +2,6 @@
 //! engine's speech track knows; anything else goes through the model here.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -21,12 +20,6 @@ use crate::params;
 use crate::samples::Samples;
 use crate::stream::AudioStream;
 
-/// How long the newest windows may take to be judged by the engine; then the model
-/// runs here, which takes less.
-const PATIENCE: Duration = Duration::from_millis(20);
-/// With more complete windows than this unjudged the engine isn't waited for: its
-/// detection is off, or far behind.
-const LATE: u64 = 31;
 /// Windows before the audio that the model hears first, so that it knows the scene.
 const WARM_UP: u64 = 31;
 
@@ -168,7 +161,7 @@ fn live(ring: &Reader, start: u64, end: u64) -> Result<Judged> {
     let last = (end / WINDOW).max(1);
     let first = (start / WINDOW).min(last - 1);
     let mut probabilities = vec![f32::NAN; (last - first) as usize];
-    if wait_for(ring, last) {
+    if chunk::await_speech(ring, last) {
         ring.read_speech(first, &mut probabilities)?;
     }
     if probabilities.iter().any(|p| p.is_nan()) {
@@ -179,23 +172,6 @@ fn live(ring: &Reader, start: u64, end: u64) -> Result<Judged> {
         start: (first * WINDOW) as i64 - start as i64,
         end: end - start,
     })
-}
-
-/// Whether the windows below `last` are judged, or are so in a moment.
-fn wait_for(ring: &Reader, last: u64) -> bool {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let ticket = ring.ticket();
-        let judged = ring.speech_committed();
-        if judged >= last {
-            return true;
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || ring.committed() / WINDOW > judged + LATE {
-            return false;
-        }
-        ring.wait(ticket, left);
-    }
 }
 
 /// The same by a model of our own, which hears a second of what came before as far as

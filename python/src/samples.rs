@@ -135,8 +135,7 @@ impl Samples {
         let mut found = None;
         self.blocks(|first, block| {
             if found.is_none() {
-                // NaN compares false.
-                let bad = |sample: &f32| !(sample.abs() <= LARGEST);
+                let bad = |sample: &f32| sample.is_nan() || sample.abs() > LARGEST;
                 found = block.iter().position(bad).map(|i| (first + i, block[i]));
             }
         });

@@ -16,22 +16,21 @@ pub(crate) struct SpeechSegment {
 }
 
 impl SpeechSegment {
-    /// The window of `segment`; `broken` if it doesn't follow on what came before.
+    /// The window of `segment`, and what makes it one; `broken` if it doesn't follow on what came before.
     ///
     /// Fails with `ErrorKind::Overrun` if it is overwritten already.
     pub(crate) fn new(
         ring: &Arc<Reader>,
         segment: Segment,
         broken: bool,
-    ) -> Result<PyClassInitializer<Self>> {
+    ) -> Result<(Self, AudioChunk)> {
         let chunk = AudioChunk::new(ring, segment.start, segment.end - segment.start)?;
         let chunk = match broken {
             true => chunk.after_gap(),
             false => chunk,
         };
-        Ok(PyClassInitializer::from(chunk).add_subclass(Self {
-            is_final: segment.is_final,
-        }))
+        let is_final = segment.is_final;
+        Ok((Self { is_final }, chunk))
     }
 }
 

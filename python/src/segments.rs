@@ -1,16 +1,17 @@
 //! `stream.segments()`: the utterances of a stream by one client's parameters. The
 //! rules are the core's (`vad::follow`); here they meet engines that come and go.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use v2m_engine::ErrorKind;
-use v2m_engine::ring::{SAMPLE_RATE, State, WINDOW};
+use v2m_engine::ring::{Reader, SAMPLE_RATE, State, WINDOW};
 use v2m_engine::vad::follow::{self, Follower, Step};
 use v2m_engine::vad::segment::Params;
 
-use crate::engine::{Engine, lock};
+use crate::chunk::AudioChunk;
+use crate::engine::{Engine, is_same, lock};
 use crate::errors::{self, EngineLost, SpeechUnheard};
 use crate::feed::{Awaited, Behind, Feed, Look};
 use crate::link::{self, Link, LoopWaiter};
@@ -37,9 +38,10 @@ struct Track {
     following: Mutex<Following>,
 }
 
-/// The ring that is followed now.
+/// The ring that is followed now. Doesn't keep its engine: the stream does.
 struct Following {
-    engine: Arc<Engine>,
+    engine: Weak<Engine>,
+    ring: Arc<Reader>,
     follower: Follower,
     /// Audio that was there at the beginning; more shows that the engine works.
     begun: u64,
@@ -57,7 +59,8 @@ impl Following {
         let follower = Follower::new(params, &engine.ring, position)?;
         Ok(Some(Self {
             begun: engine.ring.committed(),
-            engine,
+            engine: Arc::downgrade(&engine),
+            ring: engine.ring.clone(),
             follower,
             broken,
             asked: None,
@@ -68,11 +71,11 @@ impl Following {
         if feed.is_closed() {
             return Look::Over;
         }
-        let ring = &self.engine.ring;
+        let ring = &*self.ring;
         if ring.committed() > self.begun {
             feed.heard(&self.engine);
         }
-        if self.engine.is_lost() {
+        if self.engine.upgrade().is_none_or(|engine| engine.is_lost()) {
             self.follower.finish(ring);
         }
         if self.follower.is_due(ring) {
@@ -81,7 +84,7 @@ impl Following {
         if self.follower.is_over() {
             let moved = feed
                 .current()
-                .is_some_and(|now| !Arc::ptr_eq(&now, &self.engine));
+                .is_some_and(|now| !is_same(&now, &self.engine));
             return match ring.state() {
                 State::Ended => Look::Over,
                 _ if moved => Look::Ready,
@@ -104,20 +107,20 @@ impl Track {
     /// The next segment, if there is one.
     fn take(&self, py: Python<'_>) -> PyResult<Option<Py<SpeechSegment>>> {
         self.feed.own()?;
-        match self.advance() {
+        match py.detach(|| self.advance()) {
             Ok(Some(segment)) => Py::new(py, segment).map(Some),
             Ok(None) => Ok(None),
             Err(behind) => Err(behind.raise(py)),
         }
     }
 
-    fn advance(&self) -> Result<Option<PyClassInitializer<SpeechSegment>>, Behind> {
+    fn advance(&self) -> Result<Option<(SpeechSegment, AudioChunk)>, Behind> {
         let following = &mut *lock(&self.following);
         loop {
             if !matches!(following.look(&self.feed), Look::Ready) {
                 return Ok(None);
             }
-            let ring = following.engine.ring.clone();
+            let ring = following.ring.clone();
             let history = ring.layout().history();
             let step = following.follower.step(&ring);
             following.engine.reached(following.follower.reached());
@@ -157,7 +160,7 @@ impl Track {
             following.asked = Some(Instant::now());
             following.engine.clone()
         };
-        match engine.status() {
+        match engine.upgrade().and_then(|engine| engine.status()) {
             Some(status) => follow::check(&status),
             // It hangs or is gone, which shows elsewhere.
             None => Ok(()),

@@ -13,10 +13,10 @@ from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ._native import _EngineLost, _SpeechUnheard
+from ._native import V2MError, _EngineLost, _SpeechUnheard
 
 if TYPE_CHECKING:
-    from ._native import AudioStream, DeviceError, _Waiter
+    from ._native import AudioStream, DeviceError, Recording, _Waiter
 
 RETRY = 0.1  # seconds from one attempt to connect again to the next
 
@@ -32,6 +32,7 @@ class Awaited(Protocol):
     def _waiter(self) -> _Waiter: ...
     @property
     def _timeout(self) -> float | None: ...
+
     _link: Any
 
 
@@ -61,6 +62,29 @@ async def leave(stream: AudioStream) -> None:
     """`AudioStream.__aexit__`."""
     _unlink(stream)
     stream.close()
+
+
+async def begin(recording: Recording) -> Recording:
+    """`Recording.__aenter__`."""
+    await asyncio.get_running_loop().run_in_executor(None, recording._open)
+    return recording
+
+
+async def end(recording: Recording) -> None:
+    """`Recording.__aexit__`."""
+    # Also when the task is cancelled: the file is finished by then.
+    closing = asyncio.get_running_loop().run_in_executor(None, recording.close)
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.wait([closing])
+        raise
+
+
+async def leave_quietly(recording: Recording) -> None:
+    """The same after an exception, which is worth more than what follows from it."""
+    with contextlib.suppress(V2MError):
+        await end(recording)
 
 
 async def following(source: Source[Item]) -> Item:

@@ -7,8 +7,10 @@ Samples are float32, full scale ±1.
 
 import sys
 from array import array
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypedDict, final
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, final
 
 if sys.version_info >= (3, 12):
     from collections.abc import Buffer
@@ -16,6 +18,14 @@ else:
     from typing_extensions import Buffer
 
 __version__: str
+
+class _Array(Protocol):
+    """What NumPy's arrays are to a type checker before Python 3.12."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+_Audio: TypeAlias = Buffer | _Array
 
 class V2MError(Exception):
     """The base of this package's errors."""
@@ -85,6 +95,39 @@ class AudioCapture:
             ValueError: `hop` or `timeout` is not one of the above.
         """
 
+    def record(
+        self,
+        path: str | PathLike[str],
+        *,
+        format: Literal["wav", "wav16", "flac", "flac24"] | None = None,
+        speech: bool = False,
+        split: bool = False,
+        last: float = 0.0,
+        seconds: float | None = None,
+        overwrite: bool = False,
+        sync: float = 1.0,
+    ) -> Recording:
+        """A recording of this capture, to be used by `with` or `async with`: as long as
+        that lasts, or as long as `seconds`. It runs on a thread of its own.
+
+        Args:
+            path: the file; or `-` for standard output (WAV unless `format` says).
+            format: `"wav"`: 32-bit float, the engine's own samples bit for bit, RF64 past
+                4 GiB; `"wav16"`; `"flac"`: 16 bit; `"flac24"`. None: by the extension,
+                `.wav` or `.flac`.
+            speech: only speech (with the defaults of `segments()`), one segment after
+                the other, each marked by a cue that names its time and position.
+            split: each segment of speech in a file of its own, named by its time: beside
+                `path`, or in it if it is a directory.
+            last: begin so many seconds in the past, as far as the engine remembers.
+            seconds: end after so much audio, the past included.
+            overwrite: replace a file that exists.
+            sync: seconds from one sync to the next, 0.05 to 3600: what a crash can cost.
+
+        Raises:
+            ValueError: an argument is not one of the above.
+        """
+
     def close(self) -> None:
         """Lets go of the private engine; open streams keep it until they are closed."""
 
@@ -94,6 +137,69 @@ class AudioCapture:
     @property
     def buffer_size(self) -> int:
         """Samples of one window."""
+
+@final
+class Recording:
+    """A capture in files, at work in the background: a context manager.
+
+    Entering connects and opens the file; leaving ends it with the audio that is there
+    then, and returns once all of it is on the disk. If the program dies meanwhile the
+    file holds everything up to the last sync. While the disk is slow, full or gone the
+    engine keeps the audio, as long as its history goes (65 s by default); what it can't
+    keep is silence of the same length in the file, marked by a cue. Start position, ring
+    and time stand in the file's metadata.
+
+    Raises, from entering:
+        ValueError: the file exists, or can't be one.
+        EngineUnavailableError: no engine.
+        V2MError: the disk refuses; or `speech` without speech detection.
+
+    Raises, from leaving and `wait`:
+        EngineUnavailableError: the engine went away; what there was until then is in
+            the file.
+        V2MError: the disk did not take all of it.
+    """
+
+    def __enter__(self) -> Recording: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
+    async def __aenter__(self) -> Recording: ...
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until it has ended by itself (`seconds`, a source's end): True; False
+        if it goes on after `timeout` seconds. With asyncio: `asyncio.to_thread`."""
+
+    def close(self) -> None:
+        """Ends it and waits for the disk. Closing twice is fine."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+    @property
+    def files(self) -> list[Path]:
+        """The files so far, the present one last; as of the last second."""
+    @property
+    def samples(self) -> int:
+        """Samples recorded, as of the last second."""
+    @property
+    def lost(self) -> int:
+        """Samples that were overwritten before the disk took them, or that were speech
+        and are in no file."""
+    @property
+    def trouble(self) -> str | None:
+        """Why the disk takes nothing just now; None if it does."""
+    def _open(self) -> None: ...
 
 @final
 class AudioStream(Buffer):
@@ -256,9 +362,9 @@ class AudioChunk(Buffer):
     @property
     def speech(self) -> memoryview:
         """Speech probabilities (float32, 0 to 1) of the 512-sample windows that end in
-        this chunk, as far as the engine has them now: fewer for a moment after the audio
-        came, none without speech detection. NaN: a window that could not be judged.
-        Not copied.
+        this chunk, not copied. The newest are waited for, at most 20 ms; fewer, or none,
+        where the engine has not judged them by then: it is late, or its speech detection
+        is off. NaN: a window that could not be judged.
 
         Raises:
             OverrunError: they were overwritten.
@@ -378,18 +484,18 @@ class VADProcessor:
         """
 
     def contains_speech(
-        self, audio: Buffer, *, sample_rate: int = 16000, resume: bool = False
+        self, audio: _Audio, *, sample_rate: int = 16000, resume: bool = False
     ) -> bool:
         """Whether the probability of any window reaches `threshold`."""
 
     def probabilities(
-        self, audio: Buffer, *, sample_rate: int = 16000, resume: bool = False
+        self, audio: _Audio, *, sample_rate: int = 16000, resume: bool = False
     ) -> array[float]:
         """The probability, 0 to 1, that there is speech in each window of 512 samples at
         16 kHz: an `array.array("f")` that `np.asarray` takes without a copy."""
 
     def speech_timestamps(
-        self, audio: Buffer, return_seconds: bool = False, *, sample_rate: int = 16000
+        self, audio: _Audio, return_seconds: bool = False, *, sample_rate: int = 16000
     ) -> list[_Timestamp]:
         """Where speech is, by the rules of `AudioStream.segments` without `max_s`.
 

@@ -190,7 +190,7 @@ impl Switch {
             match note {
                 Ok(Note::Pipewire(event)) => self.heard(event),
                 Ok(Note::Alsa(event)) => self.heard_of_alsa(event),
-                Err(RecvTimeoutError::Timeout) => self.to_alsa(),
+                Err(RecvTimeoutError::Timeout) => self.take_alsa(),
                 Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -202,7 +202,7 @@ impl Switch {
             Event::Reached => {
                 self.reached = true;
                 self.due = None;
-                self.to_pipewire();
+                self.take_pipewire();
                 (self.events)(Event::Reached);
             }
             Event::Lost(why) => {
@@ -226,7 +226,7 @@ impl Switch {
         });
     }
 
-    fn to_alsa(&mut self) {
+    fn take_alsa(&mut self) {
         self.due = None;
         self.turnstile.open.store(false, Ordering::Release);
         let source = AlsaSource::later(self.standby.pcm.as_deref(), self.standby.options);
@@ -240,7 +240,7 @@ impl Switch {
         }
     }
 
-    fn to_pipewire(&self) {
+    fn take_pipewire(&self) {
         let alsa = self.shared.alsa().take();
         // Waits for its thread, which has the funnel until then.
         drop(alsa);

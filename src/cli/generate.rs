@@ -51,6 +51,8 @@ fn failed(path: &Path, cause: impl std::fmt::Display) -> Error {
 
 /// A key of the configuration, as the flag of the same meaning describes it.
 struct Key {
+    /// The table that it stands in; `None` for the top of the file.
+    table: Option<String>,
     name: String,
     flag: String,
     help: String,
@@ -79,9 +81,15 @@ fn keys() -> Vec<Key> {
             .map(ToString::to_string)
             .collect();
         let off = matches!(arg.get_action(), clap::ArgAction::SetFalse);
+        let name = arg.get_id().to_string();
+        let flag = arg.get_long().unwrap_or_default();
+        // A table's name begins the flags of its keys.
+        let table = flag.replace('-', "_");
+        let table = table.strip_suffix(&format!("_{name}")).filter(|_| !off);
         Key {
-            name: arg.get_id().to_string(),
-            flag: format!("--{}", arg.get_long().unwrap_or_default()),
+            table: table.map(str::to_owned),
+            flag: format!("--{flag}"),
+            name,
             values: match (switch, possible.is_empty()) {
                 (true, _) => "true or false".into(),
                 (_, false) => possible.join(", "),
@@ -127,8 +135,19 @@ fn toml(text: &str) -> String {
     }
 }
 
+impl Key {
+    /// As it can be written at the top of the file.
+    fn path(&self) -> String {
+        match &self.table {
+            Some(table) => format!("{table}.{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
 /// Every key with its help, commented out at its default.
 fn default_configuration(keys: &[Key]) -> String {
+    let mut table = None;
     let mut out = String::from(
         "# v2m-engine's configuration for all users. A user's own file,\n\
          # ~/.config/v2m-engine/config.toml, goes over it key by key, and flags of\n\
@@ -138,6 +157,10 @@ fn default_configuration(keys: &[Key]) -> String {
     );
     for key in keys {
         out.push('\n');
+        if let Some(name) = key.table.as_ref().filter(|name| table != Some(*name)) {
+            let _ = writeln!(out, "#[{name}]");
+            table = Some(name);
+        }
         for line in wrap(&format!("{} ({})", key.help, key.values), 76) {
             let _ = writeln!(out, "# {line}");
         }
@@ -178,7 +201,7 @@ fn configuration_page(keys: &[Key]) -> String {
     page.text([italic(SYSTEM_FILE)]);
     page.control("SH", ["DESCRIPTION"]);
     page.text([roman(
-        "TOML, one key a line. The user's file (~/.config/v2m-engine/config.toml if \
+        "TOML, one key a line; vad.cpu is the key cpu of the table [vad]. The user's file (~/.config/v2m-engine/config.toml if \
          XDG_CONFIG_HOME is not set) goes over the system's key by key; flags of ",
     )]);
     page.text([bold("v2m-engine run"), roman(" go over both.")]);
@@ -189,11 +212,7 @@ fn configuration_page(keys: &[Key]) -> String {
     page.control("SH", ["KEYS"]);
     for key in keys {
         page.control("TP", []);
-        page.text([
-            bold(key.name.as_str()),
-            roman(" = "),
-            italic(key.values.as_str()),
-        ]);
+        page.text([bold(key.path()), roman(" = "), italic(key.values.as_str())]);
         let default = match &key.default {
             Some(default) => format!("Default: {default}."),
             None => "Not set by default.".into(),
@@ -229,7 +248,9 @@ mod tests {
             .filter(|line| !line.is_empty() && !line.starts_with(' '))
             .collect();
         let unset = keys().iter().filter(|key| key.default.is_none()).count();
-        assert_eq!(uncommented.len() + unset, keys().len());
+        let headers = uncommented.iter().filter(|line| line.starts_with('['));
+        let (headers, lines) = (headers.count(), uncommented.len());
+        assert_eq!(lines - headers + unset, keys().len());
         let uncommented = uncommented.join("\n");
         assert_eq!(
             Config::parse(&uncommented).unwrap(),
@@ -243,7 +264,7 @@ mod tests {
         let page = configuration_page(&keys());
         for key in keys() {
             assert!(
-                page.contains(&key.name) && !key.help.is_empty(),
+                page.contains(&key.path()) && !key.help.is_empty(),
                 "{}",
                 key.name
             );

@@ -16,6 +16,8 @@ const SLICE: Duration = Duration::from_millis(200);
 const REFRESH: Duration = Duration::from_millis(50);
 /// So much audio without any probability: time to ask the engine why.
 const UNHEARD: u64 = 2 * SAMPLE_RATE as u64;
+/// After so long without any audio it says so, and waits on.
+const SILENCE: Duration = Duration::from_secs(2);
 /// From one question to the next.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The level bar: dB of full scale at its left end, and its length.
@@ -114,6 +116,7 @@ fn listen(
 ) -> Result<(), Ended> {
     let mut asked = Instant::now();
     let bookmark = connection.bookmark();
+    let (mut arrived, mut told) = ((ring.committed(), Instant::now()), false);
     loop {
         let ticket = ring.ticket();
         let step = follower.step(ring);
@@ -140,8 +143,18 @@ fn listen(
                     follow::check(&connection.status()?)?;
                 }
                 out.now(ring, &follower)?;
-                if ring.wait(ticket, SLICE) == Waited::TimedOut && connection.is_closed() {
+                if ring.wait(ticket, SLICE) != Waited::TimedOut {
+                    continue;
+                }
+                if connection.is_closed() {
                     follower.finish(ring);
+                } else if ring.committed() != arrived.0 {
+                    (arrived, told) = ((ring.committed(), Instant::now()), false);
+                } else if !told && arrived.1.elapsed() > SILENCE {
+                    told = true;
+                    let source = connection.status()?.source;
+                    let why = source.waiting.unwrap_or_default();
+                    eprintln!("v2m-engine: no audio from {} so far: {why}", source.asked);
                 }
             }
         }

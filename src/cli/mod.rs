@@ -5,6 +5,7 @@ mod generate;
 mod listen;
 mod monitor;
 mod reach;
+mod record;
 mod run;
 mod sources;
 mod status;
@@ -33,6 +34,8 @@ enum Command {
     Monitor(monitor::Arguments),
     /// List what can be captured; the default is marked
     Sources(sources::Arguments),
+    /// Keep what is captured in files: WAV, FLAC, all of it or only speech
+    Record(record::Arguments),
     /// Print speech as it is heard, segment by segment
     Listen(listen::Arguments),
     /// Check what the system grants an engine, and say how to mend what is missing
@@ -51,6 +54,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments),
         Command::Sources(arguments) => sources::run(&arguments),
+        Command::Record(arguments) => record::run(arguments),
         Command::Listen(arguments) => listen::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments, Arguments::command()),

@@ -101,7 +101,8 @@ fn adopt(number: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-fn log(level: LogLevel) {
+/// Logs from this level on to standard error.
+pub(super) fn log(level: LogLevel) {
     let filter = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,

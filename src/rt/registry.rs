@@ -117,11 +117,7 @@ impl Scheduling {
 
 impl std::fmt::Display for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Capture => "capture",
-            Self::Wake => "wake-up",
-            Self::Vad => "vad",
-        })
+        f.write_str(&format!("{self:?}").to_lowercase())
     }
 }
 

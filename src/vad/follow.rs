@@ -136,7 +136,8 @@ impl Follower {
 
     /// Runs what the track has gained through the rules.
     fn take(&mut self, ring: &Reader) {
-        let decided = ring.speech_committed();
+        // Whatever an engine says, no window is judged before its samples are there.
+        let decided = ring.speech_committed().min(ring.committed() / WINDOW);
         let mut probabilities = [0.0; BATCH];
         let mut out = Vec::new();
         while self.next < decided {
@@ -145,13 +146,15 @@ impl Follower {
             if ring.read_speech(self.next, batch).is_err() {
                 // Not even the track remembers: all of it may have been speech.
                 let fresh = (fresh(ring) / WINDOW).clamp(self.next + 1, decided);
-                self.lost += (fresh - self.next) * WINDOW;
+                self.lost = self.lost.saturating_add((fresh - self.next) * WINDOW);
                 self.next = fresh;
                 continue;
             }
             for (index, &p) in (self.next..).zip(&*batch) {
-                // A window that nobody could decide is missing: what was open ends there.
-                if !p.is_nan() {
+                if p.is_nan() {
+                    // A window that nobody could judge: what was open ends there.
+                    self.segmenter.finish(index * WINDOW, &mut out);
+                } else {
                     self.segmenter.push(index, p, &mut out);
                     self.heard = index + 1;
                 }

@@ -113,3 +113,68 @@ impl Recording {
         self.rest.drain(..judged);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Speech-like enough to move the model: a buzz whose loudness comes and goes.
+    fn buzz(samples: usize, rate: f32) -> Vec<f32> {
+        let at = |n: usize| n as f32 / rate;
+        let tone = |t: f32, hz: f32| (t * hz * std::f32::consts::TAU).sin();
+        (0..samples)
+            .map(at)
+            .map(|t| 0.2 * (tone(t, 140.0) + tone(t, 700.0)) * tone(t, 2.0).max(0.0))
+            .collect()
+    }
+
+    fn whole(rate: u32, samples: &[f32]) -> Vec<f32> {
+        let mut out = Vec::new();
+        let mut recording = Recording::new(rate).expect("a rate it knows");
+        recording.push(samples, &mut out);
+        recording.finish(&mut out);
+        out
+    }
+
+    #[test]
+    fn pieces_make_the_same_recording() {
+        for rate in [SAMPLE_RATE, HALF_RATE] {
+            let samples = buzz(20_000, rate as f32);
+            let expected = whole(rate, &samples);
+            let windows = samples.len() * (SAMPLE_RATE / rate) as usize;
+            assert_eq!(expected.len(), windows.div_ceil(WINDOW));
+            let mut recording = Recording::new(rate).expect("a rate it knows");
+            // Twice: as new after the end.
+            for _ in 0..2 {
+                let mut out = Vec::new();
+                for piece in samples.chunks(333) {
+                    recording.push(piece, &mut out);
+                }
+                recording.finish(&mut out);
+                assert_eq!(out.len(), expected.len());
+                for (a, b) in out.iter().zip(&expected) {
+                    assert!((a - b).abs() < 1e-5, "{a} and {b} at {rate} Hz");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_sample_counts() {
+        for (samples, windows) in [(0, 0), (1, 1), (512, 1), (513, 2)] {
+            assert_eq!(whole(SAMPLE_RATE, &vec![0.1; samples]).len(), windows);
+        }
+        for (samples, windows) in [(0, 0), (1, 1), (256, 1), (257, 2)] {
+            assert_eq!(whole(HALF_RATE, &vec![0.1; samples]).len(), windows);
+        }
+    }
+
+    #[test]
+    fn other_rates_are_refused() {
+        for rate in [0, 11_025, 44_100, u32::MAX] {
+            let error = Recording::new(rate).err().expect("refused");
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(error.to_string().contains("16000 Hz, or at 8000 Hz"));
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Audio whose every sample tells which one it is, and a check of what was captured.
 
+#![allow(dead_code)] // each test file uses its own part
+
 use std::sync::Mutex;
 
 use v2m_engine::capture::{Block, Intake};

@@ -38,6 +38,10 @@ async with capture.stream() as audio:
 """
 
 
+def numbers(found: Any) -> Floats:
+    return np.asarray(found)
+
+
 def test_the_reference_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On more than ten minutes of speech, noise, pauses and garbage, float32 and int16."""
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")
@@ -52,7 +56,7 @@ def test_the_reference_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert 0.1 < (expected > 0.5).mean() < 0.9
     vad = VADProcessor()
     for samples in (floats, audio, array.array("h", audio.tobytes()), memoryview(floats)):
-        found = np.asarray(vad.probabilities(samples))
+        found = numbers(vad.probabilities(samples))
         assert found.dtype == np.float32
         assert np.abs(found - expected).max() < TOLERANCE
     # In pieces, of lengths that are no windows'.
@@ -118,7 +122,7 @@ def test_half_the_rate_is_resampled(tmp_path: Path) -> None:
     for half, full in zip(found, whole, strict=True):
         assert abs(2 * half["start"] - full["start"]) <= 2 * 512
         assert abs(2 * half["end"] - full["end"]) <= 4 * 512
-    narrow = np.asarray(vad.probabilities(halved, sample_rate=8000))
+    narrow = numbers(vad.probabilities(halved, sample_rate=8000))
     assert len(narrow) == -(-2 * len(halved) // 512)
     # Every sample of it counts, the last ones too.
     assert len(vad.probabilities(halved[:257], sample_rate=8000)) == 2
@@ -138,7 +142,7 @@ def unaligned() -> Any:
         (GOOD.astype(np.float64), "float32"),
         (GOOD.astype(np.int32), "int16"),
         (GOOD.astype(np.uint16), "int16"),
-        (GOOD.astype(">f4"), "format \">f\""),
+        (GOOD.astype(">f4"), 'format ">f"'),
         (GOOD.astype(np.complex64), "float32"),
         (bytes(1024), "cast"),
         (GOOD.reshape(2, 512), "2 dimensions"),
@@ -267,7 +271,7 @@ def test_audio_that_changes_meanwhile_does_no_harm() -> None:
     vad = VADProcessor()
     try:
         for _ in range(10):
-            found = np.asarray(vad.probabilities(audio))
+            found = numbers(vad.probabilities(audio))
             assert ((found >= 0) & (found <= 1)).all()
     finally:
         stop.set()

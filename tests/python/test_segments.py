@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from speech import RATE, Talk
-from support import ROOT, Recording, Service, wait_until, write_wav
+from support import ROOT, Recording, Service, process_is_gone, wait_until, write_wav
 from test_reading import address_of, ring_maps
 
 from v2m_engine import (
@@ -28,6 +29,7 @@ from v2m_engine import (
     OverrunError,
     SpeechSegment,
     V2MError,
+    VADProcessor,
 )
 
 Recorder = Callable[..., Recording]
@@ -66,7 +68,7 @@ def check(segments: list[SpeechSegment], talk: Talk) -> None:
 
 def write_noise(path: Path, kind: str) -> str:
     rng = np.random.default_rng(11)
-    noise = rng.normal(0, 1, 15 * RATE)
+    noise = rng.normal(0, 1, 12 * RATE)
     if kind == "pink":
         spectrum = np.fft.rfft(noise)
         noise = np.fft.irfft(spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)))
@@ -81,7 +83,7 @@ def write_noise(path: Path, kind: str) -> str:
 
 def test_every_utterance_is_found_in_quiet_and_in_noise(tmp_path: Path) -> None:
     """At the same time, each by an engine of its own: it takes as long as it plays."""
-    talks = [Talk(tmp_path / f"{snr}.wav", snr=snr) for snr in (None, 20, 10)]
+    talks = [Talk(tmp_path / f"{snr}.wav", texts=Talk.texts[:3], snr=snr) for snr in (None, 20, 10)]
     noises = [
         write_noise(tmp_path / f"{kind}.wav", kind) for kind in ("white", "pink", "hum", "silence")
     ]
@@ -90,6 +92,9 @@ def test_every_utterance_is_found_in_quiet_and_in_noise(tmp_path: Path) -> None:
         found = list(threads.map(listen, sources))
     for talk, segments in zip(talks, found, strict=False):
         check(segments, talk)
+        # Live or not, the same model by the same rules.
+        stamps = VADProcessor().speech_timestamps(talk.samples)
+        assert [(s.position, s.end) for s in segments] == [(s["start"], s["end"]) for s in stamps]
     assert found[len(talks) :] == [[]] * len(noises)
 
 
@@ -157,7 +162,7 @@ def test_growing_segments(tmp_path: Path) -> None:
     check(finals, talk)
     growing = [segment for segment in found if not segment.final]
     assert len(growing) >= 3
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         if not before.final:
             assert after.position == before.position
             assert after.final or after.end > before.end
@@ -201,9 +206,7 @@ def test_an_overrun_counts_the_speech_that_was_lost(tmp_path: Path, service: Sta
         )
         assert rest, "the last utterance is within half of the history"
         for segment in rest:
-            assert np.array_equal(
-                np.asarray(segment), talk.samples[segment.position : segment.end]
-            )
+            assert np.array_equal(np.asarray(segment), talk.samples[segment.position : segment.end])
 
 
 def test_nothing_is_lost_by_sleeping_in_silence(tmp_path: Path, service: Starter) -> None:
@@ -249,11 +252,10 @@ def test_on_a_loop_that_leaves_early(tmp_path: Path, waiting: str) -> None:
         loop = asyncio.get_running_loop()
         async with private(talk.source).stream() as audio:
             kept = audio.segments()
-            async for first in kept:
-                break
+            first = await anext(kept)
             assert first.position <= talk.spoken[0][0]
             async for _ in audio.segments():
-                break
+                break  # and leaves an iterator behind
             gc.collect()
             waits = asyncio.ensure_future(anext(kept))
             await asyncio.sleep(0)
@@ -314,6 +316,17 @@ def test_an_engine_that_dies_on_a_loop(tmp_path: Path, waiting: str) -> None:
     asyncio.run(main())
 
 
+def test_an_iterator_keeps_no_engine(tmp_path: Path) -> None:
+    capture = private(write_noise(tmp_path / "noise.wav", "pink"))
+    with capture.stream() as audio:
+        pid = audio.private_engine_pid
+        assert pid is not None
+        segments = audio.segments()
+    capture.close()
+    assert process_is_gone(pid)
+    assert next(segments, None) is None
+
+
 def switch_off(tmp_path: Path) -> None:
     directory = tmp_path / "config/v2m-engine"
     directory.mkdir(parents=True)
@@ -344,7 +357,7 @@ def test_a_model_that_does_not_load_says_so(tmp_path: Path, service: Starter) ->
     service("--source", f"file:{SPEECH}", "--vad-model", str(model))
     with (
         AudioCapture(engine="service", buffer_size=1000).stream() as audio,
-        pytest.raises(V2MError, match="no speech detection.*VAD"),
+        pytest.raises(V2MError, match=r"no speech detection.*VAD"),
     ):
         list(audio.segments())
 
