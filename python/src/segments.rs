@@ -123,7 +123,9 @@ impl Track {
             let ring = following.ring.clone();
             let history = ring.layout().history();
             let step = following.follower.step(&ring);
-            following.engine.reached(following.follower.reached());
+            if let Some(engine) = following.engine.upgrade() {
+                engine.reached(following.follower.reached());
+            }
             match step {
                 Step::Segment(segment) => {
                     return match SpeechSegment::new(&ring, segment, following.broken) {
