@@ -8,13 +8,14 @@
 # make packages      .deb, .rpm, wheel and sdist into dist/
 # make test-packages  these in clean roots and on a booted Debian (as root; about 15 minutes)
 # make bench   latencies and costs, measured against a plain reader in the same run
+# make bench-peers  the same impulses to what people use today; make bench-document writes docs/benchmarks.md
 
 SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 
-.PHONY: help demo test vm test-vm test-vad test-vad-hours test-record packages test-packages bench setup setup-test setup-bench build install lint rust loom fuzz python clean
+.PHONY: help demo test vm test-vm test-vad test-vad-hours test-record packages test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -47,11 +48,25 @@ bench: setup-bench
 	@$(MAKE) --no-print-directory install
 	cargo bench --bench ring
 	$(PYTHON) benches/latency.py
+	$(BINARY) bench latency --private --quantum 256 --python $(PYTHON)
+	$(BINARY) bench latency --private --python $(PYTHON)
+	$(PYTHON) benches/scaling.py
 	$(PYTHON) benches/vad_peers.py
 	$(PYTHON) benches/listening.py
 	$(PYTHON) benches/monitor.py
 	$(PYTHON) benches/jitter.py
 	$(PYTHON) benches/record.py
+
+bench-peers:
+	packaging/setup.sh peers
+	@$(MAKE) --no-print-directory install
+	$(PYTHON) benches/peers/run.py
+
+# Twelve minutes on an otherwise quiet machine.
+bench-document:
+	packaging/setup.sh peers
+	@$(MAKE) --no-print-directory install
+	$(PYTHON) benches/peers/run.py --document
 
 # --- what has to hold -----------------------------------------------------------
 
@@ -86,7 +101,7 @@ fuzz:
 	done
 
 python: install
-	for suite in tests/python tests/engine tests/pipewire tests/record packaging/tests/quick; do \
+	for suite in tests/python tests/engine tests/pipewire tests/record tests/bench packaging/tests/quick; do \
 	    $(PYTHON) -m pytest --timeout 300 -q $$suite || exit 1; \
 	done
 

@@ -26,7 +26,7 @@ fn main() -> Result<()> {
     match (arguments.first().map(String::as_str), number(1), number(2)) {
         (Some("latency"), Some(count), _) => latency(count),
         (Some("crowd"), Some(waiting), Some(stuck)) => crowd(waiting, stuck),
-        // `cargo bench` runs every bench; this one is a tool of latency.py.
+        // `cargo bench` runs every bench; this one is a tool of scaling.py.
         (None, ..) => Ok(()),
         _ => Err(v2m_engine::Error::new(
             ErrorKind::Invalid,

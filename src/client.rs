@@ -56,7 +56,11 @@ impl Connection {
     ///
     /// Fails with [`ErrorKind::Unavailable`] if none runs.
     pub fn service() -> Result<Self> {
-        let path = socket_path()?;
+        Self::at(&socket_path()?)
+    }
+
+    /// Connects to the engine that listens at `path`, as [`service`](Self::service).
+    pub fn at(path: &Path) -> Result<Self> {
         let unavailable = |cause: Errno| {
             let hint = match cause {
                 Errno::ENOENT | Errno::ECONNREFUSED => {
@@ -69,7 +73,7 @@ impl Connection {
                 format!("cannot reach an engine at {}: {hint}", path.display()),
             )
         };
-        let address = UnixAddr::new(&path).map_err(unavailable)?;
+        let address = UnixAddr::new(path).map_err(unavailable)?;
         let socket = socket(
             AddressFamily::Unix,
             SockType::SeqPacket,

@@ -3,6 +3,8 @@
 //!
 //! Follow a sample: `capture` (PipeWire, ALSA, file) → `resample` → [`ring`] → readers.
 
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod bench;
 #[cfg(not(loom))]
 pub mod bookmark;
 #[cfg(all(feature = "engine", not(loom)))]

@@ -18,6 +18,7 @@ use crate::errors;
 use crate::feed::Feed;
 use crate::recording::Recording;
 use crate::stream::AudioStream;
+use crate::switch;
 
 /// Audio from one source, for any number of streams.
 #[pyclass(frozen, module = "v2m_engine")]
@@ -104,19 +105,24 @@ impl AudioCapture {
         Ok(Self { settings, kept })
     }
 
-    #[pyo3(signature = (hop=None, *, timeout=Some(10.0)))]
+    #[pyo3(signature = (hop=None, *, timeout=Some(10.0), switch_interval=None))]
     fn stream(
         &self,
         hop: Option<&Bound<'_, PyAny>>,
         timeout: Option<f64>,
+        switch_interval: Option<f64>,
     ) -> PyResult<AudioStream> {
+        if let Some(seconds) = switch_interval
+            && !(switch::SHORTEST..=switch::LONGEST).contains(&seconds)
+        {
+            return Err(PyValueError::new_err(format!(
+                "switch_interval={seconds}: must be 0.000001 to 1 second, or None"
+            )));
+        }
         let size = self.settings.buffer_size;
         let (hop, timeout) = (hop_of(hop, size)?, timeout_of(timeout)?);
-        Ok(AudioStream::new(Feed::new(
-            self.settings.clone(),
-            hop,
-            timeout,
-        )))
+        let feed = Feed::new(self.settings.clone(), hop, timeout);
+        Ok(AudioStream::new(feed, switch_interval))
     }
 
     #[pyo3(signature = (

@@ -4,7 +4,8 @@
 //! Read in this order: `capture` (what to capture), `stream` (the face of
 //! `feed`, which uses `cursor` for positions and `engine` for connections),
 //! `chunk` and `window` (memory for Python), `segments` and `segment` (speech),
-//! `processor` (speech in any audio), `recording` (files), `link` and `waiter` (event loops).
+//! `processor` (speech in any audio), `recording` (files), `link` and `waiter` (event loops),
+//! `task` (what waits on them), `switch` (the GIL's switch interval).
 
 mod capture;
 mod chunk;
@@ -20,6 +21,8 @@ mod samples;
 mod segment;
 mod segments;
 mod stream;
+mod switch;
+mod task;
 mod waiter;
 mod window;
 
@@ -37,6 +40,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<segment::SpeechSegment>()?;
     module.add_class::<processor::VadProcessor>()?;
     module.add_class::<recording::Recording>()?;
+    module.add_class::<task::Wakeup>()?;
     errors::register(module)?;
     let forked = wrap_pyfunction!(after_fork, module)?;
     let hooks = pyo3::types::PyDict::new(py);

@@ -269,8 +269,8 @@ impl SpeechSegments {
             .map(|timeout| timeout.as_secs_f64())
     }
 
-    fn _waiter(&self) -> PyResult<LoopWaiter> {
-        LoopWaiter::new(self.track.clone())
+    fn _waiter(&self, event_loop: Py<PyAny>) -> PyResult<LoopWaiter> {
+        LoopWaiter::new(self.track.clone(), event_loop)
     }
 
     #[getter(_link)]

@@ -1,7 +1,7 @@
 //! `AudioStream`: the Python face of a [`Feed`]. Its asyncio half is `_aio.py`.
 
 use std::ffi::c_int;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
@@ -10,11 +10,14 @@ use v2m_engine::vad::segment::Params;
 
 use crate::chunk::AudioChunk;
 use crate::cursor::Hop;
+use crate::engine::lock;
 use crate::errors::{self, DeviceError, EngineLost, EngineUnavailableError, V2MError};
 use crate::feed::{Awaited, Feed, Look};
 use crate::link::{self, Link, LoopWaiter};
 use crate::params;
 use crate::segments::SpeechSegments;
+use crate::switch::Lowered;
+use crate::task::{NextChunk, running_loop};
 use crate::window;
 
 /// Audio as it arrives.
@@ -22,19 +25,47 @@ use crate::window;
 pub(crate) struct AudioStream {
     feed: Arc<Feed>,
     link: Link,
+    /// Seconds that a busy thread may keep the GIL from us; None: as the program has it.
+    switch_interval: Option<f64>,
+    /// In force while the stream is open.
+    lowered: Mutex<Option<Lowered>>,
 }
 
 impl AudioStream {
-    pub(crate) fn new(feed: Feed) -> Self {
+    pub(crate) fn new(feed: Feed, switch_interval: Option<f64>) -> Self {
         Self {
             feed: Arc::new(feed),
             link: Link::default(),
+            switch_interval,
+            lowered: Mutex::new(None),
         }
     }
 
     /// What it reads by.
     pub(crate) fn feed(&self) -> &Arc<Feed> {
         &self.feed
+    }
+
+    /// What a task on the running loop is to wait by, and that loop; None: `_aio.py` has
+    /// something to do first, or to say.
+    pub(crate) fn waiting_on(
+        &self,
+        py: Python<'_>,
+    ) -> PyResult<Option<(Py<LoopWaiter>, Py<PyAny>)>> {
+        let Some(link) = self.link.get(py) else {
+            return Ok(None);
+        };
+        let link = link.bind(py);
+        let waiter = link.getattr(intern!(py, "waiter"))?;
+        let waiter = waiter.cast_into::<LoopWaiter>()?;
+        let event_loop = running_loop(py)?;
+        if waiter.get().stale() || !waiter.get().runs_on(&event_loop) {
+            return Ok(None);
+        }
+        if !waiter.get().get_watched() {
+            link.call_method0(intern!(py, "watch"))?;
+        }
+        Ok(Some((waiter.unbind(), event_loop.unbind())))
     }
 }
 
@@ -94,8 +125,8 @@ impl AudioStream {
         Self::__iter__(slf)
     }
 
-    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        link::aio(slf, "following")
+    fn __anext__(slf: &Bound<'_, Self>) -> NextChunk {
+        NextChunk::new(slf)
     }
 
     fn latest(&self) -> PyResult<AudioChunk> {
@@ -133,6 +164,10 @@ impl AudioStream {
 
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.feed.close());
+        let lowered = lock(&self.lowered).take();
+        if let Some(Err(error)) = lowered.map(|lowered| lowered.restore(py)) {
+            error.write_unraisable(py, None);
+        }
     }
 
     #[getter]
@@ -219,7 +254,16 @@ impl AudioStream {
         if self.feed.engine().is_ok() {
             return Err(V2MError::new_err("the stream is open already"));
         }
-        py.detach(|| self.feed.open()).map_err(errors::raise)
+        py.detach(|| self.feed.open()).map_err(errors::raise)?;
+        if let Some(seconds) = self.switch_interval {
+            let lowered = Lowered::new(py, seconds)?;
+            *lock(&self.lowered) = Some(lowered);
+            // Closed meanwhile, by another thread that found nothing to restore.
+            if self.feed.is_closed() {
+                self.close(py);
+            }
+        }
+        Ok(())
     }
 
     /// One attempt to connect again; False: try once more. Blocks, without the GIL.
@@ -276,8 +320,8 @@ impl AudioStream {
         self.feed.timeout().map(|timeout| timeout.as_secs_f64())
     }
 
-    fn _waiter(&self) -> PyResult<LoopWaiter> {
-        LoopWaiter::new(self.feed.clone())
+    fn _waiter(&self, event_loop: Py<PyAny>) -> PyResult<LoopWaiter> {
+        LoopWaiter::new(self.feed.clone(), event_loop)
     }
 
     #[getter(_link)]

@@ -4,6 +4,7 @@
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use io_uring::{IoUring, Probe, opcode, types};
@@ -40,7 +41,7 @@ impl Waiter {
     /// Readable after a wake-up, until [`drain`](Self::drain).
     pub(crate) fn descriptor(&self) -> RawFd {
         match self {
-            Self::Uring(uring) => uring.descriptor,
+            Self::Uring(uring) => uring.bell.as_raw_fd(),
             Self::Helper(helper) => helper.shared.bell.as_raw_fd(),
         }
     }
@@ -58,7 +59,15 @@ impl Waiter {
         }
     }
 
-    /// Takes note of the wake-ups so far.
+    /// The wake-up that was asked for has come: the next one may be asked for, before
+    /// [`drain`](Self::drain) takes the time to make sure.
+    pub(crate) fn came(&self) {
+        if let Self::Uring(uring) = self {
+            lock(&uring.rings).armed = false;
+        }
+    }
+
+    /// Takes note of the wake-ups so far. One that comes meanwhile may be among them.
     pub(crate) fn drain(&self) {
         match self {
             Self::Uring(uring) => uring.drain(),
@@ -79,7 +88,7 @@ impl Waiter {
 fn uring_works() -> bool {
     static WORKS: OnceLock<bool> = OnceLock::new();
     *WORKS.get_or_init(|| {
-        let Ok(ring) = IoUring::new(2) else {
+        let Ok(ring) = deferred() else {
             return false;
         };
         let mut probe = Probe::new();
@@ -88,10 +97,21 @@ fn uring_works() -> bool {
     })
 }
 
-/// Waits by io_uring: no thread, and nothing for the writer to know.
+/// A ring whose completions wait for the thread that made it to look. Otherwise each
+/// of them interrupts the event loop's epoll_wait, which then takes the GIL only to
+/// wait once more.
+fn deferred() -> std::io::Result<IoUring> {
+    IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .build(4)
+}
+
+/// Waits by io_uring: no helper thread, and nothing for the writer to know.
 pub(crate) struct Uring {
-    ring: Mutex<Rings>,
-    descriptor: RawFd,
+    rings: Mutex<Rings>,
+    /// Rings with every completion, and when the stream closes.
+    bell: EventFd,
     /// Keeps the memory that the kernel was given an address in.
     memory: Arc<Reader>,
     engine: Weak<Engine>,
@@ -100,31 +120,31 @@ pub(crate) struct Uring {
 
 struct Rings {
     uring: IoUring,
-    /// A futex wait is under way.
+    /// Nobody else may submit to it.
+    thread: ThreadId,
+    /// The next wake-up is asked for.
     armed: bool,
+    /// Futex waits under way: a second one only where one was taken for done.
+    waits: u32,
     /// So is a poll for the engine's hang-up.
     watching: bool,
 }
 
 const FUTEX: u64 = 1;
 const HANG_UP: u64 = 2;
-const NUDGE: u64 = 3;
 /// From <linux/futex.h>: a 32-bit futex that other processes share.
 const FUTEX2_SIZE_U32: u32 = 2;
 /// From <linux/futex.h>: any waker will do.
 const MATCH_ANY: u64 = u32::MAX as u64;
+/// From <linux/io_uring.h>: have completions happen.
+const GET_EVENTS: u32 = 1;
 
 impl Uring {
     fn new(engine: &Arc<Engine>) -> Result<Self> {
-        let uring =
-            IoUring::new(4).map_err(|cause| Error::system("cannot set up io_uring", cause))?;
+        let bell = new_bell()?;
         Ok(Self {
-            descriptor: uring.as_raw_fd(),
-            ring: Mutex::new(Rings {
-                uring,
-                armed: false,
-                watching: false,
-            }),
+            rings: Mutex::new(Rings::new(&bell)?),
+            bell,
             memory: engine.ring.clone(),
             engine: Arc::downgrade(engine),
             generation: generation(),
@@ -132,7 +152,8 @@ impl Uring {
     }
 
     fn arm(&self, ticket: u32) -> Result<()> {
-        let mut rings = lock(&self.ring);
+        let mut rings = lock(&self.rings);
+        rings.move_here(&self.bell)?;
         let wait = opcode::FutexWait::new(
             self.memory.wake_address(),
             ticket.into(),
@@ -145,26 +166,46 @@ impl Uring {
             && let Some(socket) = engine.socket()
         {
             let poll = opcode::PollAdd::new(types::Fd(socket), libc::POLLRDHUP as u32);
-            rings.submit(&poll.build().user_data(HANG_UP))?;
+            rings.enter(Some(&poll.build().user_data(HANG_UP)))?;
             rings.watching = true;
         }
         if !rings.armed {
-            rings.submit(&wait)?;
+            // With two of them under way, they do.
+            if rings.waits < 2 {
+                rings.enter(Some(&wait))?;
+                rings.waits += 1;
+            }
             rings.armed = true;
+            self.look(&mut rings);
         }
         Ok(())
     }
 
     fn drain(&self) {
-        let mut rings = lock(&self.ring);
+        let mut rings = lock(&self.rings);
+        // What fails here fails again when armed, and is told then.
+        if rings.move_here(&self.bell).is_ok() && rings.enter(None).is_ok() {
+            self.look(&mut rings);
+        }
+        // Afterwards, as looking rings it once more.
+        let _ = self.bell.read();
+    }
+
+    /// Takes note of what has completed.
+    fn look(&self, rings: &mut Rings) {
         let Rings {
             uring,
             armed,
+            waits,
             watching,
-        } = &mut *rings;
+            ..
+        } = rings;
         for done in uring.completion() {
             match done.user_data() {
-                FUTEX => *armed = false,
+                FUTEX => {
+                    *waits = waits.saturating_sub(1);
+                    *armed &= *waits > 0;
+                }
                 HANG_UP => {
                     *watching = false;
                     if let Some(engine) = self.engine.upgrade() {
@@ -177,30 +218,66 @@ impl Uring {
     }
 
     fn wake(&self) {
-        // In a forked child the rings are the parent's.
+        // In a forked child the bell is the parent's too.
         if self.generation == generation() {
-            let nudge = opcode::Nop::new().build().user_data(NUDGE);
-            let _ = lock(&self.ring).submit(&nudge);
+            let _ = self.bell.write(1);
         }
     }
 }
 
 impl Rings {
-    fn submit(&mut self, entry: &io_uring::squeue::Entry) -> Result<()> {
-        // SAFETY: the entries made here refer to the ring's wake word and the
-        // engine's socket. `Uring::memory` keeps the word's map until after the
-        // rings are closed (fields drop in order); the kernel takes its own
-        // reference of the socket, and a number closed meanwhile is only an error.
-        unsafe { self.uring.submission().push(entry) }
-            .map_err(|cause| Error::system("io_uring is full", cause))?;
+    fn new(bell: &EventFd) -> Result<Self> {
+        let refused = |cause| Error::system("cannot set up io_uring", cause);
+        let uring = deferred().map_err(refused)?;
+        let register = uring.submitter().register_eventfd(bell.as_raw_fd());
+        register.map_err(refused)?;
+        Ok(Self {
+            uring,
+            thread: thread::current().id(),
+            armed: false,
+            waits: 0,
+            watching: false,
+        })
+    }
+
+    /// The event loop may have moved to another thread: then so do we.
+    fn move_here(&mut self, bell: &EventFd) -> Result<()> {
+        if self.thread != thread::current().id() {
+            *self = Self::new(bell)?;
+        }
+        Ok(())
+    }
+
+    /// Submits an entry, if there is one, and has completions happen.
+    fn enter(&mut self, entry: Option<&io_uring::squeue::Entry>) -> Result<()> {
+        if let Some(entry) = entry {
+            // SAFETY: the entries made here refer to the ring's wake word and the
+            // engine's socket. `Uring::memory` keeps the word's map until after the
+            // rings are closed (fields drop in order); the kernel takes its own
+            // reference of the socket, and a number closed meanwhile is only an error.
+            unsafe { self.uring.submission().push(entry) }
+                .map_err(|cause| Error::system("io_uring is full", cause))?;
+        }
+        let count = u32::from(entry.is_some());
         loop {
-            match self.uring.submit() {
+            // SAFETY: what is submitted was argued for above; no argument is passed.
+            let entered = unsafe {
+                self.uring
+                    .submitter()
+                    .enter::<libc::sigset_t>(count, 0, GET_EVENTS, None)
+            };
+            match entered {
                 Ok(_) => return Ok(()),
                 Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(cause) => return Err(Error::system("io_uring refuses", cause)),
             }
         }
     }
+}
+
+fn new_bell() -> Result<EventFd> {
+    EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+        .map_err(|cause| Error::system("cannot make an eventfd", cause))
 }
 
 /// Waits on a thread that rings an eventfd, where io_uring can't.
@@ -220,8 +297,7 @@ struct Shared {
 
 impl Helper {
     fn new(engine: &Arc<Engine>) -> Result<Self> {
-        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-            .map_err(|cause| Error::system("cannot make an eventfd", cause))?;
+        let bell = new_bell()?;
         let shared = Arc::new(Shared {
             bell,
             ring: engine.ring.clone(),
@@ -231,7 +307,7 @@ impl Helper {
             stop: AtomicBool::new(false),
         });
         let thread = shared.clone();
-        std::thread::Builder::new()
+        thread::Builder::new()
             .name("v2m-waiter".into())
             .spawn(move || thread.run())
             .map_err(|cause| Error::system("cannot start a thread to wait on", cause))?;

@@ -1,5 +1,6 @@
 //! Arguments, commands, exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod bench;
 mod doctor;
 mod generate;
 mod listen;
@@ -40,6 +41,8 @@ enum Command {
     Listen(listen::Arguments),
     /// Check what the system grants an engine, and say how to mend what is missing
     Doctor(doctor::Arguments),
+    /// Measure latencies here, on this machine
+    Bench(bench::Arguments),
     /// Write manual pages, completions and the default configuration, for packages
     #[command(hide = true)]
     Generate(generate::Arguments),
@@ -57,6 +60,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Record(arguments) => record::run(arguments),
         Command::Listen(arguments) => listen::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Bench(arguments) => bench::run(arguments),
         Command::Generate(arguments) => generate::run(&arguments, Arguments::command()),
     };
     match done {

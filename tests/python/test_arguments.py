@@ -43,6 +43,12 @@ def test_timeout(timeout: float) -> None:
         AudioCapture().stream(timeout=timeout)
 
 
+@pytest.mark.parametrize("seconds", [0, -1, 1.5, float("nan"), 1e-7])
+def test_switch_interval(seconds: float) -> None:
+    with pytest.raises(ValueError, match="switch_interval="):
+        AudioCapture().stream(switch_interval=seconds)
+
+
 def test_no_service() -> None:
     with (
         pytest.raises(EngineUnavailableError, match="v2m-engine run"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -268,3 +270,43 @@ def test_a_stopped_engine(recording: Recorder, service: Starter) -> None:
             assert (await anext(audio)).position > 0
 
     asyncio.run(main())
+
+
+def test_what_a_stream_awaits_is_a_coroutine_to_asyncio(recording: Recorder) -> None:
+    async def main() -> None:
+        async with private(recording(3), buffer_size=800).stream() as audio:
+            first, second = await asyncio.gather(anext(audio), asyncio.create_task(anext(audio)))
+            assert sorted((first.position, second.position)) == [0, 800]
+            waits = asyncio.create_task(audio.__anext__())
+            await asyncio.sleep(0)
+            waits.cancel("enough")
+            with pytest.raises(asyncio.CancelledError):
+                await waits
+            step = audio.__anext__()
+            assert asyncio.iscoroutine(step)
+            with pytest.raises(KeyError, match="thrown"):
+                step.throw(KeyError("thrown"))
+            with pytest.raises(RuntimeError, match="already awaited"):
+                step.send(None)
+            audio.__anext__().close()
+            # Nothing of that took a chunk.
+            assert (await anext(audio)).position == 1600
+
+    asyncio.run(main())
+
+
+def test_waits_that_are_given_up_are_collected(recording: Recorder) -> None:
+    played = recording(3)
+
+    async def main() -> weakref.ref[Any]:
+        stream = await private(played, buffer_size=800).stream().__aenter__()
+        await anext(stream)  # the one that entering waited for
+        loop = asyncio.get_running_loop()
+        given_up = loop.create_task(anext(stream))
+        await asyncio.sleep(0)
+        assert not given_up.done()
+        return weakref.ref(loop)
+
+    loop = asyncio.run(main())
+    gc.collect()
+    assert loop() is None

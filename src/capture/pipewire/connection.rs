@@ -30,6 +30,7 @@ enum Note {
     Gone(u32),
     Metadata(GlobalObject<PropertiesBox>),
     DefaultSource(Option<String>),
+    DefaultSink(Option<String>),
     GraphQuantum(u32),
     GraphRate(u32),
     Version(String),
@@ -156,6 +157,7 @@ impl Connection {
                     self.graph.default_source = name;
                     self.dirty = true;
                 }
+                Note::DefaultSink(name) => self.graph.default_sink = name,
                 Note::GraphQuantum(frames) => {
                     self.graph_default.samples = frames;
                     self.dirty = true;
@@ -215,12 +217,30 @@ impl Connection {
 /// [`ErrorKind::Unavailable`] if the daemon can't be reached, [`ErrorKind::Timeout`]
 /// if it does not answer.
 pub fn sources(remote: Option<&str>) -> Result<Vec<SourceInfo>> {
+    look(remote, Graph::sources)
+}
+
+/// Whether a running daemon has a node of this name that has ports already; as
+/// [`sources`].
+///
+/// # Errors
+/// As [`sources`].
+pub fn has_ports(remote: Option<&str>, node: &str) -> Result<bool> {
+    look(remote, |graph| {
+        let mut ports = [Direction::In, Direction::Out].into_iter();
+        let node = graph.node_named(node);
+        node.is_some_and(|node| ports.any(|way| graph.ports_of(node, way).next().is_some()))
+    })
+}
+
+/// Connects, waits until the graph has been told completely, and looks at it.
+fn look<T>(remote: Option<&str>, at: impl FnOnce(&Graph) -> T) -> Result<T> {
     pipewire::init();
     let main_loop = MainLoopRc::new(None).map_err(|e| Error::system("no PipeWire loop", e))?;
     let context = new_context(&main_loop)?;
     let mut connection = Connection::open(&context, remote)?;
     settle(&main_loop, &mut connection, remote)?;
-    Ok(connection.graph.sources())
+    Ok(at(&connection.graph))
 }
 
 fn tell(sender: &Sender<Note>, note: Note) {
@@ -282,6 +302,7 @@ fn read_property(key: Option<&str>, value: Option<&str>) -> Option<Note> {
     match key {
         None => Some(Note::DefaultSource(None)),
         Some("default.audio.source") => Some(Note::DefaultSource(value.and_then(node_name))),
+        Some("default.audio.sink") => Some(Note::DefaultSink(value.and_then(node_name))),
         Some("clock.quantum") => number().map(Note::GraphQuantum),
         Some("clock.rate") => number().map(Note::GraphRate),
         Some(_) => None,

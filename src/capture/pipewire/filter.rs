@@ -1,5 +1,5 @@
-//! A `pw_filter` with one mono input port: the safe crate has none, so this file
-//! talks to libpipewire itself. It is the only one here that does.
+//! A `pw_filter` with one mono port: the safe crate has none, so this file talks to
+//! libpipewire itself. It is the only one here that does.
 //!
 //! Two threads meet in a [`Filter`]. The thread that owns the main loop creates
 //! and drops it and hears of state changes; PipeWire's data thread calls the
@@ -16,10 +16,8 @@ use pipewire::core::CoreRc;
 use pipewire::properties::PropertiesBox;
 use pipewire_sys as pw_sys;
 
+use super::graph::Direction;
 use crate::{Error, ErrorKind, Result};
-
-/// The port's name, as links show it.
-pub(super) const PORT: &str = "input";
 
 /// The client configuration that asks for a real-time data thread: since 1.3 there is
 /// only one, and it does.
@@ -37,7 +35,8 @@ pub(super) fn realtime_config() -> &'static str {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cycle<'a> {
     /// The bits of the port's samples (f32), at most `quantum` of them; `None` if the
-    /// graph gave no buffer. Other processes map this memory too: copy it, once.
+    /// graph gave no buffer. Other processes map this memory too: copy it, once. Of an
+    /// output port: to be filled.
     pub(super) samples: Option<&'a [AtomicU32]>,
     /// The graph's samples per second in this cycle.
     pub(super) rate: u32,
@@ -98,16 +97,18 @@ struct Data {
     process: Process,
     /// Port data as libpipewire names ports. Set before `connect`.
     port: *mut c_void,
+    direction: Direction,
     /// Clock and position at which the next cycle should start.
     expected: Option<(u32, u32, u64)>,
 }
 
 impl Filter {
-    /// Creates a node with `properties` and one input port, and connects it.
+    /// Creates a node with `properties` and one port, and connects it.
     pub(super) fn new(
         core: &CoreRc,
         name: &str,
         properties: PropertiesBox,
+        direction: Direction,
         process: Process,
         failed: Failed,
     ) -> Result<Self> {
@@ -148,6 +149,7 @@ impl Filter {
         let data = Data {
             process,
             port: ptr::null_mut(),
+            direction,
             expected: None,
         };
         let this = Self {
@@ -176,13 +178,17 @@ impl Filter {
 
         let mut port = PropertiesBox::new();
         port.insert("format.dsp", "32 bit float mono audio");
-        port.insert("port.name", PORT);
+        let (port_name, spa_direction) = match direction {
+            Direction::In => ("input", spa_sys::SPA_DIRECTION_INPUT),
+            Direction::Out => ("output", spa_sys::SPA_DIRECTION_OUTPUT),
+        };
+        port.insert("port.name", port_name);
         // SAFETY: the filter is alive; the call takes the properties over; no parameters
         // are passed, so the null pointer is not read.
         let port = unsafe {
             pw_sys::pw_filter_add_port(
                 filter.as_ptr(),
-                spa_sys::SPA_DIRECTION_INPUT,
+                spa_direction,
                 pw_sys::pw_filter_port_flags_PW_FILTER_PORT_FLAG_MAP_BUFFERS,
                 0,
                 port.into_raw().cast(),
@@ -191,7 +197,7 @@ impl Filter {
             )
         };
         if port.is_null() {
-            return Err(refused("an input port"));
+            return Err(refused("a port"));
         }
         // SAFETY: not connected yet, so no data thread uses `data`.
         unsafe { (*this.shared.as_ref().data.get()).port = port };
@@ -332,7 +338,9 @@ unsafe extern "C" fn on_process(shared: *mut c_void, position: *mut spa_sys::spa
     ));
 
     // SAFETY: the port is the one `new` added, and lives as long as the filter.
-    let samples = unsafe { take_buffer(data.port) }.map(|(start, capacity)| {
+    let fill = (data.direction == Direction::Out).then_some(quantum);
+    // SAFETY: as above.
+    let samples = unsafe { take_buffer(data.port, fill) }.map(|(start, capacity)| {
         // SAFETY: `take_buffer` vouches for `capacity` aligned words that stay mapped
         // until this cycle's callback returns; others may write them, so atomics.
         unsafe { slice::from_raw_parts(start, capacity.min(quantum as usize)) }
@@ -354,11 +362,12 @@ unsafe extern "C" fn on_process(shared: *mut c_void, position: *mut spa_sys::spa
 /// This cycle's buffer: its first sample and how many it can hold.
 ///
 /// The chunk's size is not looked at: peers that write DSP samples fill the whole
-/// cycle, and not all of them say so there.
+/// cycle, and not all of them say so there. An output port's buffer is marked as
+/// holding `fill` samples.
 ///
 /// # Safety
 /// `port` is a live port of a filter, and this is its data thread in a cycle.
-unsafe fn take_buffer(port: *mut c_void) -> Option<(*const AtomicU32, usize)> {
+unsafe fn take_buffer(port: *mut c_void, fill: Option<u32>) -> Option<(*const AtomicU32, usize)> {
     // SAFETY: by the caller's promise. The buffer goes straight back: queueing only
     // marks it for recycling when the callback has returned.
     let buffer = unsafe {
@@ -377,6 +386,18 @@ unsafe fn take_buffer(port: *mut c_void) -> Option<(*const AtomicU32, usize)> {
     let start = data.data.cast::<AtomicU32>();
     if start.is_null() || !start.is_aligned() {
         return None;
+    }
+    if let (Some(samples), Some(chunk)) = (fill, NonNull::new(data.chunk)) {
+        // SAFETY: the buffer's own chunk, mapped as long as the buffer; written by a
+        // volatile store, as the daemon maps it too.
+        unsafe {
+            chunk.write_volatile(spa_sys::spa_chunk {
+                offset: 0,
+                size: (samples * size_of::<f32>() as u32).min(data.maxsize),
+                stride: size_of::<f32>() as i32,
+                flags: 0,
+            });
+        }
     }
     Some((start, data.maxsize as usize / size_of::<AtomicU32>()))
 }

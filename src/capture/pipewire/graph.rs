@@ -114,6 +114,8 @@ pub(super) struct Graph {
     clients: BTreeMap<u32, String>,
     /// The node's name in the metadata `default.audio.source`.
     pub(super) default_source: Option<String>,
+    /// The node's name in the metadata `default.audio.sink`.
+    pub(super) default_sink: Option<String>,
 }
 
 impl Graph {
@@ -136,10 +138,36 @@ impl Graph {
 
     /// The only input port of `node`, if the daemon has announced it.
     pub(super) fn input_of(&self, node: u32) -> Option<u32> {
-        let mut ports = self.ports.iter();
-        ports
-            .find(|(_, p)| p.node == node && p.direction == Direction::In)
+        self.ports_of(node, Direction::In).next()
+    }
+
+    /// The ports of `node` in one direction that the daemon has announced.
+    pub(super) fn ports_of(
+        &self,
+        node: u32,
+        direction: Direction,
+    ) -> impl Iterator<Item = u32> + '_ {
+        self.ports
+            .iter()
+            .filter(move |(_, p)| p.node == node && p.direction == direction)
             .map(|(id, _)| *id)
+    }
+
+    /// The node of this name.
+    pub(super) fn node_named(&self, name: &str) -> Option<u32> {
+        self.named(name).map(|(id, _)| id)
+    }
+
+    /// The sink that the session plays to: the one its manager names, or else the one it
+    /// would prefer.
+    pub(super) fn default_sink(&self) -> Option<&str> {
+        if let Some(name) = &self.default_sink {
+            return Some(name);
+        }
+        let sinks = self.nodes.values().filter(|node| is_sink(node));
+        sinks
+            .min_by_key(|node| (-node.priority, node.serial))
+            .map(|node| node.name.as_str())
     }
 
     /// The output ports linked to `input`.

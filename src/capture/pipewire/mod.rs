@@ -11,6 +11,7 @@ mod data_thread;
 mod filter;
 mod graph;
 mod linker;
+mod player;
 mod session;
 mod survey;
 
@@ -19,8 +20,9 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
-pub use connection::sources;
+pub use connection::{has_ports, sources};
 pub use graph::Source;
+pub use player::{Destination, Fill, Moment, Player, PlayerOptions};
 pub use survey::{Found, Survey, survey};
 
 use self::data_thread::Gauges;

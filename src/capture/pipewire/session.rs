@@ -19,6 +19,7 @@ use super::arrival::{Arrival, Patience};
 use super::connection::{Connection, new_context, silent_error, socket_path};
 use super::data_thread::{DataThread, Gauges};
 use super::filter::{Failure, Filter};
+use super::graph::Direction;
 use super::linker::Linker;
 use super::{Command, Options, Report};
 use crate::capture::{Event, Events, Intake};
@@ -278,6 +279,7 @@ impl Session {
             &connection.core,
             &options.node_name,
             properties,
+            Direction::In,
             Box::new(move |cycle| data_thread.cycle(cycle)),
             Box::new(move |failure| drop(failed.send(Trouble::Filter(failure)))),
         )?;

@@ -1,0 +1,138 @@
+"""The peers: what people use today, each in its documented default (asking for 16 kHz mono,
+as speech software does, and for nothing else) and in its best low-latency form (the
+graph's own rate and quantum)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from install import HERE, Installed, command, cpal, python_package
+
+SPEECH = "16000"
+GRAPH = "48000"
+
+
+@dataclass
+class Peer:
+    """One receiver in one form."""
+
+    name: str
+    form: str
+    # Installs it, the first time.
+    program: Callable[[], Installed]
+    arguments: list[str]
+    python: bool = True
+    env: dict[str, str] = field(default_factory=dict)
+    # How far it may be behind, in seconds.
+    drain_s: float = 0.5
+
+    def spec(self, quantum: int) -> dict[str, Any]:
+        """As `v2m-engine bench latency --peers` takes it."""
+        installed = self.program()
+        return {
+            "name": self.name,
+            "form": self.form,
+            "python": self.python,
+            "command": [str(installed.program or ""), *self.arguments],
+            "env": {"PEER_QUANTUM": str(quantum)} | self.env,
+            "drain_s": self.drain_s,
+            "missing": installed.missing,
+        }
+
+
+def script(name: str) -> str:
+    return str(HERE / "receivers" / name)
+
+
+def pipe(
+    name: str, package: str, default: list[str], best: list[str], drain_s: float
+) -> list[Peer]:
+    """A recorder on the command line, its output read by this Python."""
+
+    def python() -> Installed:
+        return Installed(program=Path(sys.executable), missing=command(name, package).missing)
+
+    return [
+        Peer(
+            f"{name} | Python",
+            form,
+            python,
+            [script("with_pipe.py"), rate, form, name, *arguments],
+            drain_s=drain_s if form == "default" else 0.5,
+        )
+        for form, rate, arguments in (("default", SPEECH, default), ("best", GRAPH, best))
+    ]
+
+
+def jack_client(libraries: Path | None) -> Installed:
+    """JACK-Client, for which pipewire's libjack has to be there too."""
+    if libraries is None:
+        return Installed(missing="pipewire's libjack is not installed (package pipewire-jack)")
+    return python_package("JACK-Client")
+
+
+def all_peers(quantum: int) -> list[Peer]:
+    """Everybody; nothing is installed yet."""
+    sounddevice = partial(python_package, "sounddevice")
+    pyaudio = partial(python_package, "PyAudio")
+    soundcard = partial(python_package, "soundcard")
+    forms = ("default", "best")
+    peers = [
+        Peer(f"sounddevice, {way}", form, sounddevice, [script("with_sounddevice.py"), way, form])
+        for way in ("callback", "asyncio", "blocking")
+        for form in forms
+    ]
+    peers += [
+        Peer(f"PyAudio, {way}", form, pyaudio, [script("with_pyaudio.py"), way, form])
+        for way, form in (("blocking", "default"), ("blocking", "best"), ("callback", "best"))
+    ]
+    peers += [
+        Peer(
+            "soundcard",
+            form,
+            soundcard,
+            [script("with_soundcard.py"), form],
+            drain_s=2.5 if form == "default" else 0.5,
+        )
+        for form in forms
+    ]
+    # pw-jack's way to have pipewire's libjack found.
+    places = [*Path("/usr/lib").glob("*/pipewire-0.3/jack"), Path("/usr/lib64/pipewire-0.3/jack")]
+    libraries = next((place for place in places if place.is_dir()), None)
+    jack = partial(jack_client, libraries)
+    jack_env = {"LD_LIBRARY_PATH": str(libraries)}
+    asking = {"PIPEWIRE_LATENCY": f"{quantum}/{GRAPH}"}
+    peers += [
+        Peer("JACK-Client", form, jack, [script("with_jack.py")], env=jack_env | env)
+        for form, env in (("default", {}), ("best", asking))
+    ]
+    peers += [
+        Peer(f"cpal, {host}", form, cpal, [host, form], python=False)
+        for host in ("alsa", "pipewire")
+        for form in forms
+    ]
+    raw = ["--channels", "1", "--format", "f32"]
+    peers += pipe(
+        "pw-record",
+        "pipewire-bin",
+        ["--rate", SPEECH, *raw, "-"],
+        ["--rate", GRAPH, *raw, "--latency", str(quantum), "-"],
+        0.5,
+    )
+    raw = ["--channels=1", "--format=float32le"]
+    peers += pipe(
+        "parec",
+        "pulseaudio-utils",
+        [f"--rate={SPEECH}", *raw],
+        [f"--rate={GRAPH}", *raw, "--latency=10"],
+        2.5,
+    )
+    raw = ["-q", "-t", "raw", "-f", "FLOAT_LE", "-c", "1"]
+    small = [f"--period-size={quantum}", f"--buffer-size={4 * quantum}"]
+    peers += pipe("arecord", "alsa-utils", [*raw, "-r", SPEECH], [*raw, "-r", GRAPH, *small], 1.0)
+    return peers

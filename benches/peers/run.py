@@ -1,0 +1,97 @@
+"""Everybody on the same impulses: the engine's readers and what people use today.
+
+Usage: python benches/peers/run.py [--quantum 256] [--duration 8] [--only NAME ...]
+                                   [--load none|gil] [--document]
+
+Prints a Markdown table and writes target/peers/{none,gil}.{json,svg}. With --document
+it makes every measurement of docs/benchmarks.md and writes that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from typing import Any
+
+from document import table, write
+from install import PLACE, ROOT, say
+from receivers import all_peers
+from session import MICROPHONE, Session
+
+ENGINE = ROOT / "target/release/v2m-engine"
+PYTHON = ROOT / ".venv/bin/python"
+
+Report = dict[str, Any]
+
+
+def bench(name: str, *arguments: str, env: dict[str, str] | None = None) -> Report:
+    """One run of `v2m-engine bench latency`."""
+    result = PLACE / f"{name}.json"
+    command = [str(ENGINE), "bench", "latency", "--python", str(PYTHON), *arguments]
+    command += ["--json", str(result), "--svg", str(result.with_suffix(".svg"))]
+    say(f"{name}: {' '.join(command[1:])}")
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"bench {name} failed with status {done.returncode}")
+    report: Report = json.loads(result.read_text())
+    return report
+
+
+def among_peers(load: str, options: argparse.Namespace) -> Report:
+    """All receivers in one private session; under a GIL hog those in Python, at their best."""
+    peers = all_peers(options.quantum)
+    if options.only:
+        wanted = [name.lower() for name in options.only]
+        peers = [p for p in peers if any(name in p.name.lower() for name in wanted)]
+    if load == "gil":
+        peers = [p for p in peers if p.python and p.form == "best"]
+    specs = PLACE / "receivers.json"
+    specs.write_text(json.dumps([peer.spec(options.quantum) for peer in peers], indent=1))
+    with Session(options.quantum) as session:
+        report = bench(
+            load,
+            *("--node", MICROPHONE, "--quantum", str(options.quantum), "--load", load),
+            *("--duration", str(options.duration), "--rounds", "1", "--peers", str(specs)),
+            env=session.env,
+        )
+        session.check()
+        return report
+
+
+def document(options: argparse.Namespace) -> None:
+    """All that docs/benchmarks.md reports, from one machine in one go."""
+    duration = ("--duration", str(options.duration), "--rounds", "2", "--private")
+    reports = {
+        "none": among_peers("none", options),
+        "gil": among_peers("gil", options),
+        "budget": bench("budget", "--quantum", "128", *duration),
+        "stock": bench("stock", "--stock", "--quantum", "128", *duration[:-1]),
+        "cpu": bench("cpu", "--load", "cpu", "--quantum", str(options.quantum), *duration),
+    }
+    scaling = [str(PYTHON), str(ROOT / "benches/scaling.py"), "--rounds", "2", "--seconds", "2"]
+    say("scaling")
+    crowd = subprocess.run(scaling, stdout=subprocess.PIPE, text=True, check=True).stdout
+    write(reports, crowd, PLACE, ROOT / "docs")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quantum", type=int, default=256, help="of the graph, for everybody")
+    parser.add_argument("--duration", type=int, default=9, help="seconds for each receiver")
+    parser.add_argument("--load", choices=("none", "gil"), default="none")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="peers whose name has this in it")
+    parser.add_argument("--document", action="store_true", help="write docs/benchmarks.md")
+    options = parser.parse_args()
+    PLACE.mkdir(parents=True, exist_ok=True)
+    if options.document:
+        document(options)
+        return
+    report = among_peers(options.load, options)
+    print(table(report))
+    print(f"\nPicture: {(PLACE / options.load).with_suffix('.svg').relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

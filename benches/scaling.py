@@ -1,0 +1,189 @@
+"""What more readers, and more engines, cost: on a private PipeWire at quantum 256.
+
+1 to 64 reading clients: the callback's own duration, how late one of the readers is, and
+CPU time for each reader. Then 1 to 8 engines beside each other, each with a reader. In
+rounds, in turn, so that the machine's moods meet all of them; medians are compared within
+the run.
+
+Usage: python benches/scaling.py [--rounds 3] [--seconds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests/rig"))
+
+from rig import PrivatePipeWire  # noqa: E402
+
+ENGINE = ROOT / "target/release/v2m-engine"
+READERS = (1, 8, 32, 64)
+ENGINES = (1, 2, 4, 8)
+QUANTUM = 256
+FLAT = 0.05
+
+
+def build_reader() -> str:
+    """The path of the plain reader."""
+    built = subprocess.run(
+        ["cargo", "bench", "--bench", "reader", "--no-run", "--message-format", "json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for line in built.stdout.splitlines():
+        message = json.loads(line)
+        if message.get("executable") and message["target"]["name"] == "reader":
+            return str(message["executable"])
+    raise SystemExit("cargo built no reader")
+
+
+def build_watcher(directory: Path) -> Path:
+    """The library that measures the callback."""
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "libpipewire-0.3"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    library = directory / "rtcheck.so"
+    source = ROOT / "tests/realtime/rtcheck.c"
+    command = ["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(source), *flags, "-ldl"]
+    subprocess.run(command, check=True)
+    return library
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of a process so far, in seconds."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+@contextmanager
+def engine(rig: PrivatePipeWire, name: str, **env: str) -> Iterator[tuple[int, str]]:
+    """An engine linked to the virtual microphone: its process id and socket."""
+    path = str(rig.directory / name / "engine.sock")
+    environment = rig.env | env | {"V2M_ENGINE_SOCKET": path}
+    command = [ENGINE, "run", "--log", "error", "--node-name", name]
+    process = subprocess.Popen(command, env=environment)
+    try:
+        rig.wait_for_links("rig-mic", name)
+        yield process.pid, path
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextmanager
+def crowd(reader: str, socket: str, waiting: int) -> Iterator[int]:
+    """So many readers in one process; its id."""
+    with subprocess.Popen(
+        [reader, "crowd", str(waiting), "0"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"V2M_ENGINE_SOCKET": socket},
+    ) as process:
+        assert process.stdin and process.stdout
+        process.stdout.readline()
+        yield process.pid
+        process.stdin.close()
+
+
+def lateness_us(reader: str, socket: str, count: int) -> float:
+    """Median from the writing into the ring to one more reader's hand."""
+    out = subprocess.run(
+        [reader, "latency", str(count)],
+        env=os.environ | {"V2M_ENGINE_SOCKET": socket},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return median(int(line) for line in out.stdout.split()) / 1000
+
+
+@dataclass
+class Cost:
+    """One round of one number of readers or engines."""
+
+    callback_us: float
+    lateness_us: float
+    engine_percent: float
+    readers_percent: float
+
+
+def measure(
+    rig: PrivatePipeWire, library: Path, reader: str, engines: int, readers: int, seconds: float
+) -> Cost:
+    """The first engine, watched, beside others."""
+    with tempfile.NamedTemporaryFile() as report:
+        watched = {"LD_PRELOAD": str(library), "RTCHECK_REPORT": report.name}
+        with ExitStack() as stack:
+            pid, socket = stack.enter_context(engine(rig, "engine-0", **watched))
+            readers_pid = stack.enter_context(crowd(reader, socket, readers))
+            for n in range(1, engines):
+                _, other = stack.enter_context(engine(rig, f"engine-{n}"))
+                stack.enter_context(crowd(reader, other, 1))
+            time.sleep(0.5)
+            before, start = (cpu_s(pid), cpu_s(readers_pid)), time.monotonic()
+            late = lateness_us(reader, socket, int(seconds * 48000 / QUANTUM))
+            taken = time.monotonic() - start
+            used = (cpu_s(pid) - before[0], cpu_s(readers_pid) - before[1])
+        # Written when the engine ended.
+        callback = json.loads(Path(report.name).read_text())["p50_ns"] / 1000
+    return Cost(callback, late, used[0] / taken * 100, used[1] / taken * 100)
+
+
+def show(what: str, rounds: dict[int, list[Cost]], per_reader: bool) -> None:
+    """A table of medians, and the change from the first line to the others."""
+    print(f"\n{what:<10}{'callback µs':>13}{'reader late µs':>16}{'engine CPU %':>14}", end="")
+    print(f"{'CPU % per reader':>18}" if per_reader else "")
+    first: tuple[float, float] | None = None
+    worst = [0.0, 0.0]
+    for number, costs in rounds.items():
+        callback = median(cost.callback_us for cost in costs)
+        late = median(cost.lateness_us for cost in costs)
+        percent = median(cost.engine_percent for cost in costs)
+        each = median(cost.readers_percent / number for cost in costs)
+        print(f"{number:<10}{callback:>13.2f}{late:>16.1f}{percent:>14.2f}", end="")
+        print(f"{each:>18.3f}" if per_reader else "")
+        first = first or (callback, late)
+        for at, value in enumerate((callback, late)):
+            worst[at] = max(worst[at], value / first[at] - 1)
+    for name, change in zip(("callback", "a reader's lateness"), worst, strict=True):
+        met = "met" if change <= FLAT else "NOT MET"
+        print(f"  {met:<8} {name}: at most {change:+.1%} with more of them (aim: {FLAT:.0%})")
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4, help="for each line and round")
+    options = parser.parse_args()
+    reader = build_reader()
+    print(f"quantum {QUANTUM}/48000, {os.cpu_count()} cores, Linux {os.uname().release}")
+    by_readers: dict[int, list[Cost]] = {number: [] for number in READERS}
+    by_engines: dict[int, list[Cost]] = {number: [] for number in ENGINES}
+    with tempfile.TemporaryDirectory() as directory, PrivatePipeWire(quantum=QUANTUM) as rig:
+        library = build_watcher(Path(directory))
+        for _ in range(options.rounds):
+            for number, costs in by_readers.items():
+                costs.append(measure(rig, library, reader, 1, number, options.seconds))
+            for number, costs in by_engines.items():
+                costs.append(measure(rig, library, reader, number, 1, options.seconds))
+    show("readers", by_readers, per_reader=True)
+    show("engines", by_engines, per_reader=False)
+
+
+if __name__ == "__main__":
+    main()
