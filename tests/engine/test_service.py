@@ -21,7 +21,6 @@ from pathlib import Path
 import pytest
 
 from conftest import BINARY, SPEECH, User, wait_until
-
 from v2m_engine import AudioCapture
 
 
