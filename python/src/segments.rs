@@ -127,7 +127,11 @@ impl Track {
             }
             let ring = following.ring.clone();
             let history = ring.layout().history();
-            match following.follower.step(&ring) {
+            let step = following.follower.step(&ring);
+            if let Some(engine) = following.engine.upgrade() {
+                engine.reached(following.follower.reached());
+            }
+            match step {
                 Step::Segment(segment) => {
                     return match SpeechSegment::new(&ring, segment, following.broken) {
                         Ok(found) => {

@@ -116,6 +116,7 @@ fn listen(
 ) -> Result<(), Ended> {
     let bookmark = connection.bookmark();
     let mut asked = Instant::now();
+    let bookmark = connection.bookmark();
     let (mut arrived, mut told) = ((ring.committed(), Instant::now()), false);
     loop {
         let ticket = ring.ticket();
