@@ -1,9 +1,9 @@
 """What more readers, and more engines, cost: on a private PipeWire at quantum 256.
 
 1 to 64 reading clients: the callback's own duration, how late one more reader is (they
-are woken one after the other, and share the cores), and CPU time for each reader. Then 1 to 8 engines beside each other, each with a reader. In
-rounds, in turn, so that the machine's moods meet all of them; medians are compared within
-the run.
+are woken one after the other, and share the cores), and CPU time for each reader. Then 1
+to 8 engines beside each other, each with a reader. In rounds, in turn, so that the
+machine's moods meet all of them; medians are compared within the run.
 
 Usage: python benches/scaling.py [--rounds 3] [--seconds 5]
 """
