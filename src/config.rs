@@ -3,15 +3,22 @@
 //! their help come from it.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
+use crate::capture::alsa;
 use crate::capture::pipewire::Source;
+use crate::demand::Capture;
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
 use crate::ring::SAMPLE_RATE;
+use crate::vad::backend::{Backend, Settings};
+use crate::vad::place::Cpu;
 
 /// What to capture.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -61,6 +68,44 @@ impl fmt::Display for SourceSpec {
     }
 }
 
+/// What the source `default` means while PipeWire can't be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Fallback {
+    /// ALSA's default PCM, or the first card that captures where that leads to
+    /// a sound server.
+    #[default]
+    Auto,
+    /// Nothing: PipeWire is waited for.
+    Off,
+    /// This ALSA PCM.
+    Pcm(String),
+}
+
+impl FromStr for Fallback {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "" => {
+                let message = "an empty name is no ALSA PCM: write auto, off or a PCM's name";
+                Err(Error::new(ErrorKind::Invalid, message))
+            }
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            pcm => Ok(Self::Pcm(pcm.strip_prefix("alsa:").unwrap_or(pcm).into())),
+        }
+    }
+}
+
+impl TryFrom<String> for Fallback {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
 /// How much the engine logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -79,7 +124,8 @@ pub enum LogLevel {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Layer {
-    /// What to capture: default, a PipeWire node name, monitor:SINK, alsa:PCM, file:PATH
+    /// What to capture: default, a PipeWire node name, monitor:SINK, alsa:PCM,
+    /// file:PATH [default: default]
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceSpec>,
 
@@ -104,13 +150,134 @@ pub struct Layer {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(4..=16384))]
     pub history: Option<u32>,
 
+    /// When to capture: always, or only while somebody listens, so that the
+    /// desktop's microphone light tells the truth; files are played at once
+    /// [default: while-used]
+    #[arg(long, value_name = "WHEN")]
+    pub capture: Option<Capture>,
+
+    /// Seconds that capture goes on after the last listener, with while-used [default: 5]
+    #[arg(long, value_name = "SECONDS")]
+    pub linger: Option<u32>,
+
     /// The name of the engine's node in the PipeWire graph [default: v2m-engine]
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
 
-    /// How much to log to standard error [default: info]
+    /// How much to log, to standard error or, under systemd, to the journal [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<LogLevel>,
+
+    /// The table `[vad]` of a file.
+    #[command(flatten)]
+    #[serde(default)]
+    pub vad: VadLayer,
+
+    /// The table `[alsa]`
+    #[command(flatten)]
+    #[serde(default)]
+    pub alsa: AlsaLayer,
+}
+
+/// The part of a layer that is about speech detection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct VadLayer {
+    /// What finds speech: native (built in), ort (ONNX Runtime), or off [default: native]
+    #[arg(
+        long = "vad-backend",
+        value_name = "BACKEND",
+        hide_possible_values = true
+    )]
+    pub backend: Option<Backend>,
+
+    /// Other weights of Silero's 16 kHz model than the built-in ones: safetensors for native,
+    /// ONNX for ort
+    #[arg(long = "vad-model", value_name = "PATH")]
+    pub model: Option<PathBuf>,
+
+    /// The CPU that speech detection keeps to: auto (not the audio thread's), a number, or off [default: auto]
+    #[arg(long = "vad-cpu", value_name = "CPU")]
+    pub cpu: Option<Cpu>,
+
+    /// ONNX Runtime's library, for ort; without this it is looked for
+    #[arg(long = "vad-onnxruntime", value_name = "PATH")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+impl VadLayer {
+    fn over(self, below: Self) -> Self {
+        Self {
+            backend: self.backend.or(below.backend),
+            model: self.model.or(below.model),
+            cpu: self.cpu.or(below.cpu),
+            onnxruntime: self.onnxruntime.or(below.onnxruntime),
+        }
+    }
+
+    fn settings(self) -> Settings {
+        Settings {
+            backend: self.backend.unwrap_or_default(),
+            model: self.model,
+            cpu: self.cpu.unwrap_or_default(),
+            onnxruntime: self.onnxruntime,
+            python: None,
+        }
+    }
+}
+
+/// One layer's table `[alsa]`; each key is a flag that begins with `--alsa-`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct AlsaLayer {
+    /// What to capture for `default` while PipeWire can't be reached: auto, off, or an ALSA PCM
+    /// [default: auto]
+    #[arg(long = "alsa-fallback", value_name = "PCM")]
+    pub fallback: Option<Fallback>,
+
+    /// Frames of one ALSA period, 16 to 65536; the nearest that the PCM has is taken, and
+    /// without this the one nearest to 2.7 ms
+    #[arg(long = "alsa-period", value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(16..=65536))]
+    #[serde(default, deserialize_with = "period")]
+    pub period: Option<u32>,
+
+    /// Periods of ALSA's buffer, 2 to 1024; without this 64
+    #[arg(long = "alsa-periods", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..=1024))]
+    #[serde(default, deserialize_with = "periods")]
+    pub periods: Option<u32>,
+}
+
+impl AlsaLayer {
+    fn over(self, below: Self) -> Self {
+        Self {
+            fallback: self.fallback.or(below.fallback),
+            period: self.period.or(below.period),
+            periods: self.periods.or(below.periods),
+        }
+    }
+}
+
+fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    within(deserializer, 16..=65_536, "frames")
+}
+
+fn periods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    within(deserializer, 2..=1024, "periods")
+}
+
+fn within<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    range: RangeInclusive<u32>,
+    unit: &str,
+) -> Result<Option<u32>, D::Error> {
+    let value = u32::deserialize(deserializer)?;
+    if range.contains(&value) {
+        return Ok(Some(value));
+    }
+    let (least, most) = range.into_inner();
+    Err(D::Error::custom(format!(
+        "not between {least} and {most} {unit}"
+    )))
 }
 
 impl Layer {
@@ -123,8 +290,12 @@ impl Layer {
             latency_lowest: self.latency_lowest.or(below.latency_lowest),
             latency_highest: self.latency_highest.or(below.latency_highest),
             history: self.history.or(below.history),
+            capture: self.capture.or(below.capture),
+            linger: self.linger.or(below.linger),
             node_name: self.node_name.or(below.node_name),
             log: self.log.or(below.log),
+            vad: self.vad.over(below.vad),
+            alsa: self.alsa.over(below.alsa),
         }
     }
 
@@ -136,6 +307,11 @@ impl Layer {
             let line = before.matches('\n').count() + 1;
             let content = text.lines().nth(line - 1).unwrap_or_default();
             let key = content.split(['=', '#']).next().unwrap_or_default().trim();
+            let table = text.lines().take(line - 1).filter_map(table_name).last();
+            let key = match table.filter(|_| table_name(content).is_none()) {
+                Some(table) => format!("{table}.{key}"),
+                None => key.to_owned(),
+            };
             let reason = error.message().replace('\n', " ");
             let message = format!("{}:{line}: {key}: {reason}", path.display());
             Error::new(ErrorKind::Invalid, message)
@@ -170,6 +346,12 @@ impl Layer {
     }
 }
 
+/// The name in a line that begins a table.
+fn table_name(line: &str) -> Option<&str> {
+    let (name, _) = line.trim_start().strip_prefix('[')?.split_once(']')?;
+    Some(name.trim())
+}
+
 /// The configuration in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -185,10 +367,20 @@ pub struct Config {
     pub latency_highest: Latency,
     /// Samples that the ring keeps, at least.
     pub history: u64,
+    /// When to capture.
+    pub capture: Capture,
+    /// How long capture goes on after the last listener.
+    pub linger: Duration,
     /// The node's name in the graph.
     pub node_name: String,
     /// How much to log.
     pub log: LogLevel,
+    /// Speech detection.
+    pub vad: Settings,
+    /// What `default` means while PipeWire can't be reached.
+    pub fallback: Fallback,
+    /// How ALSA PCMs are opened.
+    pub alsa: alsa::Options,
 }
 
 impl Config {
@@ -199,7 +391,12 @@ impl Config {
         Self::from_layer(flags.over(user).over(system))
     }
 
-    fn from_layer(layer: Layer) -> Result<Self> {
+    /// What one file's text alone comes to.
+    pub fn parse(text: &str) -> Result<Self> {
+        Self::from_layer(Layer::parse(text, Path::new("config.toml"))?)
+    }
+
+    pub(crate) fn from_layer(layer: Layer) -> Result<Self> {
         let config = Self {
             source: layer
                 .source
@@ -209,8 +406,17 @@ impl Config {
             latency_lowest: layer.latency_lowest.unwrap_or(Latency::LOWEST),
             latency_highest: layer.latency_highest.unwrap_or(Latency::HIGHEST),
             history: u64::from(layer.history.unwrap_or(60)) * u64::from(SAMPLE_RATE),
+            capture: layer.capture.unwrap_or(Capture::WhileUsed),
+            linger: Duration::from_secs(u64::from(layer.linger.unwrap_or(5))),
             node_name: layer.node_name.unwrap_or_else(|| "v2m-engine".into()),
             log: layer.log.unwrap_or(LogLevel::Info),
+            vad: layer.vad.settings(),
+            fallback: layer.alsa.fallback.unwrap_or_default(),
+            alsa: alsa::Options {
+                period: layer.alsa.period,
+                periods: layer.alsa.periods,
+                access: None,
+            },
         };
         if config.latency_lowest.ns() > config.latency_highest.ns() {
             let message = format!(
@@ -220,6 +426,11 @@ impl Config {
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         Ok(config)
+    }
+
+    /// Whether audio comes as time goes by.
+    pub fn is_live(&self) -> bool {
+        self.pace || !matches!(self.source, SourceSpec::File(_))
     }
 
     /// What the graph is asked for, given what clients asked for: the shortest
@@ -272,11 +483,66 @@ mod tests {
         assert!(kind.starts_with("/x/config.toml:1: history: "), "{kind}");
         let range = error("pace = true\nhistory = 3\n");
         assert!(range.starts_with("/x/config.toml:2: history: "), "{range}");
+        let table = error("[alsa]\nfallback = \"off\"\nperiod = 8\n");
+        assert!(
+            table.starts_with("/x/config.toml:3: alsa.period: not between 16 and 65536"),
+            "{table}"
+        );
+        let nested = error("[alsa]\nperoid = 128\n");
+        assert!(
+            nested.starts_with("/x/config.toml:2: alsa.peroid: unknown field"),
+            "{nested}"
+        );
         let syntax = error("source = \n");
         assert!(
             syntax.starts_with("/x/config.toml:1: source: ") && !syntax.contains('\n'),
             "{syntax}"
         );
+        for (text, start) in [
+            (
+                "[vad]\nbackend = 'fast'\n",
+                "2: vad.backend: unknown variant",
+            ),
+            (
+                "pace = true\n\n[vad]\n# 1\ncpu = -1\n",
+                "5: vad.cpu: expected auto, off or",
+            ),
+            ("[vad]\ncpu = 'none'\n", "2: vad.cpu: "),
+            ("[vad]\nmodel = 3\n", "2: vad.model: "),
+            (
+                "[vad]\nthreshold = 0.5\n",
+                "2: vad.threshold: unknown field",
+            ),
+            ("vad = 3\n", "1: vad: "),
+            ("vad.backend = 3\n", "1: vad.backend: "),
+            ("[wad]\ncpu = 1\n", "1: [wad]: unknown field"),
+        ] {
+            let error = error(text);
+            assert!(
+                error.starts_with(&format!("/x/config.toml:{start}")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn speech_detection_has_its_own_table() {
+        let file = "history = 5\n[vad]\nbackend = \"ort\"\ncpu = 1\nonnxruntime = \"/o.so\"\n";
+        let file = Layer::parse(file, Path::new("x")).unwrap();
+        let flags = Layer {
+            vad: VadLayer {
+                cpu: Some(Cpu::Off),
+                model: Some("m".into()),
+                ..VadLayer::default()
+            },
+            ..Layer::default()
+        };
+        let vad = Config::from_layer(flags.over(file)).unwrap().vad;
+        assert_eq!((vad.backend, vad.cpu), (Backend::Ort, Cpu::Off));
+        assert_eq!(vad.onnxruntime, Some("/o.so".into()));
+        assert_eq!(vad.model, Some("m".into()));
+        let none = Config::from_layer(Layer::default()).unwrap().vad;
+        assert_eq!(none, Settings::default());
     }
 
     #[test]
@@ -297,6 +563,20 @@ mod tests {
         );
         assert_eq!(config.history, 1_600_000);
         assert_eq!(config.latency, Latency::DEFAULT);
+        assert_eq!(config.fallback, Fallback::Auto);
+    }
+
+    #[test]
+    fn the_alsa_table_is_layered_key_by_key() {
+        let parse = |text| Layer::parse(text, Path::new("x")).unwrap();
+        let user = parse("[alsa]\nfallback = \"hw:1\"\nperiod = 64\n");
+        let system = parse("alsa.period = 256\nalsa.periods = 8\n");
+        let config = Config::from_layer(user.over(system)).unwrap();
+        assert_eq!(config.fallback, Fallback::Pcm("hw:1".into()));
+        assert_eq!(
+            (config.alsa.period, config.alsa.periods),
+            (Some(64), Some(8))
+        );
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod bench;
+#[cfg(not(loom))]
+pub mod bookmark;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod capture;
 #[cfg(not(loom))]
@@ -12,13 +14,19 @@ pub mod client;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod config;
 #[cfg(all(feature = "engine", not(loom)))]
+pub mod demand;
+#[cfg(all(feature = "engine", not(loom)))]
 pub mod doctor;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod engine;
 pub mod error;
 pub mod latency;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod monitor;
 #[cfg(not(loom))]
 pub mod protocol;
+#[cfg(not(loom))]
+pub mod record;
 pub mod resample;
 pub mod ring;
 #[cfg(all(feature = "engine", not(loom)))]
@@ -28,6 +36,8 @@ pub mod server;
 pub mod shm;
 pub mod status;
 mod sync;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod systemd;
 #[cfg(not(loom))]
 pub mod time;
 #[cfg(not(loom))]

@@ -25,7 +25,7 @@ pub const MAX_REPLY: usize = 65_536;
 #[serde(rename_all = "lowercase", tag = "request")]
 pub enum Request {
     /// The ring, please. As long as the connection stays open the client counts
-    /// as listening.
+    /// as listening. Its bookmark, if it keeps one, comes with this.
     Open {
         /// [`VERSION`] of the client.
         version: u32,
@@ -33,6 +33,10 @@ pub enum Request {
         /// configuration allows; the engine's own if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         latency: Option<Latency>,
+        /// The client only looks on: it listens, but nothing is asked of the graph
+        /// for it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        observe: bool,
     },
     /// How are you?
     Status {},

@@ -102,6 +102,11 @@ impl Resampler {
         self.rate
     }
 
+    /// Tables and history, for whoever locks them in memory.
+    pub fn memory(&self) -> impl Iterator<Item = &[f32]> {
+        self.polyphase.iter().flat_map(|p| [&*p.rows, &*p.history])
+    }
+
     /// Nanoseconds between the time an output sample belongs to and the capture
     /// of the last input sample it needs: the latency this module adds.
     /// Timestamps need no correction, the output is already aligned.

@@ -18,13 +18,17 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, socket,
 };
 
+use crate::bookmark::{self, Handed, Note};
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
 use crate::protocol::{self, Reply, Request};
-use crate::status::Status;
+use crate::status::{ReaderStatus, Status};
 
 /// Peers at once; the next one is refused.
 const MAX_PEERS: usize = 256;
+/// Readers that a status describes: with each name at its longest it still fits
+/// into a reply.
+const MAX_DESCRIBED: usize = 128;
 /// A peer that has asked for nothing by then is dropped.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -34,10 +38,14 @@ pub trait Host: Send + Sync + 'static {
     fn ring(&self) -> BorrowedFd<'_>;
     /// What is captured, as configured.
     fn source(&self) -> String;
-    /// How the engine is; must not wait for anything.
-    fn status(&self, clients: usize) -> Status;
-    /// Who listens, each with the quantum it asked for, has changed.
-    fn listeners(&self, asked: &[Option<Latency>]);
+    /// A client is about to get the ring: what it finds there must be up to date.
+    fn opening(&self);
+    /// How the engine is; must not wait for anything. `clients` hold the ring,
+    /// and `readers` are the first of them, their lag not known yet.
+    fn status(&self, clients: usize, readers: Vec<ReaderStatus>) -> Status;
+    /// Who listens has changed: how many, and the quantum that each asked for
+    /// who doesn't only look on.
+    fn listeners(&self, count: usize, asked: &[Option<Latency>]);
     /// The only client is gone (of a private engine).
     fn orphaned(&self);
 }
@@ -51,14 +59,23 @@ pub enum Door {
     Private(OwnedFd),
 }
 
-/// A bound socket; its file goes away with it.
+/// A listening socket; if we bound it, its file goes away with it.
 #[derive(Debug)]
 pub struct ServiceSocket {
     socket: OwnedFd,
-    path: PathBuf,
+    bound: Option<PathBuf>,
 }
 
 impl ServiceSocket {
+    /// Takes over a socket that somebody else has bound and keeps: systemd.
+    pub fn inherited(socket: OwnedFd) -> Result<Self> {
+        set_nonblocking(socket.as_fd())?;
+        Ok(Self {
+            socket,
+            bound: None,
+        })
+    }
+
     /// Binds `path`: takes it over from a dead engine, refuses if a live one has it.
     pub fn bind(path: &Path) -> Result<Self> {
         let failed = |cause: &dyn std::fmt::Display| {
@@ -101,7 +118,7 @@ impl ServiceSocket {
         bind(socket.as_raw_fd(), &address).map_err(|cause| failed(&cause.desc()))?;
         let bound = Self {
             socket,
-            path: path.into(),
+            bound: Some(path.into()),
         };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
             .map_err(|cause| failed(&cause))?;
@@ -112,7 +129,9 @@ impl ServiceSocket {
 
 impl Drop for ServiceSocket {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if let Some(path) = &self.bound {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -162,11 +181,53 @@ impl Drop for Server {
 
 struct Peer {
     socket: OwnedFd,
+    pid: i32,
     since: Instant,
     /// Has asked for something.
     known: bool,
-    /// Holds the ring, with the quantum it asked for.
-    listens: Option<Option<Latency>>,
+    /// Waits for the status.
+    asks: bool,
+    holds: Option<Holds>,
+}
+
+/// What is known of a peer that holds the ring.
+struct Holds {
+    since: Instant,
+    observes: bool,
+    /// The quantum it asked for.
+    latency: Option<Latency>,
+    /// What the kernel calls its program.
+    program: Option<String>,
+    bookmark: Option<Handed>,
+}
+
+impl Peer {
+    fn new(socket: OwnedFd, pid: i32) -> Self {
+        Self {
+            socket,
+            pid,
+            since: Instant::now(),
+            known: false,
+            asks: false,
+            holds: None,
+        }
+    }
+
+    /// For the status, if it holds the ring.
+    fn describe(&self) -> Option<ReaderStatus> {
+        let holds = self.holds.as_ref()?;
+        let bookmark = holds.bookmark.as_ref();
+        let Note { position, name } = bookmark.map(Handed::look).unwrap_or_default();
+        Some(ReaderStatus {
+            pid: self.pid.try_into().unwrap_or(0),
+            name: name.or_else(|| holds.program.clone()),
+            age_s: holds.since.elapsed().as_secs_f64(),
+            observes: holds.observes,
+            position,
+            lag: None,
+            lag_ms: None,
+        })
+    }
 }
 
 struct Serving {
@@ -185,10 +246,8 @@ impl Serving {
         set_nonblocking(socket.as_fd())?;
         self.client = pidfd(pid);
         self.peers.push(Peer {
-            socket,
-            since: Instant::now(),
             known: true,
-            listens: None,
+            ..Peer::new(socket, pid)
         });
         Ok(())
     }
@@ -243,11 +302,6 @@ impl Serving {
 
     /// Answers the peers that said something and drops those that must go.
     fn serve(&mut self, ready: &[bool]) {
-        let listened = self
-            .peers
-            .iter()
-            .filter(|peer| peer.listens.is_some())
-            .count();
         let mut changed = false;
         let mut at = 0;
         let host = self.host.clone();
@@ -264,24 +318,52 @@ impl Serving {
                 }
                 return !silent;
             }
-            match answer(peer, &*host, listened) {
-                Ok(listens_now) => {
-                    changed |= listens_now;
+            match answer(peer, &*host) {
+                Ok(holds_now) => {
+                    changed |= holds_now;
                     true
                 }
                 Err(error) => {
-                    if error.kind() != ErrorKind::Unavailable {
-                        tracing::warn!("dropped a client: {error}");
-                    }
-                    changed |= peer.listens.is_some();
-                    false
+                    changed |= peer.holds.is_some();
+                    dropped(&error)
                 }
             }
         });
-        if changed {
-            let asked: Vec<_> = self.peers.iter().filter_map(|peer| peer.listens).collect();
-            self.host.listeners(&asked);
+        if self.peers.iter().any(|peer| peer.asks) {
+            changed |= self.tell_status();
         }
+        if changed {
+            let holding = self.peers.iter().filter_map(|peer| peer.holds.as_ref());
+            let count = holding.clone().count();
+            let asking = holding.filter(|holds| !holds.observes);
+            let asked: Vec<_> = asking.map(|holds| holds.latency).collect();
+            self.host.listeners(count, &asked);
+        }
+    }
+
+    /// Answers those who asked for the status; whether one that holds the ring
+    /// had to be dropped.
+    fn tell_status(&mut self) -> bool {
+        let holding = self.peers.iter().filter(|peer| peer.holds.is_some());
+        let clients = holding.count();
+        let described = self.peers.iter().filter_map(Peer::describe);
+        let readers = described.take(MAX_DESCRIBED).collect();
+        let status = Box::new(self.host.status(clients, readers));
+        let reply = Reply::Status { status };
+        let mut changed = false;
+        self.peers.retain_mut(|peer| {
+            if !std::mem::take(&mut peer.asks) {
+                return true;
+            }
+            match protocol::send(peer.socket.as_fd(), &reply, None) {
+                Ok(()) => true,
+                Err(error) => {
+                    changed |= peer.holds.is_some();
+                    dropped(&error)
+                }
+            }
+        });
+        changed
     }
 
     fn accept(&mut self) {
@@ -299,19 +381,22 @@ impl Serving {
         // SAFETY: accept4 just made this descriptor, nobody else knows it.
         let socket = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(raw) };
         match protocol::peer_of_same_user(socket.as_fd()) {
-            Ok(_) => self.peers.push(Peer {
-                socket,
-                since: Instant::now(),
-                known: false,
-                listens: None,
-            }),
+            Ok(pid) => self.peers.push(Peer::new(socket, pid)),
             Err(error) => tracing::warn!("{error}"),
         }
     }
 }
 
-/// Answers one request; whether the peer has begun to listen by it.
-fn answer(peer: &mut Peer, host: &dyn Host, listening: usize) -> Result<bool> {
+/// Says why a peer is dropped: it is not kept.
+fn dropped(error: &Error) -> bool {
+    if error.kind() != ErrorKind::Unavailable {
+        tracing::warn!("dropped a client: {error}");
+    }
+    false
+}
+
+/// Answers one request; whether the peer has got the ring by it.
+fn answer(peer: &mut Peer, host: &dyn Host) -> Result<bool> {
     let Some(packet) = protocol::receive::<Request>(peer.socket.as_fd(), protocol::MAX_REQUEST)?
     else {
         return Ok(false);
@@ -327,7 +412,10 @@ fn answer(peer: &mut Peer, host: &dyn Host, listening: usize) -> Result<bool> {
             protocol::send(socket, &Reply::Refused { message }, None)?;
             Ok(false)
         }
-        Request::Open { latency, .. } => {
+        Request::Open {
+            latency, observe, ..
+        } => {
+            host.opening();
             protocol::send(
                 socket,
                 &Reply::Opened {
@@ -335,20 +423,27 @@ fn answer(peer: &mut Peer, host: &dyn Host, listening: usize) -> Result<bool> {
                 },
                 Some(host.ring()),
             )?;
-            peer.listens = Some(latency);
+            peer.holds = Some(Holds {
+                since: Instant::now(),
+                observes: observe,
+                latency,
+                program: program(peer.pid),
+                bookmark: packet.descriptor.and_then(Handed::accept),
+            });
             Ok(true)
         }
         Request::Status {} => {
-            protocol::send(
-                socket,
-                &Reply::Status {
-                    status: Box::new(host.status(listening)),
-                },
-                None,
-            )?;
+            peer.asks = true;
             Ok(false)
         }
     }
+}
+
+/// What the kernel calls a process's program; looked up while its connection
+/// shows that the number is still its own.
+fn program(pid: i32) -> Option<String> {
+    let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
+    bookmark::printable(&name)
 }
 
 fn set_nonblocking(socket: BorrowedFd<'_>) -> Result<()> {

@@ -66,6 +66,8 @@ pub struct Map {
     reservation: MmapRaw,
     /// Offset in the reservation and mapped length, by section.
     placed: Vec<(usize, usize)>,
+    /// Length without the mirror, by section.
+    lengths: Vec<usize>,
     access: Access,
 }
 
@@ -111,6 +113,7 @@ impl Map {
         let map = Self {
             reservation,
             placed,
+            lengths: sections.iter().map(|section| section.length).collect(),
             access,
         };
         for (section, &(at, _)) in sections.iter().zip(&map.placed) {
@@ -166,16 +169,22 @@ impl Map {
     }
 
     /// Keeps the map in RAM, and out of core files; says which limit forbids it.
+    ///
+    /// Of a mirrored section one copy is locked: both are the same pages, and
+    /// the limit would count them twice.
     pub fn lock(&self) -> Result<()> {
         let start = NonNull::new(self.reservation.as_mut_ptr().cast::<c_void>());
         let start = start.expect("a map has an address");
-        // SAFETY: the range is our own map; locking and MADV_DONTDUMP change
-        // neither its content nor its validity.
-        unsafe {
-            let _ = madvise(start, self.reservation.len(), MmapAdvise::MADV_DONTDUMP);
-            mlock(start, self.reservation.len())
+        // SAFETY: the range is our own map; MADV_DONTDUMP changes neither its
+        // content nor its validity.
+        let _ = unsafe { madvise(start, self.reservation.len(), MmapAdvise::MADV_DONTDUMP) };
+        for (&(at, _), &length) in self.placed.iter().zip(&self.lengths) {
+            // SAFETY: the range lies inside our own map; locking changes neither
+            // its content nor its validity.
+            unsafe { mlock(start.byte_add(at), length) }
+                .map_err(|cause| Error::system("cannot lock the ring in memory", cause))?;
         }
-        .map_err(|cause| Error::system("cannot lock the ring in memory", cause))
+        Ok(())
     }
 }
 

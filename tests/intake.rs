@@ -248,6 +248,80 @@ fn silence_is_filled_in_while_nothing_comes_and_audio_finds_its_place() {
 }
 
 #[test]
+fn after_rest_the_ring_is_at_the_present_and_nothing_counts_as_lost() {
+    // Shorter than the history, and longer: then it is a jump.
+    for rest_s in [2_i64, 3 * 86_400] {
+        let Setup {
+            funnel,
+            reader,
+            _ringer,
+        } = setup();
+        funnel.catch_up(START_NS);
+        assert_eq!(reader.committed(), 0, "nothing to catch up with");
+        give(&funnel, 48_000, 1, 0, 4800);
+        let before = reader.committed();
+        let now = time_of(4800, 48_000) + rest_s * 1_000_000_000;
+        funnel.catch_up(now);
+        let after = reader.committed();
+        let present = 1600 + rest_s as u64 * 16_000;
+        assert!(after.abs_diff(present) <= 1, "{after} is not {present}");
+        // Audio begins 30 ms later, on the clock of a new link.
+        funnel.block(&Block {
+            samples: &[0.25; 4800],
+            rate: 48_000,
+            clock: 2,
+            position: 0,
+            time_ns: now + 30_000_000,
+        });
+        let end = reader.committed();
+        assert!(
+            (present + 480 + 1560..=present + 480 + 1600).contains(&end),
+            "{end}"
+        );
+        let newest = reader.time_ns(end - 1).unwrap();
+        let expected = START_NS + (end as i64 - 1) * NS_PER_SAMPLE;
+        assert!(
+            (newest - expected).abs() < 2 * NS_PER_SAMPLE,
+            "{newest} for {expected}"
+        );
+        assert!(reader.has_gap(after - 16, 16) && reader.has_gap(after, 480));
+        assert!(!reader.has_gap(end - 1000, 1000));
+        let mut silence = vec![1.0; 4000];
+        reader.read_samples(after - 4000, &mut silence).unwrap();
+        assert!(silence.iter().all(|sample| *sample == 0.0));
+        assert_eq!(
+            reader.oldest(),
+            end.saturating_sub(reader.layout().history())
+        );
+        assert_eq!(reader.losses().gaps + reader.losses().samples, 0);
+        assert!(before < after);
+        // From here on silence is a loss again.
+        funnel.fill(now + 3_000_000_000);
+        assert_eq!(reader.losses().gaps, 1);
+        assert!(reader.losses().samples > 0);
+    }
+}
+
+#[test]
+fn no_audio_after_rest_is_a_loss() {
+    let Setup {
+        funnel,
+        reader,
+        _ringer,
+    } = setup();
+    give(&funnel, 48_000, 1, 0, 4800);
+    let now = time_of(4800, 48_000) + 5_000_000_000;
+    funnel.catch_up(now);
+    let caught_up = reader.committed();
+    funnel.fill(now + 2_000_000_000);
+    let lost = reader.losses();
+    assert_eq!(
+        (lost.gaps, lost.samples),
+        (1, reader.committed() - caught_up)
+    );
+}
+
+#[test]
 fn a_rate_nobody_expected_is_prepared_and_then_taken() {
     let Setup {
         funnel,

@@ -85,9 +85,13 @@ impl Capture {
     }
 
     fn event(&self) -> Event {
-        self.events
-            .recv_timeout(Duration::from_secs(10))
-            .expect("no event within 10 s")
+        loop {
+            let event = self.events.recv_timeout(Duration::from_secs(10));
+            match event.expect("no event within 10 s") {
+                Event::Reached => {}
+                event => return event,
+            }
+        }
     }
 
     fn expect_linked(&self, name: &str) {

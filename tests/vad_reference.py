@@ -61,10 +61,16 @@ class Reference:
         p, self.state = self.session.run(None, inputs)
         return p[0, 0]
 
-    def probabilities(self, audio: np.ndarray) -> np.ndarray:
+    def probabilities(self, audio: np.ndarray, gaps: np.ndarray | None = None) -> np.ndarray:
+        """One for each window, starting anew after those that are true in `gaps`."""
         self.reset()
         windows = audio[: len(audio) // WINDOW * WINDOW].reshape(-1, WINDOW)
-        return np.array([self.step(w) for w in windows], np.float32)
+        found = np.empty(len(windows), np.float32)
+        for n, window in enumerate(windows):
+            if n and gaps is not None and gaps[n - 1]:
+                self.reset()
+            found[n] = self.step(window)
+        return found
 
 
 def read(path: str) -> np.ndarray:
@@ -121,6 +127,21 @@ def audio(minutes: float) -> np.ndarray:
         length += len(parts[-1])
         turn += 1
     return np.concatenate(parts)
+
+
+def dictation(minutes: float, seed: int = 2) -> np.ndarray:
+    """Recorded speech at many levels with pauses, noise below all of it, as 16-bit floats."""
+    rng = np.random.default_rng(seed)
+    words, parts, length = speech(), [], 0
+    while length < minutes * 60 * RATE:
+        word = words[int(rng.integers(len(words)))]
+        x = np.concatenate([word, np.zeros(int(rng.integers(RATE // 5, 3 * RATE)), np.float32)])
+        x = x * 10 ** (rng.uniform(-30, 0) / 20)
+        x = x + rng.normal(0, 10 ** rng.uniform(-4, -1.5), len(x))
+        parts.append(np.clip(x, -1, 1))
+        length += len(x)
+    samples = np.concatenate(parts)[: int(minutes * 60 * RATE)]
+    return (np.round(samples * 32767) / 32768).astype(np.float32)
 
 
 def compare_weights() -> None:

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use v2m_engine::latency::Latency;
+use v2m_engine::record::{Format, Options};
 use v2m_engine::ring::SAMPLE_RATE;
 use v2m_engine::ring::layout::MAX_HISTORY;
 
@@ -14,6 +16,7 @@ use crate::cursor::Hop;
 use crate::engine::{Engine, Mode, Wish, lock};
 use crate::errors;
 use crate::feed::Feed;
+use crate::recording::Recording;
 use crate::stream::AudioStream;
 use crate::switch;
 
@@ -52,16 +55,16 @@ impl Settings {
 #[pymethods]
 impl AudioCapture {
     #[new]
-    #[pyo3(signature = (sample_rate=SAMPLE_RATE, buffer_size=4096, *, source=None, engine="auto", latency=None))]
+    #[pyo3(signature = (sample_rate=16_000, buffer_size=4096, *, source=None, engine="auto", latency=None))]
     fn new(
         py: Python<'_>,
-        sample_rate: u32,
+        sample_rate: i64,
         buffer_size: i64,
         source: Option<String>,
         engine: &str,
         latency: Option<&str>,
     ) -> PyResult<Self> {
-        if sample_rate != SAMPLE_RATE {
+        if sample_rate != i64::from(SAMPLE_RATE) {
             return Err(PyValueError::new_err(format!(
                 "sample_rate={sample_rate}: the engine gives {SAMPLE_RATE} only"
             )));
@@ -91,6 +94,7 @@ impl AudioCapture {
             source,
             latency,
             places: places(py)?,
+            onnxruntime: onnxruntime(py).ok().flatten(),
         };
         let kept = Arc::new(Kept::default());
         let settings = Settings {
@@ -119,6 +123,42 @@ impl AudioCapture {
         let (hop, timeout) = (hop_of(hop, size)?, timeout_of(timeout)?);
         let feed = Feed::new(self.settings.clone(), hop, timeout);
         Ok(AudioStream::new(feed, switch_interval))
+    }
+
+    #[pyo3(signature = (
+        path, *, format=None, speech=false, split=false, last=0.0, seconds=None,
+        overwrite=false, sync=1.0,
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "the signature in Python")]
+    fn record(
+        &self,
+        path: PathBuf,
+        format: Option<&str>,
+        speech: bool,
+        split: bool,
+        last: f64,
+        seconds: Option<f64>,
+        overwrite: bool,
+        sync: f64,
+    ) -> PyResult<Recording> {
+        let format: Option<Format> = format
+            .map(|text| text.parse().map_err(errors::raise))
+            .transpose()?;
+        let options = Options {
+            format,
+            overwrite,
+            speech: speech || split,
+            split,
+            last: duration("last", last)?,
+            length: seconds.map(|s| duration("seconds", s)).transpose()?,
+            sync: duration("sync", sync)?,
+            ..Options::default()
+        };
+        options.validate().map_err(errors::raise)?;
+        if format.is_none() && !path.is_dir() {
+            Format::of(&path).map_err(errors::raise)?;
+        }
+        Ok(Recording::new(self.settings.clone(), path, options))
     }
 
     fn close(&self, py: Python<'_>) {
@@ -168,7 +208,7 @@ fn hop_of(hop: Option<&Bound<'_, PyAny>>, size: u64) -> PyResult<Hop> {
     }
 }
 
-fn timeout_of(timeout: Option<f64>) -> PyResult<Option<std::time::Duration>> {
+pub(crate) fn timeout_of(timeout: Option<f64>) -> PyResult<Option<std::time::Duration>> {
     timeout
         .map(|seconds| {
             std::time::Duration::try_from_secs_f64(seconds).map_err(|_| {
@@ -178,6 +218,25 @@ fn timeout_of(timeout: Option<f64>) -> PyResult<Option<std::time::Duration>> {
             })
         })
         .transpose()
+}
+
+/// Seconds, as an argument of this name.
+fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        PyValueError::new_err(format!("{name}={seconds}: must be seconds, zero or more"))
+    })
+}
+
+/// The directory of the Python package onnxruntime, found without importing it.
+fn onnxruntime(py: Python<'_>) -> PyResult<Option<PathBuf>> {
+    let found = py
+        .import(intern!(py, "importlib.util"))?
+        .call_method1(intern!(py, "find_spec"), ("onnxruntime",))?;
+    if found.is_none() {
+        return Ok(None);
+    }
+    let places = found.getattr(intern!(py, "submodule_search_locations"))?;
+    places.get_item(0)?.extract().map(Some)
 }
 
 /// Where the engine's program may have been installed with this package.

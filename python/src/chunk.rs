@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pyo3::ffi;
 use pyo3::intern;
@@ -14,7 +15,7 @@ use crate::errors;
 use crate::window::Window;
 
 /// A window of audio in the ring's own memory.
-#[pyclass(frozen, module = "v2m_engine")]
+#[pyclass(frozen, subclass, module = "v2m_engine")]
 pub(crate) struct AudioChunk {
     window: Window,
     position: u64,
@@ -50,8 +51,23 @@ impl AudioChunk {
         Self { gap: true, ..self }
     }
 
-    fn end(&self) -> u64 {
+    pub(crate) fn ring(&self) -> &Arc<Reader> {
+        self.window.ring()
+    }
+
+    pub(crate) fn start(&self) -> u64 {
+        self.position
+    }
+
+    pub(crate) fn end(&self) -> u64 {
         self.position + self.window.len() as u64
+    }
+
+    /// What a representation says after the length: how it is now.
+    pub(crate) fn remarks(&self) -> String {
+        let gap = if self.gap { ", gap" } else { "" };
+        let gone = if self.valid() { "" } else { ", overwritten" };
+        format!("{gap}{gone}")
     }
 }
 
@@ -81,7 +97,9 @@ impl AudioChunk {
     fn speech<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         let ring = self.window.ring();
         let first = self.position / WINDOW;
-        let end = (self.end() / WINDOW).min(ring.speech_committed());
+        let all = self.end() / WINDOW;
+        py.detach(|| await_speech(ring, all));
+        let end = all.min(ring.speech_committed());
         let count = end.saturating_sub(first);
         let start = ring
             .speech(first.min(end), count)
@@ -121,11 +139,10 @@ impl AudioChunk {
     fn __repr__(&self) -> String {
         let length = self.window.len();
         let milliseconds = length as i64 * NS_PER_SAMPLE / 1_000_000;
-        let gap = if self.gap { ", gap" } else { "" };
-        let gone = if self.valid() { "" } else { ", overwritten" };
         format!(
-            "<AudioChunk of {length} samples ({milliseconds} ms) from {}{gap}{gone}>",
-            self.position
+            "<AudioChunk of {length} samples ({milliseconds} ms) from {}{}>",
+            self.position,
+            self.remarks()
         )
     }
 
@@ -138,6 +155,41 @@ impl AudioChunk {
         // SAFETY: CPython gives a view to fill; the window lies in this very object.
         unsafe { slf.get().window.export(owner, view, flags) }
     }
+}
+
+/// How long the newest windows may take to be judged by the engine.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// With more complete windows than this unjudged the engine isn't waited for: its
+/// detection is off, or far behind.
+const LATE: u64 = 31;
+
+/// Whether the windows below `end` are judged, or are so in a moment. Blocks.
+pub(crate) fn await_speech(ring: &Reader, end: u64) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let ticket = ring.ticket();
+        let judged = ring.speech_committed();
+        if judged >= end {
+            return true;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || ring.committed() / WINDOW > judged + LATE {
+            return false;
+        }
+        ring.wait(ticket, left);
+    }
+}
+
+/// An `array.array` of its own with these values.
+pub(crate) fn array_of<'py>(py: Python<'py>, values: &[f32]) -> PyResult<Bound<'py, PyAny>> {
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_ne_bytes())
+        .collect();
+    py.import(intern!(py, "array"))?.call_method1(
+        intern!(py, "array"),
+        ("f", pyo3::types::PyBytes::new(py, &bytes)),
+    )
 }
 
 /// What `AudioChunk.speech` is a view of.

@@ -47,6 +47,19 @@ impl Cursor {
         }
     }
 
+    /// End of what was handed out, or passed over.
+    pub(crate) fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// Begins with the first window of what comes after `committed`.
+    pub(crate) fn after(size: u64, hop: Hop, committed: u64) -> Self {
+        Self {
+            done: committed,
+            ..Self::new(size, hop, committed + size)
+        }
+    }
+
     /// The committed count from which on there is a next window.
     pub(crate) fn due(&self) -> u64 {
         self.due
@@ -94,6 +107,13 @@ mod tests {
     fn begins_with_the_newest_window() {
         let mut cursor = Cursor::new(100, Hop::Samples(100), 1000);
         assert_eq!(cursor.step(1050, 0), Step::Window(900));
+    }
+
+    #[test]
+    fn or_with_what_comes() {
+        let mut cursor = Cursor::after(100, Hop::Samples(100), 1000);
+        assert_eq!(cursor.step(1099, 0), Step::Wait);
+        assert_eq!(cursor.step(1100, 0), Step::Window(1000));
     }
 
     #[test]

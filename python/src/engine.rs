@@ -8,14 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use v2m_engine::bookmark::Bookmark;
 use v2m_engine::client::Connection;
 use v2m_engine::latency::Latency;
 use v2m_engine::ring::Reader;
+use v2m_engine::status::Status;
 use v2m_engine::{Error, ErrorKind, Result};
 
 /// Locks; a panic elsewhere leaves nothing half done here.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether both are the same engine's.
+pub(crate) fn is_same(engine: &Arc<Engine>, other: &Weak<Engine>) -> bool {
+    std::ptr::eq(Arc::as_ptr(engine), other.as_ptr())
 }
 
 /// Which engine is asked for.
@@ -34,6 +41,8 @@ pub(crate) struct Wish {
     pub(crate) latency: Option<Latency>,
     /// Where the engine's program may lie, beside `$V2M_ENGINE_BIN` and `$PATH`.
     pub(crate) places: Vec<PathBuf>,
+    /// The directory of this Python's onnxruntime, which a private engine may use.
+    pub(crate) onnxruntime: Option<PathBuf>,
 }
 
 /// A connected engine and its ring. The ring outlives it.
@@ -42,6 +51,8 @@ pub(crate) struct Engine {
     /// None in a forked child: the connection is its parent's.
     connection: Mutex<Option<Connection>>,
     pub(crate) ring: Arc<Reader>,
+    /// Where it is noted how far this process has read.
+    bookmark: Option<Arc<Bookmark>>,
     /// What it captures, as its configuration says.
     pub(crate) source: String,
     pub(crate) private: bool,
@@ -53,6 +64,7 @@ impl Engine {
         let (ring, source) = connection.open(latency)?;
         let private = connection.private_pid().is_some();
         Ok(Arc::new(Self {
+            bookmark: connection.bookmark(),
             connection: Mutex::new(Some(connection)),
             ring: Arc::new(ring),
             source,
@@ -84,15 +96,28 @@ impl Engine {
             .map(|connection| connection.descriptor().as_raw_fd())
     }
 
+    /// Notes how far a stream has read, for the engine's status. Of several
+    /// streams of a private engine the last one's word counts.
+    #[inline]
+    pub(crate) fn reached(&self, position: u64) {
+        if let Some(bookmark) = &self.bookmark {
+            bookmark.reached(position);
+        }
+    }
+
     /// Process id of the engine, if it is private.
     pub(crate) fn private_pid(&self) -> Option<u32> {
         lock(&self.connection).as_ref()?.private_pid()
     }
 
+    /// How it is, if it answers. Blocks.
+    pub(crate) fn status(&self) -> Option<Status> {
+        lock(&self.connection).as_mut()?.status().ok()
+    }
+
     /// Why no audio comes, in the engine's own words.
     pub(crate) fn waiting_for(&self) -> Option<String> {
-        let status = lock(&self.connection).as_mut()?.status().ok()?;
-        status.source.waiting
+        self.status()?.source.waiting
     }
 }
 
@@ -190,10 +215,28 @@ impl Wish {
         if let Some(source) = &self.source {
             arguments.extend(["--source".into(), source.into()]);
         }
-        let connection = Connection::private(&self.program()?, &arguments)?;
-        let engine = Engine::open(connection, self.latency)?;
-        self.remember(&engine, self.latency);
-        Ok(engine)
+        if let Some(directory) = &self.onnxruntime {
+            arguments.extend(["--python-onnxruntime".into(), directory.into()]);
+        }
+        // The one in the wheel needs libraries of the system; another may come
+        // from a package that brought them.
+        let mut failed = None;
+        for program in self.programs()? {
+            let connection = Connection::private(&program, &arguments)?;
+            match Engine::open(connection, self.latency) {
+                Ok(engine) => {
+                    self.remember(&engine, self.latency);
+                    return Ok(engine);
+                }
+                Err(error) if error.kind() == ErrorKind::System => {
+                    let what = format!("cannot start {}", program.display());
+                    failed.get_or_insert(error.context(what));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let reason = failed.map(|error| error.to_string()).unwrap_or_default();
+        Err(Error::new(ErrorKind::Unavailable, reason))
     }
 
     /// A private engine that captures the same already, asked to be as quick as
@@ -227,13 +270,13 @@ impl Wish {
         });
     }
 
-    /// The engine's program.
-    fn program(&self) -> Result<PathBuf> {
+    /// The engine's programs, in the order of preference; at least one.
+    fn programs(&self) -> Result<Vec<PathBuf>> {
         let unavailable = |message: String| Error::new(ErrorKind::Unavailable, message);
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         if let Some(program) = set("V2M_ENGINE_BIN").map(PathBuf::from) {
             return match is_program(&program) {
-                true => Ok(program),
+                true => Ok(vec![program]),
                 false => Err(unavailable(format!(
                     "V2M_ENGINE_BIN is {}, which is not a program",
                     program.display()
@@ -242,18 +285,21 @@ impl Wish {
         }
         let path = set("PATH").unwrap_or_default();
         let on_path = std::env::split_paths(&path).map(|directory| directory.join("v2m-engine"));
-        self.places
-            .iter()
-            .cloned()
-            .chain(on_path)
-            .find(|program| is_program(program))
-            .ok_or_else(|| {
-                unavailable(
-                    "no v2m-engine program in the package, beside Python or on PATH: \
-                     install it (`cargo install v2m-engine`) or set V2M_ENGINE_BIN"
-                        .into(),
-                )
-            })
+        let mut programs: Vec<PathBuf> = Vec::new();
+        for program in self.places.iter().cloned().chain(on_path) {
+            if is_program(&program) && !programs.contains(&program) {
+                programs.push(program);
+            }
+        }
+        if programs.is_empty() {
+            return Err(unavailable(
+                "no v2m-engine program in the package, beside Python or on PATH: install it \
+                 (a distribution's v2m-engine package, `pip install v2m-engine`, or \
+                 `cargo install v2m-engine`) or set V2M_ENGINE_BIN"
+                    .into(),
+            ));
+        }
+        Ok(programs)
     }
 }
 

@@ -36,6 +36,13 @@ create_exception!(
     "The connection ended: time to connect again."
 );
 
+create_exception!(
+    v2m_engine._native,
+    SpeechUnheard,
+    V2MError,
+    "Audio comes without speech detection: time to ask why."
+);
+
 /// The exception for an error of the core.
 pub(crate) fn raise(error: Error) -> PyErr {
     let message = error.to_string();
@@ -69,5 +76,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     overrun.setattr("lost", 0)?;
     module.add("OverrunError", overrun)?;
     module.add("DeviceError", py.get_type::<DeviceError>())?;
-    module.add("_EngineLost", py.get_type::<EngineLost>())
+    module.add("_EngineLost", py.get_type::<EngineLost>())?;
+    module.add("_SpeechUnheard", py.get_type::<SpeechUnheard>())
 }

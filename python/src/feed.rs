@@ -1,5 +1,6 @@
 //! What is behind a stream: its engine, its place in the ring, waiting for
-//! audio, and connecting again when the engine is gone.
+//! audio, and connecting again when the engine is gone. What else reads the ring
+//! on the stream's behalf ([`Awaited`]) waits and connects by it.
 //!
 //! No lock is held while Python runs or a thread waits, except `connecting`,
 //! which is only taken without the GIL.
@@ -15,12 +16,15 @@ use v2m_engine::ring::{State, Waited};
 use crate::capture::Settings;
 use crate::chunk::AudioChunk;
 use crate::cursor::{Cursor, Hop, Step};
-use crate::engine::{self, Engine, lock};
+use crate::engine::{self, Engine, is_same, lock};
 use crate::errors::{self, DeviceError, EngineUnavailableError, V2MError};
 use crate::waiter::Waiter;
 
 /// How often a wait looks whether the engine is still there.
 const SLICE: Duration = Duration::from_millis(200);
+/// From one attempt to connect again to the next.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// What a stream shares with whatever wakes it.
 pub(crate) struct Feed {
     settings: Settings,
@@ -32,14 +36,16 @@ pub(crate) struct Feed {
     opened: Mutex<Option<Opened>>,
     /// Held while connecting again, so that several threads do it once.
     connecting: Mutex<()>,
-    /// Wakes the event loop that waits for this stream, if one does.
-    waiter: Mutex<Option<Weak<Waiter>>>,
+    /// Wake the event loops that wait for this stream, if any do.
+    waiters: Mutex<Vec<Weak<Waiter>>>,
 }
 
 /// The engine and ring that a stream reads now.
 struct Opened {
     engine: Arc<Engine>,
     cursor: Cursor,
+    /// Where the stream was entered; forgotten once anything was taken from it.
+    entered: Option<u64>,
     /// The next chunk does not follow on the one before.
     broken: bool,
     /// When the engine was lost for which this one, or the next, stands in;
@@ -57,12 +63,113 @@ pub(crate) enum Look {
     Over,
     /// The engine is gone.
     Lost,
+    /// Audio comes, but no speech detection: time to ask why.
+    Deaf,
 }
 
-/// Why there is no chunk.
-enum Behind {
+/// Something that a stream's thread or task can wait for.
+pub(crate) trait Awaited: Send + Sync {
+    /// What it reads by.
+    fn feed(&self) -> &Feed;
+
+    fn look(&self) -> Look;
+
+    /// Waits until there is something to take or nothing to wait for.
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        loop {
+            match py.detach(|| self.blocked()) {
+                Waited::Changed => return Ok(()),
+                Waited::Interrupted => py.check_signals()?,
+                Waited::TimedOut => return Err(self.feed().stalled(py)),
+            }
+        }
+    }
+
+    fn blocked(&self) -> Waited {
+        let Some(engine) = self.feed().current() else {
+            return Waited::Changed;
+        };
+        let ring = &engine.ring;
+        let mut progress = (ring.committed(), Instant::now());
+        loop {
+            let ticket = ring.ticket();
+            if !matches!(self.look(), Look::Wait) {
+                return Waited::Changed;
+            }
+            match ring.wait(ticket, SLICE) {
+                Waited::Changed => {}
+                Waited::Interrupted => return Waited::Interrupted,
+                Waited::TimedOut => {
+                    engine.check();
+                    let now = self.feed().current();
+                    if now.is_none_or(|now| !Arc::ptr_eq(&now, &engine)) {
+                        return Waited::Changed;
+                    }
+                    let committed = ring.committed();
+                    let timeout = self.feed().timeout;
+                    if committed != progress.0 {
+                        progress = (committed, Instant::now());
+                    } else if timeout.is_some_and(|t| progress.1.elapsed() >= t) {
+                        return Waited::TimedOut;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Awaited for Feed {
+    fn feed(&self) -> &Feed {
+        self
+    }
+
+    fn look(&self) -> Look {
+        let opened = lock(&self.opened);
+        let Some(opened) = opened.as_ref().filter(|_| !self.is_closed()) else {
+            return Look::Over;
+        };
+        let ring = &opened.engine.ring;
+        // Before the count: once it says that no more comes, the count is final.
+        let state = ring.state();
+        let due = opened.cursor.due();
+        if ring.committed() >= due {
+            Look::Ready
+        } else if state == State::Ended {
+            Look::Over
+        } else if state == State::Stopped || opened.engine.is_lost() {
+            Look::Lost
+        } else {
+            Look::Wait
+        }
+    }
+}
+
+/// Why there is no chunk or segment.
+pub(crate) enum Behind {
     Overrun { lost: u64, history: u64 },
     Other(v2m_engine::Error),
+}
+
+impl Behind {
+    pub(crate) fn raise(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Overrun { lost, history } => {
+                let message = format!(
+                    "{lost} samples were overwritten before they were read: \
+                     the reader was behind by more than the {history} samples of history"
+                );
+                errors::overrun(py, lost, message)
+            }
+            Self::Other(error) => errors::raise(error),
+        }
+    }
+}
+
+impl Opened {
+    fn took(&mut self) {
+        self.lost_since = None;
+        self.entered = None;
+    }
 }
 
 impl Feed {
@@ -75,7 +182,7 @@ impl Feed {
             closed: AtomicBool::new(false),
             opened: Mutex::new(None),
             connecting: Mutex::new(()),
-            waiter: Mutex::new(None),
+            waiters: Mutex::default(),
         }
     }
 
@@ -130,18 +237,54 @@ impl Feed {
         self.current().map(|engine| engine.ring.ticket())
     }
 
-    fn current(&self) -> Option<Arc<Engine>> {
+    pub(crate) fn current(&self) -> Option<Arc<Engine>> {
         lock(&self.opened)
             .as_ref()
             .map(|opened| opened.engine.clone())
     }
 
+    /// The engine, and from which position on to listen to it: where the stream was
+    /// entered or, once something was taken from it, its newest window. Whatever
+    /// begins there stays readable for a while.
+    pub(crate) fn place(&self) -> Option<(Arc<Engine>, u64)> {
+        let opened = lock(&self.opened);
+        let opened = opened.as_ref()?;
+        let ring = &opened.engine.ring;
+        let committed = ring.committed();
+        let newest = committed.saturating_sub(self.buffer_size());
+        let earliest = committed.saturating_sub(ring.layout().history() / 2);
+        let position = opened.entered.unwrap_or(newest).max(earliest);
+        Some((opened.engine.clone(), position))
+    }
+
+    /// Something was taken from `engine`'s ring.
+    pub(crate) fn took(&self, engine: &Weak<Engine>) {
+        self.with(engine, Opened::took);
+    }
+
+    /// Audio comes from `engine`: it stands in well for one that was lost.
+    pub(crate) fn heard(&self, engine: &Weak<Engine>) {
+        self.with(engine, |opened| opened.lost_since = None);
+    }
+
+    fn with(&self, engine: &Weak<Engine>, change: impl FnOnce(&mut Opened)) {
+        if let Some(opened) = lock(&self.opened).as_mut()
+            && is_same(&opened.engine, engine)
+        {
+            change(opened);
+        }
+    }
+
     /// The newest window.
     pub(crate) fn latest(&self) -> PyResult<AudioChunk> {
-        let ring = &self.engine()?.ring;
+        let engine = self.engine()?;
+        let ring = &engine.ring;
         let size = self.buffer_size();
         match ring.committed().checked_sub(size) {
-            Some(position) => AudioChunk::new(ring, position, size).map_err(errors::raise),
+            Some(position) => {
+                engine.reached(position + size);
+                AudioChunk::new(ring, position, size).map_err(errors::raise)
+            }
             None => Err(V2MError::new_err(format!(
                 "the buffer of {size} samples is not full yet"
             ))),
@@ -150,46 +293,19 @@ impl Feed {
 
     /// Closing will wake this event loop.
     pub(crate) fn woken_by(&self, waiter: &Arc<Waiter>) {
-        *lock(&self.waiter) = Some(Arc::downgrade(waiter));
+        let mut waiters = lock(&self.waiters);
+        waiters.retain(|waiter| waiter.strong_count() > 0);
+        waiters.push(Arc::downgrade(waiter));
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
-    pub(crate) fn look(&self) -> Look {
-        let opened = lock(&self.opened);
-        let Some(opened) = opened.as_ref().filter(|_| !self.is_closed()) else {
-            return Look::Over;
-        };
-        let ring = &opened.engine.ring;
-        // Before the count: once it says that no more comes, the count is final.
-        let state = ring.state();
-        let due = opened.cursor.due();
-        if ring.committed() >= due {
-            Look::Ready
-        } else if state == State::Ended {
-            Look::Over
-        } else if state == State::Stopped || opened.engine.is_lost() {
-            Look::Lost
-        } else {
-            Look::Wait
-        }
-    }
-
     /// The next chunk, if there is one.
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
         self.own()?;
-        self.advance().map_err(|behind| match behind {
-            Behind::Overrun { lost, history } => {
-                let message = format!(
-                    "{lost} samples were overwritten before they were read: \
-                     the reader was behind by more than the {history} samples of history"
-                );
-                errors::overrun(py, lost, message)
-            }
-            Behind::Other(error) => errors::raise(error),
-        })
+        self.advance().map_err(|behind| behind.raise(py))
     }
 
     fn advance(&self) -> Result<Option<AudioChunk>, Behind> {
@@ -210,7 +326,8 @@ impl Feed {
             };
             match AudioChunk::new(ring, position, self.buffer_size()) {
                 Ok(chunk) => {
-                    opened.lost_since = None;
+                    opened.took();
+                    opened.engine.reached(opened.cursor.done());
                     return Ok(Some(match std::mem::take(&mut opened.broken) {
                         true => chunk.after_gap(),
                         false => chunk,
@@ -244,9 +361,15 @@ impl Feed {
             );
             return Err(v2m_engine::Error::new(ErrorKind::Invalid, message));
         }
-        let cursor = Cursor::new(size, self.hop, engine.ring.committed());
+        // Where nobody listened until now, the newest window is silence.
+        let (committed, begin) = (engine.ring.committed(), engine.ring.unused_until());
+        let cursor = match committed < begin + size {
+            true => Cursor::after(size, self.hop, begin),
+            false => Cursor::new(size, self.hop, committed),
+        };
         let opened = Opened {
             engine,
+            entered: Some(cursor.done()),
             cursor,
             broken,
             lost_since,
@@ -296,42 +419,13 @@ impl Feed {
         }
     }
 
-    /// Waits until there is something to take or nothing to wait for.
-    pub(crate) fn wait(&self, py: Python<'_>) -> PyResult<()> {
-        loop {
-            match py.detach(|| self.blocked()) {
-                Waited::Changed => return Ok(()),
-                Waited::Interrupted => py.check_signals()?,
-                Waited::TimedOut => return Err(self.stalled(py)),
-            }
+    /// Connects again after the engine was lost, as often as time allows.
+    pub(crate) fn recover(&self, py: Python<'_>) -> PyResult<()> {
+        while !py.detach(|| self.reconnect())? {
+            py.detach(|| std::thread::sleep(RETRY));
+            py.check_signals()?;
         }
-    }
-
-    fn blocked(&self) -> Waited {
-        let Some(engine) = self.current() else {
-            return Waited::Changed;
-        };
-        let ring = &engine.ring;
-        let mut progress = (ring.committed(), Instant::now());
-        loop {
-            let ticket = ring.ticket();
-            if !matches!(self.look(), Look::Wait) {
-                return Waited::Changed;
-            }
-            match ring.wait(ticket, SLICE) {
-                Waited::Changed => {}
-                Waited::Interrupted => return Waited::Interrupted,
-                Waited::TimedOut => {
-                    engine.check();
-                    let committed = ring.committed();
-                    if committed != progress.0 {
-                        progress = (committed, Instant::now());
-                    } else if self.timeout.is_some_and(|t| progress.1.elapsed() >= t) {
-                        return Waited::TimedOut;
-                    }
-                }
-            }
-        }
+        Ok(())
     }
 
     /// Why no audio came for as long as `timeout`.
@@ -358,8 +452,8 @@ impl Feed {
         if let Some(engine) = self.current() {
             engine.ring.nudge();
         }
-        let waiter = lock(&self.waiter).take();
-        if let Some(waiter) = waiter.and_then(|waiter| waiter.upgrade()) {
+        let waiters = std::mem::take(&mut *lock(&self.waiters));
+        for waiter in waiters.iter().filter_map(Weak::upgrade) {
             waiter.wake();
         }
         self.release();

@@ -3,8 +3,9 @@
 //!
 //! Read in this order: `capture` (what to capture), `stream` (the face of
 //! `feed`, which uses `cursor` for positions and `engine` for connections),
-//! `chunk` and `window` (memory for Python), `waiter` (event loops), `task` (what waits
-//! on them), `switch` (the GIL's switch interval).
+//! `chunk` and `window` (memory for Python), `segments` and `segment` (speech),
+//! `processor` (speech in any audio), `recording` (files), `link` and `waiter` (event loops),
+//! `task` (what waits on them), `switch` (the GIL's switch interval).
 
 mod capture;
 mod chunk;
@@ -12,6 +13,13 @@ mod cursor;
 mod engine;
 mod errors;
 mod feed;
+mod link;
+mod params;
+mod processor;
+mod recording;
+mod samples;
+mod segment;
+mod segments;
 mod stream;
 mod switch;
 mod task;
@@ -28,6 +36,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<capture::AudioCapture>()?;
     module.add_class::<stream::AudioStream>()?;
     module.add_class::<chunk::AudioChunk>()?;
+    module.add_class::<segments::SpeechSegments>()?;
+    module.add_class::<segment::SpeechSegment>()?;
+    module.add_class::<processor::VadProcessor>()?;
+    module.add_class::<recording::Recording>()?;
     module.add_class::<task::Wakeup>()?;
     errors::register(module)?;
     let forked = wrap_pyfunction!(after_fork, module)?;

@@ -11,8 +11,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::engine::lock;
-use crate::feed::Look;
-use crate::stream::{AudioStream, LoopWaiter};
+use crate::feed::{Awaited, Look};
+use crate::link::{self, LoopWaiter};
+use crate::stream::AudioStream;
 
 /// What a task waits on: a future that resumes the task at once when it comes,
 /// without another turn of the loop. Of the future's interface it has what tasks use.
@@ -243,20 +244,20 @@ impl NextChunk {
                         continue;
                     };
                     let this = stream.get();
-                    if let Some(chunk) = this.feed.take(py)? {
+                    if let Some(chunk) = this.feed().take(py)? {
                         return Err(PyStopIteration::new_err((chunk,)));
                     }
-                    this.feed.entered()?;
-                    let link = match this.feed.look() {
+                    this.feed().entered()?;
+                    let link = match this.feed().look() {
                         Look::Ready => {
                             self.step = Step::Begin;
                             continue;
                         }
                         Look::Wait => this.waiting_on(py)?,
-                        Look::Over | Look::Lost => None,
+                        Look::Over | Look::Lost | Look::Deaf => None,
                     };
                     let Some((waiter, event_loop)) = link else {
-                        return self.delegate(py, "next_chunk");
+                        return self.delegate(py, "following");
                     };
                     if !waiter.get().arm()? {
                         self.step = Step::Begin;
@@ -280,7 +281,7 @@ impl NextChunk {
                 "cannot reuse already awaited coroutine",
             ));
         };
-        let coroutine = AudioStream::aio(stream.bind(py), name)?.unbind();
+        let coroutine = link::aio(stream.bind(py), name)?.unbind();
         self.delegated(py, coroutine)
     }
 

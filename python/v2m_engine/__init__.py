@@ -4,6 +4,10 @@
 >>> async with capture.stream() as audio:
 ...     async for chunk in audio:
 ...         samples = np.asarray(chunk)  # the engine's own memory, read-only
+
+>>> async with capture.stream() as audio:
+...     async for segment in audio.segments():  # an utterance, pads included
+...         text = recognise(np.asarray(segment))
 """
 
 from ._native import (
@@ -13,7 +17,11 @@ from ._native import (
     DeviceError,
     EngineUnavailableError,
     OverrunError,
+    Recording,
+    SpeechSegment,
+    SpeechSegments,
     V2MError,
+    VADProcessor,
     __version__,
 )
 
@@ -24,6 +32,10 @@ __all__ = [
     "DeviceError",
     "EngineUnavailableError",
     "OverrunError",
+    "Recording",
+    "SpeechSegment",
+    "SpeechSegments",
     "V2MError",
+    "VADProcessor",
     "__version__",
 ]

@@ -9,8 +9,10 @@ import sys
 from array import array
 from asyncio import AbstractEventLoop
 from collections.abc import Generator
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, final
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, final
 
 if sys.version_info >= (3, 12):
     from collections.abc import Buffer
@@ -18,6 +20,14 @@ else:
     from typing_extensions import Buffer
 
 __version__: str
+
+class _Array(Protocol):
+    """What NumPy's arrays are to a type checker before Python 3.12."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+_Audio: TypeAlias = Buffer | _Array
 
 class V2MError(Exception):
     """The base of this package's errors."""
@@ -35,6 +45,7 @@ class DeviceError(V2MError):
     """The source is not there, no audio comes from it, or too little."""
 
 class _EngineLost(EngineUnavailableError): ...
+class _SpeechUnheard(V2MError): ...
 
 @final
 class AudioCapture:
@@ -97,6 +108,39 @@ class AudioCapture:
             ValueError: `hop`, `timeout` or `switch_interval` is not one of the above.
         """
 
+    def record(
+        self,
+        path: str | PathLike[str],
+        *,
+        format: Literal["wav", "wav16", "flac", "flac24"] | None = None,
+        speech: bool = False,
+        split: bool = False,
+        last: float = 0.0,
+        seconds: float | None = None,
+        overwrite: bool = False,
+        sync: float = 1.0,
+    ) -> Recording:
+        """A recording of this capture, to be used by `with` or `async with`: as long as
+        that lasts, or as long as `seconds`. It runs on a thread of its own.
+
+        Args:
+            path: the file; or `-` for standard output (WAV unless `format` says).
+            format: `"wav"`: 32-bit float, the engine's own samples bit for bit, RF64 past
+                4 GiB; `"wav16"`; `"flac"`: 16 bit; `"flac24"`. None: by the extension,
+                `.wav` or `.flac`.
+            speech: only speech (with the defaults of `segments()`), one segment after
+                the other, each marked by a cue that names its time and position.
+            split: each segment of speech in a file of its own, named by its time: beside
+                `path`, or in it if it is a directory.
+            last: begin so many seconds in the past, as far as the engine remembers.
+            seconds: end after so much audio, the past included.
+            overwrite: replace a file that exists.
+            sync: seconds from one sync to the next, 0.05 to 3600: what a crash can cost.
+
+        Raises:
+            ValueError: an argument is not one of the above.
+        """
+
     def close(self) -> None:
         """Lets go of the private engine; open streams keep it until they are closed."""
 
@@ -106,6 +150,69 @@ class AudioCapture:
     @property
     def buffer_size(self) -> int:
         """Samples of one window."""
+
+@final
+class Recording:
+    """A capture in files, at work in the background: a context manager.
+
+    Entering connects and opens the file; leaving ends it with the audio that is there
+    then, and returns once all of it is on the disk. If the program dies meanwhile the
+    file holds everything up to the last sync. While the disk is slow, full or gone the
+    engine keeps the audio, as long as its history goes (65 s by default); what it can't
+    keep is silence of the same length in the file, marked by a cue. Start position, ring
+    and time stand in the file's metadata.
+
+    Raises, from entering:
+        ValueError: the file exists, or can't be one.
+        EngineUnavailableError: no engine.
+        V2MError: the disk refuses; or `speech` without speech detection.
+
+    Raises, from leaving and `wait`:
+        EngineUnavailableError: the engine went away; what there was until then is in
+            the file.
+        V2MError: the disk did not take all of it.
+    """
+
+    def __enter__(self) -> Recording: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
+    async def __aenter__(self) -> Recording: ...
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until it has ended by itself (`seconds`, a source's end): True; False
+        if it goes on after `timeout` seconds. With asyncio: `asyncio.to_thread`."""
+
+    def close(self) -> None:
+        """Ends it and waits for the disk. Closing twice is fine."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+    @property
+    def files(self) -> list[Path]:
+        """The files so far, the present one last; as of the last second."""
+    @property
+    def samples(self) -> int:
+        """Samples recorded, as of the last second."""
+    @property
+    def lost(self) -> int:
+        """Samples that were overwritten before the disk took them, or that were speech
+        and are in no file."""
+    @property
+    def trouble(self) -> str | None:
+        """Why the disk takes nothing just now; None if it does."""
+    def _open(self) -> None: ...
 
 @final
 class AudioStream(Buffer):
@@ -159,6 +266,52 @@ class AudioStream(Buffer):
     def latest(self) -> AudioChunk:
         """The newest `buffer_size` samples; doesn't move the iteration."""
 
+    def segments(
+        self,
+        min_speech_ms: int = 250,
+        min_silence_ms: int = 500,
+        pad_ms: int = 200,
+        max_s: float = 30.0,
+        partial_ms: int | None = None,
+        *,
+        threshold: float = 0.5,
+        neg_threshold: float | None = None,
+    ) -> SpeechSegments:
+        """Utterances as they become certain, for `for` or `async for`.
+
+        Each is one contiguous window of the engine's memory, from the pad before its
+        first word to the pad after its last, and comes `min_silence_ms` (or two pads, if
+        they are longer) after that word. Until something was taken from the stream they
+        begin where it was entered, later with its newest window; the pad before the first
+        word may reach further back. Doesn't move the iteration of chunks, and any number
+        of iterators, each with parameters of its own, may run beside each other.
+
+        A reader that is slow loses nothing within the engine's history. Speech that it
+        is too late for raises OverrunError, with `lost` the samples of it, and the next
+        iteration goes on with what stays readable for a quarter of the history. Silence that
+        was missed is no loss. The end of a file closes what is open, and so does the
+        loss of the engine; then it goes on with the next engine as chunks do, and the
+        first segment of that has `gap` set.
+
+        Args:
+            min_speech_ms: speech must be longer than this to count.
+            min_silence_ms: a pause of this length ends a segment.
+            pad_ms: added before and after; where two segments are closer than two pads
+                each gets half of the silence between them.
+            max_s: longest segment in seconds, pads included; a longer one is split at its
+                longest pause. At most three quarters of the engine's history.
+            partial_ms: also give the segment each time it grew by so much, with `final`
+                False; those that a newer one has overtaken meanwhile are left out.
+            threshold: probability from which on a window is speech, above 0 to 1.
+            neg_threshold: below this a pause begins. None: 0.15 less than `threshold`.
+
+        Raises:
+            ValueError: an argument is not one of the above.
+            V2MError: the stream is not open. From iterating: the engine has no speech
+                detection (the message says why, and how to get it).
+            EngineUnavailableError, DeviceError, OverrunError: from iterating, as chunks.
+        """
+
     def close(self) -> None:
         """Closes the stream, from any thread: iterations under way end. Chunks stay
         readable. Closing twice is fine."""
@@ -202,7 +355,6 @@ class AudioStream(Buffer):
     def _timeout(self) -> float | None: ...
     _link: Any
 
-@final
 class AudioChunk(Buffer):
     """A window of audio in the engine's own memory.
 
@@ -223,8 +375,9 @@ class AudioChunk(Buffer):
     @property
     def speech(self) -> memoryview:
         """Speech probabilities (float32, 0 to 1) of the 512-sample windows that end in
-        this chunk, as far as the engine has them now: empty without speech detection.
-        Not copied.
+        this chunk, not copied. The newest are waited for, at most 20 ms; fewer, or none,
+        where the engine has not judged them by then: it is late, or its speech detection
+        is off. NaN: a window that could not be judged.
 
         Raises:
             OverrunError: they were overwritten.
@@ -245,6 +398,141 @@ class AudioChunk(Buffer):
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+@final
+class SpeechSegment(AudioChunk):
+    """An utterance in the engine's own memory: a chunk whose length is that of the speech.
+
+    As a buffer it is like any chunk, not copied. It stays as it is until the engine comes
+    round (its history, a minute by default, counted from the segment's first sample):
+    `copy()` what takes longer, or ask `valid` after reading. `gap` is set where it holds
+    silence filled in for lost audio.
+    """
+
+    @property
+    def final(self) -> bool:
+        """False while it is still growing (see `partial_ms`); a final one follows, with
+        the same start, that may end a little earlier."""
+    @property
+    def end(self) -> int:
+        """Position after the last sample."""
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+
+@final
+class SpeechSegments:
+    """What `AudioStream.segments()` gives: an iterator of `SpeechSegment`s, for `for` and
+    `async for`. May be left (`break`) and taken up again; each segment goes to one of
+    the threads or tasks that share it."""
+
+    def __iter__(self) -> SpeechSegments: ...
+    def __next__(self) -> SpeechSegment: ...
+    def __aiter__(self) -> SpeechSegments: ...
+    async def __anext__(self) -> SpeechSegment: ...
+    def _take(self) -> SpeechSegment | None: ...
+    def _over(self) -> bool: ...
+    def _ask(self) -> None: ...
+    def _reconnect(self) -> bool: ...
+    def _stalled(self) -> DeviceError: ...
+    def _waiter(self, event_loop: AbstractEventLoop, /) -> _Waiter: ...
+    @property
+    def _timeout(self) -> float | None: ...
+    _link: Any
+
+class _Timestamp(TypedDict):
+    """A stretch of speech, pads included."""
+
+    start: float
+    """First sample, or seconds."""
+    end: float
+    """Sample after the last, or seconds."""
+
+@final
+class VADProcessor:
+    """Finds speech in any audio, by Silero VAD; needs neither ONNX Runtime nor PyTorch.
+
+    Audio is one of
+
+    * an `AudioStream` (its newest `buffer_size` samples), an `AudioChunk` or a
+      `SpeechSegment`: the engine has judged it already, and no model runs. Its newest
+      windows are waited for, at most 20 ms; where the engine can't tell (its speech
+      detection is off, failed, or is late) the model runs here, beginning a second
+      before the audio where that is still there. The windows are those of
+      `AudioChunk.speech`: 512 samples each, counted from the ring's beginning, that end
+      in the audio; or the last before, if none does.
+    * any other buffer of float32 (full scale 1.0) or int16, one-dimensional, contiguous,
+      not empty, 16 kHz or 8 kHz (which is resampled): a NumPy array, `array.array`,
+      `memoryview`. The model runs on it, without the GIL. Each call takes a recording
+      from its beginning to its end, whose last window is filled up with silence: the
+      same audio gives the same answer. With `resume=True` it goes on where the last call
+      with `resume=True` ended instead, for audio that comes in pieces; samples that
+      don't fill a window wait for the next piece.
+
+    May be used from several threads, which don't wait for each other; `resume` is one
+    sequence for all of them.
+
+    Raises, from every method that takes audio:
+        ValueError: a buffer of another format, rate or shape, one that is empty or not
+            contiguous, or holds NaN or infinity. The message says what to do.
+        TypeError: no buffer at all.
+        OverrunError: audio of a stream that was overwritten.
+        V2MError: a stream that is not open.
+    """
+
+    def __new__(
+        cls,
+        threshold: float = 0.5,
+        min_speech_ms: int = 250,
+        min_silence_ms: int = 500,
+        pad_ms: int = 200,
+    ) -> VADProcessor:
+        """
+        Args:
+            threshold: probability from which on a window is speech, above 0 to 1.
+            min_speech_ms, min_silence_ms, pad_ms: for `speech_timestamps`, as in
+                `AudioStream.segments`.
+
+        Raises:
+            ValueError: an argument is not one of the above.
+        """
+
+    def contains_speech(
+        self, audio: _Audio, *, sample_rate: int = 16000, resume: bool = False
+    ) -> bool:
+        """Whether the probability of any window reaches `threshold`."""
+
+    def probabilities(
+        self, audio: _Audio, *, sample_rate: int = 16000, resume: bool = False
+    ) -> array[float]:
+        """The probability, 0 to 1, that there is speech in each window of 512 samples at
+        16 kHz: an `array.array("f")` that `np.asarray` takes without a copy."""
+
+    def speech_timestamps(
+        self, audio: _Audio, return_seconds: bool = False, *, sample_rate: int = 16000
+    ) -> list[_Timestamp]:
+        """Where speech is, by the rules of `AudioStream.segments` without `max_s`.
+
+        Returns:
+            `{"start": ..., "end": ...}` in order, counted from the beginning of the
+            audio: samples (int, at `sample_rate`), or seconds (float).
+        """
+
+    def reset(self) -> None:
+        """Begins a new recording for `resume=True`."""
+
+    @property
+    def threshold(self) -> float:
+        """As given."""
+    @property
+    def min_speech_ms(self) -> int:
+        """As given."""
+    @property
+    def min_silence_ms(self) -> int:
+        """As given."""
+    @property
+    def pad_ms(self) -> int:
+        """As given."""
+
 class _Wakeup:
     def __init__(self, event_loop: AbstractEventLoop, /) -> None: ...
     def __await__(self) -> Generator[_Wakeup, None, bool]: ...
@@ -254,6 +542,7 @@ class _Waiter:
     def fileno(self) -> int: ...
     def woken(self) -> None: ...
     def arm(self) -> bool: ...
+    def stale(self) -> bool: ...
     def remember(self, wakeup: _Wakeup, /) -> None: ...
     def forget(self, wakeup: _Wakeup, /) -> None: ...
     def waited_for(self) -> bool: ...

@@ -1,25 +1,29 @@
 //! The backend in use: which one the configuration asks for, and what the
 //! engine needs from any of them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::alsa::{self, AlsaSource, Setup, Stop};
+use super::alsa::{AlsaSource, Setup, Stop};
 use super::file::{FileSource, Pace, play};
+use super::handover::{Handover, Standby};
 use super::intake::Funnel;
-use super::pipewire::{Options, Pipewire};
+use super::pipewire::{Options, Pipewire, Source};
 use super::{Event, Events};
-use crate::config::{Config, SourceSpec};
+use crate::config::{Config, Fallback, SourceSpec};
 use crate::error::{Error, Result};
 use crate::latency::Latency;
 use crate::rt::{self, Role};
 use crate::status::SourceStatus;
+use crate::vad::worker::Brake;
 
 /// Where the audio comes from.
 pub enum Backend {
     /// PipeWire's graph.
     Pipewire(Pipewire),
+    /// PipeWire's graph, or an ALSA PCM while that can't be reached.
+    Handover(Handover),
     /// An ALSA PCM.
     Alsa(AlsaCapture),
     /// A sound file.
@@ -27,23 +31,33 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// Starts capturing what `config` asks for.
-    /// With `on_demand`, a file starts when the first client listens.
+    /// Starts capturing what `config` asks for. An unpaced file is held by `brake`.
+    /// With `on_demand`, a file starts when the first client listens. A microphone
+    /// is left alone until it is `active`.
     pub fn start(
         config: &Config,
         intake: Arc<Funnel>,
+        brake: Brake,
         on_demand: bool,
+        active: bool,
         events: Events,
     ) -> Result<Self> {
         match &config.source {
-            SourceSpec::Alsa(pcm) => AlsaCapture::start(pcm, intake, events).map(Self::Alsa),
+            SourceSpec::Alsa(pcm) => {
+                let source = match active {
+                    true => AlsaSource::open(pcm, config.alsa)?,
+                    false => AlsaSource::later(Some(pcm), config.alsa),
+                };
+                AlsaCapture::start(source, intake, active, events).map(Self::Alsa)
+            }
             SourceSpec::File(path) => {
                 let pace = if config.pace {
                     Pace::RealTime
                 } else {
                     Pace::Unpaced
                 };
-                let player = FilePlayer::start(FileSource::open(path)?, pace, intake, events)?;
+                let player =
+                    FilePlayer::start(FileSource::open(path)?, pace, intake, brake, events)?;
                 if !on_demand {
                     player.go();
                 }
@@ -54,8 +68,25 @@ impl Backend {
                     node_name: config.node_name.clone(),
                     source: source.clone(),
                     latency: None,
+                    active,
                     remote: None,
                 };
+                // ALSA knows no node and no monitor by PipeWire's names.
+                match &config.fallback {
+                    Fallback::Off => {}
+                    _ if *source != Source::Default => {}
+                    fallback => {
+                        let standby = Standby {
+                            pcm: match fallback {
+                                Fallback::Pcm(pcm) => Some(pcm.clone()),
+                                _ => None,
+                            },
+                            options: config.alsa,
+                        };
+                        let handover = Handover::start(options, standby, intake, events);
+                        return handover.map(Self::Handover);
+                    }
+                }
                 Pipewire::start(options, intake, events).map(Self::Pipewire)
             }
         }
@@ -65,8 +96,19 @@ impl Backend {
     pub fn set_latency(&mut self, latency: Option<Latency>) {
         match self {
             Self::Pipewire(pipewire) => pipewire.set_latency(latency),
+            Self::Handover(handover) => handover.set_latency(latency),
             Self::File(player) if latency.is_some() => player.go(),
             Self::Alsa(_) | Self::File(_) => {}
+        }
+    }
+
+    /// Captures, or leaves the microphone alone.
+    pub fn set_active(&mut self, active: bool) {
+        match self {
+            Self::Pipewire(pipewire) => pipewire.set_active(active),
+            Self::Handover(handover) => handover.set_active(active),
+            Self::Alsa(alsa) => alsa.set_active(active),
+            Self::File(_) => {}
         }
     }
 
@@ -75,24 +117,23 @@ impl Backend {
         !matches!(self, Self::File(_))
     }
 
+    /// The thread that gets the audio, once it is known.
+    pub fn audio_thread(&self) -> Option<i32> {
+        match self {
+            Self::Pipewire(pipewire) => pipewire.thread_id(),
+            Self::Handover(handover) => handover.audio_thread(),
+            Self::Alsa(alsa) => alsa.thread_id(),
+            Self::File(_) => None,
+        }
+    }
+
     /// Says what is captured and how.
     pub fn describe(&self, status: &mut SourceStatus) {
+        status.fallback = None;
         match self {
-            Self::Pipewire(pipewire) => {
-                let state = pipewire.state();
-                status.backend = "pipewire".into();
-                status.quantum = state.quantum;
-                status.rate = state.rate;
-                status.server_version = state.version;
-                status.scheduling = state.thread.map(|thread| thread.to_string());
-            }
-            Self::Alsa(alsa) => {
-                let setup = alsa.setup.lock().unwrap_or_else(PoisonError::into_inner);
-                status.backend = "alsa".into();
-                status.quantum = setup.as_ref().map_or(0, |setup| setup.period as u32);
-                status.rate = setup.as_ref().map_or(0, |setup| setup.rate);
-                status.scheduling = alsa.scheduling.get().cloned();
-            }
+            Self::Pipewire(pipewire) => describe_pipewire(pipewire, status),
+            Self::Handover(handover) => handover.describe(status),
+            Self::Alsa(alsa) => alsa.describe(status),
             Self::File(player) => {
                 status.backend = "file".into();
                 status.rate = player.rate;
@@ -104,61 +145,108 @@ impl Backend {
     pub fn stop(&mut self) {
         match self {
             Self::Pipewire(pipewire) => pipewire.stop(),
+            Self::Handover(handover) => handover.stop(),
             Self::Alsa(alsa) => alsa.stop(),
             Self::File(player) => player.stop(),
         }
     }
 }
 
+/// Says how PipeWire captures, and looks after its thread.
+pub(super) fn describe_pipewire(pipewire: &Pipewire, status: &mut SourceStatus) {
+    pipewire.look_after_thread();
+    let state = pipewire.state();
+    status.backend = "pipewire".into();
+    status.quantum = state.quantum;
+    status.rate = state.rate;
+    status.server_version = state.version;
+    status.scheduling = state.thread.map(|thread| thread.to_string());
+}
+
 /// The thread that captures from an ALSA PCM.
 pub struct AlsaCapture {
     setup: Arc<Mutex<Option<Setup>>>,
-    scheduling: Arc<OnceLock<String>>,
+    tid: Arc<AtomicI32>,
+    active: Arc<AtomicBool>,
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl AlsaCapture {
-    fn start(pcm: &str, intake: Arc<Funnel>, events: Events) -> Result<Self> {
-        let source = AlsaSource::open(pcm, alsa::Options::default())?;
+    pub(super) fn start(
+        mut source: AlsaSource,
+        intake: Arc<Funnel>,
+        active: bool,
+        events: Events,
+    ) -> Result<Self> {
         let setup = source.setup();
         let stop = Arc::new(Stop::new()?);
-        let scheduling = Arc::new(OnceLock::new());
-        let (stopped, got) = (stop.clone(), scheduling.clone());
-        let rate = setup
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-            .map(|s| s.rate);
+        let tid = Arc::new(AtomicI32::new(0));
+        let active = Arc::new(AtomicBool::new(active));
+        let (stopped, own, wanted) = (stop.clone(), tid.clone(), active.clone());
+        let rate = lock(&setup).as_ref().map(|s| s.rate);
         let thread = std::thread::Builder::new()
             .name("v2m-alsa".into())
             .spawn(move || {
                 rate.into_iter().for_each(|rate| intake.expect(rate));
                 let promotion = rt::promote(Role::Capture);
-                if let Some(scheduling) = &promotion.got {
-                    let _ = got.set(scheduling.to_string());
-                }
+                own.store(promotion.tid, Ordering::Relaxed);
                 for refusal in promotion.why_not {
                     tracing::warn!("the audio thread asked for real time: {refusal}");
                 }
-                let _latency = rt::DmaLatency::hold();
-                source.capture(&*intake, &*events, &stopped);
+                rt::lock_stack();
+                while !stopped.is_ended() {
+                    if wanted.load(Ordering::Acquire) {
+                        source.capture(&*intake, &*events, &stopped);
+                        stopped.rearm();
+                    } else {
+                        std::thread::park();
+                    }
+                }
             })
             .map_err(|cause| Error::system("cannot start the ALSA thread", cause))?;
         Ok(Self {
             setup,
-            scheduling,
+            tid,
+            active,
             stop,
             thread: Some(thread),
         })
     }
 
+    pub(super) fn set_active(&self, active: bool) {
+        self.active.store(active, Ordering::Release);
+        match &self.thread {
+            Some(thread) if active => thread.thread().unpark(),
+            _ => self.stop.stop(),
+        }
+    }
+
+    pub(super) fn thread_id(&self) -> Option<i32> {
+        Some(self.tid.load(Ordering::Relaxed)).filter(|tid| *tid != 0)
+    }
+
+    pub(super) fn describe(&self, status: &mut SourceStatus) {
+        let setup = lock(&self.setup);
+        status.backend = "alsa".into();
+        status.quantum = setup.as_ref().map_or(0, |setup| setup.period as u32);
+        status.rate = setup.as_ref().map_or(0, |setup| setup.rate);
+        status.server_version = None;
+        let thread = self.thread_id().and_then(rt::inspect);
+        status.scheduling = thread.map(|thread| thread.to_string());
+    }
+
     fn stop(&mut self) {
-        self.stop.stop();
+        self.stop.end();
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }
+}
+
+fn lock(setup: &Mutex<Option<Setup>>) -> MutexGuard<'_, Option<Setup>> {
+    setup.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for AlsaCapture {
@@ -176,7 +264,13 @@ pub struct FilePlayer {
 }
 
 impl FilePlayer {
-    fn start(file: FileSource, pace: Pace, intake: Arc<Funnel>, events: Events) -> Result<Self> {
+    fn start(
+        file: FileSource,
+        pace: Pace,
+        intake: Arc<Funnel>,
+        brake: Brake,
+        events: Events,
+    ) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let go = Arc::new(AtomicBool::new(false));
@@ -190,7 +284,7 @@ impl FilePlayer {
                     std::thread::park();
                 }
                 events(Event::Linked(file.path().display().to_string()));
-                match play(file, pace, &*intake, &stopped, || {}) {
+                match play(file, pace, &*intake, &stopped, || brake.hold(&stopped)) {
                     Ok(()) => {
                         intake.finish();
                         events(Event::Ended);

@@ -6,13 +6,14 @@
 //! flagged with it: samples outside of gaps are exactly what they would have
 //! been without the loss.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::timeline::{Timeline, Verdict};
 use super::{Block, Intake};
 use crate::error::Result;
 use crate::resample::Resampler;
 use crate::ring::{Bell, CaptureWriter, GapReason, Lost, NS_PER_SAMPLE, SAMPLE_RATE};
+use crate::rt;
 use crate::sync::TryCell;
 
 /// Rates that sound hardware has; ready from the start, so that a change loses nothing.
@@ -33,12 +34,19 @@ const IDLE_NS: i64 = 500_000_000;
 /// audio that arrives after all still finds its place.
 const FILL_BEHIND_NS: i64 = 300_000_000;
 
+/// Where samples lie.
+fn stretch(part: &[f32]) -> (*const u8, usize) {
+    (part.as_ptr().cast(), size_of_val(part))
+}
+
 /// The intake of every backend. One thread at a time gets in; who comes second
 /// loses its block, which then is a gap like any other.
 pub struct Funnel {
     inner: TryCell<Inner>,
     /// A rate that no resampler is ready for; 0 for none.
     wanted: AtomicU32,
+    /// Blocks that came so far.
+    blocks: AtomicU64,
     bell: Bell,
 }
 
@@ -52,6 +60,8 @@ struct Inner {
     next_ns: i64,
     /// In the middle of a filled stretch.
     filling: bool,
+    /// Nobody has listened until just now: what is missing was not lost.
+    unused: bool,
     scratch: Box<[f32; SCRATCH]>,
 }
 
@@ -63,6 +73,10 @@ struct Resamplers {
 }
 
 impl Resamplers {
+    fn all(&self) -> impl Iterator<Item = &Resampler> {
+        self.usual.iter().chain(&self.spare)
+    }
+
     fn at(&mut self, rate: u32) -> Option<&mut Resampler> {
         self.usual
             .iter_mut()
@@ -104,11 +118,23 @@ impl Funnel {
                 run: None,
                 next_ns: 0,
                 filling: false,
+                unused: false,
                 scratch: Box::new([0.0; SCRATCH]),
             }),
             wanted: AtomicU32::new(0),
+            blocks: AtomicU64::new(0),
             bell,
         })
+    }
+
+    /// Keeps everything that the real-time thread touches here in memory.
+    pub fn lock(&self) {
+        self.inner.try_with(|inner| {
+            let tables = inner.resamplers.all().flat_map(Resampler::memory);
+            let mut parts: Vec<_> = tables.chain([&inner.scratch[..]]).map(stretch).collect();
+            parts.push((std::ptr::from_ref(inner).cast(), size_of::<Inner>()));
+            rt::lock_all("resamplers and scratch", &parts)
+        });
     }
 
     /// Makes the resampler that the real-time thread asked for, if it did. Off
@@ -131,6 +157,8 @@ impl Funnel {
         }
         match Resampler::new(rate) {
             Ok(resampler) => {
+                let parts: Vec<_> = resampler.memory().map(stretch).collect();
+                rt::lock_all(&format!("resampler for {rate} Hz"), &parts);
                 let mut spare = Some(resampler);
                 // The one that was there leaves with `spare` and is freed here.
                 if self
@@ -153,11 +181,24 @@ impl Funnel {
         }
     }
 
+    /// Brings the ring to the present after a time in which nobody listened and
+    /// nothing was captured. Off the real-time thread, before capture begins again.
+    pub fn catch_up(&self, now_ns: i64) {
+        if self.inner.try_with(|inner| inner.catch_up(now_ns)) == Some(true) {
+            self.bell.ring();
+        }
+    }
+
     /// The source has ended: what the resampler still holds is written.
     pub fn finish(&self) {
         if self.inner.try_with(|inner| inner.flush()).is_some() {
             self.bell.ring();
         }
+    }
+
+    /// How many blocks came so far: while audio arrives, it grows.
+    pub fn blocks(&self) -> u64 {
+        self.blocks.load(Ordering::Relaxed)
     }
 
     /// What was lost so far; `None` if the real-time thread is just busy.
@@ -168,6 +209,7 @@ impl Funnel {
 
 impl Intake for Funnel {
     fn block(&self, block: &Block<'_>) {
+        self.blocks.fetch_add(1, Ordering::Relaxed);
         if self.inner.try_with(|inner| inner.take(block, &self.wanted)) == Some(true) {
             self.bell.ring();
         }
@@ -274,13 +316,11 @@ impl Inner {
             }
             let gap = gap.max(0) as u64;
             let settling = self.resamplers.at(block.rate)?.settling() as u64;
-            let reason = if self.filling {
-                GapReason::Continued
-            } else {
-                GapReason::Interrupted
-            };
+            let reason = self.reason();
             self.writer.gap(gap + settling, reason, self.next_ns);
-            self.writer.count_lost(gap);
+            if reason != GapReason::Unused {
+                self.writer.count_lost(gap);
+            }
             self.silence(gap, self.next_ns);
         }
         self.resamplers.at(block.rate)?.reset();
@@ -290,7 +330,17 @@ impl Inner {
             outputs: 0,
         });
         self.filling = false;
+        self.unused = false;
         Some(ignored)
+    }
+
+    /// Why audio is missing between two runs.
+    fn reason(&self) -> GapReason {
+        match (self.unused, self.filling) {
+            (true, _) => GapReason::Unused,
+            (false, true) => GapReason::Continued,
+            (false, false) => GapReason::Interrupted,
+        }
     }
 
     /// Ends the resampler's run: its last outputs, which mix the end of the audio
@@ -299,8 +349,11 @@ impl Inner {
         let start_ns = self.next_ns;
         let tail = self.tail();
         if tail > 0 {
-            self.writer
-                .gap(tail as u64, GapReason::Interrupted, start_ns);
+            let reason = match self.unused {
+                true => GapReason::Unused,
+                false => GapReason::Interrupted,
+            };
+            self.writer.gap(tail as u64, reason, start_ns);
             self.writer.append(&self.scratch[..tail], start_ns);
             self.filling = true;
         }
@@ -333,16 +386,28 @@ impl Inner {
         if self.writer.position() == 0 || now_ns - self.next_ns < IDLE_NS {
             return false;
         }
+        // Somebody listens, and no audio comes: from here on it is a loss.
+        self.filling &= !std::mem::take(&mut self.unused);
         self.close_run();
         let count = ((now_ns - FILL_BEHIND_NS - self.next_ns) / NS_PER_SAMPLE).max(0) as u64;
-        let reason = if self.filling {
-            GapReason::Continued
-        } else {
-            GapReason::Interrupted
-        };
-        self.writer.gap(count, reason, self.next_ns);
+        self.writer.gap(count, self.reason(), self.next_ns);
         self.writer.count_lost(count);
         self.silence(count, self.next_ns);
+        self.next_ns += count as i64 * NS_PER_SAMPLE;
+        self.filling = true;
+        true
+    }
+
+    /// See [`Funnel::catch_up`].
+    fn catch_up(&mut self, now_ns: i64) -> bool {
+        if self.writer.position() == 0 || now_ns <= self.next_ns {
+            return false;
+        }
+        self.unused = true;
+        self.close_run();
+        let count = ((now_ns - self.next_ns) / NS_PER_SAMPLE).max(0) as u64;
+        self.writer.gap(count, GapReason::Unused, self.next_ns);
+        self.writer.append_silence(count, self.next_ns);
         self.next_ns += count as i64 * NS_PER_SAMPLE;
         self.filling = true;
         true

@@ -4,6 +4,7 @@
 pub mod alsa;
 mod backend;
 pub mod file;
+mod handover;
 pub mod intake;
 pub mod pipewire;
 mod timeline;
@@ -50,6 +51,8 @@ pub type Events = Box<dyn Fn(Event) + Send>;
 /// What a backend tells the engine, off the real-time thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The audio server answers.
+    Reached,
     /// Linked to this source; audio is expected.
     Linked(String),
     /// Nothing to capture now, and why; the backend goes on trying.

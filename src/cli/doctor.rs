@@ -13,8 +13,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let config = Config::load(Layer::default())?;
-    let samples = config.history.next_power_of_two();
-    let checks = doctor::judge(&Facts::gather(samples * size_of::<f32>() as u64));
+    let checks = doctor::judge(&Facts::gather(&config));
     let report = if arguments.json {
         doctor::json(&checks)
     } else {

@@ -2,13 +2,19 @@
 
 mod bench;
 mod doctor;
+mod generate;
+mod listen;
+mod monitor;
+mod reach;
+mod record;
 mod run;
 mod sources;
 mod status;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use v2m_engine::vad::runtime::QUIET;
 use v2m_engine::{Error, ErrorKind, Result};
 
 /// Captures the microphone for speech software, in real time, for any number of readers
@@ -25,23 +31,37 @@ enum Command {
     Run(run::Arguments),
     /// Show how the running engine is
     Status(status::Arguments),
+    /// Watch the running engine: waveform, speech, level, timing, losses, clients
+    Monitor(monitor::Arguments),
     /// List what can be captured; the default is marked
     Sources(sources::Arguments),
+    /// Keep what is captured in files: WAV, FLAC, all of it or only speech
+    Record(record::Arguments),
+    /// Print speech as it is heard, segment by segment
+    Listen(listen::Arguments),
     /// Check what the system grants an engine, and say how to mend what is missing
     Doctor(doctor::Arguments),
     /// Measure latencies here, on this machine
     Bench(bench::Arguments),
+    /// Write manual pages, completions and the default configuration, for packages
+    #[command(hide = true)]
+    Generate(generate::Arguments),
 }
 
 /// Parses the command line and runs the command.
 pub(crate) fn main() -> ExitCode {
+    no_telemetry();
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Monitor(arguments) => monitor::run(&arguments),
         Command::Sources(arguments) => sources::run(&arguments),
+        Command::Record(arguments) => record::run(arguments),
+        Command::Listen(arguments) => listen::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Generate(arguments) => generate::run(&arguments, Arguments::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,6 +73,14 @@ pub(crate) fn main() -> ExitCode {
                 1
             })
         }
+    }
+}
+
+/// ONNX Runtime, should it be loaded, reports to nobody unless the user wants it to.
+fn no_telemetry() {
+    if std::env::var_os(QUIET).is_none() {
+        // SAFETY: first thing in `main`: no other thread reads the environment.
+        unsafe { std::env::set_var(QUIET, "1") };
     }
 }
 

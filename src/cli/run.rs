@@ -1,14 +1,18 @@
 //! `v2m-engine run`: the engine itself.
 
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 
 use nix::sys::signal::{SigSet, Signal};
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use v2m_engine::client::socket_path;
 use v2m_engine::config::{Config, Layer, LogLevel};
 use v2m_engine::engine::{Engine, Message};
 use v2m_engine::protocol::{self, Reply};
 use v2m_engine::server::{Door, ServiceSocket};
+use v2m_engine::systemd;
 use v2m_engine::{Error, ErrorKind, Result};
 
 #[derive(clap::Args)]
@@ -19,6 +23,10 @@ pub(super) struct Arguments {
     /// Serve only the client at the other end of this socket, and end with it
     #[arg(long, value_name = "FD", hide = true)]
     private_fd: Option<RawFd>,
+
+    /// The directory of the client's Python package onnxruntime
+    #[arg(long, value_name = "DIRECTORY", hide = true)]
+    python_onnxruntime: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
@@ -28,12 +36,13 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         .thread_block()
         .map_err(|cause| Error::system("cannot block signals", cause))?;
 
+    let passed = systemd::socket()?;
     let private = arguments.private_fd.map(adopt).transpose()?;
     // Kept to tell the client why its engine doesn't come up.
     let line = private.as_ref().map(OwnedFd::try_clone).transpose();
     let line =
         line.map_err(|cause| Error::system("cannot duplicate the client's socket", cause))?;
-    let started = start(arguments.flags, private);
+    let started = start(arguments, private, passed);
     let (engine, messages) = match (started, line) {
         (Ok(started), _) => started,
         (Err(error), Some(line)) => {
@@ -62,16 +71,19 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
 }
 
 fn start(
-    flags: Layer,
+    arguments: Arguments,
     private: Option<OwnedFd>,
+    passed: Option<OwnedFd>,
 ) -> Result<(Engine, std::sync::mpsc::Sender<Message>)> {
-    let config = Config::load(flags)?;
+    let mut config = Config::load(arguments.flags)?;
+    config.vad.python = arguments.python_onnxruntime;
     // A client's own engine speaks up only when something is wrong.
     let quiet = private.is_some() && config.log == LogLevel::Info;
     log(if quiet { LogLevel::Warn } else { config.log });
-    let door = match private {
-        Some(socket) => Door::Private(socket),
-        None => Door::Service(ServiceSocket::bind(&socket_path()?)?),
+    let door = match (private, passed) {
+        (Some(socket), _) => Door::Private(socket),
+        (None, Some(socket)) => Door::Service(ServiceSocket::inherited(socket)?),
+        (None, None) => Door::Service(ServiceSocket::bind(&socket_path()?)?),
     };
     Engine::start(config, door)
 }
@@ -89,13 +101,24 @@ fn adopt(number: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-fn log(level: LogLevel) {
+/// Logs from this level on to standard error.
+pub(super) fn log(level: LogLevel) {
     let filter = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
+    // Where standard error is the journal anyway, it gets levels and fields too.
+    if systemd::stderr_is_journal()
+        && let Ok(journal) = tracing_journald::layer()
+    {
+        tracing_subscriber::registry()
+            .with(journal.with_syslog_identifier("v2m-engine".into()))
+            .with(filter)
+            .init();
+        return;
+    }
     tracing_subscriber::fmt()
         .with_max_level(filter)
         .with_writer(std::io::stderr)

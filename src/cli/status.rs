@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use v2m_engine::Result;
 use v2m_engine::client::Connection;
-use v2m_engine::status::Status;
+use v2m_engine::status::{ReaderStatus, Status, VadStatus};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -22,7 +22,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-fn text(status: &Status) -> String {
+pub(super) fn text(status: &Status) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "{name:<10} {value}");
@@ -55,9 +55,6 @@ fn text(status: &Status) -> String {
         };
         line("rate", format!("{} Hz{quantum}", source.rate));
     }
-    if let Some(scheduling) = &source.scheduling {
-        line("thread", scheduling.clone());
-    }
     let seconds = status.ring.position as f64 / 16_000.0;
     line(
         "ring",
@@ -66,6 +63,9 @@ fn text(status: &Status) -> String {
             status.ring.position, status.ring.history
         ),
     );
+    for (name, value) in vad(&status.vad) {
+        line(name, value);
+    }
     let lost = &status.losses;
     line(
         "lost",
@@ -75,8 +75,88 @@ fn text(status: &Status) -> String {
         ),
     );
     line("clients", status.clients.to_string());
+    for reader in &status.readers {
+        line("", client(reader));
+    }
+    for thread in &status.threads {
+        let given = match thread.why_not.is_empty() {
+            true => format!("by {}", thread.by),
+            false => format!("by {}; {}", thread.by, thread.why_not.join("; ")),
+        };
+        let (name, role) = (&thread.name, &thread.role);
+        line(
+            "thread",
+            format!(
+                "{name} ({role}): {}, asked for {}, {given}",
+                thread.got, thread.asked
+            ),
+        );
+    }
+    for grant in &status.grants {
+        let answer = grant.why_not.as_deref().unwrap_or("granted");
+        line("asked", format!("{}: {answer}", grant.asked));
+    }
     for degraded in &status.degraded {
         line("degraded", degraded.clone());
     }
     out
+}
+
+/// One client: process, name, age, lag.
+fn client(reader: &ReaderStatus) -> String {
+    let name = reader.name.as_deref().unwrap_or("?");
+    let lag = match (reader.lag, reader.lag_ms) {
+        (Some(lag), Some(ms)) => format!("lag {lag} samples ({ms:.1} ms)"),
+        _ => "lag unknown".into(),
+    };
+    let observes = if reader.observes { ", looks on" } else { "" };
+    format!(
+        "{} {name}, {:.0} s, {lag}{observes}",
+        reader.pid, reader.age_s
+    )
+}
+
+fn vad(vad: &VadStatus) -> Vec<(&'static str, String)> {
+    let Some(model) = &vad.model else {
+        let why = vad
+            .problem
+            .as_deref()
+            .unwrap_or(match vad.backend.as_str() {
+                "off" => "off",
+                _ => "starting",
+            });
+        return vec![("vad", why.to_owned())];
+    };
+    let how = match (&vad.scheduling, vad.cpu) {
+        (None, _) => "finished".to_owned(),
+        (Some(scheduling), Some(cpu)) => format!("{scheduling}, on CPU {cpu}"),
+        (Some(scheduling), None) => format!("{scheduling}, not pinned"),
+    };
+    let mut lines = vec![
+        (
+            "vad",
+            format!("{model}; {how}, {} migrations", vad.migrations),
+        ),
+        (
+            "",
+            format!(
+                "{} windows, {} ms behind (worst {} ms), caught up {} times, {} missed",
+                vad.windows, vad.lag_ms, vad.worst_lag_ms, vad.caught_up, vad.missed
+            ),
+        ),
+    ];
+    if let Some(cost) = vad.cost_us {
+        let delay = vad.delay_us.map_or_else(String::new, |delay| {
+            format!(
+                "; published {:.0} us after the audio (p99 {:.0} us)",
+                delay.p50, delay.p99
+            )
+        });
+        let (p50, p99) = (cost.p50, cost.p99);
+        lines.push((
+            "",
+            format!("{p50:.0} us per window (p99 {p99:.0} us){delay}"),
+        ));
+    }
+    lines
 }

@@ -1,20 +1,28 @@
 //! What the machine and the session are like.
 
 use std::fs;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::utsname::uname;
-use nix::unistd::{AccessFlags, Group, access, getgroups};
+use nix::unistd::{AccessFlags, Group, access, getegid, geteuid, getgroups};
 
+use super::listen::{Heard, listen};
+use crate::Error;
+use crate::capture::pipewire::{Source, Survey, survey};
+use crate::config::{Config, SourceSpec};
+use crate::latency::Latency;
 use crate::rt;
 
 /// Everything that [`super::judge`] goes by.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// PipeWire's socket, and why it can't be reached if so.
-    pub pipewire: (PathBuf, Result<(), String>),
+    /// What PipeWire says, or why it can't be reached.
+    pub pipewire: Result<Survey, String>,
+    /// What a second of listening gave, or why nothing; `None` where the source is a file.
+    pub heard: Option<Result<Heard, String>>,
+    /// The quantum that the engine asks the graph for.
+    pub latency: Latency,
     /// The highest SCHED_FIFO priority that the limits allow; 99 with CAP_SYS_NICE.
     pub rtprio: u64,
     /// The highest priority that RTKit gives, or why none.
@@ -35,22 +43,36 @@ pub struct Facts {
     pub cards: (usize, usize),
     /// The user's groups.
     pub groups: Vec<String>,
+    /// Who needs no group.
+    pub root: bool,
+    /// Where ONNX Runtime is, or why it is not used.
+    pub onnx: Result<String, String>,
     /// The udev rules, if they are installed.
     pub udev_rules: Option<PathBuf>,
     /// The systemd user unit, if it is installed.
     pub unit: Option<PathBuf>,
+    /// What finds speech as configured, or why nothing does; `None` if nothing is to.
+    pub vad: Result<Option<String>, Error>,
 }
 
 impl Facts {
-    /// Looks at this machine; may take two seconds where RTKit is silent.
-    pub fn gather(ring_bytes: u64) -> Self {
+    /// Looks at this machine and listens to its source: some seconds. Loads the model
+    /// that is configured, to see that it can be.
+    pub fn gather(config: &Config) -> Self {
+        let source = match &config.source {
+            SourceSpec::Pipewire(source) => source.clone(),
+            _ => Source::Default,
+        };
+        let pipewire = survey(None, &source).map_err(|error| error.to_string());
         let system = uname().ok();
         let text = |part: Option<&std::ffi::OsStr>| {
             part.unwrap_or_default().to_string_lossy().into_owned()
         };
         let memlock = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(_, hard)| hard);
         Self {
-            pipewire: pipewire(),
+            heard: listen(config, pipewire.is_ok()),
+            pipewire,
+            latency: config.latency,
             rtprio: rtprio(),
             rtkit: rt::rtkit_priority(),
             memlock: if has_capability(14) {
@@ -58,7 +80,7 @@ impl Facts {
             } else {
                 memlock
             },
-            ring_bytes,
+            ring_bytes: config.history.next_power_of_two() * size_of::<f32>() as u64,
             kernel: version(&text(system.as_ref().map(|system| system.release()))),
             kernel_build: text(system.as_ref().map(|system| system.version())),
             io_uring_disabled: fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
@@ -67,6 +89,8 @@ impl Facts {
             dma_latency: access("/dev/cpu_dma_latency", AccessFlags::W_OK).is_ok(),
             cards: cards(),
             groups: groups(),
+            root: geteuid().is_root(),
+            onnx: onnx(),
             udev_rules: installed(
                 &[
                     "/etc/udev/rules.d",
@@ -76,6 +100,10 @@ impl Facts {
                 ".rules",
             ),
             unit: unit(),
+            vad: config
+                .vad
+                .open()
+                .map(|model| model.map(|model| model.name().to_owned())),
         }
     }
 }
@@ -98,19 +126,17 @@ fn rtprio() -> u64 {
     }
 }
 
-/// As libpipewire finds it: `PIPEWIRE_REMOTE` in `PIPEWIRE_RUNTIME_DIR` or `XDG_RUNTIME_DIR`.
-fn pipewire() -> (PathBuf, Result<(), String>) {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let name = variable("PIPEWIRE_REMOTE").unwrap_or_else(|| "pipewire-0".into());
-    let directory = variable("PIPEWIRE_RUNTIME_DIR").or_else(|| variable("XDG_RUNTIME_DIR"));
-    let Some(directory) = directory else {
-        return (name.into(), Err("XDG_RUNTIME_DIR is not set".into()));
-    };
-    let path = Path::new(&directory).join(name);
-    let reached = UnixStream::connect(&path)
-        .map(drop)
-        .map_err(|error| error.to_string());
-    (path, reached)
+/// Silero runs without it: it is for other models.
+#[cfg(feature = "ort")]
+fn onnx() -> Result<String, String> {
+    use crate::vad::runtime::{Places, find};
+    let found = find(&Places::default()).map_err(|error| error.to_string())?;
+    Ok(format!("{} at {}", found.version, found.path.display()))
+}
+
+#[cfg(not(feature = "ort"))]
+fn onnx() -> Result<String, String> {
+    Err("this build has no use for it".into())
 }
 
 fn version(release: &str) -> (u32, u32) {
@@ -139,6 +165,7 @@ fn cards() -> (usize, usize) {
 fn groups() -> Vec<String> {
     let ids = getgroups().unwrap_or_default();
     ids.into_iter()
+        .chain([getegid()])
         .filter_map(|id| Group::from_gid(id).ok().flatten())
         .map(|group| group.name)
         .collect()
@@ -180,6 +207,7 @@ fn installed(directories: &[&str], ending: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Layer;
 
     #[test]
     fn releases_are_read() {
@@ -190,8 +218,10 @@ mod tests {
 
     #[test]
     fn every_machine_has_facts() {
-        let facts = Facts::gather(4 << 20);
+        let config = Config::from_layer(Layer::default()).unwrap();
+        let facts = Facts::gather(&config);
         assert!(facts.kernel.0 >= 3 && !facts.kernel_build.is_empty());
         assert!(facts.cards.1 <= facts.cards.0);
+        assert!(facts.vad.unwrap().unwrap().contains("native"));
     }
 }

@@ -3,11 +3,13 @@
 
 mod checks;
 mod facts;
+mod listen;
 
 use serde::{Deserialize, Serialize};
 
 pub use checks::judge;
 pub use facts::Facts;
+pub use listen::Heard;
 
 /// How a thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -86,16 +86,16 @@ impl<'m> Lane<'m> {
 
     /// Writes elements from number `first` on and makes them readable.
     /// `first` is the lane's committed count: only the lane's one writer calls
-    /// this, and it knows. At most a lane's capacity at once.
+    /// this, and it knows. Of more than the capacity only the last are written:
+    /// the others are gone before anybody could read them.
     #[inline]
     pub(crate) fn append(&self, first: u64, count: u64, mut word: impl FnMut(u64, usize) -> u32) {
-        debug_assert!(count <= self.capacity);
         let end = first + count;
         self.counters.claimed.store(end, Ordering::Relaxed);
         // Whoever reads a word stored below also sees the claim above, if it
         // looks behind an acquire fence (see `validate`).
         fence_at(Site::Claim, Ordering::Release);
-        for n in first..end {
+        for n in first.max(end.saturating_sub(self.capacity))..end {
             for (i, slot) in self.slot(n).iter().enumerate() {
                 slot.store(word(n - first, i), Ordering::Relaxed);
             }

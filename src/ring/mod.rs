@@ -21,7 +21,7 @@ pub mod wake;
 pub mod writer;
 
 #[cfg(not(loom))]
-pub use bell::Bell;
+pub use bell::{Bell, WindowBell};
 pub use layout::{Layout, NS_PER_SAMPLE, SAMPLE_RATE, WINDOW};
 #[cfg(not(loom))]
 pub use reader::{Reader, Records};
@@ -46,6 +46,9 @@ pub enum State {
     Ended = 3,
     /// The engine has stopped; nothing follows.
     Stopped = 4,
+    /// Nobody listens and nothing is captured; positions stand still until
+    /// somebody does.
+    Idle = 5,
 }
 
 impl State {
@@ -55,6 +58,7 @@ impl State {
             1 => Self::Running,
             3 => Self::Ended,
             4 => Self::Stopped,
+            5 => Self::Idle,
             // 2, and numbers of versions to come: nothing to rely on.
             _ => Self::Waiting,
         }

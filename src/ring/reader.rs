@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::layout::{HEADER_BYTES, LaneId, Layout, NS_PER_SAMPLE, WINDOW};
 use super::memory::Memory;
-use super::record::Record;
+use super::record::{GapReason, Record};
 use super::wake::{self, Waited};
 use super::{Lost, State};
 use crate::error::{Error, ErrorKind, Result};
@@ -183,6 +183,17 @@ impl Reader {
     /// How many records of a kind were ever written.
     pub fn records_committed(&self, records: Records) -> u64 {
         self.memory.lane(records.lane()).committed()
+    }
+
+    /// Where the newest stretch ends in which nobody listened and nothing was
+    /// captured: audio begins here. 0 if none is known.
+    pub fn unused_until(&self) -> u64 {
+        let count = self.records_committed(Records::Gaps);
+        (count.saturating_sub(64)..count)
+            .rev()
+            .filter_map(|number| self.record(Records::Gaps, number))
+            .find(|gap| gap.detail == GapReason::Unused as u32)
+            .map_or(0, |gap| gap.end())
     }
 
     /// Record number `number` of a kind; `None` if it is not there yet or no more.

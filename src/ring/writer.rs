@@ -75,6 +75,11 @@ impl Ring {
         self.memory.lock()
     }
 
+    /// Windows whose samples are all there.
+    pub(super) fn complete_windows(&self) -> u64 {
+        self.memory.lane(LaneId::Samples).committed() / WINDOW
+    }
+
     pub(super) fn wake_word(&self) -> &AtomicU32 {
         self.memory.wake_word()
     }
@@ -111,7 +116,7 @@ impl CaptureWriter {
     }
 
     /// Appends samples, the first of which was captured at `time_ns`
-    /// (CLOCK_MONOTONIC). At most the history at once.
+    /// (CLOCK_MONOTONIC).
     #[inline]
     pub fn append(&mut self, samples: &[f32], time_ns: i64) {
         self.extend(samples.len() as u64, time_ns, |i| {
@@ -119,8 +124,8 @@ impl CaptureWriter {
         });
     }
 
-    /// Appends `count` samples of exact silence. Announce them by
-    /// [`gap`](Self::gap) before.
+    /// Appends `count` samples of exact silence, in no more time than the whole
+    /// ring takes. Announce them by [`gap`](Self::gap) before.
     pub fn append_silence(&mut self, count: u64, time_ns: i64) {
         self.extend(count, time_ns, |_| 0);
     }
@@ -128,13 +133,15 @@ impl CaptureWriter {
     #[inline]
     fn extend(&mut self, count: u64, time_ns: i64, sample: impl Fn(u64) -> u32) {
         // The clock first: a reader that sees a sample finds its window's time.
-        let clock = self.memory.lane(LaneId::Clock);
-        while self.windows * WINDOW < self.next + count {
-            let after = (self.windows * WINDOW - self.next) as i64;
-            let time = time_ns + after * NS_PER_SAMPLE;
-            let words: [u32; 2] = bytemuck::cast(time);
-            clock.append(self.windows, 1, |_, i| words[i]);
-            self.windows += 1;
+        let windows = (self.next + count).div_ceil(WINDOW) - self.windows;
+        if windows > 0 {
+            let clock = self.memory.lane(LaneId::Clock);
+            clock.append(self.windows, windows, |n, i| {
+                let after = ((self.windows + n) * WINDOW - self.next) as i64;
+                let words: [u32; 2] = bytemuck::cast(time_ns + after * NS_PER_SAMPLE);
+                words[i]
+            });
+            self.windows += windows;
         }
         // From the vDSO: no system call.
         let now = crate::time::monotonic_ns();
@@ -157,7 +164,7 @@ impl CaptureWriter {
             time_ns,
         };
         append_record(&self.memory, LaneId::Gaps, &mut self.gaps, record);
-        if reason != GapReason::Continued {
+        if !matches!(reason, GapReason::Continued | GapReason::Unused) {
             self.lost.gaps += 1;
         }
         if reason == GapReason::Xrun {

@@ -6,7 +6,7 @@ use std::io::Write;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
-use super::{Grant, raise, sys};
+use super::{Grant, raise, registry, sys, thread_id};
 
 /// What a real-time thread of ours may use of its stack, in bytes.
 const STACK: usize = 128 * 1024;
@@ -14,8 +14,27 @@ const STACK: usize = 128 * 1024;
 /// Keeps `len` bytes from `start` in memory, within RLIMIT_MEMLOCK. They may be
 /// unmapped at any time; that unlocks them.
 pub fn lock(what: &str, start: *const u8, len: usize) -> Grant {
+    lock_all(what, &[(start, len)])
+}
+
+/// The same for several stretches, which are one thing.
+pub fn lock_all(what: &str, parts: &[(*const u8, usize)]) -> Grant {
+    let total = parts.iter().map(|(_, len)| len).sum();
+    lock_by(what, total, || {
+        parts
+            .iter()
+            .try_for_each(|&(start, len)| sys::mlock(start, len))
+    })
+}
+
+/// The same for `len` bytes that `lock` locks.
+pub fn lock_by<E: std::fmt::Display>(
+    what: &str,
+    len: usize,
+    lock: impl FnOnce() -> Result<(), E>,
+) -> Grant {
     raise(Resource::RLIMIT_MEMLOCK);
-    let result = sys::mlock(start, len).map_err(|error| {
+    let result = lock().map_err(|error| {
         let limit = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft);
         if limit == RLIM_INFINITY {
             error.to_string()
@@ -26,7 +45,9 @@ pub fn lock(what: &str, start: *const u8, len: usize) -> Grant {
             )
         }
     });
-    Grant::new(format!("{what}: {} KiB locked", len.div_ceil(1024)), result)
+    let grant = Grant::new(format!("{what}: {} KiB locked", len.div_ceil(1024)), result);
+    registry::granted(&grant);
+    grant
 }
 
 /// Makes the calling thread's stack real down to 128 KiB below here, and locks
@@ -38,7 +59,18 @@ pub fn lock_stack() -> Grant {
         page[0] = 1;
     }
     black_box(&mut stack);
-    lock("stack", stack.as_ptr(), stack.len())
+    lock(&stack_name(thread_id()), stack.as_ptr(), stack.len())
+}
+
+/// The same for another thread of this process, which uses its stack up to
+/// `address`: of a thread that must not be held up, or isn't ours.
+pub fn lock_stack_of(tid: i32, address: usize) -> Grant {
+    let lowest = std::ptr::without_provenance(address.saturating_sub(STACK));
+    lock(&stack_name(tid), lowest, STACK)
+}
+
+fn stack_name(tid: i32) -> String {
+    format!("stack of {}", registry::name(tid).unwrap_or_default())
 }
 
 /// Asks the kernel for no sleep state that takes time to wake from, for as long
@@ -64,15 +96,20 @@ impl DmaLatency {
             Ok(file) => (Some(file), Ok(())),
             Err(error) => (None, Err(error)),
         };
-        Self {
-            _file: file,
-            grant: Grant::new(format!("{path} 0 µs"), result),
-        }
+        let grant = Grant::new(format!("{path} 0 µs"), result);
+        registry::granted(&grant);
+        Self { _file: file, grant }
     }
 
     /// Whether the kernel took the request.
     pub fn grant(&self) -> &Grant {
         &self.grant
+    }
+}
+
+impl Drop for DmaLatency {
+    fn drop(&mut self) {
+        registry::returned(&self.grant.asked);
     }
 }
 

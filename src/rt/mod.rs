@@ -5,6 +5,7 @@
 //! None of it belongs on a real-time thread's path: call it before the loop.
 
 mod memory;
+mod registry;
 mod rtkit;
 mod sys;
 
@@ -15,7 +16,8 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, gettid};
 use serde::{Deserialize, Serialize};
 
-pub use memory::{DmaLatency, lock, lock_stack};
+pub use memory::{DmaLatency, lock, lock_all, lock_by, lock_stack, lock_stack_of};
+pub use registry::{grants, observe, threads};
 
 /// How long RTKit may take to answer.
 const RTKIT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -107,6 +109,8 @@ pub enum Means {
     RtKit,
     /// The kernel, a nice value only.
     Nice,
+    /// Whoever made the thread; it is only looked at.
+    Library,
     /// Nobody: it runs as any other.
     Nothing,
 }
@@ -156,20 +160,35 @@ pub fn promote(role: Role) -> Promotion {
 
 /// Makes a thread of this process as urgent as its role wants: SCHED_FIFO (not
 /// inherited by its children) where limits allow, else RTKit, else a nice
-/// value, else nothing. May wait two seconds for RTKit.
+/// value, else nothing. May wait two seconds for RTKit. [`threads`] lists it from now on.
 ///
 /// A real-time thread that runs longer than RLIMIT_RTTIME allows becomes an
 /// ordinary one again instead of having the process killed.
 pub fn promote_thread(role: Role, tid: i32) -> Promotion {
     let mut why_not = Vec::new();
     let by = means(role, tid, &mut why_not);
-    Promotion {
+    let promotion = Promotion {
         role,
         tid,
         asked: role.priority(99),
         got: inspect(tid),
         by,
         why_not,
+    };
+    registry::promoted(&promotion);
+    promotion
+}
+
+/// The record of the calling thread, which deliberately asks for nothing.
+pub fn unpromoted(role: Role, why: &str) -> Promotion {
+    let tid = thread_id();
+    Promotion {
+        role,
+        tid,
+        asked: 0,
+        got: inspect(tid),
+        by: Means::Nothing,
+        why_not: vec![why.into()],
     }
 }
 
@@ -258,11 +277,24 @@ pub fn thread_id() -> i32 {
 
 /// Keeps the calling thread on one CPU.
 pub fn pin(cpu: usize) -> Grant {
+    pin_thread(0, cpu)
+}
+
+/// Keeps a thread of this process on one CPU.
+pub fn pin_thread(tid: i32, cpu: usize) -> Grant {
     let mut set = CpuSet::new();
     let result = set
         .set(cpu)
-        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
+        .and_then(|()| sched_setaffinity(Pid::from_raw(tid), &set));
     Grant::new(format!("CPU {cpu}"), result)
+}
+
+/// The CPU that a thread of this process ran on last; `None` if it is gone.
+pub fn last_cpu(tid: i32) -> Option<usize> {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")).ok()?;
+    // Field 39 of proc(5); the second one, a name, may hold anything but ends by the last bracket.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(36)?.parse().ok()
 }
 
 /// The CPUs that a thread may run on.
@@ -319,9 +351,10 @@ mod tests {
         assert_eq!(seen.policy, Policy::Other);
         assert_eq!(seen.priority, 0);
         assert!(!seen.cpus.is_empty());
+        assert!(seen.cpus.contains(&last_cpu(tid).unwrap()));
         drop(done);
         thread.join().unwrap();
-        assert_eq!(inspect(i32::MAX), None);
+        assert_eq!((inspect(i32::MAX), last_cpu(i32::MAX)), (None, None));
     }
 
     #[test]

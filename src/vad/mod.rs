@@ -1,14 +1,27 @@
 //! Voice activity: which 32 ms windows hold speech, and where utterances begin and end.
 //!
 //! A [`Model`] turns a window of samples into a probability; [`native::Native`]
-//! is Silero without a runtime, `ort::Ort` the same through ONNX Runtime. [`segment`] turns probabilities into segments.
+//! is Silero without a runtime, `ort::Ort` the same through ONNX Runtime. [`segment`] turns
+//! probabilities into segments, [`follow`] a ring's speech track into segments of its audio,
+//! and [`recording`] takes audio from elsewhere. In the engine `worker` reads the ring and
+//! writes the speech track.
 
+#[cfg(feature = "engine")]
+pub mod backend;
+pub mod follow;
+#[cfg(feature = "engine")]
+mod meter;
 pub mod native;
 #[cfg(feature = "ort")]
 pub mod ort;
+#[cfg(feature = "engine")]
+pub mod place;
+pub mod recording;
 #[cfg(feature = "ort")]
 pub mod runtime;
 pub mod segment;
+#[cfg(feature = "engine")]
+pub mod worker;
 
 use crate::Result;
 
@@ -30,4 +43,7 @@ pub trait Model: Send {
 
     /// What runs, for `status`: implementation and model.
     fn name(&self) -> &str;
+
+    /// Samples so far that were NaN, infinite or beyond 1e12, and counted as silence.
+    fn unusable_samples(&self) -> u64;
 }

@@ -40,6 +40,7 @@ static EMBEDDED: &[u8] = include_bytes!("../../models/silero_vad_16k.safetensors
 #[derive(Clone)]
 pub struct Network {
     weights: Arc<Weights>,
+    name: Arc<str>,
 }
 
 impl Network {
@@ -50,6 +51,26 @@ impl Network {
         SHARED.get_or_init(load).clone()
     }
 
+    /// Other weights of the same architecture, from a safetensors file.
+    ///
+    /// Errors: [`ErrorKind::Invalid`], naming the file, if it can't be read, and where
+    /// [`Network::parse`] fails.
+    pub fn read(file: &std::path::Path) -> Result<Self> {
+        let refused = |why: String| {
+            let message = format!(
+                "cannot use the VAD model {}: {why}; use weights taken out by models/extract.py",
+                file.display()
+            );
+            Error::new(ErrorKind::Invalid, message)
+        };
+        let bytes = std::fs::read(file).map_err(|cause| refused(cause.to_string()))?;
+        let network = Self::parse(&bytes).map_err(|error| refused(error.to_string()))?;
+        Ok(Self {
+            name: file.display().to_string().into(),
+            ..network
+        })
+    }
+
     /// Other weights of the same architecture, as the bytes of a safetensors file.
     ///
     /// Errors: [`ErrorKind::Invalid`] where a tensor is missing, has another
@@ -57,6 +78,7 @@ impl Network {
     pub fn parse(safetensors: &[u8]) -> Result<Self> {
         Ok(Self {
             weights: Arc::new(Weights::parse(safetensors)?),
+            name: "silero-vad 16 kHz".into(),
         })
     }
 
@@ -87,7 +109,7 @@ impl Native {
     ///
     /// Errors: [`ErrorKind::Invalid`] where the CPU lacks them.
     pub fn with_path(network: Network, path: Path) -> Result<Self> {
-        let name = format!("silero-vad 16 kHz, native {}", path.name());
+        let name = format!("{}, native {}", network.name, path.name());
         let path = Runnable::new(path)?;
         let tile = Tile::new(path.path(), 1);
         Ok(Self {
@@ -98,11 +120,6 @@ impl Native {
             wide: None,
             name,
         })
-    }
-
-    /// Samples so far that were NaN, infinite or beyond 1e12, and counted as silence.
-    pub fn unusable_samples(&self) -> u64 {
-        self.state.unusable
     }
 
     /// The probability of `window`; what [`Model::probability`] returns, which can't fail here.
@@ -178,6 +195,10 @@ impl Model for Native {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn unusable_samples(&self) -> u64 {
+        self.state.unusable
     }
 }
 

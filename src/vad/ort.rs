@@ -106,11 +106,6 @@ impl Ort {
             name,
         })
     }
-
-    /// Samples so far that were NaN, infinite or beyond 1e12, and counted as silence.
-    pub fn unusable_samples(&self) -> u64 {
-        self.unusable
-    }
 }
 
 impl Model for Ort {
@@ -143,6 +138,10 @@ impl Model for Ort {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn unusable_samples(&self) -> u64 {
+        self.unusable
     }
 }
 

@@ -359,6 +359,13 @@ impl Segmenter {
         self.reset(position);
     }
 
+    /// As new: the first window to come is `index`, and no segment reaches before `floor`,
+    /// which may lie before it where the audio of the pad is there.
+    pub fn begin(&mut self, index: u64, floor: u64) {
+        self.reset(floor);
+        self.next = Some(index);
+    }
+
     /// Drops what is open; no segment to come reaches before `floor`.
     pub fn reset(&mut self, floor: u64) {
         self.floor = floor;

@@ -5,7 +5,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
@@ -17,11 +18,16 @@ use v2m_engine::capture::alsa::{Access, AlsaSource, Options, Setup, Stop, source
 use v2m_engine::capture::{Block, Event, Intake};
 
 use crate::known::{Found, Kept, check};
-use crate::player::play;
-use crate::{PART, allocations};
+use crate::player::{play, silence};
+use crate::{PART, allocations, engine};
 
-pub(crate) const SCENARIOS: [(&str, fn()); 10] = [
+/// Which run in `make test`: everything within two minutes.
+pub(crate) const SCENARIOS: [(&str, fn()); 14] = [
     ("exact", exact),
+    ("engine", engine::counts_what_the_player_lost),
+    ("standby", engine::stands_in_for_pipewire),
+    ("suspended", suspended),
+    ("stalled", stalled),
     ("planar", planar),
     ("stopped_long", stopped_long),
     ("stopped_short", stopped_short),
@@ -33,11 +39,22 @@ pub(crate) const SCENARIOS: [(&str, fn()); 10] = [
     ("steady", steady),
 ];
 
+/// Which run in `make test-vm` besides.
+pub(crate) const LONG: [(&str, fn()); 1] = [("exact_all", exact_all)];
+
+/// What is meant by the name of a scenario, by `all` and by `long`.
+pub(crate) fn chosen(only: &str) -> impl Iterator<Item = (&'static str, fn())> {
+    let long = LONG
+        .into_iter()
+        .filter(move |(name, _)| only == "long" || only == *name);
+    let short = SCENARIOS.into_iter();
+    short
+        .filter(move |(name, _)| only == "all" || only == *name)
+        .chain(long)
+}
+
 pub(crate) fn run(only: &str) {
-    for (name, scenario) in SCENARIOS {
-        if only != "all" && only != name {
-            continue;
-        }
+    for (name, scenario) in chosen(only) {
         let start = Instant::now();
         let passed = catch_unwind(AssertUnwindSafe(scenario)).is_ok();
         println!(
@@ -49,7 +66,7 @@ pub(crate) fn run(only: &str) {
 }
 
 /// This program in another part.
-struct Other {
+pub(crate) struct Other {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
@@ -67,7 +84,14 @@ impl Other {
     }
 
     /// Plays from now on; returns when it does.
-    fn play(pcm: &str, rate: u32, channels: u32, bits: u32, from: u64, seconds: f64) -> Self {
+    pub(crate) fn play(
+        pcm: &str,
+        rate: u32,
+        channels: u32,
+        bits: u32,
+        from: u64,
+        seconds: f64,
+    ) -> Self {
         let mut player = Self::start(format!(
             "play {pcm} {rate} {channels} {bits} {from} {seconds}"
         ));
@@ -98,7 +122,7 @@ impl Drop for Other {
     }
 }
 
-fn ms(ms: u64) -> Duration {
+pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
@@ -108,7 +132,7 @@ fn next_event(events: &Receiver<Event>) -> Event {
 
 /// Captures while `meanwhile` runs.
 fn capture(
-    source: AlsaSource,
+    mut source: AlsaSource,
     channels: u32,
     bits: u32,
     meanwhile: impl FnOnce(&Receiver<Event>),
@@ -137,14 +161,31 @@ fn assert_right(what: &str, found: &Found, at_least: u64) {
 }
 
 fn exact() {
-    let cases = [
+    recorded(&[
         (48_000, 1, 16, 64),
         (48_000, 2, 16, 128),
         (44_100, 1, 32, 256),
         (44_100, 2, 32, 512),
         (48_000, 2, 32, 1024),
-    ];
-    for (rate, channels, bits, period) in cases {
+    ]);
+}
+
+/// Every combination.
+fn exact_all() {
+    let mut cases = Vec::new();
+    for (rate, bits) in [(48_000, 16), (44_100, 32)] {
+        for channels in [1, 2] {
+            for period in [64, 128, 256, 512, 1024] {
+                cases.push((rate, channels, bits, period));
+            }
+        }
+    }
+    recorded(&cases);
+}
+
+/// Records what is played, with this rate, channels, bits and period.
+fn recorded(cases: &[(u32, u32, u32, u32)]) {
+    for &(rate, channels, bits, period) in cases {
         let what = format!("{rate} Hz, {channels} channels, {bits} bits, period {period}");
         let _player = Other::play("hw:Loopback,0,0", rate, channels, bits, 7, 4.0);
         let options = Options {
@@ -183,7 +224,7 @@ fn planar() {
             access: Some(access),
             ..Options::default()
         };
-        let source = AlsaSource::open("plughw:Loopback,1,1", options).unwrap();
+        let mut source = AlsaSource::open("plughw:Loopback,1,1", options).unwrap();
         let got = setup(&source);
         assert_eq!(got.rate, 48_000);
         // A plug can make mono of it; it takes the average too.
@@ -246,7 +287,8 @@ pub(crate) fn capture_alone(
 }
 
 fn stopped_long() {
-    for (period, periods, pause) in [(64, 16, 300), (128, 8, 800), (1024, 4, 500)] {
+    // Buffers that the emulated machine itself doesn't overrun when its host is busy.
+    for (period, periods, pause) in [(64, 64, 500), (128, 32, 800), (1024, 8, 600)] {
         let found = stopped(period, periods, ms(pause));
         let what = format!("stopped for {pause} ms, buffer {}", period * periods);
         assert_right(&what, &found, 48_000);
@@ -266,7 +308,8 @@ fn stopped_short() {
     assert_right("stopped for 60 ms, buffer 8192", &found, 48_000);
 }
 
-/// The player's clock runs 5 % faster, then 5 % slower than it says.
+/// The player's clock runs 5 % faster, then 5 % slower than it says. (Its nominal rate
+/// it can't change while the other side is open; `unbound` comes back at another.)
 fn rate_shift() {
     let set = |shift: i32| {
         let control = Ctl::new("hw:Loopback", false).unwrap();
@@ -291,6 +334,87 @@ fn rate_shift() {
     });
     assert_eq!(found.len(), 1, "{found:?}");
     assert_right("at 5 % more and less", &found[0], 96_000);
+}
+
+/// Captures the dummy card while the machine sends its devices to sleep: tasks are
+/// frozen, the PCM is suspended, and everything comes back.
+fn suspended() {
+    let source = AlsaSource::open("hw:Dummy", Options::default()).unwrap();
+    let mut slept = Duration::ZERO;
+    let found = capture(source, 1, 16, |events| {
+        assert!(matches!(next_event(events), Event::Linked(_)));
+        sleep(ms(500));
+        // As far as the devices, for a second, then back: no alarm clock is needed.
+        fs::write("/sys/module/suspend/parameters/pm_test_delay", "1").unwrap();
+        fs::write("/sys/power/pm_test", "devices").unwrap();
+        let start = Instant::now();
+        fs::write("/sys/power/state", "freeze").unwrap();
+        slept = start.elapsed();
+        sleep(ms(1500));
+        assert!(events.try_recv().is_err(), "nobody need know");
+    });
+    assert_eq!(found.len(), 1, "one life: {found:?}");
+    let found = &found[0];
+    println!("asleep for {slept:?}: {found:?}");
+    // A second by the kernel's loops, which run as they please under emulation.
+    assert!(slept >= ms(300), "it did not sleep");
+    assert!(found.lost >= 4_800, "the loss is counted: {found:?}");
+    // Position and time have gone on together, to a period and some jitter.
+    assert!(found.off_us < 20_000, "{found:?}");
+}
+
+/// Plays silence for as long as it lives.
+struct Ticking {
+    go: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Ticking {
+    fn start(pcm: &'static str) -> Self {
+        let go = Arc::new(AtomicBool::new(true));
+        let going = go.clone();
+        let thread = thread::spawn(move || silence(pcm, &going));
+        Self {
+            go,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        self.go.store(false, Ordering::Relaxed);
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+/// The loopback takes its time from the dummy card, which stops: a stream that runs
+/// and says nothing.
+fn stalled() {
+    let timer = "/proc/asound/Loopback/timer_source";
+    fs::write(timer, "Dummy.0.0").unwrap();
+    let ticking = Ticking::start("hw:Dummy");
+    sleep(ms(300));
+    let source = AlsaSource::open("hw:Loopback,1,4", Options::default()).unwrap();
+    println!("{:?}", setup(&source));
+    let found = capture(source, 1, 16, |events| {
+        assert!(matches!(next_event(events), Event::Linked(_)));
+        sleep(ms(500));
+        drop(ticking);
+        let stopped = Instant::now();
+        let event = next_event(events);
+        println!("{event:?} after {:?}", stopped.elapsed());
+        assert!(
+            matches!(&event, Event::Waiting(reason) if reason.contains("hw:Loopback,1,4")),
+            "{event:?}"
+        );
+        let _ticking = Ticking::start("hw:Dummy");
+        assert!(matches!(next_event(events), Event::Linked(_)));
+        sleep(ms(500));
+    });
+    fs::write(timer, "\n").unwrap();
+    println!("{found:?}");
+    assert!(found.len() >= 2 && found.last().unwrap().frames > 4_800);
 }
 
 fn unbound() {
@@ -391,7 +515,7 @@ impl Intake for Allocated {
 
 fn steady() {
     let _player = Other::play("hw:Loopback,0,6", 48_000, 2, 16, 0, 4.0);
-    let source = AlsaSource::open("hw:Loopback,1,6", Options::default()).unwrap();
+    let mut source = AlsaSource::open("hw:Loopback,1,6", Options::default()).unwrap();
     let (intake, stop) = (Allocated::default(), Stop::new().unwrap());
     let (events, _received) = channel();
     thread::scope(|scope| {

@@ -16,6 +16,9 @@ const MODULES: [&str; 6] = [
     "drivers/snd-dummy",
 ];
 
+/// Where the machine has the engine.
+pub(crate) const ENGINE: &str = "/engine";
+
 /// Longer than any run; a machine that hangs is ended.
 const LONGEST_S: &str = "240";
 
@@ -25,6 +28,8 @@ const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox mount -t sysfs none /sys
 /bin/busybox mount -t devtmpfs none /dev
 /bin/busybox mkdir -p /dev/shm
+/bin/busybox mkdir -m 700 /tmp/run
+export XDG_RUNTIME_DIR=/tmp/run HOME=/tmp
 for module in soundcore snd snd-timer snd-pcm; do /bin/busybox insmod /modules/$module.ko; done
 /bin/busybox insmod /modules/snd-aloop.ko index=0
 /bin/busybox insmod /modules/snd-dummy.ko index=1
@@ -99,6 +104,26 @@ fn kernel() -> (PathBuf, PathBuf) {
     )
 }
 
+/// Puts a program into the machine, with the libraries that it needs.
+fn install(program: &Path, root: &Path, name: &str) {
+    run_command(
+        Command::new("objcopy")
+            .arg("--strip-debug")
+            .arg(program)
+            .arg(root.join(name)),
+        "the program",
+    );
+    let libraries = Command::new("ldd").arg(program).output().unwrap();
+    for word in String::from_utf8_lossy(&libraries.stdout)
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+    {
+        let to = root.join(word.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(word, to).unwrap();
+    }
+}
+
 /// Everything the machine sees, as an archive.
 fn initramfs(modules: &Path) -> PathBuf {
     let root = directory().join("root");
@@ -122,22 +147,12 @@ fn initramfs(modules: &Path) -> PathBuf {
         }
     }
     let test = std::env::current_exe().unwrap();
-    run_command(
-        Command::new("objcopy")
-            .args(["--strip-debug"])
-            .arg(&test)
-            .arg(root.join("test")),
-        "the program",
+    install(&test, &root, "test");
+    install(
+        Path::new(env!("CARGO_BIN_EXE_v2m-engine")),
+        &root,
+        &ENGINE[1..],
     );
-    let libraries = Command::new("ldd").arg(&test).output().unwrap();
-    for word in String::from_utf8_lossy(&libraries.stdout)
-        .split_whitespace()
-        .filter(|word| word.starts_with('/'))
-    {
-        let to = root.join(word.trim_start_matches('/'));
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(word, to).unwrap();
-    }
     fs::create_dir_all(root.join("usr/share")).unwrap();
     run_command(
         Command::new("cp")

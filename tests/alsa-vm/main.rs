@@ -2,10 +2,11 @@
 //! kernel, its loopback and dummy cards, and this very program.
 //!
 //! Run by `cargo test --test alsa-vm -- --ignored`, one scenario alone with
-//! `V2M_TEST_VM_ONLY` set to its name. Takes the kernel's package by
+//! `V2M_TEST_VM_ONLY` set to its name, the long ones with `long`. Takes the kernel's package by
 //! `apt-get download` the first time; what it makes stays under `target/tmp/alsa-vm`.
 #![cfg(feature = "engine")]
 
+mod engine;
 mod guest;
 #[path = "../known/mod.rs"]
 mod known;
@@ -53,10 +54,7 @@ fn on_real_drivers() {
     let only = std::env::var("V2M_TEST_VM_ONLY").unwrap_or_else(|_| "all".into());
     let log = machine::run(&only);
     print!("{log}");
-    for (name, _) in guest::SCENARIOS
-        .iter()
-        .filter(|(name, _)| only == "all" || only == *name)
-    {
+    for (name, _) in guest::chosen(&only) {
         assert!(
             log.contains(&format!("PASS {name}")),
             "{name} failed, see above"

@@ -1,5 +1,7 @@
 //! Plays known content into the loopback, from a process of its own.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use alsa::pcm::{Access, Format, HwParams, PCM};
 use alsa::{Direction, ValueOr};
 
@@ -48,4 +50,26 @@ pub(crate) fn play(pcm: &str, rate: u32, channels: u32, bits: u32, from: u64, se
     }
     println!("PLAYED {}", end - from);
     // Dropped, not drained: capture is over by now.
+}
+
+/// Plays silence for as long as it may, at 48 kHz in periods of 128 frames.
+pub(crate) fn silence(pcm: &str, go: &AtomicBool) {
+    let pcm = PCM::new(pcm, Direction::Playback, false).unwrap();
+    {
+        let params = HwParams::any(&pcm).unwrap();
+        params.set_access(Access::RWInterleaved).unwrap();
+        params.set_format(Format::s16()).unwrap();
+        params.set_channels(2).unwrap();
+        params.set_rate(48_000, ValueOr::Nearest).unwrap();
+        params.set_period_size_near(128, ValueOr::Nearest).unwrap();
+        params.set_buffer_size_near(4096).unwrap();
+        pcm.hw_params(&params).unwrap();
+    }
+    let block = [0i16; 512];
+    while go.load(Ordering::Relaxed) {
+        if let Err(error) = pcm.io_i16().unwrap().writei(&block) {
+            pcm.try_recover(error, true).unwrap();
+        }
+    }
+    pcm.drop().unwrap();
 }

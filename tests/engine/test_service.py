@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import array
 import contextlib
+import fcntl
 import json
+import mmap
 import os
+import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+
 from conftest import SPEECH, User, wait_until
+
+from v2m_engine import AudioCapture
 
 
 def connect(path: Path) -> socket.socket:
@@ -278,3 +285,160 @@ def test_status_is_answered_while_many_ask(user: User) -> None:
     for thread in threads:
         thread.join()
     assert not failures
+
+
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | 0x0010 | fcntl.F_SEAL_SEAL
+
+
+def bookmark(
+    position: int, name: bytes = b"", *, magic: bytes = b"v2m-mark", size: int = 4096
+) -> tuple[int, mmap.mmap]:
+    """A bookmark as docs/ring-layout.md describes it: its descriptor and map."""
+    descriptor = os.memfd_create("bookmark", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(descriptor, size)
+    memory = mmap.mmap(descriptor, size)
+    page = magic + struct.pack("=IIQ", 1, 0, position)
+    page = page.ljust(0x40, b"\0") + name
+    memory[: min(len(page), size)] = page[:size]
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+    return descriptor, memory
+
+
+def open_with(peer: socket.socket, *descriptors: int) -> dict[str, object]:
+    socket.send_fds(peer, [b'{"request":"open","version":1}'], descriptors)
+    reply: dict[str, object] = json.loads(peer.recv(65536))
+    return reply
+
+
+def reader(user: User) -> dict[str, object]:
+    """The one reader of the status."""
+    (only,) = user.status()["readers"]
+    found: dict[str, object] = only
+    return found
+
+
+def test_a_readers_lag_comes_from_its_bookmark(user: User) -> None:
+    user.start()
+    peer = connect(user.socket)
+    descriptor, memory = bookmark(2**64 - 1, b"my reader")
+    assert open_with(peer, descriptor)["reply"] == "opened"
+    os.close(descriptor)
+    nothing_yet = reader(user)
+    assert (nothing_yet["pid"], nothing_yet["name"]) == (os.getpid(), "my reader")
+    assert nothing_yet["position"] is nothing_yet["lag"] is nothing_yet["lag_ms"] is None
+    for position in (0, 160):
+        struct.pack_into("=Q", memory, 0x10, position)
+        seen = reader(user)
+        assert seen["position"] == position
+        assert isinstance(seen["lag"], int) and seen["lag_ms"] == seen["lag"] / 16
+        assert seen["lag"] <= user.status()["ring"]["position"] - position
+    text = user.command("status").stdout
+    assert re.search(rf"{os.getpid()} my reader, \d+ s, lag \d+ samples", text), text
+    # Opened again without: known by what the kernel says.
+    assert open_with(peer)["reply"] == "opened"
+    again = reader(user)
+    assert again["name"] == Path("/proc/self/comm").read_text().strip()
+    assert again["lag"] is None
+
+
+def test_clients_keep_a_bookmark_by_themselves(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    user.start()
+    monkeypatch.setenv("V2M_ENGINE_SOCKET", str(user.socket))
+    with AudioCapture(engine="service", buffer_size=160).stream() as stream:
+        chunk = next(iter(stream))
+        seen = reader(user)
+        assert seen["position"] == chunk.position + 160
+        assert seen["pid"] == os.getpid() and str(seen["name"]).startswith("python")
+    wait_until(lambda: not user.status()["readers"], "the reader to be forgotten")
+
+
+def liars() -> dict[str, tuple[int, object]]:
+    """Descriptors that are no honest bookmark, and what must be kept meanwhile."""
+    unsealed = os.memfd_create("unsealed", os.MFD_ALLOW_SEALING)
+    os.ftruncate(unsealed, 4096)
+    read_end, write_end = os.pipe()
+    plain = os.open(sys.executable, os.O_RDONLY)
+    return {
+        "ahead": bookmark(2**63),
+        "another magic": bookmark(0, magic=b"v2m-ring"),
+        "too short": bookmark(0, size=64),
+        "no terminator, no text": bookmark(0, bytes(range(128, 192))),
+        "escapes": bookmark(0, b"\x1b[2J\x1b]0;gone\x07\r\n"),
+        "unsealed": (unsealed, None),
+        "a pipe": (read_end, write_end),
+        "a file": (plain, None),
+        "a socket": (socket.socket(socket.AF_UNIX).detach(), None),
+    }
+
+
+def test_bookmarks_that_lie_harm_nobody(user: User) -> None:
+    user.start()
+    for what, (descriptor, kept) in liars().items():
+        peer = connect(user.socket)
+        assert open_with(peer, descriptor)["reply"] == "opened", what
+        seen = reader(user)
+        if what in ("ahead", "another magic", "unsealed", "a pipe", "a file", "a socket"):
+            assert seen["position"] is seen["lag"] is None, what
+        assert str(seen["name"]).isprintable(), what
+        assert user.command("status").stdout.replace("\n", "").isprintable(), what
+        peer.close()
+        wait_until(lambda: not user.status()["readers"], "the liar to be forgotten")
+        os.close(descriptor)
+        if isinstance(kept, int):
+            os.close(kept)
+    several = [bookmark(0)[0] for _ in range(4)]
+    peer = connect(user.socket)
+    assert open_with(peer, *several)["reply"] == "opened"
+    assert reader(user)["lag"] is not None
+    too_many = connect(user.socket)
+    socket.send_fds(too_many, [b'{"request":"open","version":1}'], several * 3)
+    with contextlib.suppress(ConnectionResetError):
+        assert too_many.recv(65536) == b""
+    assert reader(user)["lag"] is not None
+
+
+def test_a_bookmark_that_flickers_never_shows_what_cannot_be(user: User) -> None:
+    user.start()
+    peer = connect(user.socket)
+    descriptor, memory = bookmark(0, b"flicker")
+    assert open_with(peer, descriptor)["reply"] == "opened"
+    stop = threading.Event()
+
+    def flicker() -> None:
+        while not stop.is_set():
+            for position in (0, 2**64 - 1, 2**63, 1):
+                struct.pack_into("=Q", memory, 0x10, position)
+                memory[0x40:0x80] = os.urandom(64)
+
+    liar = threading.Thread(target=flicker)
+    liar.start()
+    try:
+        for _ in range(50):
+            status = ask(peer, {"request": "status"})["status"]
+            assert isinstance(status, dict)
+            (seen,) = status["readers"]
+            assert seen["lag"] is None or 0 <= seen["lag"] <= status["ring"]["position"]
+            assert seen["name"] is None or seen["name"].isprintable()
+    finally:
+        stop.set()
+        liar.join()
+
+
+def test_the_longest_status_fits_into_a_reply(user: User) -> None:
+    user.start()
+    peers = [connect(user.socket) for _ in range(200)]
+    descriptor, _memory = bookmark(0, b'"' * 64)
+    for peer in peers:
+        assert open_with(peer, descriptor)["reply"] == "opened"
+    status = user.status()
+    assert status["clients"] == 200 and len(status["readers"]) == 128
+    peers[0].send(b'{"request":"status"}')
+    assert len(peers[0].recv(65536, socket.MSG_TRUNC)) < 65536
+
+
+def test_who_looks_on_is_said_to(user: User) -> None:
+    user.start()
+    peer = connect(user.socket)
+    reply = ask(peer, {"request": "open", "version": 1, "observe": True})
+    assert reply["reply"] == "opened"
+    assert reader(user)["observes"] is True and user.status()["clients"] == 1

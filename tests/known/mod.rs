@@ -1,5 +1,7 @@
 //! Audio whose every sample tells which one it is, and a check of what was captured.
 
+#![allow(dead_code)] // each test file uses its own part
+
 use std::sync::Mutex;
 
 use v2m_engine::capture::{Block, Intake};
@@ -59,6 +61,8 @@ pub(crate) struct Found {
     pub(crate) right: u64,
     /// Frames that are not.
     pub(crate) wrong: u64,
+    /// Frame played at position 0, modulo [`CYCLE`]; none in silence.
+    pub(crate) offset: Option<u64>,
     /// Of the first one: position, frame played there, frame expected.
     pub(crate) first_wrong: Option<(u64, u64, u64)>,
     /// Frames missing between blocks, and at how many places.
@@ -68,6 +72,20 @@ pub(crate) struct Found {
     pub(crate) holes: Vec<(u64, u64, i64)>,
     /// The largest distance of a block's time from nominal, in microseconds.
     pub(crate) off_us: i64,
+}
+
+/// Each stretch without a loss as a clock of its own: for sources that are stopped
+/// and started, where a loss is known to the period only.
+pub(crate) fn apart(pieces: Vec<Piece>) -> Vec<Piece> {
+    let (mut clock, mut next) = (0, None);
+    let numbered = pieces.into_iter().map(|piece| {
+        if next != Some((piece.clock, piece.position)) {
+            clock += 1;
+        }
+        next = Some((piece.clock, piece.position + piece.samples.len() as u64));
+        Piece { clock, ..piece }
+    });
+    numbered.collect()
 }
 
 /// Compares each clock's frames with what was played on channel 0 of `channels`
@@ -126,6 +144,7 @@ pub(crate) fn check(pieces: &[Piece], channels: u32, bits: u32) -> Vec<Found> {
                 }
             }
         }
+        found.offset = offset;
         all.push(found);
     }
     all

@@ -24,8 +24,10 @@ class Engine:
 
     def __init__(self, rig: PrivatePipeWire, *arguments: str, **env: str) -> None:
         self.rig = rig
+        # Most tests look at the node without being a client.
+        policy = () if "--capture" in arguments else ("--capture", "always")
         self.process = subprocess.Popen(
-            [BINARY, "run", "--log", "debug", *arguments],
+            [BINARY, "run", "--log", "debug", *policy, *arguments],
             env=rig.env | {"HOME": str(rig.directory)} | env,
             stderr=subprocess.PIPE,
             text=True,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Engine
 from reference import Samples, at_16k, locate, speech_with_marker
 from rig import PrivatePipeWire
 
+from conftest import Engine
 from v2m_engine import AudioCapture
 
 SECONDS = {64: 20, 256: 60, 1024: 60}
@@ -74,8 +74,8 @@ def test_what_was_played_is_what_arrives(
     phase, offset = locate(captured[clean : clean + CLEAN], references)
     expected = references[phase][offset - clean :][: len(captured)]
     assert len(expected) == len(captured), "more was captured than was played"
-    # Where the graph did not wait for the player, nobody knows what was heard; it
-    # takes a few cycles until the player is in step again.
+    # Where the graph did not wait for the player, what was heard may be the cycle before
+    # in the place of the next; it takes a few cycles until the player is in step again.
     first = p0 + 3 * (offset - clean) + phase - 48_000
     margin = KERNEL + 4 * quantum
     for start, end in late:

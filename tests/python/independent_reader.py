@@ -117,6 +117,9 @@ class Ring:
     def samples(self, position: int, count: int) -> array.array[float]:
         return array.array("f", self.read(SAMPLES, position, count))
 
+    def speech(self, window: int, count: int) -> array.array[float]:
+        return array.array("f", self.read(SPEECH, window, count))
+
     def time_ns(self, position: int) -> int:
         (start,) = struct.unpack("=q", self.read(CLOCK, position // WINDOW, 1))
         return int(start) + position % WINDOW * 62500

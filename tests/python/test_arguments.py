@@ -18,6 +18,7 @@ from v2m_engine import AudioCapture, EngineUnavailableError, V2MError
     ("arguments", "message"),
     [
         ({"sample_rate": 44100}, "16000"),
+        ({"sample_rate": -16000}, "16000"),
         ({"buffer_size": 0}, "buffer_size=0"),
         ({"buffer_size": -5}, "buffer_size=-5"),
         ({"buffer_size": 1 << 40}, "buffer_size"),
@@ -96,7 +97,13 @@ def test_errors_are_one_family() -> None:
 
 def test_everything_public_is_documented_in_the_stub() -> None:
     stub = (Path(v2m_engine.__file__).parent / "_native.pyi").read_text()
-    for name in ("AudioCapture", "AudioStream", "AudioChunk"):
+    for name in (
+        "AudioCapture",
+        "AudioStream",
+        "AudioChunk",
+        "SpeechSegment",
+        "VADProcessor",
+    ):
         public = [member for member in dir(getattr(v2m_engine, name)) if member[0] != "_"]
         assert public
         for member in public:

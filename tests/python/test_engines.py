@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,22 @@ def test_a_private_engine_that_cannot_start_again(
         with pytest.raises(EngineUnavailableError, match="the engine is gone"):
             list(audio)
         assert played.holds(0, np.asarray(chunk))
+
+
+def test_an_engine_whose_libraries_are_missing(
+    recording: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "v2m-engine"
+    # As the loader ends it.
+    program.write_text("#!/bin/sh\nexit 127\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("V2M_ENGINE_BIN", str(program))
+    with (
+        pytest.raises(EngineUnavailableError, match=r"libasound2 \(Debian\)") as raised,
+        private(recording(5)).stream(),
+    ):
+        pass
+    assert str(program) in str(raised.value)
 
 
 def test_the_service_comes_back(recording: Recorder, service: Starter) -> None:

@@ -156,11 +156,16 @@ def test_a_copy_is_owned(recording: Recorder) -> None:
     copy[0] = 0.5
 
 
-def test_no_speech_without_speech_detection(recording: Recorder) -> None:
+def test_the_speech_of_a_chunk_is_the_rings_own_memory(recording: Recorder) -> None:
     with private(recording(1)).stream() as audio:
-        speech = next(audio).speech
-    assert (len(speech), speech.format, speech.readonly) == (0, "f", True)
-    assert np.asarray(speech).shape == (0,)
+        chunks = list(audio)
+        assert audio.position == 16000
+    speech = chunks[1].speech
+    assert (len(speech), speech.format, speech.readonly) == (8, "f", True)
+    probabilities = np.asarray(speech)
+    assert ((probabilities > 0) & (probabilities < 1)).all()
+    assert address_of(speech) - address_of(chunks[0].speech) == 4 * 8
+    assert any(low <= address_of(speech) < high for low, high, _ in ring_maps())
 
 
 def test_the_rest_of_a_file_is_in_the_buffer(recording: Recorder) -> None:

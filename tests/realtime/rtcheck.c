@@ -7,6 +7,8 @@
  * allocator, locks, system calls. Inside the callback these are counted; the
  * report, written when the process exits normally, has the counts after a
  * warm-up, the page faults taken there, and the callback's durations.
+ * RTCHECK_DURATIONS=file writes them all, as pairs of native u64: when each
+ * callback began (CLOCK_MONOTONIC) and how long it took, in nanoseconds.
  *
  * RTCHECK_SABOTAGE=malloc|lock|syscall|fault commits one such sin in every
  * callback, to show that it is noticed.
@@ -37,7 +39,10 @@ static struct {
 	uint64_t cycles, allocations, locks, syscalls, faults;
 	uint32_t most_syscalls;
 } total;
-static uint32_t *durations; /* nanoseconds, one a cycle */
+struct duration {
+	uint64_t began, took; /* nanoseconds */
+};
+static struct duration *durations; /* one a cycle */
 static struct pw_filter_events events;
 static void (*real_process)(void *, struct spa_io_position *);
 static const char *sabotage;
@@ -145,7 +150,7 @@ static void process(void *data, struct spa_io_position *position)
 	if (syscalls > total.most_syscalls)
 		total.most_syscalls = syscalls;
 	if (total.cycles - WARM_UP <= MAX_CYCLES)
-		durations[total.cycles - WARM_UP - 1] = (uint32_t)took;
+		durations[total.cycles - WARM_UP - 1] = (struct duration){ start, took };
 }
 
 void pw_filter_add_listener(struct pw_filter *filter, struct spa_hook *hook,
@@ -164,13 +169,13 @@ void pw_filter_add_listener(struct pw_filter *filter, struct spa_hook *hook,
 
 static int ascending(const void *a, const void *b)
 {
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	uint64_t x = ((const struct duration *)a)->took, y = ((const struct duration *)b)->took;
 	return (x > y) - (x < y);
 }
 
 __attribute__((destructor)) static void report(void)
 {
-	const char *path = getenv("RTCHECK_REPORT");
+	const char *path = getenv("RTCHECK_REPORT"), *all = getenv("RTCHECK_DURATIONS");
 	uint64_t n = total.cycles > WARM_UP ? total.cycles - WARM_UP : 0;
 	FILE *file;
 
@@ -178,13 +183,18 @@ __attribute__((destructor)) static void report(void)
 		return;
 	if (n > MAX_CYCLES)
 		n = MAX_CYCLES;
+	FILE *raw = all ? fopen(all, "w") : NULL;
+	if (raw) {
+		fwrite(durations, sizeof *durations, n, raw);
+		fclose(raw);
+	}
 	qsort(durations, n, sizeof *durations, ascending);
 	fprintf(file,
 		"{\"cycles\": %lu, \"allocations\": %lu, \"locks\": %lu, \"syscalls\": %lu, "
-		"\"most_syscalls\": %u, \"faults\": %lu, \"p50_ns\": %u, \"p99_ns\": %u, "
-		"\"p999_ns\": %u, \"max_ns\": %u}\n",
+		"\"most_syscalls\": %u, \"faults\": %lu, \"p50_ns\": %lu, \"p99_ns\": %lu, "
+		"\"p999_ns\": %lu, \"max_ns\": %lu}\n",
 		n, total.allocations, total.locks, total.syscalls, total.most_syscalls, total.faults,
-		n ? durations[n / 2] : 0, n ? durations[n * 99 / 100] : 0,
-		n ? durations[n * 999 / 1000] : 0, n ? durations[n - 1] : 0);
+		n ? durations[n / 2].took : 0, n ? durations[n * 99 / 100].took : 0,
+		n ? durations[n * 999 / 1000].took : 0, n ? durations[n - 1].took : 0);
 	fclose(file);
 }

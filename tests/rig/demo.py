@@ -3,8 +3,8 @@
 With a PipeWire session that has a source, the engine captures its default source.
 Otherwise a private PipeWire is started, real recordings are played into its virtual
 microphone in a loop, and the engine captures that. Either way
-`python/examples/live.py` shows what Python gets. Ctrl-C ends it;
-`DEMO_SECONDS=10 make demo` ends by itself.
+`python/examples/live.py` shows what Python gets: levels, and each utterance that was
+found. Ctrl-C ends it; `DEMO_SECONDS=10 make demo` ends by itself.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@
  * each: the CLOCK_MONOTONIC time at which the callback wrote it.
  *
  * Prints "late <from> <to>" where the graph did not wait for it: what was to be
- * played in between may not have been heard.
+ * played in between may not have been heard, or one cycle later.
  * At the end, or on SIGTERM or SIGINT, prints "done <cycles> <late cycles>";
  * late are those whose position is not where the cycle before ended.
  *
@@ -211,6 +211,14 @@ static void on_process(void *data, struct spa_io_position *io)
 		play_impulses(p, out, position, n);
 	else
 		play_file(p, out, position, n);
+
+	/* The graph has gone on, or is about to, before it has this cycle. */
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	uint64_t now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	uint64_t guard = (uint64_t)n * 1000000000u / (uint64_t)rate / 8;
+	if (now + guard > io->clock.next_nsec || (int64_t)io->clock.position != position)
+		note(p, LATE, position, position + 2 * n, 0);
 
 	if (!p->impulses && !p->loop_file && !p->finished) {
 		int64_t length = p->length;

@@ -62,7 +62,8 @@ impl Line {
             let missing = self.frames(late);
             let buffer = self.buffer as u64;
             let buffers = (missing + buffer / 2) / buffer;
-            if missing.abs_diff(buffers * buffer) <= self.period as u64 {
+            let jitter = self.frames(JITTER_NS).min(buffer / 4);
+            if missing.abs_diff(buffers * buffer) <= jitter.max(self.period as u64) {
                 buffers * buffer
             } else {
                 missing

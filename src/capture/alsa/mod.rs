@@ -4,6 +4,7 @@
 mod convert;
 mod line;
 mod negotiate;
+mod params;
 mod pcm;
 mod stream;
 mod wait;
@@ -28,6 +29,8 @@ use wait::{Watch, Woken};
 
 /// Between attempts where no event can be expected: a PCM that isn't one card's.
 const RETRY: Duration = Duration::from_secs(2);
+/// The same for whichever card there is: the kernel tells when one comes.
+const RECHECK: Duration = Duration::from_secs(30);
 /// Between any two attempts: many events come at once, and some are our own.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -35,6 +38,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Stop {
     set: AtomicBool,
+    ended: AtomicBool,
     event: EventFd,
 }
 
@@ -49,6 +53,7 @@ impl Stop {
                 .map_err(|error| Error::system("can't make an eventfd", error))?;
         Ok(Self {
             set: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             event,
         })
     }
@@ -60,8 +65,25 @@ impl Stop {
         let _ = self.event.write(1);
     }
 
+    /// Has the capture end now, and no other begin.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    /// Whether no other capture may begin.
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Another capture may begin, unless [`end`](Self::end) said otherwise.
+    pub fn rearm(&self) {
+        let _ = self.event.read();
+        self.set.store(false, Ordering::Release);
+    }
+
     fn is_set(&self) -> bool {
-        self.set.load(Ordering::Acquire)
+        self.set.load(Ordering::Acquire) || self.is_ended()
     }
 
     fn pollfd(&self) -> libc::pollfd {
@@ -79,9 +101,10 @@ impl AsFd for Stop {
     }
 }
 
-/// An opened PCM.
+/// A PCM to capture from.
 pub struct AlsaSource {
-    name: String,
+    /// alsa-lib's name; `None` for whichever there is.
+    name: Option<String>,
     options: Options,
     opened: Option<Opened>,
     card: bool,
@@ -100,12 +123,32 @@ impl AlsaSource {
         let _quiet = quiet();
         let opened = negotiate::open(pcm, options)?;
         Ok(Self {
-            name: pcm.to_owned(),
-            options,
             card: opened.hardware,
             setup: Arc::new(Mutex::new(Some(opened.setup.clone()))),
             opened: Some(opened),
+            ..Self::later(Some(pcm), options)
         })
+    }
+
+    /// A PCM that [`AlsaSource::capture`] opens, as soon as it can be. Without a
+    /// name: ALSA's default one or, where that leads to a sound server, the first
+    /// of the cards' that captures.
+    pub fn later(pcm: Option<&str>, options: Options) -> Self {
+        Self {
+            name: pcm.map(str::to_owned),
+            options,
+            card: false,
+            setup: Arc::default(),
+            opened: None,
+        }
+    }
+
+    fn reopen(&mut self) -> Result<Opened> {
+        let opened = match &self.name {
+            Some(name) => negotiate::open(name, self.options),
+            None => negotiate::open_any(self.options),
+        };
+        opened.inspect(|opened| self.card = opened.hardware)
     }
 
     /// What is agreed with the hardware; `None` while it is away. Lives on while
@@ -123,7 +166,7 @@ impl AlsaSource {
     /// Positions count the hardware's frames, including those that were lost.
     /// The clock stays the same through overruns, restarts and suspends, and
     /// changes when the PCM had to be opened anew.
-    pub fn capture(mut self, intake: &dyn Intake, events: &dyn Fn(Event), stop: &Stop) {
+    pub fn capture(&mut self, intake: &dyn Intake, events: &dyn Fn(Event), stop: &Stop) {
         let _quiet = quiet();
         let mut told = false;
         let tell = |told: &mut bool, reason: String| {
@@ -134,19 +177,16 @@ impl AlsaSource {
         loop {
             // Before the attempt: what changes after it is not missed.
             let watch = Watch::new();
-            let opened = self
-                .opened
-                .take()
-                .map_or_else(|| negotiate::open(&self.name, self.options), Ok);
+            let opened = self.opened.take().map_or_else(|| self.reopen(), Ok);
             match opened {
                 Ok(opened) => {
+                    let name = opened.setup.pcm.clone();
                     self.publish(Some(opened.setup.clone()));
                     let (end, flowed) = self.run(opened, intake, events, stop);
                     self.publish(None);
                     if flowed {
                         told = false;
                     }
-                    let name = &self.name;
                     match end {
                         End::Stopped => return,
                         End::Gone => tell(
@@ -166,7 +206,11 @@ impl AlsaSource {
                 }
                 Err(error) => {
                     tell(&mut told, error.to_string());
-                    let timeout = if self.card { None } else { Some(RETRY) };
+                    let timeout = match &self.name {
+                        Some(_) if self.card => None,
+                        Some(_) => Some(RETRY),
+                        None => Some(RECHECK),
+                    };
                     if watch.wait(stop, timeout) == Woken::Stop
                         || wait::pause(stop, PAUSE) == Woken::Stop
                     {
@@ -186,13 +230,14 @@ impl AlsaSource {
         stop: &Stop,
     ) -> (End, bool) {
         let mut flowed = false;
+        let name = opened.setup.pcm.clone();
         let mut stream = match Stream::new(opened, intake, stop) {
             Ok(stream) => stream,
             Err(_) => return (End::Changed, false),
         };
         let end = stream.run(|| {
             flowed = true;
-            events(Event::Linked(format!("alsa:{}", self.name)));
+            events(Event::Linked(format!("alsa:{name}")));
         });
         (end, flowed)
     }
@@ -210,21 +255,31 @@ fn quiet() -> Option<impl Drop> {
 /// The PCMs that capture, as alsa-lib's configuration lists them.
 pub fn sources() -> Vec<SourceInfo> {
     let _quiet = quiet();
-    let Ok(hints) = HintIter::new_str(None, "pcm") else {
-        return Vec::new();
-    };
-    let mut sources: Vec<SourceInfo> = hints
-        .filter(|hint| hint.direction != Some(Direction::Playback))
-        .filter_map(|hint| {
-            let name = hint.name.filter(|name| name != "null")?;
-            let description = hint.desc.unwrap_or_default().replace('\n', ", ");
-            Some(SourceInfo {
-                default: name == "default",
-                name: format!("alsa:{name}"),
-                description,
-            })
+    let mut sources: Vec<SourceInfo> = hints()
+        .map(|(name, description)| SourceInfo {
+            default: name == "default",
+            name: format!("alsa:{name}"),
+            description,
         })
         .collect();
     sources.sort_by_key(|source| !source.default);
     sources
+}
+
+/// Their names.
+fn names() -> Vec<String> {
+    hints().map(|(name, _)| name).collect()
+}
+
+/// Names and descriptions.
+fn hints() -> impl Iterator<Item = (String, String)> {
+    let hints = HintIter::new_str(None, "pcm").ok();
+    hints
+        .into_iter()
+        .flatten()
+        .filter(|hint| hint.direction != Some(Direction::Playback))
+        .filter_map(|hint| {
+            let name = hint.name.filter(|name| name != "null")?;
+            Some((name, hint.desc.unwrap_or_default().replace('\n', ", ")))
+        })
 }

@@ -7,7 +7,8 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::convert::{FORMATS, width};
-use super::pcm::{Layout, Params, Pcm};
+use super::params::Params;
+use super::pcm::{Layout, Pcm};
 use crate::{Error, ErrorKind, Result, resample};
 
 /// The period aimed at: 128 frames at 48 kHz.
@@ -74,6 +75,38 @@ pub(super) struct Opened {
 
 fn device(message: String) -> Error {
     Error::new(ErrorKind::Device, message)
+}
+
+/// Opens ALSA's default PCM or, where that leads to a sound server, the first of
+/// the cards' that captures.
+pub(super) fn open_any(options: Options) -> Result<Opened> {
+    let mut reasons = Vec::new();
+    match open("default", options) {
+        Ok(opened) => match server_behind(&opened.pcm.description()) {
+            None => return Ok(opened),
+            Some(server) => reasons.push(format!("ALSA's default leads to {server}")),
+        },
+        Err(error) => reasons.push(error.to_string()),
+    }
+    let cards = super::names().into_iter();
+    for name in cards.filter(|name| name.starts_with("hw:")) {
+        match open(&name, options) {
+            Ok(opened) => return Ok(opened),
+            Err(error) => reasons.push(error.to_string()),
+        }
+    }
+    Err(device(format!(
+        "no ALSA PCM can be used: {}",
+        reasons.join("; ")
+    )))
+}
+
+/// The sound server that a PCM hands its calls to, by the name that its plugin
+/// gives itself.
+fn server_behind(description: &str) -> Option<&'static str> {
+    ["PipeWire", "PulseAudio", "JACK"]
+        .into_iter()
+        .find(|server| description.contains(&format!("ALSA <-> {server} PCM I/O Plugin")))
 }
 
 /// Opens and sets up the PCM. Errors name it, and what it offers or who stands
@@ -217,4 +250,20 @@ fn offer(params: &Params<'_>) -> String {
         range(params.rates()),
         formats.join(" or ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sound_server_is_seen_behind_other_plugins() {
+        let plug =
+            "Plug PCM: ALSA <-> PipeWire PCM I/O Plugin\nIts setup is:\n  stream : CAPTURE\n";
+        assert_eq!(server_behind(plug), Some("PipeWire"));
+        assert_eq!(
+            server_behind("Hardware PCM card 0 'PipeWire lookalike' device 0 subdevice 0\n"),
+            None
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! One capture PCM of alsa-lib: the only file here that calls C.
+//! One capture PCM of alsa-lib; beside `params.rs` the only file here that calls C.
 //!
 //! alsa-lib directly, because the `alsa` crate maps interleaved buffers only
 //! and keeps its handle to itself. Its enumerations are used.
@@ -6,9 +6,12 @@
 use std::ffi::{CStr, c_int, c_uint, c_ushort, c_void};
 use std::mem;
 use std::ptr;
+use std::slice;
 
-use alsa::pcm::{Access, Format, State};
+use alsa::pcm::{Access, State};
 use nix::errno::Errno;
+
+use super::params::Params;
 
 /// Frames taken at once.
 pub(super) const CHUNK: usize = 1024;
@@ -16,7 +19,7 @@ pub(super) const CHUNK: usize = 1024;
 /// A call that alsa-lib refused.
 pub(super) type Result<T> = std::result::Result<T, Errno>;
 
-fn check(result: c_int) -> Result<c_int> {
+pub(super) fn check(result: c_int) -> Result<c_int> {
     if result < 0 {
         Err(Errno::from_raw(-result))
     } else {
@@ -78,7 +81,7 @@ pub(super) struct Status {
 
 /// An open PCM.
 pub(super) struct Pcm {
-    handle: *mut alsa_sys::snd_pcm_t,
+    pub(super) handle: *mut alsa_sys::snd_pcm_t,
     status: *mut alsa_sys::snd_pcm_status_t,
     /// For readn.
     planes: Vec<*mut c_void>,
@@ -132,12 +135,34 @@ impl Pcm {
         card.ok().filter(|&card| card >= 0)
     }
 
+    /// The PCM and those it leads to, in alsa-lib's words.
+    pub(super) fn description(&self) -> String {
+        let mut output = ptr::null_mut();
+        let mut text = ptr::null_mut();
+        // SAFETY: the output is opened, written, read and closed right here; its
+        // text is copied before it goes.
+        unsafe {
+            if alsa_sys::snd_output_buffer_open(&mut output) < 0 {
+                return String::new();
+            }
+            alsa_sys::snd_pcm_dump(self.handle, output);
+            let length = alsa_sys::snd_output_buffer_string(output, &mut text);
+            let bytes = match text.is_null() {
+                true => &[],
+                false => slice::from_raw_parts(text.cast::<u8>(), length as usize),
+            };
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            alsa_sys::snd_output_close(output);
+            text
+        }
+    }
+
     /// All that the PCM can do.
     pub(super) fn params(&self) -> Result<Params<'_>> {
         let mut raw = ptr::null_mut();
         // SAFETY: allocated here, freed by `Params`.
         check(unsafe { alsa_sys::snd_pcm_hw_params_malloc(&mut raw) })?;
-        let params = Params { raw, pcm: self };
+        let params = Params::new(self, raw);
         // SAFETY: both are valid.
         check(unsafe { alsa_sys::snd_pcm_hw_params_any(self.handle, raw) })?;
         Ok(params)
@@ -394,133 +419,4 @@ pub(super) fn poll(polled: &mut [libc::pollfd], timeout_ms: i32) -> Result<usize
         )
     };
     Errno::result(ready).map(|ready| ready as usize)
-}
-
-/// What a PCM can still do, narrowed step by step.
-pub(super) struct Params<'a> {
-    raw: *mut alsa_sys::snd_pcm_hw_params_t,
-    pcm: &'a Pcm,
-}
-
-/// The lowest and the highest value.
-pub(super) type Range = (u32, u32);
-
-impl Params<'_> {
-    /// Rates of the hardware only; a PCM without the choice doesn't matter.
-    pub(super) fn no_resampling(&self) {
-        // SAFETY: both are valid.
-        unsafe { alsa_sys::snd_pcm_hw_params_set_rate_resample(self.pcm.handle, self.raw, 0) };
-    }
-
-    pub(super) fn set_access(&self, access: Access) -> Result<()> {
-        // SAFETY: both are valid.
-        check(unsafe {
-            alsa_sys::snd_pcm_hw_params_set_access(self.pcm.handle, self.raw, access as _)
-        })
-        .map(drop)
-    }
-
-    pub(super) fn has_format(&self, format: Format) -> bool {
-        // SAFETY: both are valid.
-        unsafe {
-            alsa_sys::snd_pcm_hw_params_test_format(self.pcm.handle, self.raw, format as _) == 0
-        }
-    }
-
-    pub(super) fn set_format(&self, format: Format) -> Result<()> {
-        // SAFETY: both are valid.
-        check(unsafe {
-            alsa_sys::snd_pcm_hw_params_set_format(self.pcm.handle, self.raw, format as _)
-        })
-        .map(drop)
-    }
-
-    pub(super) fn has_rate(&self, rate: u32) -> bool {
-        // SAFETY: both are valid.
-        unsafe { alsa_sys::snd_pcm_hw_params_test_rate(self.pcm.handle, self.raw, rate, 0) == 0 }
-    }
-
-    /// The rate that it became.
-    pub(super) fn set_rate(&self, rate: u32) -> Result<u32> {
-        let mut near = rate;
-        // SAFETY: both are valid; `near` is in and out; no direction is wanted.
-        check(unsafe {
-            alsa_sys::snd_pcm_hw_params_set_rate_near(
-                self.pcm.handle,
-                self.raw,
-                &mut near,
-                ptr::null_mut(),
-            )
-        })?;
-        Ok(near)
-    }
-
-    /// The number that it became.
-    pub(super) fn set_channels(&self, channels: u32) -> Result<u32> {
-        let mut near = channels;
-        // SAFETY: both are valid; `near` is in and out.
-        check(unsafe {
-            alsa_sys::snd_pcm_hw_params_set_channels_near(self.pcm.handle, self.raw, &mut near)
-        })?;
-        Ok(near)
-    }
-
-    /// The length in frames that it became.
-    pub(super) fn set_period(&self, period: usize) -> Result<usize> {
-        let mut near = period as alsa_sys::snd_pcm_uframes_t;
-        let mut direction = 0;
-        // SAFETY: both are valid; the others are in and out.
-        check(unsafe {
-            alsa_sys::snd_pcm_hw_params_set_period_size_near(
-                self.pcm.handle,
-                self.raw,
-                &mut near,
-                &mut direction,
-            )
-        })?;
-        Ok(near as usize)
-    }
-
-    /// The length in frames that it became.
-    pub(super) fn set_buffer(&self, buffer: usize) -> Result<usize> {
-        let mut near = buffer as alsa_sys::snd_pcm_uframes_t;
-        // SAFETY: both are valid; `near` is in and out.
-        check(unsafe {
-            alsa_sys::snd_pcm_hw_params_set_buffer_size_near(self.pcm.handle, self.raw, &mut near)
-        })?;
-        Ok(near as usize)
-    }
-
-    pub(super) fn rates(&self) -> Range {
-        let (mut low, mut high) = (0, 0);
-        // SAFETY: valid parameters, out parameters of this frame.
-        unsafe {
-            alsa_sys::snd_pcm_hw_params_get_rate_min(self.raw, &mut low, ptr::null_mut());
-            alsa_sys::snd_pcm_hw_params_get_rate_max(self.raw, &mut high, ptr::null_mut());
-        }
-        (low, high)
-    }
-
-    pub(super) fn channels(&self) -> Range {
-        let (mut low, mut high) = (0, 0);
-        // SAFETY: valid parameters, out parameters of this frame.
-        unsafe {
-            alsa_sys::snd_pcm_hw_params_get_channels_min(self.raw, &mut low);
-            alsa_sys::snd_pcm_hw_params_get_channels_max(self.raw, &mut high);
-        }
-        (low, high)
-    }
-
-    /// Makes it so: the PCM is prepared.
-    pub(super) fn apply(self) -> Result<()> {
-        // SAFETY: both are valid.
-        check(unsafe { alsa_sys::snd_pcm_hw_params(self.pcm.handle, self.raw) }).map(drop)
-    }
-}
-
-impl Drop for Params<'_> {
-    fn drop(&mut self) {
-        // SAFETY: allocated by `Pcm::params`, freed once.
-        unsafe { alsa_sys::snd_pcm_hw_params_free(self.raw) };
-    }
 }

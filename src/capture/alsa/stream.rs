@@ -17,6 +17,7 @@ use super::line::Line;
 use super::negotiate::Opened;
 use super::pcm::{CHUNK, Pcm, Status, poll};
 use crate::capture::{Block, Intake};
+use crate::rt;
 use crate::time::monotonic_ns;
 
 /// Silent for so long, a running PCM counts as stalled.
@@ -80,12 +81,18 @@ impl<'a> Stream<'a> {
         let mut polled = vec![stop.pollfd()];
         polled.extend(opened.pcm.descriptors()?);
         let now = monotonic_ns();
+        let (bytes, mono) = (vec![0; opened.layout.bytes()], vec![0.0; CHUNK]);
+        let parts = [
+            (bytes.as_ptr(), bytes.len()),
+            (mono.as_ptr().cast(), size_of_val(&*mono)),
+        ];
+        rt::lock_all("ALSA period", &parts);
         Ok(Self {
             clock: now as u64,
             position: 0,
             line: Line::new(setup.rate, setup.buffer, setup.period),
-            bytes: vec![0; opened.layout.bytes()],
-            mono: vec![0.0; CHUNK],
+            bytes,
+            mono,
             polled,
             intake,
             stop,
@@ -107,21 +114,30 @@ impl<'a> Stream<'a> {
             return self.failed(errno);
         }
         let mut silent = true;
+        let mut alive = monotonic_ns();
         loop {
             let before = self.position;
-            let next = match poll(&mut self.polled, WATCHDOG_MS) {
+            let mut next = match poll(&mut self.polled, WATCHDOG_MS) {
                 Ok(0) => Next::Restart,
                 Ok(_) if self.stop.is_set() => return End::Stopped,
                 Ok(_) => self.look(),
                 Err(_) => Next::Wait,
             };
+            let now = monotonic_ns();
             if self.position != before {
+                alive = now;
                 self.restarts = 0;
                 if silent {
                     silent = false;
                     flows();
                 }
                 self.pace();
+            } else if now - alive > i64::from(WATCHDOG_MS) * 1_000_000 {
+                // It may wake us and still have nothing.
+                next = Next::Restart;
+            }
+            if matches!(next, Next::Restart | Next::Resume) {
+                alive = now;
             }
             match next {
                 Next::Wait => {}
@@ -276,7 +292,8 @@ impl<'a> Stream<'a> {
         self.line.restart();
         for _ in 0..RESUME_TRIES {
             match self.pcm().resume() {
-                Ok(()) => return true,
+                // Plugins say yes without doing it.
+                Ok(()) => return self.pcm().state() == State::Running,
                 Err(Errno::EAGAIN) if !self.stop.is_set() => std::thread::sleep(RESUME_PAUSE),
                 Err(_) => return false,
             }

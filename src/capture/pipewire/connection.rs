@@ -6,13 +6,12 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libspa::utils::dict::DictRef;
 use libspa::utils::result::AsyncSeq;
 use pipewire::context::ContextRc;
 use pipewire::core::{CoreRc, Listener as CoreListener, PW_ID_CORE};
-use pipewire::loop_::Timeout;
 use pipewire::main_loop::MainLoopRc;
 use pipewire::metadata::{Metadata, MetadataListener};
 use pipewire::properties::PropertiesBox;
@@ -21,6 +20,7 @@ use pipewire::types::ObjectType;
 
 use super::filter::realtime_config;
 use super::graph::{Direction, Graph, Link, Node, Object, Port};
+use super::survey::settle;
 use crate::capture::SourceInfo;
 use crate::latency::Latency;
 use crate::{Error, ErrorKind, Result};
@@ -43,7 +43,7 @@ enum Note {
 pub(super) struct Connection {
     metadata: Vec<(MetadataListener, Metadata)>,
     _registry_listener: RegistryListener,
-    registry: RegistryRc,
+    pub(super) registry: RegistryRc,
     _core_listener: CoreListener,
     pub(super) core: CoreRc,
     notes: Receiver<Note>,
@@ -235,28 +235,11 @@ pub fn has_ports(remote: Option<&str>, node: &str) -> Result<bool> {
 
 /// Connects, waits until the graph has been told completely, and looks at it.
 fn look<T>(remote: Option<&str>, at: impl FnOnce(&Graph) -> T) -> Result<T> {
-    let end = Instant::now() + Duration::from_secs(2);
     pipewire::init();
     let main_loop = MainLoopRc::new(None).map_err(|e| Error::system("no PipeWire loop", e))?;
     let context = new_context(&main_loop)?;
     let mut connection = Connection::open(&context, remote)?;
-    while !connection.pump()? {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Error::new(
-                ErrorKind::Timeout,
-                format!(
-                    "PipeWire at {} does not answer within 2 s; restart it with \
-                     systemctl --user restart pipewire",
-                    socket_path(remote).display()
-                ),
-            ));
-        }
-        // A millisecond more, as the loop rounds down.
-        main_loop
-            .loop_()
-            .iterate(Timeout::Finite(left + Duration::from_millis(1)));
-    }
+    settle(&main_loop, &mut connection, remote)?;
     Ok(at(&connection.graph))
 }
 
@@ -299,6 +282,7 @@ fn read_global(global: &GlobalObject<&DictRef>) -> Option<Note> {
             output: number("link.output.port")?,
             input: number("link.input.port")?,
         }),
+        ObjectType::Client => Object::Client(text("application.name")),
         ObjectType::Metadata
             if matches!(
                 properties.get("metadata.name"),
@@ -331,8 +315,21 @@ fn node_name(json: &str) -> Option<String> {
     Some(value.get("name")?.as_str()?.to_owned())
 }
 
+/// A daemon takes the connection and says nothing.
+pub(super) fn silent_error(remote: Option<&str>, waited: Duration) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!(
+            "PipeWire at {} does not answer within {} s; restart it with \
+             systemctl --user restart pipewire",
+            socket_path(remote).display(),
+            waited.as_secs()
+        ),
+    )
+}
+
 /// Where libpipewire looks for the daemon's socket.
-fn socket_path(remote: Option<&str>) -> PathBuf {
+pub(super) fn socket_path(remote: Option<&str>) -> PathBuf {
     let set = |key: &str| std::env::var_os(key).filter(|v| !v.is_empty());
     let name = set("PIPEWIRE_REMOTE")
         .or_else(|| remote.map(Into::into))

@@ -4,10 +4,12 @@
 //! call, but for asking the thread's id in the first cycle.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, fence};
 
 use super::filter::Cycle;
 use crate::capture::{Block, Intake};
+use crate::rt;
 
 /// The longest cycle that is copied in one piece; longer ones in several.
 const SCRATCH: usize = 8192;
@@ -27,6 +29,10 @@ pub(super) struct Gauges {
     pub(super) xruns: AtomicU64,
     /// The data thread's id; 0 before its first cycle.
     pub(super) tid: AtomicI32,
+    /// Where its stack was in that cycle.
+    pub(super) stack: AtomicUsize,
+    /// Its scheduling was noted and its stack locked, by another thread.
+    pub(super) looked_after: AtomicBool,
 }
 
 pub(super) struct DataThread {
@@ -35,17 +41,21 @@ pub(super) struct DataThread {
     /// Tells this connection's clocks from those of a daemon before it.
     generation: u32,
     first: bool,
+    /// Clock and end of the last cycle handed over.
+    handed: (u32, u64),
     scratch: Box<[f32]>,
 }
 
 impl DataThread {
     pub(super) fn new(intake: Arc<dyn Intake>, gauges: Arc<Gauges>, generation: u32) -> Self {
         let scratch = vec![0.0; SCRATCH].into_boxed_slice();
+        rt::lock("cycle", scratch.as_ptr().cast(), size_of_val(&*scratch));
         Self {
             intake,
             gauges,
             generation,
             first: true,
+            handed: (0, 0),
             scratch,
         }
     }
@@ -54,7 +64,8 @@ impl DataThread {
         let gauges = &*self.gauges;
         if self.first {
             self.first = false;
-            gauges.tid.store(nix::unistd::gettid().as_raw(), Relaxed);
+            gauges.stack.store((&raw const gauges).addr(), Relaxed);
+            gauges.tid.store(nix::unistd::gettid().as_raw(), Release);
         }
         gauges.rate.store(cycle.rate, Relaxed);
         gauges.quantum.store(cycle.quantum, Relaxed);
@@ -62,8 +73,10 @@ impl DataThread {
         if cycle.xrun {
             gauges.xruns.fetch_add(1, Relaxed);
         }
-        // No buffer: these samples are lost, and show as a gap in the positions.
-        let Some(samples) = cycle.samples else { return };
+        // No buffer, or nobody's samples: lost, and a gap in the positions.
+        let Some(samples) = cycle.samples.filter(|_| self.trusts(cycle)) else {
+            return;
+        };
 
         let time_ns = capture_time(cycle);
         // PipeWire sums what is linked to a port; a mono voice is its mean.
@@ -72,6 +85,12 @@ impl DataThread {
             let scaled = &mut self.scratch[..piece.len()];
             for (to, from) in scaled.iter_mut().zip(piece) {
                 *to = f32::from_bits(from.load(Relaxed)) * scale;
+            }
+            // The samples above before the count below: once the next cycle has begun,
+            // the source may have written over what was just copied.
+            fence(Acquire);
+            if cycle.now.load(Relaxed) != cycle.position {
+                return;
             }
             let offset = (n * SCRATCH) as u64;
             self.intake.block(&Block {
@@ -82,6 +101,19 @@ impl DataThread {
                 time_ns: time_ns.saturating_add(nanoseconds(offset, cycle.rate)),
             });
         }
+        let end = cycle.position.wrapping_add(samples.len() as u64);
+        self.handed = (cycle.clock_id, end);
+    }
+
+    /// Whether a cycle's samples are what its position says.
+    ///
+    /// Where positions jump, some node was late, maybe this one: what it left unfinished
+    /// it finishes into the next cycle, whose clock it reads, so that samples of one cycle
+    /// meet the position of another. Only cycles in order are what they seem. What was
+    /// handed over already may come again: it is counted and ignored.
+    fn trusts(&self, cycle: &Cycle<'_>) -> bool {
+        let end = cycle.position.wrapping_add(u64::from(cycle.quantum));
+        !cycle.xrun || (cycle.clock_id == self.handed.0 && end <= self.handed.1)
     }
 }
 
@@ -131,11 +163,13 @@ mod tests {
     }
 
     fn cycle(samples: Option<&[AtomicU32]>) -> Cycle<'_> {
+        static NOW: AtomicU64 = AtomicU64::new(1000);
         Cycle {
             samples,
             rate: 48000,
             quantum: samples.map_or(0, <[AtomicU32]>::len) as u32,
             position: 1000,
+            now: &NOW,
             clock_id: 22,
             nsec: 1_000_000_000,
             delay: 0,
@@ -173,6 +207,44 @@ mod tests {
         assert_eq!(all, long);
         assert_eq!(second.2, 1000 + SCRATCH as u64);
         assert_eq!(second.3 - first.3, nanoseconds(SCRATCH as u64, 48000));
+    }
+
+    #[test]
+    fn only_cycles_in_order_are_trusted() {
+        let intake = Arc::new(Collect::default());
+        let gauges = Arc::new(Gauges::default());
+        let mut thread = DataThread::new(intake.clone(), gauges.clone(), 7);
+        let samples = bits(&[0.5; 480]);
+        let mut at = |position, xrun| {
+            let now = AtomicU64::new(position);
+            thread.cycle(&Cycle {
+                position,
+                now: &now,
+                xrun,
+                ..cycle(Some(&samples))
+            });
+        };
+        at(1000, false);
+        at(1960, true); // a jump: perhaps the samples of 1480
+        at(1960, true); // the same again
+        at(2440, false);
+        at(2440, true); // handed over already: for the intake to count
+        let seen = std::mem::take(&mut *intake.0.lock().unwrap());
+        let positions: Vec<_> = seen.iter().map(|block| block.2).collect();
+        assert_eq!(positions, [1000, 2440, 2440]);
+        assert_eq!(gauges.xruns.load(Relaxed), 3);
+    }
+
+    #[test]
+    fn what_the_next_cycle_overtook_is_no_block() {
+        let (seen, _) = run(
+            1,
+            &Cycle {
+                now: &AtomicU64::new(1480),
+                ..cycle(Some(&bits(&[0.5; 480])))
+            },
+        );
+        assert!(seen.is_empty());
     }
 
     #[test]

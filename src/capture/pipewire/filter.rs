@@ -8,7 +8,7 @@
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::{mem, slice};
 
 use libspa_sys as spa_sys;
@@ -44,6 +44,8 @@ pub(super) struct Cycle<'a> {
     pub(super) quantum: u32,
     /// The driver's count at the cycle's start.
     pub(super) position: u64,
+    /// The same as the driver has it now: another once it has begun the next cycle.
+    pub(super) now: &'a AtomicU64,
     /// Which driver counts.
     pub(super) clock_id: u32,
     /// CLOCK_MONOTONIC nanoseconds of the driver's wake-up for this cycle.
@@ -222,6 +224,12 @@ impl Filter {
         (id != spa_sys::SPA_ID_INVALID).then_some(id)
     }
 
+    /// Runs with the graph, or rests; links stay as they are.
+    pub(super) fn set_active(&self, active: bool) {
+        // SAFETY: the filter is alive. Fails only where no daemon is left to tell.
+        unsafe { pw_sys::pw_filter_set_active(self.filter.as_ptr(), active) };
+    }
+
     /// Changes one of the node's properties while it runs.
     pub(super) fn set_property(&self, key: &CStr, value: &CStr) {
         let item = spa_sys::spa_dict_item {
@@ -301,10 +309,15 @@ unsafe extern "C" fn on_process(shared: *mut c_void, position: *mut spa_sys::spa
     let data = unsafe { &mut *(*shared.cast::<Shared>()).data.get() };
     // SAFETY: null, or the driver's position, mapped for as long as the node runs. It
     // is memory shared with the daemon, so the clock is copied by a volatile read of
-    // plain integers and floats and what it says is checked below.
-    let Some(clock) = NonNull::new(position)
-        .map(|p| unsafe { ptr::read_volatile(&raw const (*p.as_ptr()).clock) })
-    else {
+    // plain integers and floats and what it says is checked below; its count, an aligned
+    // u64, is looked at again as an atomic that lives as long as this call.
+    let Some((clock, now)) = NonNull::new(position).map(|p| unsafe {
+        let clock = &raw mut (*p.as_ptr()).clock;
+        (
+            ptr::read_volatile(clock),
+            AtomicU64::from_ptr(&raw mut (*clock).position),
+        )
+    }) else {
         return;
     };
 
@@ -338,6 +351,7 @@ unsafe extern "C" fn on_process(shared: *mut c_void, position: *mut spa_sys::spa
         rate,
         quantum,
         position: clock.position,
+        now,
         clock_id: clock.id,
         nsec: clock.nsec,
         delay: clock.delay,

@@ -63,6 +63,8 @@ pub(super) enum Object {
     Node(Node),
     Port(Port),
     Link(Link),
+    /// A program that is connected, by its name.
+    Client(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +111,7 @@ pub(super) struct Graph {
     nodes: BTreeMap<u32, Node>,
     ports: BTreeMap<u32, Port>,
     links: BTreeMap<u32, Link>,
+    clients: BTreeMap<u32, String>,
     /// The node's name in the metadata `default.audio.source`.
     pub(super) default_source: Option<String>,
     /// The node's name in the metadata `default.audio.sink`.
@@ -121,6 +124,7 @@ impl Graph {
             Object::Node(node) => drop(self.nodes.insert(id, node)),
             Object::Port(port) => drop(self.ports.insert(id, port)),
             Object::Link(link) => drop(self.links.insert(id, link)),
+            Object::Client(name) => drop(self.clients.insert(id, name)),
         }
     }
 
@@ -129,6 +133,7 @@ impl Graph {
         self.nodes.remove(&id).is_some()
             | self.ports.remove(&id).is_some()
             | self.links.remove(&id).is_some()
+            | self.clients.remove(&id).is_some()
     }
 
     /// The only input port of `node`, if the daemon has announced it.
@@ -179,9 +184,42 @@ impl Graph {
         self.nodes.get(&node).map(|node| node.name.as_str())
     }
 
+    /// The session manager's name, if one is connected.
+    pub(super) fn session_manager(&self) -> Option<&str> {
+        let managers = ["wireplumber", "media-session"];
+        let mut clients = self.clients.values();
+        clients
+            .find(|name| {
+                let name = name.to_lowercase();
+                managers.iter().any(|manager| name.contains(manager))
+            })
+            .map(String::as_str)
+    }
+
+    /// The node that `source` means now, and its name.
+    pub(super) fn node_of(&self, source: &Source) -> Result<(u32, String), String> {
+        let (id, node) = self.find(source)?;
+        Ok((id, source_name(node)))
+    }
+
     /// What `source` means now; the error says, for people, what is missing.
     pub(super) fn target(&self, source: &Source) -> Result<Target, String> {
-        let (id, node) = match source {
+        let (id, node) = self.find(source)?;
+        let outputs = |p: &Port| p.node == id && p.direction == Direction::Out && p.dsp;
+        Ok(Target {
+            serial: node.serial,
+            name: source_name(node),
+            ports: self
+                .ports
+                .iter()
+                .filter(|(_, p)| outputs(p))
+                .map(|(id, p)| (*id, p.serial))
+                .collect(),
+        })
+    }
+
+    fn find(&self, source: &Source) -> Result<(u32, &Node), String> {
+        let found = match source {
             Source::Default => self.default_node()?,
             Source::Node(name) => {
                 let found = self
@@ -202,17 +240,7 @@ impl Graph {
                 found
             }
         };
-        let outputs = |p: &Port| p.node == id && p.direction == Direction::Out && p.dsp;
-        Ok(Target {
-            serial: node.serial,
-            name: source_name(node),
-            ports: self
-                .ports
-                .iter()
-                .filter(|(_, p)| outputs(p))
-                .map(|(id, p)| (*id, p.serial))
-                .collect(),
-        })
+        Ok(found)
     }
 
     /// Everything that can be captured, the default first, then by priority.
@@ -329,6 +357,17 @@ mod tests {
         assert_eq!(names, ["poor", "virtual", "good", "monitor:speakers"]);
         assert_eq!(all.iter().filter(|s| s.default).count(), 1);
         assert_eq!(all[3].description, "Monitor of SPEAKERS");
+    }
+
+    #[test]
+    fn a_session_manager_is_known_by_its_name() {
+        let mut graph = Graph::default();
+        graph.add(1, Object::Client("pw-cli".into()));
+        assert_eq!(graph.session_manager(), None);
+        graph.add(2, Object::Client("WirePlumber".into()));
+        assert_eq!(graph.session_manager(), Some("WirePlumber"));
+        assert!(graph.remove(2));
+        assert_eq!(graph.session_manager(), None);
     }
 
     #[test]

@@ -37,6 +37,8 @@ enum Fate {
 #[derive(Debug, Default)]
 pub(super) struct Linker {
     source: Source,
+    /// No links of ours.
+    resting: bool,
     target: Option<Target>,
     /// By the target's output port, with the port's serial.
     fates: BTreeMap<u32, (u64, Fate)>,
@@ -65,6 +67,16 @@ impl Linker {
         }
     }
 
+    pub(super) fn is_active(&self) -> bool {
+        !self.resting
+    }
+
+    /// Takes effect at the next [`Linker::decide`]: without being active no link is
+    /// ours, and nothing is told.
+    pub(super) fn set_active(&mut self, active: bool) {
+        self.resting = !active;
+    }
+
     /// The daemon would not make the link from `output`.
     pub(super) fn refused(&mut self, output: u32, why: String) {
         if let Some((_, fate)) = self.fates.get_mut(&output) {
@@ -81,6 +93,19 @@ impl Linker {
             return steps; // our own node is still being announced
         };
         let linked: Vec<u32> = graph.linked_to(input).collect();
+        if self.resting {
+            // What others did to links is remembered.
+            self.told = None;
+            self.fates.retain(|output, (_, fate)| {
+                let ours = matches!(fate, Fate::Asked | Fate::Made);
+                if ours {
+                    steps.destroy.push(*output);
+                }
+                !ours
+            });
+            steps.links = linked.len().saturating_sub(steps.destroy.len());
+            return steps;
+        }
 
         let (target, missing) = match graph.target(&self.source) {
             Ok(target) => (Some(target), None),
@@ -306,6 +331,23 @@ mod tests {
 
     fn linked(name: &str) -> Option<Event> {
         Some(Event::Linked(name.to_owned()))
+    }
+
+    #[test]
+    fn at_rest_only_links_of_others_stay() {
+        let mut rig = Rig::new("mic");
+        rig.source(20, "mic", 0, 1);
+        rig.source(30, "other", 0, 1);
+        rig.settle();
+        rig.link(32);
+        rig.settle();
+        assert_eq!(rig.linked(), [22, 32]);
+        rig.linker.set_active(false);
+        assert_eq!(rig.settle(), None);
+        assert_eq!(rig.linked(), [32]);
+        rig.linker.set_active(true);
+        assert_eq!(rig.settle(), linked("mic"));
+        assert_eq!(rig.linked(), [32, 22]);
     }
 
     #[test]

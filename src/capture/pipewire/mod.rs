@@ -5,6 +5,7 @@
 //! (`filter`), whose cycles arrive on PipeWire's own data thread (`data_thread`).
 //! When the daemon goes, all of it is torn down and tried again.
 
+mod arrival;
 mod connection;
 mod data_thread;
 mod filter;
@@ -12,21 +13,26 @@ mod graph;
 mod linker;
 mod player;
 mod session;
+mod survey;
 
 use std::fmt;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 pub use connection::{has_ports, sources};
 pub use graph::Source;
 pub use player::{Destination, Fill, Moment, Player, PlayerOptions};
+pub use survey::{Found, Survey, survey};
 
 use self::data_thread::Gauges;
 use crate::capture::{Events, Intake, SourceInfo};
 use crate::latency::Latency;
 use crate::rt::{self, Scheduling};
 use crate::{Error, Result};
+
+/// What libpipewire asks for its data thread, by its configuration's default.
+const DATA_PRIORITY: i32 = 88;
 
 /// How to capture.
 #[derive(Clone, Debug)]
@@ -37,6 +43,8 @@ pub struct Options {
     pub source: Source,
     /// The quantum to ask for; `None` asks for nothing.
     pub latency: Option<Latency>,
+    /// Capture; else the node is there, but without links of ours and at rest.
+    pub active: bool,
     /// The daemon's socket, by name or path; `None` is the session's.
     pub remote: Option<String>,
 }
@@ -47,6 +55,7 @@ impl Default for Options {
             node_name: "v2m-engine".to_owned(),
             source: Source::Default,
             latency: Some(Latency::DEFAULT),
+            active: true,
             remote: None,
         }
     }
@@ -80,6 +89,7 @@ pub struct State {
 enum Command {
     Source(Source),
     Latency(Option<Latency>),
+    Active(bool),
     Stop,
 }
 
@@ -141,6 +151,11 @@ impl Pipewire {
         self.send(Command::Latency(latency));
     }
 
+    /// Captures, or puts the node to rest: our links go, those made by hand stay.
+    pub fn set_active(&self, active: bool) {
+        self.send(Command::Active(active));
+    }
+
     /// Ends the capture; the intake is not called any more when this returns.
     pub fn stop(&mut self) {
         let Some(control) = self.control.take() else {
@@ -172,6 +187,23 @@ impl Pipewire {
             tid => rt::inspect(tid),
         };
         state
+    }
+
+    /// The thread the graph calls, once it has.
+    pub fn thread_id(&self) -> Option<i32> {
+        let tid = self.report().gauges.tid.load(Relaxed);
+        (tid != 0).then_some(tid)
+    }
+
+    /// Looks at the data thread, once it is known: what it got goes to
+    /// [`rt::threads`], and its stack stays in memory. Often; cheap once done.
+    pub fn look_after_thread(&self) {
+        let gauges = self.report().gauges.clone();
+        let tid = gauges.tid.load(Acquire);
+        if tid != 0 && !gauges.looked_after.swap(true, Relaxed) {
+            rt::observe(rt::Role::Capture, tid, DATA_PRIORITY);
+            rt::lock_stack_of(tid, gauges.stack.load(Relaxed));
+        }
     }
 
     fn send(&self, command: Command) {

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pipewire::context::ContextRc;
 use pipewire::link::Link;
 use pipewire::loop_::Timeout;
@@ -14,7 +15,8 @@ use pipewire::main_loop::MainLoopRc;
 use pipewire::properties::PropertiesBox;
 use pipewire::proxy::{ProxyListener, ProxyT};
 
-use super::connection::{Connection, new_context};
+use super::arrival::{Arrival, Patience};
+use super::connection::{Connection, new_context, silent_error, socket_path};
 use super::data_thread::{DataThread, Gauges};
 use super::filter::{Failure, Filter};
 use super::graph::Direction;
@@ -24,9 +26,9 @@ use crate::capture::{Event, Events, Intake};
 use crate::latency::Latency;
 use crate::{Error, ErrorKind, Result};
 
-/// Between two attempts to reach the daemon: this at first, doubled up to the other.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A daemon that takes the connection says hello within this; one that can't
+/// start lets whoever holds its socket (systemd) take connections all the same.
+const HELLO: Duration = Duration::from_secs(3);
 
 /// Tells the clocks of one session from those of another in the same process.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -77,18 +79,24 @@ enum End {
     Stop,
     Lost(Error),
     Elapsed,
+    /// Something happened to the daemon's socket.
+    Changed,
 }
 
 impl Control<'_> {
     fn run(mut self) {
+        let socket = socket_path(self.options.remote.as_deref());
         let mut context = None;
-        let mut pause = FIRST_PAUSE;
+        let mut patience = Patience::new();
         let mut told = false;
         loop {
+            let arrival = Arrival::watch(&socket);
             let end = match self.open(&mut context) {
                 Ok(mut session) => {
-                    (pause, told) = (FIRST_PAUSE, false);
-                    let end = self.serve(&mut session);
+                    let (end, reached) = self.serve(&mut session);
+                    if reached {
+                        (patience, told) = (Patience::new(), false);
+                    }
                     // After a daemon's death nothing of it is used again.
                     context = None;
                     end
@@ -101,10 +109,11 @@ impl Control<'_> {
                 told = true;
                 self.tell(Event::Lost(error.to_string()));
             }
-            if let End::Stop = self.pause(pause) {
-                return;
+            match self.pause(&arrival, patience.next()) {
+                End::Stop => return,
+                End::Changed => patience = Patience::new(),
+                End::Lost(_) | End::Elapsed => {}
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -119,16 +128,34 @@ impl Control<'_> {
         Ok(session)
     }
 
-    fn serve(&mut self, session: &mut Session) -> End {
+    /// Until something ends the session; and whether the daemon has answered.
+    fn serve(&mut self, session: &mut Session) -> (End, bool) {
+        let hello = Instant::now() + HELLO;
+        let mut reached = false;
         loop {
             match session.turn(&self.options) {
                 Ok(Turn::Waiting) => {}
-                Ok(Turn::Settled(event)) => self.settled(session, event),
-                Err(error) => return End::Lost(error),
+                Ok(Turn::Settled(event)) => {
+                    if !std::mem::replace(&mut reached, true) {
+                        self.tell(Event::Reached);
+                    }
+                    self.settled(session, event);
+                }
+                Err(error) => return (End::Lost(error), reached),
             }
-            self.main_loop.loop_().iterate(Timeout::Infinite);
+            let left = hello.saturating_duration_since(Instant::now());
+            let timeout = match reached {
+                true => Timeout::Infinite,
+                false if left.is_zero() => {
+                    let error = silent_error(self.options.remote.as_deref(), HELLO);
+                    return (End::Lost(error), reached);
+                }
+                // A millisecond more, as the loop rounds down.
+                false => Timeout::Finite(left + Duration::from_millis(1)),
+            };
+            self.main_loop.loop_().iterate(timeout);
             if let End::Stop = self.obey() {
-                return End::Stop;
+                return (End::Stop, reached);
             }
         }
     }
@@ -155,18 +182,27 @@ impl Control<'_> {
         }
     }
 
-    fn pause(&mut self, length: Duration) -> End {
+    /// Waits for something to happen to the daemon's socket, at most `length`.
+    fn pause(&mut self, arrival: &Arrival, length: Duration) -> End {
         let end = Instant::now() + length;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return End::Elapsed;
             }
-            // A millisecond more, as the loop rounds down.
-            let timeout = Timeout::Finite(left + Duration::from_millis(1));
-            self.main_loop.loop_().iterate(timeout);
+            let main_loop = self.main_loop.clone();
+            let mut polled = vec![PollFd::new(main_loop.loop_().fd(), PollFlags::POLLIN)];
+            let arrives = arrival.descriptor();
+            polled.extend(arrives.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+            // A millisecond more, as poll rounds down.
+            let timeout = PollTimeout::try_from(left + Duration::from_millis(1));
+            let _ = poll(&mut polled, timeout.unwrap_or(PollTimeout::MAX));
+            main_loop.loop_().iterate(Timeout::Finite(Duration::ZERO));
             if let End::Stop = self.obey() {
                 return End::Stop;
+            }
+            if arrival.happened() {
+                return End::Changed;
             }
         }
     }
@@ -176,6 +212,7 @@ impl Control<'_> {
             match command {
                 Command::Source(source) => self.options.source = source,
                 Command::Latency(latency) => self.options.latency = latency,
+                Command::Active(active) => self.options.active = active,
                 Command::Stop => return End::Stop,
             }
         }
@@ -246,11 +283,14 @@ impl Session {
             Box::new(move |cycle| data_thread.cycle(cycle)),
             Box::new(move |failure| drop(failed.send(Trouble::Filter(failure)))),
         )?;
+        let mut linker = Linker::new(options.source.clone());
+        linker.set_active(options.active);
+        filter.set_active(options.active);
         Ok(Self {
             links: BTreeMap::new(),
             filter,
             connection,
-            linker: Linker::new(options.source.clone()),
+            linker,
             gauges,
             troubles,
             sender,
@@ -276,6 +316,11 @@ impl Session {
         }
         if options.source != *self.linker.source() {
             self.linker.set_source(options.source.clone());
+            self.connection.touch();
+        }
+        if options.active != self.linker.is_active() {
+            self.linker.set_active(options.active);
+            self.filter.set_active(options.active);
             self.connection.touch();
         }
         self.ask_for(options.latency);

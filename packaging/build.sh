@@ -1,0 +1,100 @@
+#!/bin/sh
+# Builds packages into dist/, the same bytes from the same commit.
+# Usage: packaging/build.sh deb|rpm|wheel|sdist ...
+set -eu
+cd "$(dirname "$0")/.."
+root=$PWD dist=$PWD/dist work=$PWD/target/package
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+[ $# -gt 0 ] || { echo "usage: packaging/build.sh deb|rpm|wheel|sdist ..." >&2; exit 2; }
+
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
+# Dependencies are compiled once for all packages that use the system's compiler.
+CARGO_TARGET_DIR=$work/cargo
+CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}
+RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}
+export SOURCE_DATE_EPOCH CARGO_TARGET_DIR CARGO_HOME RUSTUP_HOME LC_ALL=C.UTF-8 TZ=UTC
+umask 022
+PATH=$root/.venv/bin:$PATH
+
+say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+
+# A copy of what git knows, as a release's tarball would have it.
+stage() { # DIRECTORY
+    rm -rf "$1"
+    mkdir -p "$1"
+    git ls-files -z | tar --null --files-from=- -c | tar -x -C "$1"
+    find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+    # Cargo goes by those times: have it compile all that is ours.
+    rm -rf "$CARGO_TARGET_DIR"/release/.fingerprint/v2m-engine-* \
+        "$CARGO_TARGET_DIR"/*/release/.fingerprint/v2m-engine-*
+}
+
+# Where deb and rpm compile: debugging information has the path.
+build=$work/build/v2m-engine-$version
+
+deb() {
+    rm -f "$work"/build/*.*deb
+    stage "$build"
+    cd "$build"
+    cp -a packaging/debian debian
+    # Cargo comes by rustup, or is newer than the distribution's: -d leaves that be.
+    dpkg-buildpackage -b -us -uc -d
+    cd "$root"
+    cp "$work"/build/*.deb "$dist"
+}
+
+rpm() {
+    stage "$build"
+    mkdir -p "$work/rpm/SOURCES"
+    tar -C "$work/build" --sort=name --owner=0 --group=0 --numeric-owner \
+        --mtime="@$SOURCE_DATE_EPOCH" -c "v2m-engine-$version" |
+        gzip -n >"$work/rpm/SOURCES/v2m-engine-$version.tar.gz"
+    rm -rf "$work/rpm/RPMS"
+    # Where the system's packages are not rpm's, it can't see what is installed.
+    nodeps=
+    [ -e /var/lib/rpm/rpmdb.sqlite ] || [ -e /usr/lib/sysimage/rpm/rpmdb.sqlite ] || nodeps=--nodeps
+    rpmbuild -bb $nodeps \
+        --define "_topdir $work/rpm" --define "_builddir $work/build" \
+        --define "_buildhost reproducible" \
+        packaging/rpm/v2m-engine.spec
+    cp "$work"/rpm/RPMS/*/*.rpm "$dist"
+}
+
+# Zig's libc is the one of 2.28: that is what makes the wheel run on older systems.
+wheel() {
+    # A fixed target directory of its own: the C compiler is another.
+    CARGO_TARGET_DIR=$work/cargo-zig
+    RUSTFLAGS="--remap-path-prefix=$CARGO_HOME=/cargo --remap-path-prefix=$work/wheel=."
+    export RUSTFLAGS
+    stage "$work/wheel"
+    cd "$work/wheel"
+    target=$(rustc -vV | sed -n 's/^host: //p')
+    # The system's libraries may need a newer libc than the engine does.
+    RUSTFLAGS="$RUSTFLAGS -C link-arg=-Wl,--allow-shlib-undefined -C strip=symbols" \
+        cargo zigbuild --release --locked --bin v2m-engine --target "$target.2.28"
+    install -D -m 755 "$CARGO_TARGET_DIR/$target/release/v2m-engine" \
+        python/v2m_engine.data/scripts/v2m-engine
+    maturin build --release --locked --zig --compatibility manylinux_2_28 --out "$dist"
+    cd "$root"
+}
+
+sdist() {
+    stage "$work/sdist"
+    cd "$work/sdist"
+    maturin sdist --out "$dist"
+    cd "$root"
+}
+
+mkdir -p "$dist"
+for package in "$@"; do
+    case $package in
+    deb | rpm | wheel | sdist)
+        say "building: $package"
+        ("$package")
+        ;;
+    *)
+        echo "packaging/build.sh: $package is none of deb, rpm, wheel, sdist" >&2
+        exit 2
+        ;;
+    esac
+done

@@ -1,0 +1,58 @@
+"""Clean roots for the package tests. They need root and Debian's tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "tests/rig")]
+
+from rig import build_player  # noqa: E402
+
+from roots import CACHE, Root  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def prepared() -> None:
+    assert os.geteuid() == 0, "package tests install into roots of their own: run them as root"
+    build_player()
+
+
+@pytest.fixture
+def root(request: pytest.FixtureRequest, prepared: None) -> Iterator[Callable[..., Root]]:
+    """Unpacks a root: `root(release)`."""
+    made: list[Path] = []
+
+    def make(release: str) -> Root:
+        directory = CACHE / f"{request.node.name}-{os.getpid()}-{len(made)}"
+        made.append(directory)
+        return Root(directory, release)
+
+    yield make
+    for directory in made:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def run() -> Callable[..., str]:
+    """Runs a command on this machine; its output."""
+
+    def call(*command: object, timeout: float = 300) -> str:
+        done = subprocess.run(
+            list(map(str, command)),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    return call

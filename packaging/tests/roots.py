@@ -1,0 +1,129 @@
+"""Clean Debian roots: made once by mmdebstrap, unpacked anew for every test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parents[2]
+DIST = TREE / "dist"
+CACHE = TREE / "target/package/roots"
+
+# What a desktop has before the package comes.
+DESKTOP = ["pipewire", "pipewire-bin", "python3", "python3-numpy", "python3-venv"]
+SYSTEMD = [
+    "dbus-user-session",
+    "libpam-systemd",
+    "man-db",
+    "pipewire-alsa",
+    "polkitd",
+    "procps",
+    "rtkit",
+    "systemd-sysv",
+    "udev",
+    "wireplumber",
+]
+
+
+def packages(pattern: str) -> list[Path]:
+    """The built packages of that pattern; there must be some."""
+    found = sorted(DIST.glob(pattern))
+    assert found, f"no {pattern} in {DIST}: run `make packages`"
+    return found
+
+
+def tarball(release: str, booted: bool) -> Path:
+    """The root's archive; takes a minute the first time."""
+    path = CACHE / f"{release}{'-booted' if booted else ''}.tar"
+    if not path.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        include = DESKTOP + (SYSTEMD if booted else [])
+        made = path.with_suffix(".new.tar")
+        subprocess.run(
+            [
+                *("mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(include)}"),
+                *(release, made),
+            ],
+            check=True,
+            timeout=900,
+        )
+        made.rename(path)
+    return path
+
+
+class Root:
+    """A root's directory, what runs in it, and what is in it."""
+
+    def __init__(self, directory: Path, release: str, booted: bool = False) -> None:
+        self.directory = directory
+        self.release = release
+        directory.mkdir(parents=True)
+        subprocess.run(["tar", "-xf", tarball(release, booted), "-C", directory], check=True)
+        shutil.copy("/etc/resolv.conf", directory / "etc/resolv.conf")
+        # The tests' own, and a player that is compiled already.
+        self.give(TREE / "tests/rig", "/v2m/tests/rig")
+        self.give(TREE / "target/rig/player", "/v2m/target/rig/player")
+        self.give(TREE / "packaging/tests/use.py", "/v2m/use.py")
+        subprocess.run(["chmod", "-R", "a+rX", directory / "v2m"], check=True)
+        os.utime(directory / "v2m/target/rig/player")
+
+    def give(self, source: Path, path: str) -> None:
+        to = self.directory / path.lstrip("/")
+        to.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, to, dirs_exist_ok=True)
+        else:
+            shutil.copy(source, to)
+
+    def run(
+        self, *command: str, user: str = "root", timeout: float = 300, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command in there, with processes and mounts of its own that end with it."""
+        inside = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot'
+        options = [] if user == "root" else [f"--userspec={user}:{user}"]
+        done = subprocess.run(
+            [
+                *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
+                *("sh", "-c", f'{inside} {" ".join(options)} "$0" "$@"', str(self.directory)),
+                *("env", f"HOME={'/root' if user == 'root' else '/home/' + user}", *command),
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=os.environ
+            | {
+                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "DEBIAN_FRONTEND": "noninteractive",
+                "LC_ALL": "C.UTF-8",
+                "TMPDIR": "/tmp",
+                "V2M_ENGINE_BIN": "",
+            },
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+        return done
+
+    def apt(self, *arguments: str) -> None:
+        self.run("apt-get", "-qq", "-o", "Dpkg::Use-Pty=0", *arguments, timeout=600)
+
+    def install(self, *files: Path) -> None:
+        """Installs packages by file, with what they depend on."""
+        for file in files:
+            self.give(file, f"/v2m/dist/{file.name}")
+        self.apt("update")
+        names = [f"/v2m/dist/{file.name}" for file in files]
+        self.apt("install", "--yes", "--no-install-recommends", *names)
+
+    def files(self) -> set[str]:
+        """Everything in there but what package management keeps of its own work."""
+        ours = ("v2m/", "proc/", "dev/", "tmp/", "var/cache/", "var/log/", "var/lib/apt/")
+        found = set()
+        for path in self.directory.rglob("*"):
+            name = str(path.relative_to(self.directory))
+            if not name.startswith(ours) and "/__pycache__" not in name:
+                found.add(name)
+        return found

@@ -1,0 +1,334 @@
+//! `VADProcessor`: where there is speech in any audio. For audio of a live stream the
+//! engine's speech track knows; anything else goes through the model here.
+
+use std::sync::{Arc, Mutex};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use v2m_engine::ring::{Reader, SAMPLE_RATE, WINDOW};
+use v2m_engine::vad::Model;
+use v2m_engine::vad::native::Native;
+use v2m_engine::vad::recording::Recording;
+use v2m_engine::vad::segment::{Params, Segment, Segmenter};
+use v2m_engine::{ErrorKind, Result};
+
+use crate::chunk::{self, AudioChunk};
+use crate::engine::lock;
+use crate::errors;
+use crate::params;
+use crate::samples::Samples;
+use crate::stream::AudioStream;
+
+/// Windows before the audio that the model hears first, so that it knows the scene.
+const WARM_UP: u64 = 31;
+
+/// Finds speech; keeps nothing from one call to the next, except by `resume`.
+#[pyclass(frozen, name = "VADProcessor", module = "v2m_engine")]
+pub(crate) struct VadProcessor {
+    params: Params,
+    /// Models that are not in use.
+    idle: Mutex<Vec<Recording>>,
+    /// What `resume` goes on with.
+    resumed: Mutex<Option<Recording>>,
+}
+
+/// What is asked about.
+enum Audio {
+    /// A stretch of a ring.
+    Live {
+        ring: Arc<Reader>,
+        start: u64,
+        end: u64,
+    },
+    Buffer(Samples),
+}
+
+/// What is known about it.
+struct Judged {
+    probabilities: Vec<f32>,
+    /// At 16 kHz from the audio's begin: where the first window begins (before it, in
+    /// live audio), and where the audio ends.
+    start: i64,
+    end: u64,
+}
+
+impl VadProcessor {
+    fn audio(audio: &Bound<'_, PyAny>, rate: u32) -> PyResult<Audio> {
+        let live = |chunk: &AudioChunk| {
+            if rate != SAMPLE_RATE {
+                return Err(PyValueError::new_err(format!(
+                    "sample_rate={rate}: audio of a stream has {SAMPLE_RATE} Hz"
+                )));
+            }
+            Ok(Audio::Live {
+                ring: chunk.ring().clone(),
+                start: chunk.start(),
+                end: chunk.end(),
+            })
+        };
+        if let Ok(stream) = audio.cast::<AudioStream>() {
+            return live(&stream.get().feed().latest()?);
+        }
+        if let Ok(chunk) = audio.cast::<AudioChunk>() {
+            return live(chunk.get());
+        }
+        Samples::get(audio).map(Audio::Buffer)
+    }
+
+    fn judge(
+        &self,
+        py: Python<'_>,
+        audio: &Bound<'_, PyAny>,
+        rate: i64,
+        resume: bool,
+    ) -> PyResult<Judged> {
+        let rate = u32::try_from(rate).unwrap_or(0);
+        let audio = Self::audio(audio, rate)?;
+        py.detach(|| match &audio {
+            Audio::Live { ring, start, end } => live(ring, *start, *end).map_err(|error| {
+                let lost = match error.kind() {
+                    ErrorKind::Overrun => Some(end - start),
+                    _ => None,
+                };
+                (error, lost)
+            }),
+            Audio::Buffer(samples) => self.buffer(samples, rate, resume).map_err(|e| (e, None)),
+        })
+        .map_err(|(error, lost)| match lost {
+            Some(lost) => errors::overrun(py, lost, error.to_string()),
+            None => errors::raise(error),
+        })
+    }
+
+    fn buffer(&self, samples: &Samples, rate: u32, resume: bool) -> Result<Judged> {
+        let invalid = |message| Err(v2m_engine::Error::new(ErrorKind::Invalid, message));
+        let mut probabilities = Vec::new();
+        if resume {
+            let mut resumed = lock(&self.resumed);
+            let recording = match &mut *resumed {
+                Some(recording) if recording.rate() != rate => {
+                    return invalid(format!(
+                        "sample_rate={rate}: what is resumed has {} Hz; reset() before another rate",
+                        recording.rate()
+                    ));
+                }
+                Some(recording) => recording,
+                None => resumed.insert(self.recording(rate)?),
+            };
+            usable(samples)?;
+            samples.blocks(|_, block| recording.push(block, &mut probabilities));
+        } else {
+            let mut recording = self.recording(rate)?;
+            usable(samples)?;
+            samples.blocks(|_, block| recording.push(block, &mut probabilities));
+            recording.finish(&mut probabilities);
+            lock(&self.idle).push(recording);
+        }
+        Ok(Judged {
+            probabilities,
+            start: 0,
+            end: samples.len() as u64 * u64::from(SAMPLE_RATE / rate),
+        })
+    }
+
+    /// A recording of its own for whoever asks, so that threads don't wait for each other.
+    fn recording(&self, rate: u32) -> Result<Recording> {
+        let mut idle = lock(&self.idle);
+        match idle.iter().position(|recording| recording.rate() == rate) {
+            Some(at) => Ok(idle.swap_remove(at)),
+            None => {
+                drop(idle);
+                Recording::new(rate)
+            }
+        }
+    }
+}
+
+fn usable(samples: &Samples) -> Result<()> {
+    match samples.unusable() {
+        None => Ok(()),
+        Some((at, sample)) => Err(v2m_engine::Error::new(
+            ErrorKind::Invalid,
+            format!("audio that is no audio: sample {at} is {sample}"),
+        )),
+    }
+}
+
+/// From the speech track, or by the model where it says nothing. The windows are those
+/// that end in the audio, or the last one before if none does.
+fn live(ring: &Reader, start: u64, end: u64) -> Result<Judged> {
+    let last = (end / WINDOW).max(1);
+    let first = (start / WINDOW).min(last - 1);
+    let mut probabilities = vec![f32::NAN; (last - first) as usize];
+    if chunk::await_speech(ring, last) {
+        ring.read_speech(first, &mut probabilities)?;
+    }
+    if probabilities.iter().any(|p| p.is_nan()) {
+        model(ring, first, end, &mut probabilities)?;
+    }
+    Ok(Judged {
+        probabilities,
+        start: (first * WINDOW) as i64 - start as i64,
+        end: end - start,
+    })
+}
+
+/// The same by a model of our own, which hears a second of what came before as far as
+/// the ring still has it. What isn't committed of the first window of all is silence.
+fn model(ring: &Reader, first: u64, end: u64, out: &mut [f32]) -> Result<()> {
+    let mut model = Native::new();
+    let kept = ring.oldest().div_ceil(WINDOW);
+    for window in first.saturating_sub(WARM_UP).max(kept.min(first))..first + out.len() as u64 {
+        let position = window * WINDOW;
+        let mut samples = [0.0; WINDOW as usize];
+        let there = (end - position).min(WINDOW) as usize;
+        let read = ring.read_samples(position, &mut samples[..there]);
+        if window < first {
+            // Overwritten meanwhile: it begins later.
+            if read.is_ok() {
+                model.probability(&samples)?;
+            }
+            continue;
+        }
+        read?;
+        out[(window - first) as usize] = model.probability(&samples)?;
+    }
+    Ok(())
+}
+
+impl VadProcessor {
+    /// Where speech is, at 16 kHz from the audio's begin.
+    fn segments(&self, judged: &Judged) -> Result<Vec<Segment>> {
+        let mut segmenter = Segmenter::new(&self.params)?;
+        // Positions are never negative: counted from the first window.
+        let before = judged.start.min(0).unsigned_abs();
+        segmenter.begin(0, before);
+        let mut found = Vec::new();
+        for (index, &p) in (0..).zip(&judged.probabilities) {
+            segmenter.push(index, p, &mut found);
+        }
+        segmenter.finish(judged.end + before, &mut found);
+        for segment in &mut found {
+            segment.start -= before;
+            segment.end -= before;
+        }
+        Ok(found)
+    }
+}
+
+#[pymethods]
+impl VadProcessor {
+    #[new]
+    #[pyo3(signature = (threshold=0.5, min_speech_ms=250, min_silence_ms=500, pad_ms=200))]
+    fn new(threshold: f64, min_speech_ms: i64, min_silence_ms: i64, pad_ms: i64) -> PyResult<Self> {
+        let params = Params {
+            threshold: threshold as f32,
+            min_speech_ms: params::ms("min_speech_ms", min_speech_ms)?,
+            min_silence_ms: params::ms("min_silence_ms", min_silence_ms)?,
+            pad_ms: params::ms("pad_ms", pad_ms)?,
+            max_s: f64::INFINITY,
+            ..Params::default()
+        };
+        params.validate().map_err(errors::raise)?;
+        Ok(Self {
+            params,
+            idle: Mutex::default(),
+            resumed: Mutex::default(),
+        })
+    }
+
+    #[pyo3(signature = (audio, *, sample_rate=16_000, resume=false))]
+    fn contains_speech(
+        &self,
+        audio: &Bound<'_, PyAny>,
+        sample_rate: i64,
+        resume: bool,
+    ) -> PyResult<bool> {
+        let judged = self.judge(audio.py(), audio, sample_rate, resume)?;
+        let speech = |&p: &f32| p >= self.params.threshold;
+        Ok(judged.probabilities.iter().any(speech))
+    }
+
+    #[pyo3(signature = (audio, *, sample_rate=16_000, resume=false))]
+    fn probabilities<'py>(
+        &self,
+        audio: &Bound<'py, PyAny>,
+        sample_rate: i64,
+        resume: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let judged = self.judge(audio.py(), audio, sample_rate, resume)?;
+        chunk::array_of(audio.py(), &judged.probabilities)
+    }
+
+    #[pyo3(signature = (audio, return_seconds=false, *, sample_rate=16_000))]
+    fn speech_timestamps<'py>(
+        &self,
+        audio: &Bound<'py, PyAny>,
+        return_seconds: bool,
+        sample_rate: i64,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let py = audio.py();
+        let judged = self.judge(py, audio, sample_rate, false)?;
+        let found = self.segments(&judged).map_err(errors::raise)?;
+        let place = |position: u64| -> PyResult<Bound<'py, PyAny>> {
+            let rate = f64::from(SAMPLE_RATE);
+            Ok(match return_seconds {
+                true => (position as f64 / rate).into_pyobject(py)?.into_any(),
+                false => {
+                    let own = position * sample_rate as u64 / u64::from(SAMPLE_RATE);
+                    own.into_pyobject(py)?.into_any()
+                }
+            })
+        };
+        let all = PyList::empty(py);
+        for segment in found {
+            let one = PyDict::new(py);
+            one.set_item("start", place(segment.start)?)?;
+            one.set_item("end", place(segment.end)?)?;
+            all.append(one)?;
+        }
+        Ok(all)
+    }
+
+    fn reset(&self, py: Python<'_>) {
+        py.detach(|| {
+            let before = lock(&self.resumed).take();
+            drop(before);
+        });
+    }
+
+    #[getter]
+    fn threshold(&self) -> f64 {
+        params::decimal(self.params.threshold)
+    }
+
+    #[getter]
+    fn min_speech_ms(&self) -> u32 {
+        self.params.min_speech_ms
+    }
+
+    #[getter]
+    fn min_silence_ms(&self) -> u32 {
+        self.params.min_silence_ms
+    }
+
+    #[getter]
+    fn pad_ms(&self) -> u32 {
+        self.params.pad_ms
+    }
+
+    fn __repr__(&self) -> String {
+        let Params {
+            threshold,
+            min_speech_ms,
+            min_silence_ms,
+            pad_ms,
+            ..
+        } = self.params;
+        format!(
+            "VADProcessor(threshold={threshold}, min_speech_ms={min_speech_ms}, \
+             min_silence_ms={min_silence_ms}, pad_ms={pad_ms})"
+        )
+    }
+}

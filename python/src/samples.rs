@@ -1,0 +1,144 @@
+//! Audio that Python gives: checked, and read where it lies, without the GIL.
+
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+
+use pyo3::buffer::PyUntypedBuffer;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+
+/// Full scale of 16 bit samples.
+const FULL_SCALE: f32 = 32_768.0;
+/// Beyond this nothing is audio (and the model takes it for silence).
+const LARGEST: f32 = 1e12;
+
+/// One channel of samples in a buffer of Python's, which stays where it is as long as
+/// this lives.
+pub(crate) struct Samples {
+    buffer: PyUntypedBuffer,
+    format: Format,
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Float32,
+    Int16,
+}
+
+impl Samples {
+    /// Fails with ValueError, or TypeError for what is no buffer at all.
+    pub(crate) fn get(audio: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let invalid = |message: String| Err(PyValueError::new_err(message));
+        let buffer = match PyUntypedBuffer::get(audio) {
+            Ok(buffer) => buffer,
+            Err(error) if error.is_instance_of::<PyTypeError>(audio.py()) => {
+                return Err(PyTypeError::new_err(format!(
+                    "audio must be a stream, a chunk, a segment, or a buffer of float32 or int16 \
+                     (a NumPy array, array.array, memoryview), not {}",
+                    audio.get_type().name()?
+                )));
+            }
+            // A single number, for instance.
+            Err(error) => {
+                return invalid(format!(
+                    "audio that is no sequence of samples: {}",
+                    error.value(audio.py())
+                ));
+            }
+        };
+        if buffer.dimensions() != 1 {
+            return invalid(format!(
+                "audio of {} dimensions (shape {:?}): give one channel, of one dimension",
+                buffer.dimensions(),
+                buffer.shape()
+            ));
+        }
+        // In this machine's byte order.
+        let order = if cfg!(target_endian = "little") {
+            "<"
+        } else {
+            ">"
+        };
+        let name = buffer.format().to_string_lossy();
+        let format = match name.trim_start_matches(['@', '=']) {
+            "f" => Format::Float32,
+            "h" => Format::Int16,
+            other if other.strip_prefix(order) == Some("f") => Format::Float32,
+            other if other.strip_prefix(order) == Some("h") => Format::Int16,
+            _ => {
+                return invalid(format!(
+                    "audio of format {name:?}: must be float32 (\"f\", full scale 1.0) or int16 (\"h\"), \
+                     for instance by .astype(np.float32) or memoryview(data).cast(\"h\")"
+                ));
+            }
+        };
+        if buffer.item_count() == 0 {
+            return invalid("audio without samples: give at least one".into());
+        }
+        let aligned = match format {
+            Format::Float32 => buffer.buf_ptr().cast::<u32>().is_aligned(),
+            Format::Int16 => buffer.buf_ptr().cast::<u16>().is_aligned(),
+        };
+        if !buffer.is_c_contiguous() || !aligned {
+            return invalid(
+                "audio that is not contiguous in memory: copy it first, by np.ascontiguousarray(audio) or .copy()"
+                    .into(),
+            );
+        }
+        Ok(Self { buffer, format })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.item_count()
+    }
+
+    /// Copies samples from number `first` on, full scale 1.0.
+    pub(crate) fn read(&self, first: usize, out: &mut [f32]) {
+        assert!(first + out.len() <= self.len());
+        let start = self.buffer.buf_ptr();
+        match self.format {
+            Format::Float32 => {
+                for (i, sample) in out.iter_mut().enumerate() {
+                    // SAFETY:
+                    // - inside the buffer (asserted), contiguous and aligned (seen in `get`);
+                    // - CPython keeps the memory while the buffer is held;
+                    // - others may write to it meanwhile, as to any array without the
+                    //   GIL: it is loaded as atomics, of which every bit pattern is one.
+                    let word = unsafe { AtomicU32::from_ptr(start.cast::<u32>().add(first + i)) };
+                    *sample = f32::from_bits(word.load(Ordering::Relaxed));
+                }
+            }
+            Format::Int16 => {
+                for (i, sample) in out.iter_mut().enumerate() {
+                    // SAFETY: as above.
+                    let word = unsafe { AtomicU16::from_ptr(start.cast::<u16>().add(first + i)) };
+                    *sample = f32::from(word.load(Ordering::Relaxed).cast_signed()) / FULL_SCALE;
+                }
+            }
+        }
+    }
+
+    /// All samples in blocks, in order.
+    pub(crate) fn blocks(&self, mut take: impl FnMut(usize, &[f32])) {
+        let mut block = [0.0; 8192];
+        for first in (0..self.len()).step_by(block.len()) {
+            let count = block.len().min(self.len() - first);
+            self.read(first, &mut block[..count]);
+            take(first, &block[..count]);
+        }
+    }
+
+    /// The first sample that is no number of use, and its place.
+    pub(crate) fn unusable(&self) -> Option<(usize, f32)> {
+        if matches!(self.format, Format::Int16) {
+            return None;
+        }
+        let mut found = None;
+        self.blocks(|first, block| {
+            if found.is_none() {
+                let bad = |sample: &f32| sample.is_nan() || sample.abs() > LARGEST;
+                found = block.iter().position(bad).map(|i| (first + i, block[i]));
+            }
+        });
+        found
+    }
+}

@@ -1,0 +1,249 @@
+//! The source `default`: PipeWire while it can be reached, ALSA while it can't.
+//!
+//! PipeWire's control thread goes on waiting for the daemon while ALSA captures.
+//! When it answers, ALSA's PCM is closed at once, before audio comes from the
+//! graph: the session manager takes cards only that nobody holds. Both write
+//! through one funnel, so the switch is a gap like any other.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::alsa::{self, AlsaSource};
+use super::backend::AlsaCapture;
+use super::intake::Funnel;
+use super::pipewire::{Options, Pipewire};
+use super::{Block, Event, Events, Intake};
+use crate::error::{Error, Result};
+use crate::latency::Latency;
+use crate::status::SourceStatus;
+
+/// A daemon that was there may take so long to come back: a restart takes less.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Which ALSA PCM stands in.
+#[derive(Clone, Debug)]
+pub(super) struct Standby {
+    /// alsa-lib's name; `None` for whichever there is.
+    pub(super) pcm: Option<String>,
+    pub(super) options: alsa::Options,
+}
+
+/// Both backends, one of which captures.
+pub struct Handover {
+    pipewire: Pipewire,
+    shared: Arc<Shared>,
+    notes: Sender<Note>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// While PipeWire can't be reached: the capture that stands in, and why it does.
+    alsa: Mutex<Option<(AlsaCapture, String)>>,
+    /// Whether to capture at all; changes under the lock of `alsa`.
+    active: AtomicBool,
+}
+
+impl Shared {
+    fn alsa(&self) -> MutexGuard<'_, Option<(AlsaCapture, String)>> {
+        self.alsa.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Note {
+    Pipewire(Event),
+    Alsa(Event),
+    Stop,
+}
+
+/// Takes blocks from PipeWire only while it is PipeWire's turn.
+struct Turnstile {
+    open: AtomicBool,
+    funnel: Arc<Funnel>,
+}
+
+impl Intake for Turnstile {
+    fn block(&self, block: &Block<'_>) {
+        if self.open.load(Ordering::Acquire) {
+            self.funnel.block(block);
+        }
+    }
+}
+
+impl Handover {
+    pub(super) fn start(
+        options: Options,
+        standby: Standby,
+        funnel: Arc<Funnel>,
+        events: Events,
+    ) -> Result<Self> {
+        let (notes, inbox) = channel();
+        let turnstile = Arc::new(Turnstile {
+            open: AtomicBool::new(true),
+            funnel: funnel.clone(),
+        });
+        let told = notes.clone();
+        let tell = Box::new(move |event| drop(told.send(Note::Pipewire(event))));
+        let shared = Arc::<Shared>::default();
+        shared.active.store(options.active, Ordering::Relaxed);
+        let pipewire = Pipewire::start(options, turnstile.clone(), tell)?;
+        let switch = Switch {
+            standby,
+            funnel,
+            turnstile,
+            events,
+            shared: shared.clone(),
+            notes: notes.clone(),
+            reached: false,
+            lost: String::new(),
+            due: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("v2m-handover".into())
+            .spawn(move || switch.run(&inbox))
+            .map_err(|cause| Error::system("cannot start the hand-over's thread", cause))?;
+        Ok(Self {
+            pipewire,
+            shared,
+            notes,
+            thread: Some(thread),
+        })
+    }
+
+    /// Asks the graph for a quantum, now or when it is back.
+    pub(super) fn set_latency(&self, latency: Option<Latency>) {
+        self.pipewire.set_latency(latency);
+    }
+
+    /// Captures, or leaves the microphone alone, whichever of the two has it.
+    pub(super) fn set_active(&self, active: bool) {
+        let alsa = self.shared.alsa();
+        self.shared.active.store(active, Ordering::Relaxed);
+        self.pipewire.set_active(active);
+        if let Some((alsa, _)) = &*alsa {
+            alsa.set_active(active);
+        }
+    }
+
+    /// The thread that gets the audio, once it is known.
+    pub(super) fn audio_thread(&self) -> Option<i32> {
+        match &*self.shared.alsa() {
+            Some((alsa, _)) => alsa.thread_id(),
+            None => self.pipewire.thread_id(),
+        }
+    }
+
+    /// Says which of the two captures, how, and why.
+    pub(super) fn describe(&self, status: &mut SourceStatus) {
+        let alsa = self.shared.alsa();
+        match &*alsa {
+            Some((alsa, why)) => {
+                alsa.describe(status);
+                status.fallback = Some(why.clone());
+            }
+            None => super::backend::describe_pipewire(&self.pipewire, status),
+        }
+    }
+
+    /// Stops both.
+    pub(super) fn stop(&mut self) {
+        let _ = self.notes.send(Note::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.pipewire.stop();
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What decides, on a thread of its own: closing a PCM may take a while.
+struct Switch {
+    standby: Standby,
+    funnel: Arc<Funnel>,
+    turnstile: Arc<Turnstile>,
+    events: Events,
+    shared: Arc<Shared>,
+    notes: Sender<Note>,
+    /// PipeWire has been there.
+    reached: bool,
+    /// Why it is not there now.
+    lost: String,
+    /// When ALSA takes over.
+    due: Option<Instant>,
+}
+
+impl Switch {
+    fn run(mut self, inbox: &Receiver<Note>) {
+        loop {
+            let note = match self.due {
+                None => inbox.recv().map_err(RecvTimeoutError::from),
+                Some(due) => inbox.recv_timeout(due.saturating_duration_since(Instant::now())),
+            };
+            match note {
+                Ok(Note::Pipewire(event)) => self.heard(event),
+                Ok(Note::Alsa(event)) => self.heard_of_alsa(event),
+                Err(RecvTimeoutError::Timeout) => self.take_alsa(),
+                Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.shared.alsa().take();
+    }
+
+    fn heard(&mut self, event: Event) {
+        match event {
+            Event::Reached => {
+                self.reached = true;
+                self.due = None;
+                self.take_pipewire();
+                (self.events)(Event::Reached);
+            }
+            Event::Lost(why) => {
+                let grace = if self.reached { GRACE } else { Duration::ZERO };
+                self.due = Some(Instant::now() + grace);
+                self.lost.clone_from(&why);
+                (self.events)(Event::Lost(why));
+            }
+            event => (self.events)(event),
+        }
+    }
+
+    fn heard_of_alsa(&self, event: Event) {
+        // What ALSA's thread said last may be heard after it has ended.
+        if self.shared.alsa().is_none() {
+            return;
+        }
+        (self.events)(match event {
+            Event::Waiting(why) => Event::Waiting(format!("{}; instead of it: {why}", self.lost)),
+            event => event,
+        });
+    }
+
+    fn take_alsa(&mut self) {
+        self.due = None;
+        self.turnstile.open.store(false, Ordering::Release);
+        let source = AlsaSource::later(self.standby.pcm.as_deref(), self.standby.options);
+        let told = self.notes.clone();
+        let tell = Box::new(move |event| drop(told.send(Note::Alsa(event))));
+        let mut standing_in = self.shared.alsa();
+        let active = self.shared.active.load(Ordering::Relaxed);
+        match AlsaCapture::start(source, self.funnel.clone(), active, tell) {
+            Ok(alsa) => *standing_in = Some((alsa, self.lost.clone())),
+            Err(error) => (self.events)(Event::Waiting(error.to_string())),
+        }
+    }
+
+    fn take_pipewire(&self) {
+        let alsa = self.shared.alsa().take();
+        // Waits for its thread, which has the funnel until then.
+        drop(alsa);
+        self.turnstile.open.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,329 @@
+//! `v2m-engine listen`: live speech segments, for people and for scripts.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use v2m_engine::client::Connection;
+use v2m_engine::config::SourceSpec;
+use v2m_engine::ring::{NS_PER_SAMPLE, Reader, SAMPLE_RATE, State, WINDOW, Waited};
+use v2m_engine::vad::follow::{self, Follower, Step};
+use v2m_engine::vad::segment::{Params, Segment};
+use v2m_engine::{Error, ErrorKind, Result};
+
+/// How often a wait looks whether the engine is still there.
+const SLICE: Duration = Duration::from_millis(200);
+/// From one look of the live line to the next.
+const REFRESH: Duration = Duration::from_millis(50);
+/// So much audio without any probability: time to ask the engine why.
+const UNHEARD: u64 = 2 * SAMPLE_RATE as u64;
+/// After so long without any audio it says so, and waits on.
+const SILENCE: Duration = Duration::from_secs(2);
+/// From one question to the next.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The level bar: dB of full scale at its left end, and its length.
+const FLOOR: f64 = -60.0;
+const BAR: usize = 20;
+/// Samples of which the live line shows the level.
+const NOW: u64 = 3 * WINDOW;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Print one JSON object per segment and line
+    #[arg(long)]
+    json: bool,
+
+    /// Listen to this source; by an engine of its own, unless the service captures it
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<SourceSpec>,
+
+    /// The probability from which on a window is speech
+    #[arg(long, value_name = "P", default_value_t = Params::default().threshold)]
+    threshold: f32,
+
+    /// Speech must be longer than this to count
+    #[arg(long, value_name = "MS", default_value_t = Params::default().min_speech_ms)]
+    min_speech_ms: u32,
+
+    /// A pause of this length ends a segment
+    #[arg(long, value_name = "MS", default_value_t = Params::default().min_silence_ms)]
+    min_silence_ms: u32,
+
+    /// Added before and after each segment
+    #[arg(long, value_name = "MS", default_value_t = Params::default().pad_ms)]
+    pad_ms: u32,
+
+    /// Split longer speech at its longest pause
+    #[arg(long, value_name = "SECONDS", default_value_t = Params::default().max_s)]
+    max_s: f64,
+
+    /// Also print a growing segment each time it grew by this much
+    #[arg(long, value_name = "MS")]
+    partial_ms: Option<u32>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let params = Params {
+        threshold: arguments.threshold,
+        neg_threshold: None,
+        min_speech_ms: arguments.min_speech_ms,
+        min_silence_ms: arguments.min_silence_ms,
+        pad_ms: arguments.pad_ms,
+        max_s: arguments.max_s,
+        partial_ms: arguments.partial_ms,
+    };
+    params.validate()?;
+    let (mut connection, ring, source) = super::reach::reach(arguments.source.as_ref())?;
+    follow::check(&connection.status()?)?;
+    let mut out = Output {
+        json: arguments.json,
+        live: !arguments.json && std::io::stdout().is_terminal(),
+        begin: ring.committed(),
+        drawn: None,
+    };
+    if out.live {
+        let whose = match connection.private_pid() {
+            Some(_) => "an engine of its own",
+            None => "the service",
+        };
+        eprintln!("{source}, by {whose}; Ctrl-C ends");
+    }
+    let follower = Follower::new(&params, &ring, out.begin)?;
+    match listen(&mut connection, &ring, follower, &mut out) {
+        // Whoever read it has seen enough.
+        Err(Ended::Unread) => Ok(()),
+        Err(Ended::Failed(error)) => Err(error),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Why it ended before its time.
+enum Ended {
+    Unread,
+    Failed(Error),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn listen(
+    connection: &mut Connection,
+    ring: &Reader,
+    mut follower: Follower,
+    out: &mut Output,
+) -> Result<(), Ended> {
+    let mut asked = Instant::now();
+    let (mut arrived, mut told) = ((ring.committed(), Instant::now()), false);
+    loop {
+        let ticket = ring.ticket();
+        match follower.step(ring) {
+            Step::Segment(segment) => match Described::read(ring, segment) {
+                Ok(described) => out.segment(&described)?,
+                Err(error) if error.kind() == ErrorKind::Overrun => {
+                    out.lost(segment.end - segment.start)?;
+                }
+                Err(error) => return Err(error.into()),
+            },
+            Step::Overrun(lost) => out.lost(lost)?,
+            Step::Over if ring.state() == State::Ended => return Ok(()),
+            Step::Over => {
+                let message = "the engine is gone: look at its log, start it again";
+                return Err(Error::new(ErrorKind::Unavailable, message).into());
+            }
+            Step::Wait => {
+                if follower.unheard(ring) > UNHEARD && asked.elapsed() > PATIENCE {
+                    asked = Instant::now();
+                    follow::check(&connection.status()?)?;
+                }
+                out.now(ring, &follower)?;
+                if ring.wait(ticket, SLICE) != Waited::TimedOut {
+                    continue;
+                }
+                if connection.is_closed() {
+                    follower.finish(ring);
+                } else if ring.committed() != arrived.0 {
+                    (arrived, told) = ((ring.committed(), Instant::now()), false);
+                } else if !told && arrived.1.elapsed() > SILENCE {
+                    told = true;
+                    let source = connection.status()?.source;
+                    let why = source.waiting.unwrap_or_default();
+                    eprintln!("v2m-engine: no audio from {} so far: {why}", source.asked);
+                }
+            }
+        }
+    }
+}
+
+/// A segment and what is said of it.
+#[derive(serde::Serialize)]
+struct Described {
+    /// Positions: first sample, and the one after the last.
+    start: u64,
+    end: u64,
+    /// Seconds since the engine's ring was made.
+    start_s: f64,
+    end_s: f64,
+    length_s: f64,
+    /// CLOCK_MONOTONIC nanoseconds at which the first sample was captured.
+    time_ns: Option<i64>,
+    /// Mean over the segment's windows.
+    probability: f64,
+    /// RMS in dB of full scale; null for digital silence.
+    level_db: Option<f64>,
+    /// Whether it holds silence filled in for lost audio.
+    gap: bool,
+    #[serde(rename = "final")]
+    is_final: bool,
+}
+
+impl Described {
+    fn read(ring: &Reader, segment: Segment) -> Result<Self> {
+        let Segment {
+            start,
+            end,
+            is_final,
+        } = segment;
+        let mut samples = vec![0.0; (end - start) as usize];
+        ring.read_samples(start, &mut samples)?;
+        let (first, last) = (start.div_ceil(WINDOW), end / WINDOW);
+        let mut probabilities = vec![0.0; last.saturating_sub(first) as usize];
+        ring.read_speech(first, &mut probabilities)?;
+        probabilities.retain(|p| !p.is_nan());
+        let sum: f64 = probabilities.iter().copied().map(f64::from).sum();
+        let seconds = |count: u64| (count as i64 * NS_PER_SAMPLE) as f64 / 1e9;
+        Ok(Self {
+            start,
+            end,
+            start_s: seconds(start),
+            end_s: seconds(end),
+            length_s: seconds(end - start),
+            time_ns: ring.time_ns(start),
+            probability: rounded(sum / probabilities.len().max(1) as f64),
+            level_db: level_db(&samples).map(rounded),
+            gap: ring.has_gap(start, end - start),
+            is_final,
+        })
+    }
+}
+
+/// Where it goes: lines of JSON, lines of text, or text with a live line below it.
+struct Output {
+    json: bool,
+    live: bool,
+    /// Where listening began; what text shows is counted from there.
+    begin: u64,
+    drawn: Option<Instant>,
+}
+
+impl Output {
+    fn segment(&mut self, segment: &Described) -> Result<(), Ended> {
+        if self.json {
+            let line = serde_json::to_string(segment)
+                .map_err(|cause| Error::system("cannot write JSON", cause))?;
+            return self.line(&line);
+        }
+        let begin = (self.begin as i64 * NS_PER_SAMPLE) as f64 / 1e9;
+        let level = segment.level_db;
+        let mut line = format!(
+            "{:9.2} s to {:9.2} s  {:6.2} s  p {:.2}  |{}| {}",
+            segment.start_s - begin,
+            segment.end_s - begin,
+            segment.length_s,
+            segment.probability,
+            bar(level),
+            decibels(level),
+        );
+        if segment.gap {
+            line += "  gap";
+        }
+        if !segment.is_final {
+            line += "  ...";
+        }
+        self.line(&line)
+    }
+
+    fn lost(&mut self, samples: u64) -> Result<(), Ended> {
+        if self.json {
+            return self.line(&format!("{{\"lost\":{samples}}}"));
+        }
+        let seconds = samples as f64 / f64::from(SAMPLE_RATE);
+        self.line(&format!("{seconds:.2} s of speech lost: too slow a reader"))
+    }
+
+    /// The live line: what is heard at this moment.
+    fn now(&mut self, ring: &Reader, follower: &Follower) -> Result<(), Ended> {
+        if !self.live || self.drawn.is_some_and(|drawn| drawn.elapsed() < REFRESH) {
+            return Ok(());
+        }
+        self.drawn = Some(Instant::now());
+        let committed = ring.committed();
+        let mut samples = vec![0.0; NOW.min(committed) as usize];
+        let _ = ring.read_samples(committed - samples.len() as u64, &mut samples);
+        let level = level_db(&samples);
+        let mut newest = [f32::NAN];
+        if let Some(window) = ring.speech_committed().checked_sub(1) {
+            let _ = ring.read_speech(window, &mut newest);
+        }
+        let state = if follower.in_speech() { "speech" } else { "" };
+        let at = committed.saturating_sub(self.begin) as f64 / f64::from(SAMPLE_RATE);
+        let (bar, level) = (bar(level), decibels(level));
+        let p = newest[0];
+        self.write(&format!(
+            "\r\x1b[K{at:9.2} s {state:<24}  p {p:.2}  |{bar}| {level}"
+        ))
+    }
+
+    fn line(&mut self, line: &str) -> Result<(), Ended> {
+        let clear = if self.live { "\r\x1b[K" } else { "" };
+        self.drawn = None;
+        self.write(&format!("{clear}{line}\n"))
+    }
+
+    fn write(&self, text: &str) -> Result<(), Ended> {
+        let mut out = std::io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => Ok(()),
+            Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Err(Ended::Unread),
+            Err(cause) => Err(Error::system("cannot write to standard output", cause).into()),
+        }
+    }
+}
+
+/// To four digits after the point, which is all that there is to know.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
+/// RMS in dB of full scale.
+fn level_db(samples: &[f32]) -> Option<f64> {
+    let power: f64 = samples.iter().map(|&x| f64::from(x).powi(2)).sum();
+    let mean = power / samples.len().max(1) as f64;
+    (mean > 0.0).then(|| 10.0 * mean.log10())
+}
+
+fn bar(level: Option<f64>) -> String {
+    let share = level.map_or(0.0, |db| (db - FLOOR) / -FLOOR);
+    let filled = (share.clamp(0.0, 1.0) * BAR as f64).round() as usize;
+    format!("{:<BAR$}", "#".repeat(filled))
+}
+
+fn decibels(level: Option<f64>) -> String {
+    level.map_or("  silent".into(), |db| format!("{db:5.1} dB"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_those_of_full_scale() {
+        assert_eq!(level_db(&[0.0; 100]), None);
+        assert_eq!(level_db(&[1.0, -1.0]), Some(0.0));
+        assert_eq!(bar(None), " ".repeat(BAR));
+        assert_eq!(bar(Some(0.0)), "#".repeat(BAR));
+        assert_eq!(bar(Some(-30.0)).trim_end().len(), BAR / 2);
+        assert_eq!(bar(Some(-300.0)).len(), BAR);
+    }
+}

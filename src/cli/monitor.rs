@@ -1,0 +1,29 @@
+//! `v2m-engine monitor`: microphone, speech and timing at a glance.
+
+use v2m_engine::Result;
+use v2m_engine::monitor::{self, Theme};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Look for two seconds, print what was seen as text, and end
+    #[arg(long)]
+    once: bool,
+
+    /// Draw with ASCII only, as it does by itself where the locale is not UTF-8
+    #[arg(long, conflicts_with = "once")]
+    ascii: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.once {
+        let (status, seen) = monitor::once()?;
+        let text = super::status::text(&status) + &seen;
+        return super::print_lines(text.trim_end());
+    }
+    let theme = Theme::from_environment();
+    monitor::run(if arguments.ascii {
+        theme.ascii()
+    } else {
+        theme
+    })
+}

@@ -1,0 +1,215 @@
+//! `v2m-engine record`: keeps what the engine captures.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal};
+use v2m_engine::config::{LogLevel, SourceSpec};
+use v2m_engine::record::{Format, Options, Progress, Recorder, Stop};
+use v2m_engine::vad::follow;
+use v2m_engine::{Error, ErrorKind, Result};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The file (.wav: 32-bit float, .flac: 16 bit), or - for standard output
+    #[arg(value_name = "OUT")]
+    path: PathBuf,
+
+    /// What to write: wav (32-bit float), wav16, flac, flac24 [default: by OUT's extension]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+
+    /// Keep only speech: one segment after the other, each marked by a cue
+    #[arg(long)]
+    speech: bool,
+
+    /// Keep only speech, each segment in a file of its own beside OUT (or in it, if
+    /// it is a directory), named by its time
+    #[arg(long)]
+    split: bool,
+
+    /// Begin this far in the past, as far as the engine remembers (30s, 2m)
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    last: Option<Duration>,
+
+    /// End after so much audio, what --last adds included
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    seconds: Option<Duration>,
+
+    /// Bring it to the disk this often: what a crash can cost [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    sync: Option<Duration>,
+
+    /// Replace OUT if it exists
+    #[arg(long)]
+    overwrite: bool,
+
+    /// Record this source; by an engine of its own, unless the service captures it
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<SourceSpec>,
+
+    /// How much to log to standard error [default: warn]
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<LogLevel>,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<()> {
+    super::run::log(arguments.log.unwrap_or(LogLevel::Warn));
+    // Before any thread exists: all of them inherit the mask, one waits.
+    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    signals
+        .thread_block()
+        .map_err(|cause| Error::system("cannot block signals", cause))?;
+
+    let terminal = std::io::stderr().is_terminal();
+    let defaults = Options::default();
+    let options = Options {
+        format: arguments.format,
+        overwrite: arguments.overwrite,
+        speech: arguments.speech,
+        split: arguments.split,
+        last: arguments.last.unwrap_or(defaults.last),
+        length: arguments.seconds,
+        sync: arguments.sync.unwrap_or(defaults.sync),
+        report: match terminal {
+            true => Duration::from_millis(200),
+            false => defaults.report,
+        },
+    };
+    let (mut connection, ring, source) = super::reach::reach(arguments.source.as_ref())?;
+    if options.speech || options.split {
+        follow::check(&connection.status()?)?;
+    }
+    let recorder = Recorder::open(Arc::new(ring), &source, &arguments.path, options)
+        .map_err(|error| advise(error, &arguments.path, arguments.overwrite))?;
+    let stop = Stop::new()?;
+    watch(signals, stop.clone())?;
+    let how = recorder.how();
+    let done = recorder.run(
+        &stop,
+        || connection.is_closed(),
+        |progress| {
+            if terminal {
+                show(progress);
+            }
+        },
+    );
+    if terminal {
+        eprintln!();
+    }
+    let progress = done?;
+    if terminal {
+        let files: Vec<_> = progress
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        let files = match files.len() {
+            0 => "no speech, no file".into(),
+            1..=3 => files.join(", "),
+            count => format!("{count} files"),
+        };
+        eprintln!("{files} ({how})");
+    }
+    Ok(())
+}
+
+/// The first signal ends the recording, the second one the process: a disk that
+/// hangs can't be waited for in vain.
+fn watch(signals: SigSet, stop: Stop) -> Result<()> {
+    let spawned = std::thread::Builder::new()
+        .name("v2m-signals".into())
+        .spawn(move || {
+            while signals.wait().is_ok() {
+                if stop.is_asked() {
+                    eprintln!("v2m-engine: given up; the file holds what was synced");
+                    std::process::exit(1);
+                }
+                stop.ask();
+            }
+        });
+    spawned.map_err(|cause| Error::system("cannot start the signals' thread", cause))?;
+    Ok(())
+}
+
+/// Names the flag that helps.
+fn advise(error: Error, path: &Path, overwrite: bool) -> Error {
+    match error.kind() == ErrorKind::Invalid && !overwrite && path.is_file() {
+        true => Error::new(
+            ErrorKind::Invalid,
+            format!(
+                "{} exists already: choose another name or give --overwrite",
+                path.display()
+            ),
+        ),
+        false => error,
+    }
+}
+
+/// The progress line: elapsed, size, level, losses.
+fn show(progress: &Progress) {
+    let seconds = progress.samples as f64 / 16_000.0;
+    let (minutes, seconds) = ((seconds / 60.0) as u64, seconds % 60.0);
+    let level = match progress.level {
+        Some(level) if level > 0.0 => format!("{:6.1} dBFS", 20.0 * level.log10()),
+        _ => "   silent  ".into(),
+    };
+    let mut line = format!(
+        "{:02}:{:02}:{:04.1}  {:7.1} MB  {level}  lost {:.1} s",
+        minutes / 60,
+        minutes % 60,
+        seconds,
+        progress.bytes as f64 / 1e6,
+        progress.lost as f64 / 16_000.0
+    );
+    if progress.files.len() > 1 {
+        line += &format!("  {} files", progress.files.len());
+    }
+    if let Some(trouble) = &progress.trouble {
+        line += &format!("  not written: {trouble}");
+    }
+    let mut out = std::io::stderr().lock();
+    let _ = write!(out, "\r\x1b[K{line}").and_then(|()| out.flush());
+}
+
+/// `30`, `30s`, `1.5m`, `2h`, `200ms`.
+fn time(text: &str) -> std::result::Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("a time is written 30s, 2m, 1h or 500ms".into()),
+    };
+    let number: f64 = digits
+        .parse()
+        .map_err(|_| "a time is written 30s, 2m, 1h or 500ms")?;
+    match Duration::try_from_secs_f64(number * unit) {
+        Ok(time) if time <= Duration::from_secs(366 * 24 * 3600) => Ok(time),
+        _ => Err("a time is 0 seconds to 366 days".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        for (text, ms) in [
+            ("30", 30_000),
+            ("30s", 30_000),
+            ("1.5m", 90_000),
+            ("200ms", 200),
+            ("2h", 7_200_000),
+        ] {
+            assert_eq!(time(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for bad in ["", "s", "-1", "1x", "nan", "1e99", "inf"] {
+            assert!(time(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What each fault is judged to be.
+
+use super::super::{Status, worst};
+use super::*;
+use crate::Error;
+use crate::capture::pipewire::{Found, Survey};
+use crate::latency::Latency;
+
+fn survey() -> Survey {
+    Survey {
+        version: "1.4.2".into(),
+        session_manager: Some("WirePlumber".into()),
+        graph_default: "1024/48000".parse().unwrap(),
+        source: Ok(Found {
+            name: "alsa_input.usb".into(),
+            muted: Some(false),
+        }),
+    }
+}
+
+fn hears() -> Heard {
+    Heard {
+        source: "alsa_input.usb".into(),
+        rate: 48_000,
+        quantum: 128,
+        peak: 0.01,
+    }
+}
+
+fn fine() -> Facts {
+    Facts {
+        pipewire: Ok(survey()),
+        heard: Some(Ok(hears())),
+        latency: Latency::DEFAULT,
+        rtprio: 0,
+        rtkit: Ok(20),
+        memlock: 8 << 20,
+        ring_bytes: 4 << 20,
+        kernel: (6, 12),
+        kernel_build: "#1 SMP PREEMPT_DYNAMIC Debian".into(),
+        io_uring_disabled: Some(0),
+        dma_latency: true,
+        cards: (2, 2),
+        groups: vec!["audio".into()],
+        root: false,
+        onnx: Err("not there; pip install onnxruntime".into()),
+        udev_rules: Some("/usr/lib/udev/rules.d/70-v2m-engine.rules".into()),
+        unit: Some("/usr/lib/systemd/user/v2m-engine.service".into()),
+        vad: Ok(Some("silero-vad 16 kHz, native".into())),
+    }
+}
+
+#[test]
+fn a_fine_machine_is_good() {
+    let checks = judge(&fine());
+    assert_eq!(worst(&checks), Status::Good, "{checks:#?}");
+}
+
+#[test]
+fn real_time_is_missed_only_where_neither_gives_it() {
+    let status = |rtprio, rtkit: Result<i32, &str>| {
+        let rtkit = rtkit.map_err(str::to_owned);
+        let checks = judge(&Facts {
+            rtprio,
+            rtkit,
+            ..fine()
+        });
+        worst(&checks)
+    };
+    assert_eq!(status(0, Ok(20)), Status::Good);
+    assert_eq!(status(95, Err("no bus")), Status::Good);
+    assert_eq!(status(0, Err("no bus")), Status::Degraded);
+}
+
+#[test]
+fn each_fault_shows_in_its_own_check_with_a_remedy() {
+    let gone = || Err("no daemon listens there; start it".to_owned());
+    let muted = Survey {
+        source: Ok(Found {
+            name: "alsa_input.usb".into(),
+            muted: Some(true),
+        }),
+        ..survey()
+    };
+    let unmanaged = Survey {
+        session_manager: None,
+        ..survey()
+    };
+    let cases: Vec<(&str, Status, Facts)> = vec![
+        (
+            "PipeWire",
+            Status::Degraded,
+            Facts {
+                pipewire: gone(),
+                ..fine()
+            },
+        ),
+        (
+            "PipeWire",
+            Status::Broken,
+            Facts {
+                pipewire: gone(),
+                heard: None,
+                cards: (0, 0),
+                ..fine()
+            },
+        ),
+        (
+            "session manager",
+            Status::Degraded,
+            Facts {
+                pipewire: Ok(unmanaged),
+                ..fine()
+            },
+        ),
+        (
+            "source",
+            Status::Broken,
+            Facts {
+                pipewire: Ok(muted),
+                ..fine()
+            },
+        ),
+        (
+            "source",
+            Status::Degraded,
+            Facts {
+                heard: Some(Ok(Heard {
+                    peak: 0.0,
+                    ..hears()
+                })),
+                ..fine()
+            },
+        ),
+        (
+            "source",
+            Status::Broken,
+            Facts {
+                heard: Some(Err("no source is there".into())),
+                ..fine()
+            },
+        ),
+        (
+            "quantum",
+            Status::Degraded,
+            Facts {
+                heard: Some(Ok(Heard {
+                    quantum: 1024,
+                    ..hears()
+                })),
+                ..fine()
+            },
+        ),
+        (
+            "groups",
+            Status::Degraded,
+            Facts {
+                groups: vec!["users".into()],
+                ..fine()
+            },
+        ),
+        (
+            "sound cards",
+            Status::Degraded,
+            Facts {
+                cards: (2, 0),
+                ..fine()
+            },
+        ),
+        (
+            "memory",
+            Status::Degraded,
+            Facts {
+                memlock: 1 << 20,
+                ..fine()
+            },
+        ),
+        (
+            "preemption",
+            Status::Degraded,
+            Facts {
+                kernel_build: "#1 SMP Debian".into(),
+                ..fine()
+            },
+        ),
+        (
+            "wake-ups",
+            Status::Degraded,
+            Facts {
+                kernel: (6, 1),
+                ..fine()
+            },
+        ),
+        (
+            "wake-ups",
+            Status::Degraded,
+            Facts {
+                io_uring_disabled: Some(2),
+                ..fine()
+            },
+        ),
+        (
+            "CPU sleep",
+            Status::Degraded,
+            Facts {
+                dma_latency: false,
+                ..fine()
+            },
+        ),
+        (
+            "speech",
+            Status::Degraded,
+            Facts {
+                vad: Err(Error::new(ErrorKind::Unavailable, "no ONNX Runtime")),
+                ..fine()
+            },
+        ),
+        (
+            "udev rules",
+            Status::Degraded,
+            Facts {
+                udev_rules: None,
+                ..fine()
+            },
+        ),
+        (
+            "user unit",
+            Status::Degraded,
+            Facts {
+                unit: None,
+                ..fine()
+            },
+        ),
+    ];
+    for (name, status, facts) in cases {
+        let checks = judge(&facts);
+        let wrong: Vec<&Check> = checks
+            .iter()
+            .filter(|check| check.status != Status::Good)
+            .collect();
+        assert_eq!(wrong.len(), 1, "{name}: {wrong:#?}");
+        assert_eq!((wrong[0].name.as_str(), wrong[0].status), (name, status));
+        assert!(wrong[0].remedy.is_some());
+    }
+}

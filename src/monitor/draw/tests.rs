@@ -1,0 +1,256 @@
+//! Whole screens from a known state, as they stand in `screens/`, and what colours
+//! say, which a text can't show.
+
+use std::sync::Arc;
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+use ratatui::style::Color;
+
+use super::{Theme, screen};
+use crate::monitor::ear::Update;
+use crate::monitor::state::{Action, State};
+use crate::monitor::wakes::Wake;
+use crate::ring::{GapReason, Kind, Reader, Record, Ring, WINDOW};
+use crate::status::ReaderStatus;
+use crate::status::tests::example;
+use crate::{Error, ErrorKind};
+
+const COLORS: Theme = Theme::new(true, true);
+const PLAIN: Theme = Theme::new(false, false);
+const NO_COLORS: Theme = Theme::new(false, true);
+
+/// Eleven seconds: a rising tone, speech in its second third, two losses, a new device.
+fn state(speech_track: bool) -> State {
+    let (ring, mut capture, mut speech, mut control) = Ring::create(1 << 18).unwrap();
+    let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
+    let tone = |from: u64, count: u64| -> Vec<f32> {
+        let sample = |n: u64| ((n % 200) as f32 / 100.0 - 1.0) * n as f32 / 400_000.0;
+        (from..from + count).map(sample).collect()
+    };
+    capture.append(&tone(0, 40_000), 0);
+    capture.gap(800, GapReason::Xrun, 0);
+    capture.count_lost(800);
+    capture.append_silence(800, 0);
+    capture.append(&tone(40_800, 59_200), 0);
+    capture.gap(16_000, GapReason::Interrupted, 0);
+    capture.append_silence(16_000, 0);
+    control.device(0);
+    capture.append(&tone(116_000, 60_000), 0);
+    if speech_track {
+        for window in 0..176_000 / WINDOW {
+            let spoken = (60_000 / WINDOW..100_000 / WINDOW).contains(&window);
+            speech.probability(if spoken { 0.97 } else { 0.04 });
+        }
+        for (kind, position, length) in [
+            (Kind::SpeechStart, 60_000, 0),
+            (Kind::SpeechEnd, 100_000, 40_000),
+        ] {
+            speech.turn(Record {
+                kind: kind as u32,
+                detail: 0,
+                position,
+                length,
+                time_ns: 0,
+            });
+        }
+    }
+    let mut state = State::new();
+    let ring = Arc::new(reader);
+    state.update(Update::Ring {
+        ring,
+        bookmark: None,
+    });
+    let mut status = example();
+    status.source.waiting = None;
+    status.vad.problem = None;
+    status.degraded.clear();
+    status.readers.push(ReaderStatus {
+        pid: 4900,
+        name: Some("v2m-engine monitor".into()),
+        age_s: 3.0,
+        observes: true,
+        ..Default::default()
+    });
+    status.clients = 2;
+    state.update(Update::Status(Box::new(status)));
+    for n in 0..200_i64 {
+        state.update(Update::Wake(Wake {
+            at_ns: n,
+            after_commit_ns: 30_000 + n * n * 100,
+            after_capture_ns: Some(1_700_000 + n * n * 100),
+        }));
+    }
+    state.follow(0);
+    state
+}
+
+fn draw(state: &State, theme: Theme, width: u16, height: u16) -> Buffer {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    let draw = |frame: &mut ratatui::Frame<'_>| {
+        let area = frame.area();
+        screen(state, theme, area, frame.buffer_mut());
+    };
+    terminal.draw(draw).unwrap();
+    terminal.backend().buffer().clone()
+}
+
+fn text(buffer: &Buffer) -> String {
+    let rows = buffer.content().chunks(buffer.area.width.into());
+    let row = |row: &[ratatui::buffer::Cell]| {
+        let row: String = row.iter().map(|cell| cell.symbol()).collect();
+        row.trim_end().to_owned() + "\n"
+    };
+    rows.map(row).collect()
+}
+
+#[track_caller]
+fn looks_like(buffer: &Buffer, expected: &str) {
+    let text = text(buffer);
+    assert!(
+        text == expected,
+        "the screen has changed; if it is meant to look so, this is its file:\n{text}"
+    );
+}
+
+#[test]
+fn the_whole_screen() {
+    let state = state(true);
+    looks_like(
+        &draw(&state, COLORS, 80, 24),
+        include_str!("screens/80x24.txt"),
+    );
+    looks_like(
+        &draw(&state, COLORS, 132, 40),
+        include_str!("screens/132x40.txt"),
+    );
+}
+
+#[test]
+fn without_colours_and_in_ascii() {
+    let state = state(true);
+    let plain = draw(&state, PLAIN, 80, 24);
+    looks_like(&plain, include_str!("screens/ascii.txt"));
+    assert!(text(&plain).is_ascii());
+    looks_like(
+        &draw(&state, NO_COLORS, 80, 24),
+        include_str!("screens/no-color.txt"),
+    );
+    for theme in [PLAIN, NO_COLORS] {
+        for cell in draw(&state, theme, 80, 24).content() {
+            assert_eq!((cell.fg, cell.bg), (Color::Reset, Color::Reset));
+        }
+    }
+}
+
+#[test]
+fn colours_shade_speech_and_losses() {
+    let state = state(true);
+    let buffer = draw(&state, COLORS, 80, 24);
+    // By column: which positions it shows, and what they are.
+    let right = 176_000_u64.div_ceil(2_048);
+    for x in 0..80_u16 {
+        let from = (right - 80 + u64::from(x)) * 2_048;
+        let touches = |start: u64, end: u64| from < end && from + 2_048 > start;
+        let cell = &buffer[(x, 5)];
+        if touches(40_000, 40_800) || touches(100_000, 116_000) {
+            assert_eq!(cell.fg, Color::Red, "column {x}");
+        } else if touches(60_000, 100_000) {
+            assert_eq!(cell.bg, Color::Indexed(22), "column {x}");
+        } else {
+            assert_eq!(
+                (cell.fg, cell.bg),
+                (Color::Cyan, Color::Reset),
+                "column {x}"
+            );
+        }
+    }
+}
+
+#[test]
+fn pausing_zooming_and_counting_from_the_capture_show() {
+    let mut state = state(true);
+    for action in [
+        Action::Back,
+        Action::Back,
+        Action::Nearer,
+        Action::Histogram,
+    ] {
+        state.act(action);
+    }
+    looks_like(
+        &draw(&state, COLORS, 80, 24),
+        include_str!("screens/paused.txt"),
+    );
+}
+
+#[test]
+fn without_a_detector_without_audio_without_an_engine() {
+    let mut state = state(false);
+    let shown = text(&draw(&state, COLORS, 80, 24));
+    assert!(shown.contains("speech not yet"), "{shown}");
+    state.update(Update::Lost(Error::new(
+        ErrorKind::Unavailable,
+        "the engine has stopped",
+    )));
+    let shown = text(&draw(&state, COLORS, 80, 24));
+    assert!(
+        shown.contains("gone") && shown.contains("the engine has stopped"),
+        "{shown}"
+    );
+    // The very first frame.
+    let shown = text(&draw(&State::new(), COLORS, 80, 24));
+    assert!(
+        shown.contains("waveform") && shown.contains("q quit"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let mut state = state(true);
+    let mut status = example();
+    status.source.linked = None;
+    status.source.waiting = Some("the source rig-mic is not there".into());
+    state.update(Update::Status(Box::new(status)));
+    let shown = text(&draw(&state, COLORS, 80, 24));
+    let expected = "No audio: the source rig-mic is not there (and 1 more)";
+    assert!(shown.contains(expected), "{shown}");
+}
+
+#[test]
+fn more_clients_than_room_and_hostile_names() {
+    let mut state = state(true);
+    let mut status = example();
+    let reader = |n: u64| ReaderStatus {
+        pid: u32::MAX,
+        name: Some("\u{1b}[2J wide 漢字 ".repeat(9)),
+        age_s: 1e9,
+        position: Some(0),
+        lag: Some(u64::MAX - n),
+        lag_ms: Some(1e15),
+        ..Default::default()
+    };
+    status.readers = (0..100).map(reader).collect();
+    status.clients = 200;
+    status.ring.history = u64::MAX;
+    state.update(Update::Status(Box::new(status)));
+    let shown = text(&draw(&state, COLORS, 80, 24));
+    assert!(shown.contains("and 198 more"), "{shown}");
+    assert!(!shown.contains('\u{1b}'));
+}
+
+#[test]
+fn any_size_can_be_drawn() {
+    let state = state(true);
+    for width in [1, 10, 79, 80, 81, 200, 400] {
+        for height in [1, 2, 3, 23, 24, 25, 50, 120] {
+            let shown = text(&draw(&state, COLORS, width, height));
+            let small = width < 80 || height < 24;
+            assert_eq!(shown.contains("waveform"), !small, "{width} x {height}");
+        }
+    }
+    let shown = text(&draw(&state, COLORS, 60, 10));
+    assert!(shown.starts_with("This terminal is 60 x 10.\nThe monitor needs 80 x 24.\n"));
+}

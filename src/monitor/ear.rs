@@ -1,0 +1,134 @@
+//! The monitor's line to the engine, on a thread of its own: waits for the ring as
+//! any reader does and says how long each wake-up took, asks for the status once a
+//! second, and connects again when the engine has gone. What it finds goes into a
+//! channel; whoever draws never waits for the engine.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use super::wakes::Wake;
+use crate::bookmark::Bookmark;
+use crate::client::Connection;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ring::{Reader, Waited};
+use crate::status::Status;
+use crate::time::monotonic_ns;
+
+/// From one status to the next.
+const STATUS: Duration = Duration::from_secs(1);
+/// From one wake-up to waiting for the next: fifty a second show how they are,
+/// and being woken by each would take its share of a core, and of the fastest
+/// wake-ups from readers that need them.
+const PAUSE: Duration = Duration::from_millis(20);
+/// The longest wait for a wake-up before a look at the connection.
+const SLICE: Duration = Duration::from_millis(200);
+/// From one attempt to connect again to the next.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// News for the monitor.
+#[derive(Debug)]
+pub(crate) enum Update {
+    /// Connected, for the first time or again: this is the ring.
+    Ring {
+        /// To read.
+        ring: Arc<Reader>,
+        /// To note how far that was.
+        bookmark: Option<Arc<Bookmark>>,
+    },
+    /// How the engine is.
+    Status(Box<Status>),
+    /// A wake-up.
+    Wake(Wake),
+    /// The engine is gone, or doesn't answer; it is looked for.
+    Lost(Error),
+}
+
+/// Connects to the user's engine, as one who looks on, and begins to listen.
+///
+/// Fails with [`ErrorKind::Unavailable`] if none runs. The channel ends only with
+/// its receiver.
+pub(crate) fn listen() -> Result<Receiver<Update>> {
+    let line = Line::open()?;
+    let (tell, updates) = channel();
+    std::thread::Builder::new()
+        .name("v2m-monitor".into())
+        .spawn(move || {
+            // Until nobody wants to hear it any more.
+            let _ = attend(line, &tell);
+        })
+        .map_err(|cause| Error::system("cannot start the monitor's thread", cause))?;
+    Ok(updates)
+}
+
+struct Line {
+    connection: Connection,
+    ring: Arc<Reader>,
+}
+
+impl Line {
+    fn open() -> Result<Self> {
+        let mut connection = Connection::service()?;
+        let (ring, _) = connection.observe()?;
+        let ring = Arc::new(ring);
+        Ok(Self { connection, ring })
+    }
+}
+
+fn attend(first: Line, tell: &Sender<Update>) -> Result<(), SendError<Update>> {
+    let mut line = first;
+    loop {
+        let bookmark = line.connection.bookmark();
+        let ring = line.ring.clone();
+        tell.send(Update::Ring { ring, bookmark })?;
+        let error = hear(&mut line, tell)?;
+        tell.send(Update::Lost(error))?;
+        drop(line);
+        line = loop {
+            std::thread::sleep(RETRY);
+            match Line::open() {
+                Ok(line) => break line,
+                Err(error) => tell.send(Update::Lost(error))?,
+            }
+        };
+    }
+}
+
+/// Listens until the engine is gone; says why it is.
+fn hear(line: &mut Line, tell: &Sender<Update>) -> Result<Error, SendError<Update>> {
+    let mut status_due = Instant::now();
+    loop {
+        if Instant::now() >= status_due {
+            match line.connection.status() {
+                Ok(status) => tell.send(Update::Status(Box::new(status)))?,
+                Err(error) => return Ok(error),
+            }
+            status_due = Instant::now() + STATUS;
+        }
+        if line.connection.is_closed() {
+            return Ok(Error::new(ErrorKind::Unavailable, "the engine has stopped"));
+        }
+        if let Some(wake) = wake_up(&line.ring) {
+            tell.send(Update::Wake(wake))?;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Waits for the next samples; None if it was woken for something else, or not at all.
+fn wake_up(ring: &Reader) -> Option<Wake> {
+    let ticket = ring.ticket();
+    let before = ring.committed();
+    if ring.wait(ticket, SLICE) != Waited::Changed {
+        return None;
+    }
+    let at_ns = monotonic_ns();
+    let committed = ring.committed();
+    let newest = committed.checked_sub(1).filter(|_| committed != before)?;
+    let since = |time_ns: i64| at_ns.saturating_sub(time_ns);
+    Some(Wake {
+        at_ns,
+        after_commit_ns: since(ring.written_ns()),
+        after_capture_ns: ring.time_ns(newest).map(since),
+    })
+}

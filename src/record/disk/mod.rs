@@ -1,0 +1,216 @@
+//! How bytes get to where they are kept: io_uring, plain writes where that is
+//! refused, and pipes.
+//!
+//! A [`Chain`] of steps runs in order and ends with the first that fails; there is
+//! one at a time. Starting one doesn't wait for the disk (plain writes do: they
+//! have no other way).
+
+mod pipe;
+mod plain;
+mod uring;
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::error::{Error, Result};
+use crate::ring::Reader;
+use pipe::Pipe;
+use plain::Plain;
+use uring::Uring;
+
+/// Bytes that stay where they are while a chain runs.
+#[derive(Clone)]
+pub(super) enum Source {
+    /// Samples of a ring, from this address on: written from the shared pages
+    /// themselves. They may change meanwhile; the ring is asked about that afterwards.
+    Ring(Arc<Reader>, NonNull<u8>),
+    /// Bytes of our own, from this index on.
+    Bytes(Arc<[u8]>, usize),
+    /// Zeros; of [`ZEROS`] at most so many at once.
+    Zeros,
+}
+
+/// How many zeros one step can write.
+pub(super) const ZEROS: usize = 1 << 16;
+static ZERO: [u8; ZEROS] = [0; ZEROS];
+
+impl Source {
+    /// The same from `bytes` further on, at most to its end.
+    fn from(&self, bytes: usize) -> Self {
+        match self {
+            // SAFETY: the caller stays inside what the step covers, which is mapped.
+            Self::Ring(reader, start) => Self::Ring(reader.clone(), unsafe { start.add(bytes) }),
+            Self::Bytes(all, from) => Self::Bytes(all.clone(), from + bytes),
+            Self::Zeros => Self::Zeros,
+        }
+    }
+
+    /// Its first bytes, copied.
+    #[cfg(test)]
+    pub(super) fn copy(&self, length: usize) -> Vec<u8> {
+        // SAFETY: as for a step: so many bytes are mapped. Volatile, since others may write.
+        (0..length)
+            .map(|n| unsafe { self.address().add(n).read_volatile() })
+            .collect()
+    }
+
+    fn address(&self) -> *const u8 {
+        match self {
+            Self::Ring(_, start) => start.as_ptr(),
+            Self::Bytes(bytes, from) => bytes[*from..].as_ptr(),
+            Self::Zeros => ZERO.as_ptr(),
+        }
+    }
+}
+
+/// One step of a chain.
+pub(super) enum Step {
+    /// Writes so many bytes at this offset; the source has as many.
+    Write {
+        offset: u64,
+        source: Source,
+        length: usize,
+    },
+    /// Waits until everything written before is on the disk.
+    Sync,
+}
+
+// SAFETY: the address points into a map that the `Reader` beside it keeps, and that
+// any thread may read.
+unsafe impl Send for Source {}
+
+/// What became of a chain's steps, in order: bytes written (0 for a sync), or
+/// why not. Steps after a failed one are [`Errno::ECANCELED`].
+pub(super) type Done = Vec<std::result::Result<usize, Errno>>;
+
+/// An opened target.
+pub(super) enum Disk {
+    Uring(Box<Uring>),
+    Plain(Plain),
+    Pipe(Pipe),
+}
+
+impl Disk {
+    /// For a file: io_uring where the kernel lets us and `V2M_ENGINE_NO_IO_URING`
+    /// isn't set; else plain writes.
+    pub(super) fn file(file: File) -> Self {
+        let refused = std::env::var_os("V2M_ENGINE_NO_IO_URING").is_some_and(|v| !v.is_empty());
+        if refused {
+            tracing::info!("writing by plain writes: V2M_ENGINE_NO_IO_URING is set");
+            return Self::Plain(Plain::new(file));
+        }
+        match Uring::new(file) {
+            Ok(uring) => {
+                tracing::debug!("writing by io_uring");
+                Self::Uring(Box::new(uring))
+            }
+            Err((file, cause)) => {
+                tracing::info!("writing by plain writes: io_uring is refused ({cause})");
+                Self::Plain(Plain::new(file))
+            }
+        }
+    }
+
+    /// For what can only be written on and on.
+    pub(super) fn pipe(file: File) -> Self {
+        Self::Pipe(Pipe::new(file))
+    }
+
+    /// The file behind it.
+    pub(super) fn file_ref(&self) -> &File {
+        match self {
+            Self::Uring(uring) => uring.file(),
+            Self::Plain(plain) => plain.file(),
+            Self::Pipe(pipe) => pipe.file(),
+        }
+    }
+
+    /// How it writes, for people.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Uring(_) => "io_uring",
+            Self::Plain(_) => "plain writes",
+            Self::Pipe(_) => "a pipe",
+        }
+    }
+
+    /// Starts a chain; the one before has ended.
+    pub(super) fn start(&mut self, steps: Vec<Step>) -> Result<()> {
+        match self {
+            Self::Uring(uring) => uring.start(steps),
+            Self::Plain(plain) => {
+                plain.start(steps);
+                Ok(())
+            }
+            Self::Pipe(pipe) => {
+                pipe.start(steps);
+                Ok(())
+            }
+        }
+    }
+
+    /// What became of the chain, once it has ended.
+    pub(super) fn take(&mut self) -> Option<Done> {
+        match self {
+            Self::Uring(uring) => uring.take(),
+            Self::Plain(plain) => plain.take(),
+            Self::Pipe(pipe) => pipe.take(),
+        }
+    }
+
+    /// Waits until the chain has ended, `bell` is readable, or time is up.
+    pub(super) fn wait(&mut self, bell: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
+        match self {
+            Self::Uring(uring) => uring.wait(bell, timeout),
+            Self::Plain(plain) if plain.has_ended() => Ok(()),
+            Self::Plain(_) => wait_for(bell.map(|bell| (bell, PollFlags::POLLIN)), None, timeout),
+            Self::Pipe(pipe) => pipe.wait(bell, timeout),
+        }
+    }
+}
+
+/// Waits for `bell` alone, as long as there is no target.
+pub(super) fn idle(bell: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
+    wait_for(bell.map(|bell| (bell, PollFlags::POLLIN)), None, timeout)
+}
+
+/// Waits for either descriptor; a signal ends the wait early.
+fn wait_for(
+    first: Option<(BorrowedFd<'_>, PollFlags)>,
+    second: Option<(BorrowedFd<'_>, PollFlags)>,
+    timeout: Duration,
+) -> Result<()> {
+    let both = first.into_iter().chain(second);
+    let mut ready: Vec<PollFd<'_>> = both.map(|(fd, flags)| PollFd::new(fd, flags)).collect();
+    // Rounded up: a wait of less than a millisecond must not become none.
+    let timeout = timeout + Duration::from_micros(999);
+    match poll(
+        &mut ready,
+        PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX),
+    ) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(cause) => Err(Error::system("cannot wait for the disk", cause)),
+    }
+}
+
+/// Writes bytes of a source by one system call, at `offset` or where the file is.
+fn write(file: &File, source: &Source, length: usize, offset: Option<u64>) -> nix::Result<usize> {
+    use std::os::fd::AsRawFd;
+    let (fd, start) = (file.as_fd().as_raw_fd(), source.address().cast());
+    // SAFETY: `length` bytes from `start` on are mapped while `source` lives: the
+    // caller's step says so. The kernel only reads them, so it does no harm if
+    // another process writes there meanwhile.
+    let written = unsafe {
+        match offset {
+            Some(offset) => libc::pwrite64(fd, start, length, offset as i64),
+            None => libc::write(fd, start, length),
+        }
+    };
+    Errno::result(written).map(|written| written as usize)
+}

@@ -1,0 +1,67 @@
+//! Plain writes: for kernels and sandboxes that refuse io_uring. While the disk
+//! stalls the thread stalls with it; the ring keeps the audio meanwhile.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::unistd::fdatasync;
+
+use super::{Done, Step, write};
+
+pub(in crate::record) struct Plain {
+    file: File,
+    done: Option<Done>,
+}
+
+impl Plain {
+    pub(super) fn new(file: File) -> Self {
+        Self { file, done: None }
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn start(&mut self, steps: Vec<Step>) {
+        let mut broken = false;
+        let mut done = Done::new();
+        for step in &steps {
+            let result = match broken {
+                true => Err(Errno::ECANCELED),
+                false => self.run(step),
+            };
+            broken |= match (step, result) {
+                (Step::Write { length, .. }, Ok(written)) => written < *length,
+                (Step::Sync, Ok(_)) => false,
+                (_, Err(_)) => true,
+            };
+            done.push(result);
+        }
+        self.done = Some(done);
+    }
+
+    fn run(&self, step: &Step) -> nix::Result<usize> {
+        loop {
+            let result = match step {
+                Step::Write {
+                    offset,
+                    source,
+                    length,
+                } => write(&self.file, source, *length, Some(*offset)),
+                Step::Sync => fdatasync(self.file.as_fd()).map(|()| 0),
+            };
+            if result != Err(Errno::EINTR) {
+                return result;
+            }
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.done.is_some()
+    }
+
+    pub(super) fn take(&mut self) -> Option<Done> {
+        self.done.take()
+    }
+}

@@ -1,0 +1,234 @@
+//! FLAC (RFC 9639): frames by flacenc, each as soon as its samples are there, and
+//! the head, which is written anew at every sync.
+//!
+//! A sync ends a frame early, so that everything before it is in the file: block
+//! sizes vary, and frames are counted by samples.
+
+use flacenc::bitsink::ByteSink;
+use flacenc::component::{BitRepr, Frame, FrameOffset, StreamInfo};
+use flacenc::config;
+use flacenc::error::{Verified, Verify};
+use flacenc::source::{Context, Fill, FrameBuf};
+
+use super::format::integer;
+use super::head::{Cue, HEAD, Length, Origin, PROGRAM};
+use crate::error::{Error, Result};
+use crate::ring::SAMPLE_RATE;
+
+/// The longest frame, in samples: 256 ms.
+const BLOCK: usize = 4096;
+/// The shortest that flacenc makes. RFC 9639 wants 16 but for the last one.
+const SHORTEST: usize = 32;
+
+/// Samples in, frames out.
+pub(super) struct Encoder {
+    bits: u32,
+    config: Verified<config::Encoder>,
+    stream: StreamInfo,
+    buffer: FrameBuf,
+    /// Counts and hashes what was encoded.
+    context: Context,
+    pending: Vec<i32>,
+}
+
+impl Encoder {
+    pub(super) fn new(bits: u32) -> Result<Self> {
+        let broken = |cause: &dyn std::fmt::Display| Error::system("cannot set up FLAC", cause);
+        let config = config::Encoder::default().into_verified();
+        Ok(Self {
+            bits,
+            config: config.map_err(|(_, cause)| broken(&cause))?,
+            stream: StreamInfo::new(SAMPLE_RATE as usize, 1, bits as usize)
+                .map_err(|cause| broken(&cause))?,
+            buffer: FrameBuf::with_size(1, BLOCK).map_err(|cause| broken(&cause))?,
+            context: Context::new(bits as usize, 1),
+            pending: Vec::with_capacity(BLOCK),
+        })
+    }
+
+    /// Samples in the frames so far.
+    pub(super) fn samples(&self) -> u64 {
+        self.context.total_samples() as u64
+    }
+
+    /// The MD5 sum of these.
+    pub(super) fn digest(&self) -> [u8; 16] {
+        self.context.md5_digest()
+    }
+
+    /// Takes samples; full frames go to `out`.
+    pub(super) fn push(&mut self, samples: &[f32], out: &mut Vec<u8>) -> Result<()> {
+        for &sample in samples {
+            self.pending.push(integer(sample, self.bits));
+            if self.pending.len() == BLOCK {
+                self.frame(out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the frame, so that all samples are in frames. With `last` also one
+    /// that is too short to be followed by another.
+    pub(super) fn flush(&mut self, last: bool, out: &mut Vec<u8>) -> Result<()> {
+        match self.pending.len() {
+            0 => Ok(()),
+            1..SHORTEST if !last => Ok(()),
+            _ => self.frame(out),
+        }
+    }
+
+    fn frame(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let failed =
+            |cause: &dyn std::fmt::Debug| Error::system("cannot encode FLAC", format!("{cause:?}"));
+        let first = self.samples();
+        self.buffer
+            .fill_interleaved(&self.pending)
+            .map_err(|cause| failed(&cause))?;
+        let frame = flacenc::encode_fixed_size_frame(&self.config, &self.buffer, 0, &self.stream)
+            .map_err(|cause| failed(&cause))?;
+        let (mut header, subframes) = frame.into_parts();
+        header.set_frame_offset(FrameOffset::StartSample(first));
+        let frame = Frame::new(header, subframes.into_iter()).map_err(|cause| failed(&cause))?;
+        let mut sink = ByteSink::with_capacity(frame.count_bits());
+        frame.write(&mut sink).map_err(|cause| failed(&cause))?;
+        out.extend_from_slice(sink.as_slice());
+        self.context
+            .fill_interleaved(&self.pending)
+            .map_err(|cause| failed(&cause))?;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+/// The file's first [`HEAD`] bytes: stream information, comments, padding. Cues
+/// are chapters there, as far as they fit.
+pub(super) fn head(
+    bits: u32,
+    origin: &Origin,
+    length: Length,
+    digest: [u8; 16],
+    cues: &[Cue],
+) -> Vec<u8> {
+    const STREAMINFO: u8 = 0;
+    const PADDING: u8 = 1;
+    const VORBIS_COMMENT: u8 = 4;
+    let samples = match length {
+        Length::Known { samples, .. } => samples,
+        Length::Unknown => 0,
+    };
+    let mut head = Vec::with_capacity(HEAD);
+    head.extend(b"fLaC");
+    let mut block = |kind: u8, last: bool, body: &[u8]| {
+        head.push(kind | u8::from(last) << 7);
+        head.extend(&(body.len() as u32).to_be_bytes()[1..]);
+        head.extend(body);
+        head.len()
+    };
+
+    let mut info = Vec::with_capacity(34);
+    info.extend((SHORTEST as u16).to_be_bytes());
+    info.extend((BLOCK as u16).to_be_bytes());
+    // Frame sizes unknown; then 20 bits of rate, 3 of channels less one, 5 of
+    // bits less one, 36 of length.
+    info.extend([0; 6]);
+    let packed =
+        u64::from(SAMPLE_RATE) << 44 | u64::from(bits - 1) << 36 | (samples & 0xf_ffff_ffff);
+    info.extend(packed.to_be_bytes());
+    info.extend(digest);
+    block(STREAMINFO, false, &info);
+
+    let mut comments = vec![
+        format!("ENCODER={PROGRAM}"),
+        format!("COMMENT={}", origin.line()),
+        format!("V2M_RING={}", origin.ring),
+        format!("V2M_POSITION={}", origin.position),
+        format!("V2M_SOURCE={}", origin.short_source()),
+    ];
+    if let Some((time_ns, moment)) = origin.began {
+        comments.push(format!("DATE={}", moment.iso()));
+        comments.push(format!("V2M_MONOTONIC_NS={time_ns}"));
+    }
+    let size = |texts: &[String]| texts.iter().map(|text| 4 + text.len()).sum::<usize>();
+    let mut taken = 42 + 4 + 8 + PROGRAM.len() + size(&comments) + 4;
+    for (number, cue) in (1..).zip(cues) {
+        let chapter = chapter(number, cue);
+        if taken + size(&chapter) > HEAD {
+            break;
+        }
+        taken += size(&chapter);
+        comments.extend(chapter);
+    }
+    let mut body = (PROGRAM.len() as u32).to_le_bytes().to_vec();
+    body.extend(PROGRAM.as_bytes());
+    body.extend((comments.len() as u32).to_le_bytes());
+    for comment in &comments {
+        body.extend((comment.len() as u32).to_le_bytes());
+        body.extend(comment.as_bytes());
+    }
+    let end = block(VORBIS_COMMENT, false, &body);
+    block(PADDING, true, &vec![0; HEAD - end - 4]);
+    debug_assert_eq!(head.len(), HEAD);
+    head
+}
+
+/// How many of these cues a head has room for.
+pub(super) fn room(origin: &Origin, cues: &[Cue]) -> usize {
+    let head = head(16, origin, Length::Unknown, [0; 16], cues);
+    let names = head.windows(4).filter(|window| *window == b"NAME");
+    names.count().min(cues.len())
+}
+
+/// The comments of a chapter, as the chapter extension of Vorbis comments has them.
+fn chapter(number: u32, cue: &Cue) -> [String; 2] {
+    let ms = cue.sample * 1000 / u64::from(SAMPLE_RATE);
+    let (hours, minutes) = (ms / 3_600_000, ms / 60_000 % 60);
+    let (seconds, ms) = (ms / 1000 % 60, ms % 1000);
+    [
+        format!("CHAPTER{number:03}={hours:02}:{minutes:02}:{seconds:02}.{ms:03}"),
+        format!("CHAPTER{number:03}NAME={}", cue.label),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::head::origin;
+    use super::*;
+
+    #[test]
+    fn the_head_is_one_page_whatever_it_holds() {
+        for count in [0, 1, 50, 2000] {
+            let cue = |n: u64| Cue {
+                sample: n << 20,
+                label: format!("speech {n}"),
+            };
+            let cues: Vec<Cue> = (0..count).map(cue).collect();
+            let length = Length::Known {
+                samples: 1 << 34,
+                tail: 0,
+            };
+            assert_eq!(head(16, &origin(), length, [7; 16], &cues).len(), HEAD);
+            assert_eq!(room(&origin(), &cues) == cues.len(), count <= 50, "{count}");
+        }
+    }
+
+    #[test]
+    fn every_sample_gets_into_a_frame() {
+        let mut encoder = Encoder::new(16).unwrap();
+        let mut out = Vec::new();
+        let noise = |n: usize| ((n * 7919) % 65_536) as f32 / 32_768.0 - 1.0;
+        let noise = |count| (0..count).map(noise).collect::<Vec<f32>>();
+        encoder.push(&noise(10_000), &mut out).unwrap();
+        assert_eq!(encoder.samples(), 8192);
+        encoder.flush(false, &mut out).unwrap();
+        assert_eq!(encoder.samples(), 10_000);
+        encoder.push(&noise(5), &mut out).unwrap();
+        encoder.flush(false, &mut out).unwrap();
+        assert_eq!(
+            encoder.samples(),
+            10_000,
+            "too short a frame inside the stream"
+        );
+        encoder.flush(true, &mut out).unwrap();
+        assert_eq!(encoder.samples(), 10_005);
+    }
+}

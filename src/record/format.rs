@@ -1,0 +1,119 @@
+//! What a recording is written as.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A file's format; all are mono at 16 kHz.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// WAV, 32-bit float: the ring's own samples, bit for bit. RF64 past 4 GiB.
+    Wav,
+    /// WAV, 16-bit integers.
+    Wav16,
+    /// FLAC, 16 bit.
+    Flac,
+    /// FLAC, 24 bit.
+    Flac24,
+}
+
+impl Format {
+    const ALL: [(&str, Self); 4] = [
+        ("wav", Self::Wav),
+        ("wav16", Self::Wav16),
+        ("flac", Self::Flac),
+        ("flac24", Self::Flac24),
+    ];
+
+    /// The format that a path's extension stands for: `.wav` (float) or `.flac` (16 bit).
+    ///
+    /// Fails with [`ErrorKind::Invalid`] for any other.
+    pub fn of(path: &Path) -> Result<Self> {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        match extension.map(str::to_ascii_lowercase).as_deref() {
+            Some("wav" | "wave") => Ok(Self::Wav),
+            Some("flac") => Ok(Self::Flac),
+            _ => Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "{} ends neither in .wav nor in .flac: name it so, or choose a format ({})",
+                    path.display(),
+                    Self::names()
+                ),
+            )),
+        }
+    }
+
+    /// The extension that goes with it.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Wav | Self::Wav16 => "wav",
+            Self::Flac | Self::Flac24 => "flac",
+        }
+    }
+
+    fn names() -> String {
+        Self::ALL.map(|(name, _)| name).join(", ")
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = Self::ALL.iter().find(|(_, format)| format == self);
+        f.write_str(known.map_or("", |(name, _)| name))
+    }
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let known = Self::ALL.iter().find(|(name, _)| *name == text);
+        known.map(|&(_, format)| format).ok_or_else(|| {
+            let message = format!("\"{text}\" is no format: choose {}", Self::names());
+            Error::new(ErrorKind::Invalid, message)
+        })
+    }
+}
+
+/// A sample as an integer of so many bits, clipped at full scale.
+pub(super) fn integer(sample: f32, bits: u32) -> i32 {
+    let scale = f64::from(1_u32 << (bits - 1));
+    // A sample that is no number is silence; the cast saturates.
+    (f64::from(sample) * scale)
+        .round()
+        .clamp(-scale, scale - 1.0) as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_exact_and_clipped() {
+        for sample in [i16::MIN, -12_345, -1, 0, 1, 12_345, i16::MAX] {
+            assert_eq!(integer(f32::from(sample) / 32_768.0, 16), i32::from(sample));
+        }
+        assert_eq!(integer(1.0, 16), 32_767);
+        assert_eq!(integer(-7.0, 16), -32_768);
+        assert_eq!(integer(f32::NAN, 16), 0);
+        assert_eq!(integer(f32::INFINITY, 24), 8_388_607);
+        assert_eq!(integer(1.0 / 8_388_608.0, 24), 1);
+    }
+
+    #[test]
+    fn names_and_extensions() {
+        assert_eq!(Format::of(Path::new("a/b.WAV")).unwrap(), Format::Wav);
+        assert_eq!(Format::of(Path::new("b.flac")).unwrap(), Format::Flac);
+        for bad in ["b", "b.mp3", "flac"] {
+            let error = Format::of(Path::new(bad)).unwrap_err();
+            assert!(error.to_string().contains("wav16"), "{error}");
+        }
+        for (name, format) in Format::ALL {
+            assert_eq!(name.parse::<Format>().unwrap(), format);
+            assert_eq!(format.to_string(), name);
+        }
+    }
+}

@@ -1,0 +1,513 @@
+//! What still has to get into a file: pieces, each with its place there.
+//!
+//! ```text
+//! queued ──> under way ──> written ──> (a sync) forgotten
+//!    ▲           │            │
+//!    └─ failed ──┘            └─ the sync failed: written again
+//! ```
+//!
+//! Pieces of the ring are written from the ring's own memory. Whether that held
+//! still is asked after the write: what was overwritten meanwhile becomes silence
+//! of the same length, and is reported.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+
+use super::disk::{Done, Source, Step, ZEROS};
+use crate::ring::Reader;
+
+/// Bytes of a sample in the ring.
+const SAMPLE: u64 = size_of::<f32>() as u64;
+/// Steps of one chain, at most.
+const STEPS: usize = 32;
+/// Samples of one step from the ring, at most: 4 MiB.
+const MOST: u64 = 1 << 20;
+
+/// What a piece is made of.
+#[derive(Clone)]
+enum Content {
+    /// Samples of the ring from this position on.
+    Ring(u64),
+    /// Bytes of our own.
+    Bytes(Arc<[u8]>),
+    /// Zeros.
+    Silence,
+}
+
+/// A stretch of the file.
+#[derive(Clone)]
+struct Piece {
+    /// In the file, in bytes.
+    offset: u64,
+    bytes: u64,
+    /// The file's sample that it begins with.
+    sample: u64,
+    /// Bytes of one, where they don't vary.
+    sample_bytes: u64,
+    content: Content,
+    /// Already written once, before a sync that failed.
+    again: bool,
+}
+
+impl Piece {
+    /// Its first `bytes` and the rest. Only what holds its samples as they are can
+    /// be split.
+    fn split(self, bytes: u64) -> (Self, Self) {
+        let samples = bytes / self.sample_bytes;
+        let mut rest = self.clone();
+        rest.offset += bytes;
+        rest.bytes -= bytes;
+        rest.sample += samples;
+        if let Content::Ring(position) = &mut rest.content {
+            *position += samples;
+        }
+        (Self { bytes, ..self }, rest)
+    }
+}
+
+/// A stretch of the file that is silence in place of lost audio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) sample: u64,
+    pub(super) samples: u64,
+}
+
+pub(super) struct Outbox {
+    ring: Arc<Reader>,
+    /// In the order of the file.
+    queue: VecDeque<Piece>,
+    under_way: Vec<Piece>,
+    /// Since the last sync.
+    written: Vec<Piece>,
+    /// Where the next piece goes, and the sample that it begins with.
+    end: u64,
+    samples: u64,
+}
+
+impl Outbox {
+    /// The file's audio begins at `offset`.
+    pub(super) fn new(ring: Arc<Reader>, offset: u64) -> Self {
+        Self {
+            ring,
+            queue: VecDeque::new(),
+            under_way: Vec::new(),
+            written: Vec::new(),
+            end: offset,
+            samples: 0,
+        }
+    }
+
+    /// Appends samples of the ring as they are.
+    pub(super) fn push_ring(&mut self, position: u64, samples: u64) {
+        self.push(Content::Ring(position), SAMPLE, samples * SAMPLE, samples);
+    }
+
+    /// Appends encoded samples.
+    pub(super) fn push_bytes(&mut self, bytes: Vec<u8>, samples: u64) {
+        let length = bytes.len() as u64;
+        self.push(Content::Bytes(bytes.into()), 1, length, samples);
+    }
+
+    /// Appends so many samples of silence, of so many bytes each.
+    pub(super) fn push_silence(&mut self, samples: u64, sample_bytes: u64) {
+        let bytes = samples * sample_bytes;
+        self.push(Content::Silence, sample_bytes, bytes, samples);
+    }
+
+    fn push(&mut self, content: Content, sample_bytes: u64, bytes: u64, samples: u64) {
+        let piece = Piece {
+            offset: self.end,
+            bytes,
+            sample: self.samples,
+            sample_bytes,
+            content,
+            again: false,
+        };
+        append(&mut self.queue, piece);
+        self.end += bytes;
+        self.samples += samples;
+    }
+
+    /// Where the file's audio ends, once all is written.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Samples from the beginning on that are all in the file.
+    pub(super) fn complete(&self) -> u64 {
+        let first = self.under_way.first().or(self.queue.front());
+        first.map_or(self.samples, |piece| piece.sample)
+    }
+
+    /// Nothing waits to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.under_way.is_empty()
+    }
+
+    /// Bytes of our own that wait to be written.
+    pub(super) fn own_bytes(&self) -> u64 {
+        let all = self.queue.iter().chain(&self.under_way);
+        let own = all.filter(|piece| matches!(piece.content, Content::Bytes(_)));
+        own.map(|piece| piece.bytes).sum()
+    }
+
+    /// Something was written that no sync has covered yet.
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.written.is_empty()
+    }
+
+    /// Copies what is still to be read from the ring, so that it can't be lost any
+    /// more: for the end of a recording whose disk is late.
+    pub(super) fn own(&mut self, lost: &mut Vec<Lost>) {
+        self.expire(lost);
+        for piece in &mut self.queue {
+            if let Content::Ring(position) = piece.content {
+                let mut samples = vec![0_f32; (piece.bytes / SAMPLE) as usize];
+                if self.ring.read_samples(position, &mut samples).is_ok() {
+                    piece.content = Content::Bytes(bytemuck::cast_slice(&samples).into());
+                }
+            }
+        }
+    }
+
+    /// The next chain's steps; empty if there is nothing to write.
+    pub(super) fn start(&mut self, lost: &mut Vec<Lost>) -> Vec<Step> {
+        self.expire(lost);
+        let mut steps = Vec::new();
+        while steps.len() < STEPS
+            && let Some(piece) = self.queue.pop_front()
+        {
+            let most = match &piece.content {
+                Content::Ring(_) => MOST * SAMPLE,
+                Content::Bytes(_) => piece.bytes,
+                Content::Silence => ZEROS as u64,
+            };
+            let piece = match piece.bytes > most {
+                true => {
+                    let (piece, rest) = piece.split(most);
+                    self.queue.push_front(rest);
+                    piece
+                }
+                false => piece,
+            };
+            let source = match &piece.content {
+                Content::Ring(position) => {
+                    match self.ring.window(*position, piece.bytes / SAMPLE) {
+                        Ok(start) => Source::Ring(self.ring.clone(), start.cast()),
+                        // Overwritten this very moment: the next look replaces it.
+                        Err(_) => {
+                            self.queue.push_front(piece);
+                            break;
+                        }
+                    }
+                }
+                Content::Bytes(bytes) => Source::Bytes(bytes.clone(), 0),
+                Content::Silence => Source::Zeros,
+            };
+            steps.push(Step::Write {
+                offset: piece.offset,
+                source,
+                length: piece.bytes as usize,
+            });
+            self.under_way.push(piece);
+        }
+        steps
+    }
+
+    /// Takes note of what became of the chain. Says why, if not all of it was
+    /// written; what was not is queued again.
+    pub(super) fn finish(&mut self, done: &Done, lost: &mut Vec<Lost>) -> Option<Errno> {
+        let mut refused = None;
+        let mut again = VecDeque::new();
+        for (piece, result) in std::mem::take(&mut self.under_way).into_iter().zip(done) {
+            let written = match result {
+                Ok(written) => *written as u64,
+                Err(Errno::ECANCELED) => 0,
+                Err(cause) => {
+                    refused.get_or_insert(*cause);
+                    0
+                }
+            };
+            let partial = match &piece.content {
+                _ if written >= piece.bytes => piece.bytes,
+                // Frames and such are written as a whole.
+                Content::Bytes(_) => 0,
+                _ => written / piece.sample_bytes * piece.sample_bytes,
+            };
+            let (piece, rest) = piece.split_if(partial);
+            again.extend(rest);
+            let Some(piece) = piece else { continue };
+            // Was it still what was meant when it was written?
+            let (gone, piece) = self.ring_lost(piece);
+            if let Some(gone) = gone {
+                lost.push(Lost {
+                    sample: gone.sample,
+                    samples: gone.bytes / SAMPLE,
+                });
+                again.push_back(Piece {
+                    content: Content::Silence,
+                    ..gone
+                });
+            }
+            self.written.extend(piece);
+        }
+        // In the order of the file: `complete` relies on it.
+        again.make_contiguous().sort_by_key(|piece| piece.offset);
+        while let Some(piece) = again.pop_back() {
+            self.queue.push_front(piece);
+        }
+        refused
+    }
+
+    /// A sync has covered all that was written.
+    pub(super) fn synced(&mut self) {
+        self.written.clear();
+    }
+
+    /// A sync has failed: nobody knows what of the written is on the disk, so all
+    /// of it is written again, as far as the ring still holds it.
+    pub(super) fn sync_failed(&mut self) {
+        let written = std::mem::take(&mut self.written);
+        let mut all: Vec<Piece> = written
+            .into_iter()
+            .map(|piece| Piece {
+                again: true,
+                ..piece
+            })
+            .collect();
+        all.extend(self.queue.drain(..));
+        all.sort_by_key(|piece| piece.offset);
+        self.queue = all.into();
+    }
+
+    /// Replaces what the ring no longer holds.
+    fn expire(&mut self, lost: &mut Vec<Lost>) {
+        if !self
+            .queue
+            .iter()
+            .any(|piece| matches!(piece.content, Content::Ring(_)))
+        {
+            return;
+        }
+        for piece in std::mem::take(&mut self.queue) {
+            let again = piece.again;
+            let (gone, piece) = self.ring_lost(piece);
+            // What was written before stays as it is.
+            if let Some(gone) = gone.filter(|_| !again) {
+                lost.push(Lost {
+                    sample: gone.sample,
+                    samples: gone.bytes / SAMPLE,
+                });
+                append(
+                    &mut self.queue,
+                    Piece {
+                        content: Content::Silence,
+                        ..gone
+                    },
+                );
+            }
+            if let Some(piece) = piece {
+                append(&mut self.queue, piece);
+            }
+        }
+    }
+
+    /// Parts what the ring has overwritten from what it still holds.
+    fn ring_lost(&self, piece: Piece) -> (Option<Piece>, Option<Piece>) {
+        let Content::Ring(position) = piece.content else {
+            return (None, Some(piece));
+        };
+        if self.ring.is_valid(position) {
+            return (None, Some(piece));
+        }
+        let gone = self.ring.oldest().saturating_sub(position) * SAMPLE;
+        piece.split_if(gone)
+    }
+}
+
+impl Piece {
+    /// As [`split`](Self::split), without empty parts.
+    fn split_if(self, bytes: u64) -> (Option<Self>, Option<Self>) {
+        match bytes {
+            0 => (None, Some(self)),
+            bytes if bytes >= self.bytes => (Some(self), None),
+            bytes => {
+                let (first, rest) = self.split(bytes);
+                (Some(first), Some(rest))
+            }
+        }
+    }
+}
+
+/// Appends a piece; one that goes on where the last one ends becomes part of it.
+fn append(queue: &mut VecDeque<Piece>, piece: Piece) {
+    if piece.bytes == 0 {
+        return;
+    }
+    if let Some(last) = queue.back_mut()
+        && last.again == piece.again
+        && last.offset + last.bytes == piece.offset
+    {
+        let goes_on = match (&last.content, &piece.content) {
+            (Content::Ring(from), Content::Ring(to)) => from + last.bytes / SAMPLE == *to,
+            (Content::Silence, Content::Silence) => true,
+            _ => false,
+        };
+        if goes_on {
+            last.bytes += piece.bytes;
+            return;
+        }
+    }
+    queue.push_back(piece);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ring::Ring;
+
+    const HISTORY: u64 = 65_536;
+
+    /// A disk in memory that does what it is told, or fails as it is told.
+    #[derive(Default)]
+    struct Disk {
+        bytes: Vec<u8>,
+    }
+
+    impl Disk {
+        /// Runs a chain of which `fate` spoils a step: refused, or cut short.
+        fn run(&mut self, steps: &[Step], fate: Option<(usize, Option<usize>)>) -> Done {
+            let mut broken = false;
+            let results = steps.iter().enumerate().map(|(n, step)| {
+                let Step::Write {
+                    offset,
+                    source,
+                    length,
+                } = step
+                else {
+                    return Ok(0);
+                };
+                if broken {
+                    return Err(Errno::ECANCELED);
+                }
+                let written = match fate {
+                    Some((at, None)) if at % steps.len() == n => {
+                        broken = true;
+                        return Err(Errno::ENOSPC);
+                    }
+                    Some((at, Some(short))) if at % steps.len() == n => {
+                        broken = true;
+                        short % length
+                    }
+                    _ => *length,
+                };
+                let end = *offset as usize + written;
+                self.bytes.resize(self.bytes.len().max(end), 0xee);
+                self.bytes[*offset as usize..end].copy_from_slice(&source.copy(written));
+                Ok(written)
+            });
+            results.collect()
+        }
+    }
+
+    /// What happens next.
+    #[derive(Clone, Debug)]
+    enum Event {
+        /// So much is captured.
+        Capture(u64),
+        /// Everything captured so far is appended.
+        Append,
+        /// Encoded bytes are appended.
+        Bytes(usize),
+        /// A chain runs; so much is captured between its write and the look at it.
+        Write(Option<(usize, Option<usize>)>, u64),
+        /// A sync, and whether it works.
+        Sync(bool),
+    }
+
+    fn events() -> impl Strategy<Value = Vec<Event>> {
+        let fate = prop::option::weighted(0.3, (0..40_usize, prop::option::of(0..300_000_usize)));
+        let event = prop_oneof![
+            4 => (1..30_000_u64).prop_map(Event::Capture),
+            4 => Just(Event::Append),
+            1 => (1..5000_usize).prop_map(Event::Bytes),
+            4 => (fate, prop_oneof![3 => Just(0_u64), 1 => 0..50_000_u64])
+                .prop_map(|(fate, meanwhile)| Event::Write(fate, meanwhile)),
+            2 => any::<bool>().prop_map(Event::Sync),
+        ];
+        prop::collection::vec(event, 1..60)
+    }
+
+    /// The sample at a position: no two of a history alike, none zero.
+    fn sample(position: u64) -> f32 {
+        (position % 1_000_003 + 1) as f32
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+        /// Whatever the disk does: at the end the file is what was appended, but for
+        /// what is reported as lost, which is silence.
+        #[test]
+        fn the_file_is_what_was_appended(events in events()) {
+            let (ring, mut capture, ..) = Ring::create(HISTORY).unwrap();
+            let reader = Arc::new(Reader::new(ring.duplicate().unwrap()).unwrap());
+            let mut outbox = Outbox::new(reader.clone(), 0);
+            let (mut disk, mut lost) = (Disk::default(), Vec::new());
+            // What the file ought to be: samples, or bytes that are no samples.
+            let mut meant: Vec<u8> = Vec::new();
+            let mut appended = 0;
+            let mut write = |count: u64| {
+                let samples: Vec<f32> =
+                    (0..count).map(|n| sample(capture.position() + n)).collect();
+                capture.append(&samples, 0);
+            };
+            for event in events.into_iter().chain([Event::Append]) {
+                match event {
+                    Event::Capture(count) => write(count),
+                    Event::Append => {
+                        let committed = reader.committed();
+                        outbox.push_ring(appended, committed - appended);
+                        let samples: Vec<f32> = (appended..committed).map(sample).collect();
+                        meant.extend_from_slice(bytemuck::cast_slice(&samples));
+                        appended = committed;
+                    }
+                    // Of a sample's size here, so that silence has one place.
+                    Event::Bytes(count) => {
+                        outbox.push_bytes(vec![0xab; count * 4], count as u64);
+                        meant.extend(vec![0xab; count * 4]);
+                    }
+                    Event::Write(fate, meanwhile) => {
+                        let steps = outbox.start(&mut lost);
+                        if !steps.is_empty() {
+                            let done = disk.run(&steps, fate);
+                            write(meanwhile);
+                            outbox.finish(&done, &mut lost);
+                        }
+                    }
+                    Event::Sync(true) => outbox.synced(),
+                    Event::Sync(false) => outbox.sync_failed(),
+                }
+                prop_assert!(outbox.complete() * 4 <= outbox.end());
+            }
+            outbox.own(&mut lost);
+            write(HISTORY);
+            write(HISTORY);
+            while !outbox.is_empty() {
+                let steps = outbox.start(&mut lost);
+                let done = disk.run(&steps, None);
+                prop_assert_eq!(outbox.finish(&done, &mut lost), None);
+            }
+            for lost in &lost {
+                let at = lost.sample as usize * 4;
+                meant[at..at + lost.samples as usize * 4].fill(0);
+            }
+            prop_assert_eq!(outbox.complete() * 4, meant.len() as u64);
+            prop_assert!(disk.bytes == meant, "the file is something else");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Ending a recording from another thread.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::error::{Error, Result};
+
+/// Asks a recording to end; clones ask the same one.
+#[derive(Clone, Debug)]
+pub struct Stop(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    asked: AtomicBool,
+    bell: EventFd,
+}
+
+impl Stop {
+    /// Not asked yet.
+    pub fn new() -> Result<Self> {
+        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map_err(|cause| Error::system("cannot make an eventfd", cause))?;
+        let asked = AtomicBool::new(false);
+        Ok(Self(Arc::new(Shared { asked, bell })))
+    }
+
+    /// Asks: the recording ends with the audio that is there now. Doesn't wait.
+    pub fn ask(&self) {
+        self.0.asked.store(true, Ordering::Release);
+        let _ = self.0.bell.write(1);
+    }
+
+    /// Whether it was asked.
+    pub fn is_asked(&self) -> bool {
+        self.0.asked.load(Ordering::Acquire)
+    }
+
+    /// Readable once asked; none after that, when there is nothing more to hear.
+    pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
+        (!self.is_asked()).then(|| self.0.bell.as_fd())
+    }
+}

@@ -1,0 +1,290 @@
+//! WAV: the head that grows into RF64 in place, and cues.
+//!
+//! ```text
+//! RIFF │ JUNK │ fmt │ fact │ bext │ LIST INFO │ cue, LIST adtl │ JUNK │ data │ audio …
+//! RF64 │ ds64 │              (float only)       (what fits)                   past 4 GiB
+//! ```
+//!
+//! RF64: EBU Tech 3306; bext: EBU Tech 3285.
+
+use super::head::{Cue, HEAD, Length, Origin, PROGRAM};
+use crate::ring::SAMPLE_RATE;
+
+/// How samples are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sample {
+    Float,
+    Integer16,
+}
+
+impl Sample {
+    pub(super) fn bytes(self) -> u64 {
+        match self {
+            Self::Float => 4,
+            Self::Integer16 => 2,
+        }
+    }
+}
+
+/// The file's first [`HEAD`] bytes. Cues stand there as far as they fit, and not
+/// when the file has a tail, which holds them all.
+pub(super) fn head(sample: Sample, origin: &Origin, length: Length, cues: &[Cue]) -> Vec<u8> {
+    let (samples, data, riff, tail) = match length {
+        Length::Known { samples, tail } => {
+            let data = samples * sample.bytes();
+            (samples, data, HEAD as u64 - 8 + data + tail, tail)
+        }
+        Length::Unknown => (0, u64::from(u32::MAX), u64::from(u32::MAX), 0),
+    };
+    let large = riff > u64::from(u32::MAX);
+    let short = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes();
+
+    let mut head = Vec::with_capacity(HEAD);
+    head.extend(if large { b"RF64" } else { b"RIFF" });
+    head.extend(short(riff));
+    head.extend(b"WAVE");
+    // Its place is kept from the beginning: a file may get as large as this.
+    if large {
+        let sizes = [riff, data, samples].map(u64::to_le_bytes).concat();
+        put(&mut head, b"ds64", &[&sizes[..], &[0; 4]].concat());
+    } else {
+        put(&mut head, b"JUNK", &[0; 28]);
+    }
+    put(&mut head, b"fmt ", &format(sample));
+    if sample == Sample::Float {
+        put(&mut head, b"fact", &short(samples));
+    }
+    put(&mut head, b"bext", &broadcast(origin));
+    put(&mut head, b"LIST", &info(origin));
+    let room = HEAD - head.len() - 16;
+    if tail == 0 {
+        head.extend(cues_within(cues, room));
+    }
+    let filler = vec![0; HEAD - head.len() - 16];
+    put(&mut head, b"JUNK", &filler);
+    head.extend(b"data");
+    head.extend(if large { [0xff; 4] } else { short(data) });
+    debug_assert_eq!(head.len(), HEAD);
+    head
+}
+
+/// The cues as chunks to stand after the audio: none if the head has room for all.
+pub(super) fn tail(sample: Sample, origin: &Origin, cues: &[Cue]) -> Vec<u8> {
+    let none = head(sample, origin, Length::Unknown, &[]);
+    let chunks = chunks(cues);
+    // Before the last filler: where its chunk begins, cues may.
+    let filler = none.windows(4).rposition(|id| id == b"JUNK").unwrap_or(0);
+    match chunks.len() <= HEAD - filler - 16 {
+        true => Vec::new(),
+        false => chunks,
+    }
+}
+
+/// As many of the first cues as fit.
+fn cues_within(cues: &[Cue], room: usize) -> Vec<u8> {
+    let fits = |count: &usize| chunks(&cues[..*count]).len() <= room;
+    // A cue takes 44 bytes and its label: the search is short.
+    let count = (0..=cues.len().min(room / 44)).rev().find(fits);
+    chunks(&cues[..count.unwrap_or(0)])
+}
+
+fn chunks(cues: &[Cue]) -> Vec<u8> {
+    let mut out = Vec::new();
+    if cues.is_empty() {
+        return out;
+    }
+    let mut points = (cues.len() as u32).to_le_bytes().to_vec();
+    let mut labels = b"adtl".to_vec();
+    for (name, cue) in (1_u32..).zip(cues) {
+        // A cue can't point past 4 G samples (74 hours): the last one there is.
+        let sample = u32::try_from(cue.sample).unwrap_or(u32::MAX).to_le_bytes();
+        let name = name.to_le_bytes();
+        points.extend([&name[..], &sample, b"data", &[0; 8], &sample].concat());
+        let label = [&name[..], cue.label.as_bytes(), &[0]].concat();
+        put(&mut labels, b"labl", &label);
+    }
+    put(&mut out, b"cue ", &points);
+    put(&mut out, b"LIST", &labels);
+    out
+}
+
+fn put(out: &mut Vec<u8>, id: &[u8; 4], body: &[u8]) {
+    out.extend(id);
+    out.extend((body.len() as u32).to_le_bytes());
+    out.extend(body);
+    out.extend(&[0][..body.len() % 2]);
+}
+
+fn format(sample: Sample) -> Vec<u8> {
+    let bytes = sample.bytes() as u32;
+    let mut body = Vec::new();
+    // PCM is 1, IEEE float 3.
+    body.extend(if bytes == 4 { 3_u16 } else { 1 }.to_le_bytes());
+    body.extend(1_u16.to_le_bytes());
+    body.extend(SAMPLE_RATE.to_le_bytes());
+    body.extend((SAMPLE_RATE * bytes).to_le_bytes());
+    body.extend((bytes as u16).to_le_bytes());
+    body.extend((bytes as u16 * 8).to_le_bytes());
+    if sample == Sample::Float {
+        body.extend(0_u16.to_le_bytes());
+    }
+    body
+}
+
+/// The Broadcast extension, version 1.
+fn broadcast(origin: &Origin) -> Vec<u8> {
+    let field = |text: &str, length: usize| {
+        let ascii = text.chars().map(|c| {
+            if c.is_ascii_graphic() || c == ' ' {
+                c as u8
+            } else {
+                b'?'
+            }
+        });
+        let mut bytes: Vec<u8> = ascii.take(length).collect();
+        bytes.resize(length, 0);
+        bytes
+    };
+    let moment = origin.began.map(|(_, moment)| moment);
+    let mut body = field(&origin.line(), 256);
+    body.extend(field(PROGRAM, 32));
+    body.extend(field(&origin.ring, 32));
+    body.extend(field(&moment.map_or(String::new(), |m| m.date()), 10));
+    body.extend(field(&moment.map_or(String::new(), |m| m.time()), 8));
+    body.extend(
+        moment
+            .map_or(0, |m| m.samples_since_midnight())
+            .to_le_bytes(),
+    );
+    body.extend(1_u16.to_le_bytes());
+    body.resize(602, 0);
+    body
+}
+
+fn info(origin: &Origin) -> Vec<u8> {
+    let mut body = b"INFO".to_vec();
+    let mut text = |id: &[u8; 4], text: &str| put(&mut body, id, &[text.as_bytes(), &[0]].concat());
+    text(b"ISFT", PROGRAM);
+    if let Some((_, moment)) = origin.began {
+        text(b"ICRD", &moment.iso());
+    }
+    text(b"ICMT", &origin.line());
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::head::origin;
+    use super::*;
+
+    /// The chunks of a head: id, size, offset of the body.
+    fn walk(head: &[u8]) -> Vec<(String, u64, usize)> {
+        let mut at = 12;
+        let mut chunks = Vec::new();
+        while at < head.len() {
+            let id = String::from_utf8(head[at..at + 4].to_vec()).unwrap();
+            let size = u32::from_le_bytes(head[at + 4..at + 8].try_into().unwrap());
+            chunks.push((id, u64::from(size), at + 8));
+            at += 8 + size as usize + size as usize % 2;
+        }
+        chunks
+    }
+
+    fn cues(count: u64) -> Vec<Cue> {
+        let cue = |n| Cue {
+            sample: n * 1000,
+            label: format!("speech {n}"),
+        };
+        (0..count).map(cue).collect()
+    }
+
+    #[test]
+    fn is_one_page_whatever_it_holds() {
+        for sample in [Sample::Float, Sample::Integer16] {
+            for count in [0, 1, 10, 60, 61, 1000] {
+                for samples in [0, 1, 1 << 20, 1 << 33] {
+                    let length = Length::Known { samples, tail: 0 };
+                    let head = head(sample, &origin(), length, &cues(count));
+                    assert_eq!(head.len(), HEAD);
+                    let chunks = walk(&head);
+                    let (id, size, body) = chunks.last().unwrap();
+                    assert_eq!((id.as_str(), *body), ("data", HEAD));
+                    let data = samples * sample.bytes();
+                    let largest = u64::from(u32::MAX) - HEAD as u64 + 8;
+                    let said = if data > largest {
+                        u64::from(u32::MAX)
+                    } else {
+                        data
+                    };
+                    assert_eq!(*size, said);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn grows_into_rf64_in_place() {
+        let limit = (u64::from(u32::MAX) + 8 - HEAD as u64) / 4;
+        let of = |samples| {
+            head(
+                Sample::Float,
+                &origin(),
+                Length::Known { samples, tail: 0 },
+                &[],
+            )
+        };
+        let (last, first) = (of(limit), of(limit + 1));
+        assert_eq!((&last[..4], &first[..4]), (&b"RIFF"[..], &b"RF64"[..]));
+        assert_eq!(
+            (&last[12..16], &first[12..16]),
+            (&b"JUNK"[..], &b"ds64"[..])
+        );
+        let number = |at: usize| u64::from_le_bytes(first[at..at + 8].try_into().unwrap());
+        assert_eq!(number(20), HEAD as u64 - 8 + (limit + 1) * 4);
+        assert_eq!(number(28), (limit + 1) * 4);
+        assert_eq!(number(36), limit + 1);
+        assert_eq!(&first[4..8], &[0xff; 4]);
+        assert_eq!(&first[HEAD - 4..], &[0xff; 4]);
+    }
+
+    #[test]
+    fn cues_that_do_not_fit_go_to_the_tail() {
+        let few = cues(5);
+        assert!(tail(Sample::Float, &origin(), &few).is_empty());
+        let many = cues(200);
+        let end = tail(Sample::Float, &origin(), &many);
+        assert_eq!(&end[..4], b"cue ");
+        assert_eq!(u32::from_le_bytes(end[8..12].try_into().unwrap()), 200);
+        let ids = |length| -> Vec<String> {
+            let head = head(Sample::Float, &origin(), length, &many);
+            walk(&head).into_iter().map(|(id, ..)| id).collect()
+        };
+        // While recording the first ones stand in the head, in case of a crash.
+        assert!(
+            ids(Length::Known {
+                samples: 9,
+                tail: 0
+            })
+            .contains(&"cue ".into())
+        );
+        let tail = end.len() as u64;
+        assert!(!ids(Length::Known { samples: 9, tail }).contains(&"cue ".into()));
+        // The border: no cue is in neither.
+        for count in 0..100 {
+            let cues = cues(count);
+            let head = head(
+                Sample::Float,
+                &origin(),
+                Length::Known {
+                    samples: 1,
+                    tail: 0,
+                },
+                &cues,
+            );
+            let points = walk(&head).into_iter().find(|(id, ..)| id == "cue ");
+            let inside = points.map_or(0, |(_, size, _)| (size - 4) / 24);
+            let all_inside = super::tail(Sample::Float, &origin(), &cues).is_empty();
+            assert_eq!(all_inside, inside == count, "{count} cues");
+        }
+    }
+}

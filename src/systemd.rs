@@ -1,0 +1,122 @@
+//! systemd's side of a service: the socket that it passes on, and what it is
+//! told. Without systemd all of this does nothing.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{SockType, UnixAddr, getsockname, getsockopt, sockopt};
+use sd_notify::NotifyState;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The listening socket that systemd passed to this process, if it did.
+///
+/// To be called once, before other descriptors are made.
+pub fn socket() -> Result<Option<OwnedFd>> {
+    let refused = |why: String| {
+        let message = format!("cannot use the socket that systemd passed: {why}");
+        Err(Error::new(ErrorKind::Invalid, message))
+    };
+    let mut passed = match sd_notify::listen_fds() {
+        Ok(passed) => passed,
+        Err(cause) => return refused(cause.to_string()),
+    };
+    let Some(number) = passed.next() else {
+        return Ok(None);
+    };
+    if passed.next().is_some() {
+        return refused(
+            "there are several; v2m-engine.socket has one ListenSequentialPacket=".into(),
+        );
+    }
+    // SAFETY: inherited for us (LISTEN_PID is ours), and used nowhere else.
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    let listens = getsockopt(&socket, sockopt::AcceptConn) == Ok(true);
+    let packets = getsockopt(&socket, sockopt::SockType) == Ok(SockType::SeqPacket);
+    let local = getsockname::<UnixAddr>(socket.as_raw_fd()).is_ok();
+    if !(listens && packets && local) {
+        return refused("it is no listening Unix socket of ListenSequentialPacket=".into());
+    }
+    Ok(Some(socket))
+}
+
+/// Whether standard error goes to the journal, as `JOURNAL_STREAM` says it (see
+/// systemd.exec(5)).
+pub fn stderr_is_journal() -> bool {
+    let Ok(stderr) = nix::sys::stat::fstat(std::io::stderr()) else {
+        return false;
+    };
+    std::env::var("JOURNAL_STREAM")
+        .is_ok_and(|stream| stream == format!("{}:{}", stderr.st_dev, stderr.st_ino))
+}
+
+/// Tells the service manager how the engine is, and feeds its watchdog.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    /// There is one, and it wants to hear of us.
+    listens: bool,
+    watchdog: Option<Watchdog>,
+}
+
+#[derive(Debug)]
+struct Watchdog {
+    every: Duration,
+    fed: Instant,
+    /// Blocks of audio at the last feeding.
+    blocks: u64,
+}
+
+impl Manager {
+    /// The manager of this process. A private engine has none: what is in its
+    /// environment is meant for its client.
+    pub(crate) fn new(service: bool) -> Self {
+        let listens = service && std::env::var_os("NOTIFY_SOCKET").is_some();
+        let limit = sd_notify::watchdog_enabled().filter(|_| listens);
+        Self {
+            listens,
+            watchdog: limit.map(|limit| Watchdog {
+                every: limit / 3,
+                fed: Instant::now(),
+                blocks: 0,
+            }),
+        }
+    }
+
+    /// Clients are answered from now on.
+    pub(crate) fn ready(&self) {
+        self.tell(&[NotifyState::Ready]);
+    }
+
+    /// One line for `systemctl status`.
+    pub(crate) fn status(&self, line: &str) {
+        self.tell(&[NotifyState::Status(line)]);
+    }
+
+    /// No more clients from now on.
+    pub(crate) fn stopping(&self) {
+        self.tell(&[NotifyState::Stopping]);
+    }
+
+    /// The main thread is at work, `blocks` of audio came so far, and if audio is
+    /// `due` more have to come: else the watchdog is not fed.
+    pub(crate) fn alive(&mut self, due: bool, blocks: u64) {
+        let Some(watchdog) = &mut self.watchdog else {
+            return;
+        };
+        let progress = blocks != watchdog.blocks;
+        if watchdog.fed.elapsed() < watchdog.every || (due && !progress) {
+            return;
+        }
+        (watchdog.fed, watchdog.blocks) = (Instant::now(), blocks);
+        self.tell(&[NotifyState::Watchdog]);
+    }
+
+    fn tell(&self, state: &[NotifyState<'_>]) {
+        if !self.listens {
+            return;
+        }
+        if let Err(error) = sd_notify::notify(state) {
+            tracing::debug!("the service manager can't be told: {error}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The engine itself on a real driver: what its counters say of a loss, beside
+//! what the player knows it played.
+
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use v2m_engine::client::Connection;
+use v2m_engine::ring::{Reader, State};
+
+use crate::guest::{Other, ms};
+use crate::known::{CYCLE, sample16};
+use crate::machine::ENGINE;
+
+const PERIOD: u64 = 64;
+/// A quarter of a second, which the emulated machine itself doesn't overrun.
+const PERIODS: u64 = 64;
+/// What is played: samples of the ring's own rate, which nothing converts.
+const RATE: u64 = 16_000;
+
+struct Engine(Child);
+
+impl Engine {
+    fn start(source: &str) -> Self {
+        let (period, periods) = (PERIOD.to_string(), PERIODS.to_string());
+        let child = Command::new(ENGINE)
+            .args(["run", "--source", source, "--history", "30"])
+            .args(["--alsa-period", &period, "--alsa-periods", &periods])
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    /// A connection to it, once audio flows.
+    fn capturing(&self) -> (Connection, Reader) {
+        let start = Instant::now();
+        let (connection, reader) = loop {
+            assert!(start.elapsed() < ms(20_000), "no engine");
+            if let Ok(mut connection) = Connection::service() {
+                let (reader, _) = connection.open(None).unwrap();
+                break (connection, reader);
+            }
+            sleep(ms(100));
+        };
+        while reader.state() != State::Running || reader.committed() < RATE {
+            assert!(start.elapsed() < ms(30_000), "no audio");
+            sleep(ms(50));
+        }
+        (connection, reader)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Stretches of audio in the ring: position, length, and the frame played at position 0.
+fn stretches(samples: &[f32]) -> Vec<(u64, u64, u64)> {
+    let mut index_of = vec![0; CYCLE as usize];
+    (0..CYCLE).for_each(|index| index_of[usize::from(sample16(index) as u16)] = index);
+    let mut found: Vec<(u64, u64, u64)> = Vec::new();
+    for (position, sample) in (0..).zip(samples) {
+        let whole = sample * 32_768.0;
+        assert_eq!(whole, whole.round(), "16 bits come through as they are");
+        let index = index_of[usize::from(whole as i16 as u16)];
+        let offset = (index + CYCLE - position % CYCLE) % CYCLE;
+        match found.last_mut() {
+            Some((first, length, known)) if *first + *length == position && *known == offset => {
+                *length += 1;
+            }
+            // Silence is a sample of its own, once a cycle.
+            _ if whole == 0.0 => {}
+            _ => found.push((position, 1, offset)),
+        }
+    }
+    found
+}
+
+pub(crate) fn counts_what_the_player_lost() {
+    let _player = Other::play("hw:Loopback,0,6", RATE as u32, 1, 16, 1, 12.0);
+    let engine = Engine::start("alsa:hw:Loopback,1,6");
+    let (mut connection, reader) = engine.capturing();
+    let pauses = [500, 900];
+    for pause in pauses {
+        engine.signal(Signal::SIGSTOP);
+        sleep(ms(pause));
+        engine.signal(Signal::SIGCONT);
+        sleep(ms(1200));
+    }
+    let status = connection.status().unwrap();
+    for thread in &status.threads {
+        println!("{} {}", thread.name, thread.got);
+    }
+    let audio = status
+        .threads
+        .iter()
+        .find(|thread| thread.name == "v2m-alsa");
+    assert!(audio.is_some_and(|thread| thread.got.starts_with("fifo")));
+    let mut samples = vec![0.0; reader.committed() as usize];
+    reader.read_samples(0, &mut samples).unwrap();
+    let lost = reader.losses();
+    let found = stretches(&samples);
+    println!("{lost:?} {found:?}");
+    // One stretch for the time before the first stop, between, and after the last;
+    // the machine may have been held up besides.
+    assert!(found.len() > pauses.len(), "{found:?}");
+    let (mut silent, mut played) = (0, 0);
+    for pair in found.windows(2) {
+        let [(first, length, offset), (next, _, other)] = pair else {
+            unreachable!()
+        };
+        let gap = next - (first + length);
+        // What the player had played meanwhile.
+        let missed = gap + (other + CYCLE - offset) % CYCLE;
+        let missed = if missed > CYCLE {
+            missed - CYCLE
+        } else {
+            missed
+        };
+        assert!(missed.abs_diff(gap) <= PERIOD, "{gap} for {missed}");
+        assert!(reader.has_gap(first + length, gap), "flagged");
+        (silent, played) = (silent + gap, played + missed);
+    }
+    let held = PERIOD * PERIODS;
+    let wanted: u64 = pauses.iter().map(|pause| pause * RATE / 1000 - held).sum();
+    assert!(played >= wanted, "{played} of {wanted} frames lost");
+    // The last stretch of silence may not be over when the counters were read.
+    let tolerance = PERIOD * found.len() as u64;
+    assert!(
+        lost.samples.abs_diff(played) <= tolerance,
+        "{lost:?}, the player lost {played}"
+    );
+    assert!(
+        lost.samples.abs_diff(silent) <= tolerance,
+        "{lost:?}, silent {silent}"
+    );
+}
+
+/// Nothing of PipeWire is there, not even its modules: the default source is ALSA's
+/// or, as here where its `dsnoop` can't be opened, the first card's.
+pub(crate) fn stands_in_for_pipewire() {
+    let engine = Engine::start("default");
+    let source = engine.capturing().0.status().unwrap().source;
+    println!("{source:?}");
+    assert_eq!((&*source.asked, &*source.backend), ("default", "alsa"));
+    assert_eq!(
+        source.linked.as_deref(),
+        Some("alsa:hw:CARD=Loopback,DEV=0")
+    );
+    assert!(source.fallback.is_some());
+}

@@ -1,0 +1,106 @@
+"""What doctor finds: in a private PipeWire, beside ALSA only, and where nothing is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from alsa import AlsaMic
+from conftest import BINARY
+from rig import PrivatePipeWire
+from test_sources import tone
+
+#: Every thing that is looked at, in this order.
+NAMES = [
+    "PipeWire",
+    "session manager",
+    "source",
+    "quantum",
+    "sound cards",
+    "groups",
+    "RT limits",
+    "RTKit",
+    "memory",
+    "preemption",
+    "wake-ups",
+    "CPU sleep",
+    "ONNX Runtime",
+    "udev rules",
+    "user unit",
+]
+
+
+def doctor(env: dict[str, str], status: int | None = None) -> dict[str, dict[str, Any]]:
+    """Its checks by name; the text says the same as the JSON."""
+    done = subprocess.run(
+        [BINARY, "doctor", "--json"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    report = json.loads(done.stdout)
+    checks = {check["name"]: check for check in report["checks"]}
+    assert list(checks) == NAMES
+    broken = [check for check in report["checks"] if check["status"] == "broken"]
+    assert done.returncode == (1 if broken else 0), done.stderr
+    assert (report["status"] == "broken") == bool(broken)
+    for check in report["checks"]:
+        assert check["meaning"] and "\n" not in check["meaning"]
+        assert (check["status"] == "good") == (check["remedy"] is None), check
+    if status is not None:
+        assert done.returncode == status, report
+    return checks
+
+
+def test_a_microphone_that_is_heard(rig: PrivatePipeWire, tmp_path: Path) -> None:
+    rig.play(tone(rig, tmp_path / "a", 0.5), "rig-mic", loop=True)
+    checks = doctor(rig.env | {"HOME": str(tmp_path)}, 0)
+    assert checks["PipeWire"]["status"] == "good"
+    assert checks["PipeWire"]["meaning"].split()[0].count(".") == 2, "a version"
+    assert checks["session manager"]["status"] == "degraded"
+    assert checks["source"]["status"] == "good"
+    assert "rig-mic, 6 dB below full scale" in checks["source"]["meaning"]
+    # The rig's graph is held at 256 samples, whatever is asked for.
+    assert checks["quantum"]["status"] == "degraded"
+    assert checks["quantum"]["meaning"].startswith("256/48000 where 128/48000")
+    text = subprocess.run(
+        [BINARY, "doctor"], env=rig.env, capture_output=True, text=True, timeout=40, check=False
+    ).stdout
+    lines = [line for line in text.splitlines() if not line.startswith(" ")]
+    assert [line.split()[0] for line in lines] == [checks[name]["status"] for name in NAMES]
+
+
+def test_silent_muted_and_missing_sources(rig: PrivatePipeWire, tmp_path: Path) -> None:
+    env = rig.env | {"HOME": str(tmp_path)}
+    assert "silence" in doctor(env, 0)["source"]["meaning"]
+    node = str(rig.node_id("rig-mic"))
+    rig.tool("pw-cli", "set-param", node, "Props", "{ mute: true }")
+    source = doctor(env, 1)["source"]
+    assert "rig-mic is muted" in source["meaning"] and "set-mute" in source["remedy"]
+    rig.tool("pw-cli", "set-param", node, "Props", "{ mute: false, channelVolumes: [ 0.0 ] }")
+    assert "volume is zero" in doctor(env, 1)["source"]["meaning"]
+    rig.set_default_source("usb-mic")
+    assert "usb-mic is gone" in doctor(env, 1)["source"]["meaning"]
+
+
+def test_alsa_stands_in(tmp_path: Path) -> None:
+    mic = AlsaMic(tmp_path, level=0.25)
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    checks = doctor(env | mic.env, 0)
+    assert checks["PipeWire"]["status"] == "degraded"
+    assert "alsa:default, 12 dB" in checks["source"]["meaning"]
+    assert checks["quantum"]["meaning"].startswith("128/48000")
+
+
+def test_where_nothing_is(tmp_path: Path) -> None:
+    config = tmp_path / "alsa.conf"
+    config.write_text("ctl.default { type hw card 0 }\n")
+    env = {"PATH": os.environ["PATH"], "ALSA_CONFIG_PATH": str(config)}
+    checks = doctor(env, 1)
+    assert checks["PipeWire"]["status"] == checks["source"]["status"] == "broken"
+    assert "no ALSA PCM can be used" in checks["source"]["meaning"]

@@ -1,0 +1,74 @@
+"""Killed at any moment: every file opens, and at most the last sync interval is missing."""
+
+from __future__ import annotations
+
+import random
+import time
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from support import LONG, RATE, Service, Tape, as_float, noise, read_wav, wait_until
+from test_files import decode_by_ffmpeg, position_of
+
+Engine = Callable[..., Service]
+
+ROUNDS = 200 if LONG else 9
+SYNC = 0.2
+#: What the disk and this machine may add to an interval: they stall for many ms.
+LATE = 1.0
+FORMS = (("wav", []), ("wav", ["--format", "wav16"]), ("flac", []))
+
+
+def opens(path: Path, played: np.ndarray) -> tuple[int, int]:
+    """Position and length of what is in the file; fails if it isn't the ring's."""
+    position = position_of(path)
+    empty = soundfile.info(path).frames == 0  # libsndfile can't seek in an empty FLAC
+    samples = np.zeros(0, np.float32) if empty else soundfile.read(path, dtype="float32")[0]
+    assert np.array_equal(samples, as_float(played)[position:][: len(samples)])
+    if path.suffix == ".wav":
+        assert len(read_wav(path).samples) == len(samples)
+    if path.suffix == ".wav" and soundfile.info(path).subtype == "PCM_16":
+        with wave.open(str(path)) as file:
+            assert file.getnframes() == len(samples)
+    if len(samples):
+        by_ffmpeg = decode_by_ffmpeg(path)
+        if by_ffmpeg.dtype == np.int16:
+            by_ffmpeg = as_float(by_ffmpeg)
+        # FFmpeg reads on where a killed writer left more than the header says.
+        assert np.array_equal(by_ffmpeg[: len(samples)], samples)
+    return position, len(samples)
+
+
+@pytest.mark.parametrize("victim", ["recorder", "engine", "both"])
+def test_kill_9(engine: Engine, tmp_path: Path, victim: str, writing: tuple[str, ...]) -> None:
+    rounds = -(-ROUNDS // 6) if LONG else -(-ROUNDS // 3)
+    played = noise(120, seed=5)
+    dice = random.Random(hash((victim, len(writing))))
+    service = engine(played)
+    for turn in range(rounds):
+        if service.process.poll() is not None or service.position() > 100 * RATE:
+            service.kill()
+            service = engine(played)
+        extension, arguments = FORMS[turn % 3]
+        out = tmp_path / f"{victim}-{turn}.{extension}"
+        tape: Tape = service.start(out, "--sync", str(SYNC), *arguments, before=writing)
+        wait_until(lambda out=out: out.exists() and out.stat().st_size > 0, "the file")
+        time.sleep(dice.uniform(0, 1.5))
+        end = service.position()
+        if victim == "engine":
+            service.kill()
+            code = tape.wait()
+            assert code == 1 and "the engine is gone" in tape.said, tape.said
+        else:
+            tape.kill()
+            if victim == "both":
+                service.kill()
+        position, length = opens(out, played)
+        assert position + length >= end - (SYNC + LATE) * RATE, (position, length, end)
+        if victim == "engine":
+            assert position + length >= end, "not all that the ring held"
+        out.unlink()

@@ -1,0 +1,99 @@
+"""Only what was said: one file with cues, or a file for each segment."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from support import RATE, Service, as_float, read_wav
+
+Engine = Callable[..., Service]
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """Three sentences with pauses, at 16 kHz."""
+    directory = tmp_path_factory.mktemp("spoken")
+    parts = [np.zeros(RATE, "<i2")]
+    for number, text in enumerate(
+        (
+            "the quick brown fox jumps over the lazy dog",
+            "good morning everybody",
+            "one two three four five six seven",
+        ),
+    ):
+        path = directory / f"{number}.wav"
+        subprocess.run(["espeak-ng", "-w", path, text], check=True)
+        resampled = directory / f"{number}-16.wav"
+        subprocess.run(["sox", path, "-r", str(RATE), "-b", "16", resampled], check=True)
+        parts += [soundfile.read(resampled, dtype="int16")[0], np.zeros(2 * RATE, "<i2")]
+    return np.concatenate(parts).astype("<i2")
+
+
+def segments_of(service: Service, spoken: np.ndarray, path: Path, *arguments: str) -> None:
+    seconds = len(spoken) / RATE
+    tape = service.start(path, *arguments, "--last", "1m")
+    assert tape.wait(seconds + 30) == 0, tape.said
+
+
+def test_one_file_with_cues(engine: Engine, spoken: np.ndarray, tmp_path: Path) -> None:
+    out = tmp_path / "out.wav"
+    segments_of(engine(spoken), spoken, out, "--speech")
+    got = read_wav(out)
+    assert 2 <= len(got.cues) <= 6
+    starts = [sample for sample, _ in got.cues]
+    positions = [int(label.rpartition("@")[2]) for _, label in got.cues]
+    assert starts[0] == 0 and len(got.samples) < len(spoken) - 3 * RATE
+    for start, end, position in zip(
+        starts, [*starts[1:], len(got.samples)], positions, strict=True
+    ):
+        assert np.array_equal(got.samples[start:end], as_float(spoken)[position:][: end - start])
+        assert end - start > RATE // 2
+    # Nothing that sounds is left out.
+    kept = np.zeros(len(spoken), bool)
+    for start, end, position in zip(
+        starts, [*starts[1:], len(got.samples)], positions, strict=True
+    ):
+        kept[position : position + end - start] = True
+    energy = spoken.astype(np.float64) ** 2
+    assert energy[kept].sum() > 0.98 * energy.sum()
+    assert all(re.search(r"speech \d{8}T\d{6}\.\d{3} @", label) for _, label in got.cues)
+
+
+def test_a_file_for_each_segment(engine: Engine, spoken: np.ndarray, tmp_path: Path) -> None:
+    service = engine(spoken)
+    began = time.strftime("%Y%m%d")
+    segments_of(service, spoken, tmp_path / "talk.flac", "--split")
+    files = sorted(tmp_path.glob("talk-*.flac"))
+    assert 2 <= len(files) <= 6 and all(began[:6] in path.name for path in files)
+    for path in files:
+        samples = soundfile.read(path, dtype="float32")[0]
+        position = int(re.search(rb"V2M_POSITION=(\d+)", path.read_bytes()[:4096])[1])
+        assert np.array_equal(samples, as_float(spoken)[position : position + len(samples)])
+    # Into a directory, in Python's 16 bits.
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    segments_of(service, spoken, folder, "--split", "--format", "wav16")
+    assert len(list(folder.glob("2*T*.wav"))) == len(files)
+
+
+def test_speech_that_goes_on_at_the_end(engine: Engine, spoken: np.ndarray, tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a word: what was said so far is kept."""
+    service = engine(spoken)
+    tape = service.start(tmp_path / "out.wav", "--speech", "--last", "1m", "--seconds", "2.2")
+    assert tape.wait() == 0, tape.said
+    got = read_wav(tmp_path / "out.wav")
+    assert len(got.cues) == 1 and RATE // 2 < len(got.samples) < 2.2 * RATE
+
+
+def test_without_speech_detection(engine: Engine, spoken: np.ndarray, tmp_path: Path) -> None:
+    service = engine(spoken, "--vad-backend", "off")
+    tape = service.start(tmp_path / "out.wav", "--speech")
+    assert tape.wait() == 1 and "no speech detection" in tape.said
+    assert not (tmp_path / "out.wav").exists()
