@@ -114,7 +114,6 @@ fn listen(
     mut follower: Follower,
     out: &mut Output,
 ) -> Result<(), Ended> {
-    let bookmark = connection.bookmark();
     let mut asked = Instant::now();
     let bookmark = connection.bookmark();
     let (mut arrived, mut told) = ((ring.committed(), Instant::now()), false);

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rig import PrivatePipeWire
-
 from conftest import BINARY, Bench
+from rig import PrivatePipeWire
 
 OURS = [
     "ring (written)",

@@ -13,7 +13,6 @@ from typing import Any
 
 import document
 import pytest
-
 from conftest import BINARY, ROOT
 
 pytestmark = pytest.mark.skipif(

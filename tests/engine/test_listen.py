@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from conftest import BINARY, SPEECH, User, wait_until
 
 RATE = 48000

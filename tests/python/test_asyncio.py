@@ -317,7 +317,7 @@ def test_no_wake_up_is_lost_among_many(recording: Recorder) -> None:
     capture = private(played, buffer_size=400)
 
     async def listen() -> list[int]:
-        positions = []
+        positions: list[int] = []
         async with capture.stream(hop="quantum") as audio:
             while True:
                 try:
