@@ -65,7 +65,9 @@ def build_watcher(directory: Path) -> Path:
 @contextmanager
 def engine(rig: PrivatePipeWire, **env: str) -> Iterator[None]:
     """The service, linked to the virtual microphone."""
-    process = subprocess.Popen([ENGINE, "run", "--log", "error"], env=rig.env | env)
+    process = subprocess.Popen(
+        [ENGINE, "run", "--log", "error", "--capture", "always"], env=rig.env | env
+    )
     try:
         rig.wait_for_links("rig-mic", "v2m-engine")
         os.environ["V2M_ENGINE_SOCKET"] = str(rig.directory / "v2m-engine/engine.sock")

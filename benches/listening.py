@@ -56,6 +56,11 @@ def status(env: dict[str, str]) -> dict[str, Any]:
     return result
 
 
+def answers(env: dict[str, str]) -> bool:
+    done = subprocess.run([BINARY, "status"], env=env, capture_output=True, check=False)
+    return done.returncode == 0
+
+
 def measure(rig: PrivatePipeWire, seconds: float, backend: str) -> dict[str, Any]:
     env = rig.env | {"HOME": str(rig.directory)}
     engine = subprocess.Popen(
@@ -63,12 +68,13 @@ def measure(rig: PrivatePipeWire, seconds: float, backend: str) -> dict[str, Any
     )
     client = None
     try:
-        rig.wait_for_links("rig-mic", "v2m-engine")
+        rig.wait_for(lambda: answers(env), "the engine to answer")
         client = subprocess.Popen(
             [sys.executable, "-c", CLIENT], env=env, stdout=subprocess.PIPE, text=True
         )
         assert client.stdout is not None
         client.stdout.readline()
+        rig.wait_for_links("rig-mic", "v2m-engine")
         time.sleep(2)
         before, start = times(engine.pid), time.monotonic()
         time.sleep(seconds)

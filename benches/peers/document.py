@@ -138,8 +138,8 @@ def write(reports: dict[str, Report], scaling: str, pictures: Path, docs: Path) 
         "## Idle machine\n\n" + table(reports["none"]),
         "![latencies, idle](benchmarks-none.svg)",
         targets(reports["none"]),
-        "## Beside a thread that hogs the GIL\n\nIn each Python receiver's own interpreter; "
-        "the others in their best form.\n\n" + table(reports["gil"]),
+        "## Beside a thread that hogs the GIL\n\nIn each Python receiver's own interpreter, at "
+        "the engine's own quantum; the others in their best form.\n\n" + table(reports["gil"]),
         "![latencies, GIL hog](benchmarks-gil.svg)",
         targets(reports["gil"]),
         "## From capture to Python's hand, step by step\n\n" + heading(reports["budget"]),

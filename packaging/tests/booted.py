@@ -71,7 +71,9 @@ class Machine:
         enter = ["nsenter", "--target", self.leader, "--all", "--root", "--wd"]
         env = ["env", "-i", f"PATH={PATH}"]
         if as_user:
-            env += ["setpriv", "--reuid=1000", "--regid=1000", "--init-groups", "env", *USER_ENV]
+            # It ends with the nsenter that it is a child of.
+            env += ["setpriv", "--reuid=1000", "--regid=1000", "--init-groups", "--pdeathsig=KILL"]
+            env += ["env", *USER_ENV]
         return [*enter, *env, *command]
 
     def run(

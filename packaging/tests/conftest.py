@@ -14,7 +14,6 @@ import pytest
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "tests/rig")]
 
 from rig import build_player  # noqa: E402
-
 from roots import CACHE, Root  # noqa: E402
 
 
@@ -50,6 +49,8 @@ def run() -> Callable[..., str]:
             capture_output=True,
             text=True,
             timeout=timeout,
+            # What the virtual environment has, first.
+            env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

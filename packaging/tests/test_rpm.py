@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from roots import CACHE, TREE, packages
 
 BINARY_PACKAGES = "*engine-[0-9]*.rpm"

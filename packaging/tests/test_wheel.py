@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from roots import Root, packages
+from roots import TREE, Root, packages
 
 RELEASES = {"bookworm": "3.11", "trixie": "3.13"}
 
@@ -34,6 +34,35 @@ def test_auditwheel_finds_nothing_that_is_not_everywhere(
     assert "libpipewire" not in needed and "libasound" not in needed
 
 
+def interpreter(version: str) -> Path | None:
+    """On PATH, or of pyenv."""
+    found = shutil.which(f"python{version}")
+    pyenv = Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}")
+    candidates = [Path(found)] if found else []
+    for path in [*pyenv, *candidates]:
+        done = subprocess.run([path, "-c", "import venv, ensurepip"], check=False)
+        if done.returncode == 0:
+            return path
+    return None
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+def test_used_by_every_python_that_is_here(
+    run: Callable[..., str], prepared: None, tmp_path: Path, version: str
+) -> None:
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"no Python {version} on this machine")
+    (wheel,) = packages("*.whl")
+    run(python, "-m", "venv", tmp_path / "venv")
+    run(tmp_path / "venv/bin/pip", "install", "--no-index", wheel)
+    path = f"PATH={tmp_path}/venv/bin:/usr/bin:/bin"
+    use = (TREE / "packaging/tests/use.py", TREE / "tests/rig")
+    used = run("env", "-u", "V2M_ENGINE_BIN", path, "python", *use)
+    said = json.loads(used.splitlines()[-1])
+    assert said["python"].startswith(version)
+
+
 @pytest.mark.parametrize("release", RELEASES)
 def test_pip_install_is_all_it_takes(root: Callable[..., Root], release: str) -> None:
     there = root(release)
@@ -43,7 +72,9 @@ def test_pip_install_is_all_it_takes(root: Callable[..., Root], release: str) ->
     there.run("python3", "-m", "venv", "/v2m/venv")
     there.run("/v2m/venv/bin/pip", "install", "--no-index", f"/v2m/dist/{wheel.name}")
     path = "PATH=/v2m/venv/bin:/usr/bin:/bin"
-    used = there.run("env", path, "python", "/v2m/use.py", user="user", timeout=120)
+    used = there.run(
+        "env", path, "python", "/v2m/use.py", "/v2m/tests/rig", user="user", timeout=120
+    )
     said = json.loads(used.stdout.splitlines()[-1])
     assert said["python"].startswith(RELEASES[release])
 
@@ -54,7 +85,9 @@ def test_pip_install_is_all_it_takes(root: Callable[..., Root], release: str) ->
     library.rename(hidden / library.name)
     for target in library.parent.glob("libasound.so.2.*"):
         target.rename(hidden / target.name)
-    broken = there.run("env", path, "python", "/v2m/use.py", user="user", check=False)
+    broken = there.run(
+        "env", path, "python", "/v2m/use.py", "/v2m/tests/rig", user="user", check=False
+    )
     assert broken.returncode != 0
     assert "EngineUnavailableError" in broken.stderr and "libasound2 (Debian)" in broken.stderr
     other = there.directory / "v2m/other/v2m-engine"
@@ -62,7 +95,15 @@ def test_pip_install_is_all_it_takes(root: Callable[..., Root], release: str) ->
     other.write_text('#!/bin/sh\nLD_LIBRARY_PATH=/v2m/hidden exec /v2m/venv/bin/v2m-engine "$@"\n')
     other.chmod(0o755)
     path = "PATH=/v2m/other:/usr/bin:/bin"
-    used = there.run("env", path, "/v2m/venv/bin/python", "/v2m/use.py", user="user", timeout=120)
+    used = there.run(
+        "env",
+        path,
+        "/v2m/venv/bin/python",
+        "/v2m/use.py",
+        "/v2m/tests/rig",
+        user="user",
+        timeout=120,
+    )
     assert json.loads(used.stdout.splitlines()[-1])["version"] == said["version"]
 
 

@@ -1,6 +1,7 @@
 """Uses an installed v2m_engine as a program would, on a PipeWire of its own.
 
 Run by the package tests in whatever they installed into; prints what it used.
+Its argument is where tests/rig lies.
 """
 
 from __future__ import annotations
@@ -11,13 +12,34 @@ import os
 import subprocess
 import sys
 from itertools import pairwise
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "tests/rig"))
+sys.path.insert(0, sys.argv[1])
 
-from rig import PrivatePipeWire
+from rig import PROGRAMS, PrivatePipeWire
 
 from v2m_engine import AudioCapture, __version__
+
+# The player came compiled.
+for compiler in ("cc", "pkg-config"):
+    del PROGRAMS[compiler]
+
+
+def give_ports(rig: PrivatePipeWire) -> None:
+    """Newer daemons leave it to a session manager to give the microphone its ports."""
+    if "rig-mic:capture_MONO" in rig.tool("pw-link", "--output"):
+        return
+    form = {"mediaType": "audio", "mediaSubtype": "raw", "format": "F32P", "rate": 48000}
+    ports = {
+        "direction": "Input",
+        "mode": "dsp",
+        "monitor": True,
+        "format": form | {"channels": 1, "position": ["MONO"]},
+    }
+    microphone = str(rig.node_id("rig-mic"))
+    rig.tool("pw-cli", "set-param", microphone, "PortConfig", json.dumps(ports))
+    rig.wait_for(
+        lambda: "rig-mic:capture_MONO" in rig.tool("pw-link", "--output"), "the microphone's port"
+    )
 
 
 def loudest(chunk: object) -> float:
@@ -41,6 +63,7 @@ async def awaited(capture: AudioCapture) -> float:
 def main() -> None:
     with PrivatePipeWire(quantum=1024) as rig:
         os.environ.update(rig.env)
+        give_ports(rig)
         rig.play_impulses(7)
         private, level = through(AudioCapture(engine="private"))
         assert private is not None and level > 0.01, (private, level)

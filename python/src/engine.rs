@@ -52,7 +52,7 @@ pub(crate) struct Engine {
     connection: Mutex<Option<Connection>>,
     pub(crate) ring: Arc<Reader>,
     /// Where it is noted how far this process has read.
-    bookmark: Option<Arc<Bookmark>>,
+    pub(crate) bookmark: Option<Arc<Bookmark>>,
     /// What it captures, as its configuration says.
     pub(crate) source: String,
     pub(crate) private: bool,

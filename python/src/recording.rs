@@ -78,7 +78,8 @@ impl Recording {
             follow::check(&status)?;
         }
         let options = self.options.clone();
-        let recorder = Recorder::open(engine.ring.clone(), &engine.source, &self.path, options)?;
+        let recorder = Recorder::open(engine.ring.clone(), &engine.source, &self.path, options)?
+            .noting(engine.bookmark.clone());
         let (stop, end) = (Stop::new()?, Arc::new(End::default()));
         let (asked, ended, progress) = (stop.clone(), end.clone(), self.progress.clone());
         let run = move || {

@@ -75,10 +75,15 @@ impl Following {
         if ring.committed() > self.begun {
             feed.heard(&self.engine);
         }
-        if self.engine.upgrade().is_none_or(|engine| engine.is_lost()) {
+        let engine = self.engine.upgrade();
+        if engine.as_ref().is_none_or(|engine| engine.is_lost()) {
             self.follower.finish(ring);
         }
-        if self.follower.is_due(ring) {
+        let due = self.follower.is_due(ring);
+        if let Some(engine) = engine {
+            engine.reached(self.follower.reached());
+        }
+        if due {
             return Look::Ready;
         }
         if self.follower.is_over() {
@@ -122,7 +127,11 @@ impl Track {
             }
             let ring = following.ring.clone();
             let history = ring.layout().history();
-            match following.follower.step(&ring) {
+            let step = following.follower.step(&ring);
+            if let Some(engine) = following.engine.upgrade() {
+                engine.reached(following.follower.reached());
+            }
+            match step {
                 Step::Segment(segment) => {
                     return match SpeechSegment::new(&ring, segment, following.broken) {
                         Ok(found) => {

@@ -184,11 +184,16 @@ impl Uring {
     fn drain(&self) {
         let mut rings = lock(&self.rings);
         // What fails here fails again when armed, and is told then.
-        if rings.move_here(&self.bell).is_ok() && rings.enter(None).is_ok() {
-            self.look(&mut rings);
-        }
-        // Afterwards, as looking rings it once more.
+        let mut look = || {
+            if rings.move_here(&self.bell).is_ok() && rings.enter(None).is_ok() {
+                self.look(&mut rings);
+            }
+        };
+        // Looking rings the bell once more, so it is silenced afterwards; and what
+        // completed in between has rung in vain.
+        look();
         let _ = self.bell.read();
+        look();
     }
 
     /// Takes note of what has completed.

@@ -84,21 +84,34 @@ fn idle(report: &Report, all: &mut Vec<Target>) {
     }
 }
 
-/// Python that gives others less of the GIL, against the best of the others.
+/// Python that gives others less of the GIL, against the best of the others: of all, by
+/// what of it arrived, and of those that lost next to nothing.
 fn remedy(report: &Report, all: &mut Vec<Target>) {
-    let others = report.receivers.iter();
-    let others = others.filter(|row| !row.ours && row.python && row.received > 0);
-    let best = others.min_by(|a, b| a.latency.p99.total_cmp(&b.latency.p99));
+    let others = || {
+        let rows = report.receivers.iter();
+        rows.filter(|row| !row.ours && row.python && row.received > 0)
+    };
+    let first = |a: &&Row, b: &&Row| p99(a).total_cmp(&p99(b));
+    let best = others().min_by(first);
+    let whole = others()
+        .filter(|row| row.lost * 100 <= row.sent)
+        .min_by(first);
+    let whole = whole.filter(|row| best.is_some_and(|b| b.title() != row.title()));
     for (name, plain) in [(SYNC_REMEDY, SYNC), (ASYNCIO_REMEDY, ASYNCIO)] {
         let Some(row) = report.row(name) else {
             continue;
         };
-        if let Some(best) = best {
-            let what = format!("{name}: p99, of the best Python peer's ({})", best.title());
-            all.push(target(what, row.latency.p99 / best.latency.p99, 0.5));
-        } else if let Some(plain) = report.row(plain) {
+        for peer in best.into_iter().chain(whole) {
+            let lost = peer.lost as f64 * 100.0 / peer.sent.max(1) as f64;
+            let what = format!(
+                "{name}: p99, of the best Python peer's ({}, which lost {lost:.0} %)",
+                peer.title()
+            );
+            all.push(target(what, p99(row) / p99(peer), 0.5));
+        }
+        if let (None, Some(plain)) = (best, report.row(plain)) {
             let what = format!("{name}: median, of that without");
-            all.push(target(what, row.latency.p50 / plain.latency.p50, 0.5));
+            all.push(target(what, p50(row) / p50(plain), 0.5));
         }
     }
 }

@@ -114,11 +114,17 @@ fn listen(
     mut follower: Follower,
     out: &mut Output,
 ) -> Result<(), Ended> {
+    let bookmark = connection.bookmark();
     let mut asked = Instant::now();
+    let bookmark = connection.bookmark();
     let (mut arrived, mut told) = ((ring.committed(), Instant::now()), false);
     loop {
         let ticket = ring.ticket();
-        match follower.step(ring) {
+        let step = follower.step(ring);
+        if let Some(bookmark) = &bookmark {
+            bookmark.reached(follower.reached());
+        }
+        match step {
             Step::Segment(segment) => match Described::read(ring, segment) {
                 Ok(described) => out.segment(&described)?,
                 Err(error) if error.kind() == ErrorKind::Overrun => {

@@ -83,7 +83,8 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         follow::check(&connection.status()?)?;
     }
     let recorder = Recorder::open(Arc::new(ring), &source, &arguments.path, options)
-        .map_err(|error| advise(error, &arguments.path, arguments.overwrite))?;
+        .map_err(|error| advise(error, &arguments.path, arguments.overwrite))?
+        .noting(connection.bookmark());
     let stop = Stop::new()?;
     watch(signals, stop.clone())?;
     let how = recorder.how();

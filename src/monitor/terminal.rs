@@ -1,4 +1,4 @@
-//! The loop: a frame ten times a second, keys in between, and a terminal that is
+//! The loop: a frame ten times a second at most, keys in between, and a terminal that is
 //! left as it was found, however it ends.
 
 use std::io::IsTerminal;
@@ -22,7 +22,11 @@ use crate::time::monotonic_ns;
 
 /// From one frame to the next.
 const FRAME: Duration = Duration::from_millis(100);
-/// The same after a key: what it did is seen sooner, but holding it down doesn't flood
+/// The same on a large screen, of which each frame is much to send over a line.
+const LARGE_FRAME: Duration = Duration::from_millis(200);
+/// Cells from which on a screen is large.
+const LARGE: u32 = 6_000;
+/// From one frame to the next after a key: what it did is seen sooner, but holding it down doesn't flood
 /// the line.
 const QUICK_FRAME: Duration = Duration::from_millis(50);
 
@@ -49,7 +53,7 @@ pub fn run(theme: Theme) -> Result<()> {
         take(&updates, &mut state)?;
         state.follow(monotonic_ns());
         screen.draw(&state, theme)?;
-        match keyboard.command(Instant::now())? {
+        match keyboard.command(Instant::now(), screen.frame())? {
             None => {}
             Some(Command::Quit) => break,
             Some(Command::Act(action)) => state.act(action),
@@ -127,7 +131,7 @@ impl Keyboard {
     }
 
     /// Waits for the next frame, or for something to do before it.
-    fn command(&self, drawn: Instant) -> Result<Option<Command>> {
+    fn command(&self, drawn: Instant, frame: Duration) -> Result<Option<Command>> {
         let failed = |cause| Error::system("cannot read the terminal", cause);
         loop {
             while event::poll(Duration::ZERO).map_err(failed)? {
@@ -141,7 +145,7 @@ impl Keyboard {
                     return Ok(command);
                 }
             }
-            let left = FRAME.saturating_sub(drawn.elapsed());
+            let left = frame.saturating_sub(drawn.elapsed());
             if left.is_zero() {
                 return Ok(None);
             }
@@ -208,6 +212,14 @@ impl Screen {
             .map_err(|cause| Error::system("cannot write to the terminal", cause))
     }
 
+    /// How long a frame stands.
+    fn frame(&self) -> Duration {
+        match self.0.size() {
+            Ok(size) if u32::from(size.width) * u32::from(size.height) >= LARGE => LARGE_FRAME,
+            _ => FRAME,
+        }
+    }
+
     fn clear(&mut self) -> Result<()> {
         self.0
             .clear()
@@ -232,4 +244,44 @@ impl Drop for Screen {
 /// Leaves the terminal as it was. One that is gone has nothing left to mend.
 fn give_back() {
     let _ = ratatui::try_restore();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// The part of the next test that runs in a terminal.
+    #[test]
+    #[ignore = "run by a_panic_gives_the_terminal_back, in a terminal"]
+    fn panics_on_the_screen() {
+        let _screen = Screen::open().unwrap();
+        panic!("in the middle of a frame");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let program = std::env::current_exe().unwrap();
+        let inner = "monitor::terminal::tests::panics_on_the_screen";
+        let run = format!(
+            "{} --exact {inner} --ignored --nocapture; stty -a",
+            program.display()
+        );
+        // util-linux's script gives the command a terminal.
+        let done = Command::new("script")
+            .args(["--quiet", "--return", "--command", &run, "/dev/null"])
+            .stdin(Stdio::null())
+            .output()
+            .expect("script can't be run: install util-linux");
+        let said = String::from_utf8_lossy(&done.stdout);
+        let (taken, given_back) = ("\u{1b}[?1049h", "\u{1b}[?1049l");
+        let (_, after) = said.split_once(taken).expect("the terminal was not taken");
+        let (_, after) = after.split_once(given_back).expect("nor given back");
+        assert!(after.contains("in the middle of a frame"), "{after}");
+        let modes: Vec<_> = after.split([' ', ';', '\r', '\n']).collect();
+        for mode in ["icanon", "echo", "isig", "opost"] {
+            assert!(modes.contains(&mode), "no {mode}: {after}");
+        }
+    }
 }

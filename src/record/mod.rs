@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::bookmark::Bookmark;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ring::{Reader, SAMPLE_RATE, State};
 pub use format::Format;
@@ -37,7 +38,7 @@ use take::Take;
 
 /// How long a recording that has ended waits for a disk that refuses, or a pipe
 /// that nobody reads.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(3);
 /// From one write into a pipe to the next.
 const PIPE: Duration = Duration::from_millis(20);
 /// From one look at the engine's connection to the next, at least.
@@ -132,6 +133,7 @@ pub struct Recorder {
     end: Option<u64>,
     speech: Option<Speech>,
     take: Option<Take>,
+    bookmark: Option<Arc<Bookmark>>,
     /// Of the files before the present one, and speech that no file holds.
     before: Progress,
 }
@@ -187,6 +189,7 @@ impl Recorder {
             next,
             speech,
             take: None,
+            bookmark: None,
             before: Progress::default(),
             options,
         };
@@ -195,6 +198,13 @@ impl Recorder {
             recorder.take = Some(recorder.create(&path, next)?);
         }
         Ok(recorder)
+    }
+
+    /// Notes there how far it has read.
+    #[must_use]
+    pub fn noting(mut self, bookmark: Option<Arc<Bookmark>>) -> Self {
+        self.bookmark = bookmark;
+        self
     }
 
     fn create(&self, path: &Path, position: u64) -> Result<Take> {
@@ -262,6 +272,9 @@ impl Recorder {
             let pressed = end.saturating_sub(self.next) >= self.ring.layout().history() / 8;
             if now >= due || pressed || ending {
                 self.advance(end, ending, is_gone)?;
+                if let Some(bookmark) = &self.bookmark {
+                    bookmark.reached(self.next);
+                }
                 if now >= due {
                     self.take.iter_mut().for_each(Take::sync);
                     due = now + self.interval();

@@ -59,6 +59,7 @@ pub(super) fn open(path: &Path, overwrite: bool) -> Result<Target> {
         false => options.create_new(true),
     };
     let file = options.open(path).map_err(failed)?;
+    keep_name(path);
     Ok(Target {
         file,
         is_file: true,
@@ -76,6 +77,15 @@ fn standard_output() -> Result<Target> {
     // `> out.wav` is as good as a name; `>> out.wav` is not.
     let is_file = regular && !append && file.stream_position().is_ok_and(|at| at == 0);
     Ok(Target { file, is_file })
+}
+
+/// Brings a new file's name to the disk, as far as the file system can; a sync of the
+/// file need not.
+fn keep_name(path: &Path) {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let _ = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
 }
 
 /// Whether no name leads to this file any more.
@@ -115,7 +125,10 @@ pub(super) fn restore(path: &Path, old: &File, bytes: u64) -> std::io::Result<(F
     let mut from = old;
     from.rewind()?;
     match std::io::copy(&mut std::io::Read::take(from, bytes), &mut &new) {
-        Ok(_) => Ok((new, path)),
+        Ok(_) => {
+            keep_name(&path);
+            Ok((new, path))
+        }
         Err(cause) => {
             let _ = std::fs::remove_file(&path);
             Err(cause)

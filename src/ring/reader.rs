@@ -180,6 +180,19 @@ impl Reader {
         oldest > 0
     }
 
+    /// The filled silence that `position` lies in, first position and end, if it
+    /// lies in one whose record is still there.
+    pub fn gap_at(&self, position: u64) -> Option<(u64, u64)> {
+        let lane = self.memory.lane(LaneId::Gaps);
+        let committed = lane.committed();
+        (committed.saturating_sub(lane.capacity())..committed)
+            .rev()
+            .map_while(|number| self.record_at(LaneId::Gaps, number))
+            .map(|gap| (gap.position, gap.end()))
+            .find(|&(first, _)| first <= position)
+            .filter(|&(_, end)| position < end)
+    }
+
     /// How many records of a kind were ever written.
     pub fn records_committed(&self, records: Records) -> u64 {
         self.memory.lane(records.lane()).committed()

@@ -68,7 +68,10 @@ impl Follower {
         })?;
         let next = position / WINDOW;
         let before = u64::from(params.pad_ms) * u64::from(SAMPLE_RATE) / 1000;
-        segmenter.begin(next, position.saturating_sub(before).max(ring.oldest()));
+        // Before that nobody listened, and nothing was captured.
+        let heard_from = ring.unused_until().min(position);
+        let floor = position.saturating_sub(before).max(ring.oldest());
+        segmenter.begin(next, floor.max(heard_from));
         Ok(Self {
             segmenter,
             next,
@@ -122,6 +125,12 @@ impl Follower {
     /// where the engine keeps up. Much more than that: its VAD is late, off, or fails.
     pub fn unheard(&self, ring: &Reader) -> u64 {
         ring.committed().saturating_sub(self.heard * WINDOW)
+    }
+
+    /// Up to here everything was handed out.
+    pub fn reached(&self) -> u64 {
+        let next = self.next * WINDOW;
+        self.found.front().map_or(next, |segment| segment.start)
     }
 
     /// Whether speech goes on, as of the windows taken so far.

@@ -27,6 +27,8 @@ const WINDOW_MS: u64 = STEP * 1000 / super::SAMPLE_RATE as u64;
 const RUN: u64 = 16;
 /// More complete windows than this without a probability: the worker is behind.
 const BEHIND: u64 = 32;
+/// Filled silence passed over before anybody is told: an hour takes some 50 ms.
+const PASSED: u64 = 8192;
 /// While it catches up, the worker rests so long after each run: its priority
 /// must not keep others from its CPU, nor use up RLIMIT_RTTIME.
 const REST: Duration = Duration::from_millis(1);
@@ -310,6 +312,13 @@ impl Shared {
     fn complete(&self) -> u64 {
         self.reader.committed() / STEP
     }
+
+    /// Windows of filled silence that follow this one, which lies at its edge.
+    fn filled_after(&self, window: u64) -> u64 {
+        let deep = window + 2;
+        let gap = self.reader.gap_at(deep * STEP);
+        gap.map_or(0, |(_, end)| (end / STEP).saturating_sub(deep))
+    }
 }
 
 /// Set when the thread ends, however it ends.
@@ -333,7 +342,7 @@ fn work(
     let opened = settings
         .open()
         .and_then(|model| Ok((model, OnOff::new(&Params::default())?)));
-    let (model, turns) = match opened {
+    let (mut model, turns) = match opened {
         Ok((Some(model), turns)) => (model, turns),
         Ok((None, _)) => return,
         Err(error) => {
@@ -351,9 +360,12 @@ fn work(
     if let Cpu::Number(cpu) = settings.cpu {
         *lock(&shared.pinned) = Some(rt::pin(cpu));
     }
+    let silence = model.probability(&[0.0; WINDOW]).unwrap_or(0.0);
+    model.reset();
     let mut track = Track {
         shared,
         model,
+        silence,
         writer,
         turns,
         speech: 0,
@@ -383,9 +395,17 @@ fn work(
             windows.wait(ticket);
             continue;
         }
+        if track.pass_silence(waiting.min(PASSED)) {
+            bell.ring();
+            continue;
+        }
         if !loading {
-            behind |= waiting > BEHIND;
-            shared.worst.fetch_max(waiting - 1, Relaxed);
+            let late = match waiting > BEHIND {
+                true => waiting - shared.filled_after(track.writer.window()).min(waiting - 1),
+                false => waiting,
+            };
+            behind |= late > BEHIND;
+            shared.worst.fetch_max(late - 1, Relaxed);
         }
         let written_ns = shared.reader.written_ns();
         for _ in 0..waiting.min(RUN) {
@@ -405,6 +425,8 @@ fn work(
 struct Track<'a> {
     shared: &'a Shared,
     model: Box<dyn Model>,
+    /// The probability of silence, after nothing else.
+    silence: f32,
     writer: SpeechWriter,
     turns: OnOff,
     /// Where the speech that goes on began.
@@ -421,9 +443,7 @@ impl Track<'_> {
     fn step(&mut self) {
         let shared = self.shared;
         let start_ns = monotonic_ns();
-        let window = self.writer.window();
-        let position = window * STEP;
-        let judged = self.judge(position);
+        let judged = self.judge(self.writer.window() * STEP);
         let failed = matches!(&judged, Err(error) if error.kind() != ErrorKind::Overrun);
         if std::mem::replace(&mut self.failing, failed) || failed {
             *lock(&shared.problem) = judged.as_ref().err().map(Error::to_string);
@@ -433,12 +453,7 @@ impl Track<'_> {
             self.afresh = true;
             f32::NAN
         });
-        let turn = match probability.is_nan() {
-            true => self.turns.reset(position),
-            false => self.turns.push(window, probability),
-        };
-        self.writer.probability(probability);
-        self.turn(turn);
+        self.publish(probability);
         shared.cost.record(monotonic_ns() - start_ns);
         let unusable = self.model.unusable_samples();
         shared.unusable.store(unusable, Relaxed);
@@ -453,11 +468,48 @@ impl Track<'_> {
     fn judge(&mut self, position: u64) -> Result<f32> {
         let mut samples = [0.0; WINDOW];
         let gap = self.shared.reader.has_gap(position, STEP);
-        self.shared.reader.read_samples(position, &mut samples)?;
+        match self.shared.reader.read_samples(position, &mut samples) {
+            // The edge of a gap that was longer than the ring.
+            Err(error) if error.kind() == ErrorKind::Overrun && gap => {
+                self.afresh = true;
+                return Ok(self.silence);
+            }
+            read => read?,
+        }
         if std::mem::replace(&mut self.afresh, gap) {
             self.model.reset();
         }
         self.model.probability(&samples)
+    }
+
+    /// Publishes what the model would say of the next windows if they lie deep in
+    /// filled silence, at most `most` of them; whether there were any. When
+    /// somebody listens again after a night, hours of it come at once.
+    fn pass_silence(&mut self, most: u64) -> bool {
+        let window = self.writer.window();
+        let Some((first, end)) = self.shared.reader.gap_at(window * STEP) else {
+            return false;
+        };
+        // A window at the edge holds what the resampler made of the last audio.
+        if window * STEP < first + STEP {
+            return false;
+        }
+        let end = (end / STEP).saturating_sub(1).min(window + most);
+        for _ in window..end {
+            self.publish(self.silence);
+            self.afresh = true;
+        }
+        end > window
+    }
+
+    fn publish(&mut self, probability: f32) {
+        let window = self.writer.window();
+        let turn = match probability.is_nan() {
+            true => self.turns.reset(window * STEP),
+            false => self.turns.push(window, probability),
+        };
+        self.writer.probability(probability);
+        self.turn(turn);
     }
 
     fn turn(&mut self, turn: Option<Edge>) {

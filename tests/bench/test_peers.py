@@ -13,6 +13,7 @@ from typing import Any
 
 import document
 import pytest
+
 from conftest import BINARY, ROOT
 
 pytestmark = pytest.mark.skipif(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from conftest import BINARY, SPEECH, User, wait_until
 
 RATE = 48000

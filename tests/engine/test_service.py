@@ -15,11 +15,11 @@ import struct
 import subprocess
 import sys
 import threading
+import wave
 from pathlib import Path
 
 import pytest
-
-from conftest import SPEECH, User, wait_until
+from conftest import BINARY, SPEECH, User, wait_until
 
 from v2m_engine import AudioCapture
 
@@ -350,6 +350,30 @@ def test_clients_keep_a_bookmark_by_themselves(user: User, monkeypatch: pytest.M
         assert seen["position"] == chunk.position + 160
         assert seen["pid"] == os.getpid() and str(seen["name"]).startswith("python")
     wait_until(lambda: not user.status()["readers"], "the reader to be forgotten")
+
+
+def test_commands_keep_bookmarks_too(user: User, tmp_path: Path) -> None:
+    noise = tmp_path / "noise.wav"
+    with wave.open(str(noise), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(os.urandom(2 * 16_000 * 120))
+    user.start("--source", f"file:{noise}")
+    commands = [["record", str(tmp_path / "out.wav")], ["listen", "--json"]]
+    running = [
+        subprocess.Popen([BINARY, *command], env=user.env, stdout=subprocess.DEVNULL)
+        for command in commands
+    ]
+
+    def noted() -> list[str]:
+        return [seen["name"] for seen in user.status()["readers"] if seen["position"]]
+
+    try:
+        wait_until(lambda: len(noted()) == len(commands), "both to note their place")
+        assert sorted(noted()) == ["v2m-engine listen", "v2m-engine record"]
+    finally:
+        for process in running:
+            process.terminate()
+            process.wait(10)
 
 
 def liars() -> dict[str, tuple[int, object]]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from alsa import AlsaMic
-from conftest import BINARY
 from rig import PrivatePipeWire
 from test_sources import tone
+
+from conftest import BINARY
 
 #: Every thing that is looked at, in this order.
 NAMES = [

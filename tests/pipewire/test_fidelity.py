@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Engine
 from reference import Samples, at_16k, locate, speech_with_marker
 from rig import PrivatePipeWire
 
-from conftest import Engine
 from v2m_engine import AudioCapture
 
 SECONDS = {64: 20, 256: 60, 1024: 60}

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 from alsa import AlsaMic
-from conftest import BINARY, Engine
 from rig import PrivatePipeWire
 from test_sources import NS_PER_SAMPLE, status, tone, wait_for, wait_for_level
 
+from conftest import BINARY, Engine
 from v2m_engine import AudioCapture
 
 #: A switch may be off by so much: the periods and quanta of both sides.

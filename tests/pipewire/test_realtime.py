@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT, Engine
 from rig import PrivatePipeWire
 
-from conftest import ROOT, Engine
 from v2m_engine import AudioCapture
 
 #: Seconds of capture that a report is about.

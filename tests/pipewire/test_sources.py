@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import BINARY, Engine
 from rig import PrivatePipeWire
 
-from conftest import BINARY, Engine
 from v2m_engine import AudioCapture, DeviceError
 
 NS_PER_SAMPLE = 62_500

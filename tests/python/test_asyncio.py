@@ -310,3 +310,25 @@ def test_waits_that_are_given_up_are_collected(recording: Recorder) -> None:
     loop = asyncio.run(main())
     gc.collect()
     assert loop() is None
+
+
+def test_no_wake_up_is_lost_among_many(recording: Recorder) -> None:
+    played = recording(4)
+    capture = private(played, buffer_size=400)
+
+    async def listen() -> list[int]:
+        positions = []
+        async with capture.stream(hop="quantum") as audio:
+            while True:
+                try:
+                    chunk = await asyncio.wait_for(anext(audio), 5)
+                except StopAsyncIteration:
+                    return positions
+                positions.append(chunk.position)
+
+    async def main() -> list[list[int]]:
+        return await asyncio.gather(*(listen() for _ in range(24)))
+
+    for positions in asyncio.run(main()):
+        assert positions[-1] == 4 * 16000 - 400
+        assert all(0 < b - a <= 400 for a, b in pairwise(positions))

@@ -15,6 +15,7 @@ import soundfile
 from support import (
     LONG,
     RATE,
+    WITHOUT_IO_URING,
     Service,
     Tape,
     as_float,
@@ -162,7 +163,7 @@ def test_the_end_waits_for_a_disk_that_stalls(
         check(out, played, 2.5)
 
 
-@pytest.mark.parametrize("form", ["wav", "flac"])
+@pytest.mark.parametrize("form", ["wav", "flac"] if LONG else ["wav"])
 def test_a_stall_longer_than_the_history(
     engine: Engine, tmp_path: Path, writing: tuple[str, ...], form: str
 ) -> None:
@@ -198,6 +199,7 @@ def test_a_stall_longer_than_the_history(
         assert heard.sum() > 3 * RATE
 
 
+@pytest.mark.parametrize("writing", [(), WITHOUT_IO_URING] if LONG else [()])
 def test_a_file_system_that_goes_read_only(
     engine: Engine, minute: np.ndarray, tmp_path: Path, writing: tuple[str, ...]
 ) -> None:
@@ -248,5 +250,5 @@ def test_a_target_that_is_removed(
     assert tape.stop() == 0
     assert (folder / "out.wav").read_text() == "precious"
     (restored,) = folder.glob("out-*.wav")
-    check(restored, minute, 1.0)
+    check(restored, minute, 0.8)
     assert read_wav(restored).position < RATE

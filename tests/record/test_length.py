@@ -65,7 +65,8 @@ def test_minutes_through_pipewire(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     as_float(noise(20, seed=8)).tofile(played)
     with PrivatePipeWire(quantum=256) as rig, rig.play(str(played), "rig-mic", loop=True):
         env = rig.env | {"XDG_CONFIG_HOME": str(tmp_path)}
-        running = subprocess.Popen([BINARY, "run", "--log", "error"], env=env)
+        command = [BINARY, "run", "--log", "error", "--capture", "always"]
+        running = subprocess.Popen(command, env=env)
         try:
             rig.wait_for_links("rig-mic", "v2m-engine")
             time.sleep(0.5)

@@ -36,15 +36,13 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     return np.concatenate(parts).astype("<i2")
 
 
-def segments_of(service: Service, spoken: np.ndarray, path: Path, *arguments: str) -> None:
-    seconds = len(spoken) / RATE
-    tape = service.start(path, *arguments, "--last", "1m")
-    assert tape.wait(seconds + 30) == 0, tape.said
+#: All of it is judged in a moment, and kept.
+AT_ONCE = ("--no-pace", "--history", "120")
 
 
 def test_one_file_with_cues(engine: Engine, spoken: np.ndarray, tmp_path: Path) -> None:
     out = tmp_path / "out.wav"
-    segments_of(engine(spoken), spoken, out, "--speech")
+    engine(spoken, *AT_ONCE).record(out, "--speech", "--last", "2m")
     got = read_wav(out)
     assert 2 <= len(got.cues) <= 6
     starts = [sample for sample, _ in got.cues]
@@ -67,9 +65,9 @@ def test_one_file_with_cues(engine: Engine, spoken: np.ndarray, tmp_path: Path) 
 
 
 def test_a_file_for_each_segment(engine: Engine, spoken: np.ndarray, tmp_path: Path) -> None:
-    service = engine(spoken)
+    service = engine(spoken, *AT_ONCE)
     began = time.strftime("%Y%m%d")
-    segments_of(service, spoken, tmp_path / "talk.flac", "--split")
+    service.record(tmp_path / "talk.flac", "--split", "--last", "2m")
     files = sorted(tmp_path.glob("talk-*.flac"))
     assert 2 <= len(files) <= 6 and all(began[:6] in path.name for path in files)
     for path in files:
@@ -79,7 +77,7 @@ def test_a_file_for_each_segment(engine: Engine, spoken: np.ndarray, tmp_path: P
     # Into a directory, in Python's 16 bits.
     folder = tmp_path / "folder"
     folder.mkdir()
-    segments_of(service, spoken, folder, "--split", "--format", "wav16")
+    service.record(folder, "--split", "--format", "wav16", "--last", "2m")
     assert len(list(folder.glob("2*T*.wav"))) == len(files)
 
 

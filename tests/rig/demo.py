@@ -26,14 +26,22 @@ RECORDINGS = sorted(Path("/usr/share/sounds/alsa").glob("*_*.wav"))
 
 
 def session_sources() -> list[str]:
-    """Sources of the user's own PipeWire; none without a session."""
+    """The default source, of the user's own PipeWire or of a sound card; none without."""
     engine = Path(sys.executable).with_name("v2m-engine")
     listed = subprocess.run(
         [engine, "sources", "--json"], capture_output=True, text=True, timeout=10, check=False
     )
     if listed.returncode != 0:
         return []
-    return [str(source["name"]) for source in json.loads(listed.stdout) if source["default"]]
+    names = [str(source["name"]) for source in json.loads(listed.stdout) if source["default"]]
+    # alsa-lib has a default where there is no card, too.
+    return [name for name in names if not name.startswith("alsa:") or has_sound_card()]
+
+
+def has_sound_card() -> bool:
+    """Whether the kernel has a device that captures."""
+    pcms = Path("/proc/asound/pcm")
+    return pcms.exists() and "capture" in pcms.read_text()
 
 
 def write_speech(path: Path) -> None:
