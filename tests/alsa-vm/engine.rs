@@ -28,6 +28,8 @@ impl Engine {
         let child = Command::new(ENGINE)
             .args(["run", "--source", source, "--history", "30"])
             .args(["--alsa-period", &period, "--alsa-periods", &periods])
+            // The model takes an unoptimised build on an emulated machine too long.
+            .args(["--vad-backend", "off"])
             .spawn()
             .unwrap();
         Self(child)
@@ -36,11 +38,14 @@ impl Engine {
     /// A connection to it, once audio flows.
     fn capturing(&self) -> (Connection, Reader) {
         let start = Instant::now();
-        let (connection, reader) = loop {
+        let (connection, reader): (Connection, Reader) = loop {
             assert!(start.elapsed() < ms(20_000), "no engine");
-            if let Ok(mut connection) = Connection::service() {
-                let (reader, _) = connection.open(None).unwrap();
-                break (connection, reader);
+            let opened = Connection::service().and_then(|mut connection| {
+                let (reader, _) = connection.open(None)?;
+                Ok((connection, reader))
+            });
+            if let Ok(opened) = opened {
+                break opened;
             }
             sleep(ms(100));
         };
