@@ -112,6 +112,9 @@ impl LoopWaiter {
         }
         self.waiter.drain();
         // What came meanwhile may have been silenced with the rest.
+        if self.awaited.feed().is_closed() {
+            return result.and(self.close(py));
+        }
         if self.waited_for() && !self.arm()? {
             self.waiter.wake();
         }
