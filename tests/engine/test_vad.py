@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from conftest import ROOT, SPEECH, User, wait_until
 
 sys.path.append(str(ROOT / "tests"))

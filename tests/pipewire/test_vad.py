@@ -10,11 +10,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from conftest import ROOT, Engine
 from reference import at_16k, locate
 from rig import PrivatePipeWire
 from test_fidelity import CLEAN, KERNEL, first_clean
-
-from conftest import ROOT, Engine
 
 sys.path.append(str(ROOT / "tests"))
 
