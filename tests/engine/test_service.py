@@ -326,6 +326,8 @@ def test_a_readers_lag_comes_from_its_bookmark(user: User) -> None:
     nothing_yet = reader(user)
     assert (nothing_yet["pid"], nothing_yet["name"]) == (os.getpid(), "my reader")
     assert nothing_yet["position"] is nothing_yet["lag"] is nothing_yet["lag_ms"] is None
+    # What has not been written can't have been read.
+    wait_until(lambda: user.status()["ring"]["position"] >= 160, "160 samples")
     for position in (0, 160):
         struct.pack_into("=Q", memory, 0x10, position)
         seen = reader(user)
