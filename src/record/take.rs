@@ -70,6 +70,8 @@ pub(super) struct Take {
     /// Samples given so far, encoded or not.
     samples: u64,
     commit_wanted: bool,
+    /// The last one failed.
+    commit_refused: bool,
     /// Nothing more comes.
     ending: bool,
     /// Bytes after the audio, once that has ended.
@@ -118,6 +120,7 @@ impl Take {
             losses: Vec::new(),
             samples: 0,
             commit_wanted: false,
+            commit_refused: false,
             ending: false,
             tail: None,
             begun: false,
@@ -392,9 +395,11 @@ impl Take {
             self.outbox.push_bytes(tail, 0);
             return self.start();
         }
-        // While the disk refuses audio, what it took before is still committed.
+        // While the disk refuses audio, what it took before is still committed; if it
+        // refuses that, too, there is no hurry.
         let worth = self.outbox.is_dirty() || (self.trouble.is_none() && self.outbox.is_empty());
-        if self.commit_wanted && may_write | self.outbox.is_dirty() && worth {
+        let may_commit = may_write || (self.outbox.is_dirty() && !self.commit_refused);
+        if self.commit_wanted && may_commit && worth {
             self.commit_wanted = false;
             let head = self.head(self.outbox.complete());
             let length = head.len();
@@ -432,12 +437,14 @@ impl Take {
                 let short = matches!(done.get(1), Some(Ok(written)) if *written < HEAD);
                 match failed.or(short.then_some(Errno::ENOSPC)) {
                     None => {
+                        self.commit_refused = false;
                         self.outbox.synced();
                         self.commit_wanted |= self.ending && !self.outbox.is_empty();
                         self.look_after();
                     }
                     Some(cause) => {
                         self.outbox.sync_failed();
+                        self.commit_refused = true;
                         self.commit_wanted = true;
                         self.refused(cause);
                     }
