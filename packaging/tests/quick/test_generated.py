@@ -34,9 +34,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def commands() -> list[str]:
-    """The subcommands that --help lists."""
-    listed = run(BINARY, "--help").partition("Commands:\n")[2].partition("\n\n")[0]
+def commands(*of: str) -> list[str]:
+    """The subcommands that --help lists, of the program or of a command."""
+    listed = run(BINARY, *of, "--help").partition("Commands:\n")[2].partition("\n\n")[0]
     names = [
         line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2] != " "
     ]
@@ -45,7 +45,11 @@ def commands() -> list[str]:
 
 def test_every_command_has_its_page(installed: Path) -> None:
     pages = {path.name for path in (installed / "usr/share/man/man1").iterdir()}
-    assert pages == {"v2m-engine.1"} | {f"v2m-engine-{name}.1" for name in commands()}
+    expected = {"v2m-engine.1"}
+    for name in commands():
+        expected |= {f"v2m-engine-{name}.1"}
+        expected |= {f"v2m-engine-{name}-{below}.1" for below in commands(name)}
+    assert pages == expected
 
 
 def test_pages_are_well_formed(installed: Path) -> None:
