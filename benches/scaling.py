@@ -74,7 +74,7 @@ def engine(rig: PrivatePipeWire, name: str, **env: str) -> Iterator[tuple[int, s
     """An engine linked to the virtual microphone: its process id and socket."""
     path = str(rig.directory / name / "engine.sock")
     environment = rig.env | env | {"V2M_ENGINE_SOCKET": path}
-    command = [ENGINE, "run", "--log", "error", "--node-name", name]
+    command = [ENGINE, "run", "--log", "error", "--node-name", name, "--capture", "always"]
     process = subprocess.Popen(command, env=environment)
     try:
         rig.wait_for_links("rig-mic", name)

@@ -180,6 +180,8 @@ impl Stage {
             .args(["run", "--source", &self.source, "--node-name", ENGINE])
             .args(["--latency", &format!("{quantum}/48000")])
             .args(["--latency-lowest", "16/48000", "--log", "error"])
+            // It is linked before anybody listens, and between two receivers.
+            .args(["--capture", "always"])
             .envs(self.environment())
             // The user's configuration is for the user's engine.
             .env("XDG_CONFIG_HOME", &self.directory.0)
