@@ -77,7 +77,7 @@ def test_what_was_played_is_what_arrives(
     # Where the graph did not wait for the player, what was heard may be the cycle before
     # in the place of the next; it takes a few cycles until the player is in step again.
     first = p0 + 3 * (offset - clean) + phase - 48_000
-    margin = KERNEL + 4 * quantum
+    margin = KERNEL + max(4 * quantum, 1024)
     for start, end in late:
         begin = max(0, (start - margin - first) // 3)
         flagged[begin : max(0, (end + margin - first) // 3 + 1)] = True
