@@ -1,0 +1,138 @@
+//! What files and flags come to.
+
+use super::*;
+
+fn error(text: &str) -> String {
+    Layer::parse(text, Path::new("/x/config.toml"))
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn errors_name_file_line_and_key() {
+    let unknown = error("source = \"default\"\n\nsorce = 3\n");
+    assert!(
+        unknown.starts_with("/x/config.toml:3: sorce: unknown field"),
+        "{unknown}"
+    );
+    let wrong = error("# hello\nlatency = \"fast\"\n");
+    assert!(
+        wrong.starts_with("/x/config.toml:2: latency: ") && wrong.contains("128/48000"),
+        "{wrong}"
+    );
+    let kind = error("history = \"long\"\n");
+    assert!(kind.starts_with("/x/config.toml:1: history: "), "{kind}");
+    let range = error("pace = true\nhistory = 3\n");
+    assert!(range.starts_with("/x/config.toml:2: history: "), "{range}");
+    let table = error("[alsa]\nfallback = \"off\"\nperiod = 8\n");
+    assert!(
+        table.starts_with("/x/config.toml:3: alsa.period: not between 16 and 65536"),
+        "{table}"
+    );
+    let nested = error("[alsa]\nperoid = 128\n");
+    assert!(
+        nested.starts_with("/x/config.toml:2: alsa.peroid: unknown field"),
+        "{nested}"
+    );
+    let syntax = error("source = \n");
+    assert!(
+        syntax.starts_with("/x/config.toml:1: source: ") && !syntax.contains('\n'),
+        "{syntax}"
+    );
+    for (text, start) in [
+        (
+            "[vad]\nbackend = 'fast'\n",
+            "2: vad.backend: unknown variant",
+        ),
+        (
+            "pace = true\n\n[vad]\n# 1\ncpu = -1\n",
+            "5: vad.cpu: expected auto, off or",
+        ),
+        ("[vad]\ncpu = 'none'\n", "2: vad.cpu: "),
+        ("[vad]\nmodel = 3\n", "2: vad.model: "),
+        (
+            "[vad]\nthreshold = 0.5\n",
+            "2: vad.threshold: unknown field",
+        ),
+        ("vad = 3\n", "1: vad: "),
+        ("vad.backend = 3\n", "1: vad.backend: "),
+        ("[wad]\ncpu = 1\n", "1: [wad]: unknown field"),
+    ] {
+        let error = error(text);
+        assert!(
+            error.starts_with(&format!("/x/config.toml:{start}")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn speech_detection_has_its_own_table() {
+    let file = "history = 5\n[vad]\nbackend = \"ort\"\ncpu = 1\nonnxruntime = \"/o.so\"\n";
+    let file = Layer::parse(file, Path::new("x")).unwrap();
+    let flags = Layer {
+        vad: VadLayer {
+            cpu: Some(Cpu::Off),
+            model: Some("m".into()),
+            ..VadLayer::default()
+        },
+        ..Layer::default()
+    };
+    let vad = Config::from_layer(flags.over(file)).unwrap().vad;
+    assert_eq!((vad.backend, vad.cpu), (Backend::Ort, Cpu::Off));
+    assert_eq!(vad.onnxruntime, Some("/o.so".into()));
+    assert_eq!(vad.model, Some("m".into()));
+    let none = Config::from_layer(Layer::default()).unwrap().vad;
+    assert_eq!(none, Settings::default());
+}
+
+#[test]
+fn flags_win_over_files() {
+    let flags = Layer {
+        source: Some(SourceSpec::Pipewire(Source::Node("mic".into()))),
+        ..Layer::default()
+    };
+    let file = Layer::parse(
+        "source = \"monitor:speakers\"\nhistory = 100\n",
+        Path::new("x"),
+    )
+    .unwrap();
+    let config = Config::from_layer(flags.over(file)).unwrap();
+    assert_eq!(
+        config.source,
+        SourceSpec::Pipewire(Source::Node("mic".into()))
+    );
+    assert_eq!(config.history, 1_600_000);
+    assert_eq!(config.latency, Latency::DEFAULT);
+    assert_eq!(config.fallback, Fallback::Auto);
+}
+
+#[test]
+fn the_alsa_table_is_layered_key_by_key() {
+    let parse = |text| Layer::parse(text, Path::new("x")).unwrap();
+    let user = parse("[alsa]\nfallback = \"hw:1\"\nperiod = 64\n");
+    let system = parse("alsa.period = 256\nalsa.periods = 8\n");
+    let config = Config::from_layer(user.over(system)).unwrap();
+    assert_eq!(config.fallback, Fallback::Pcm("hw:1".into()));
+    assert_eq!(
+        (config.alsa.period, config.alsa.periods),
+        (Some(64), Some(8))
+    );
+}
+
+#[test]
+fn clients_get_the_shortest_quantum_within_limits() {
+    let config = Config::from_layer(Layer {
+        latency_lowest: Some("64/48000".parse().unwrap()),
+        ..Layer::default()
+    });
+    let config = config.unwrap();
+    let latency = |text: &str| Some(text.parse::<Latency>().unwrap());
+    assert_eq!(config.latency_for([].into_iter()), None);
+    assert_eq!(
+        config.latency_for([None].into_iter()),
+        Some(Latency::DEFAULT)
+    );
+    let asked = [latency("1024/48000"), latency("32/48000")];
+    assert_eq!(config.latency_for(asked.into_iter()), latency("64/48000"));
+}
