@@ -13,10 +13,8 @@ from __future__ import annotations
 import argparse
 import array
 import asyncio
-import json
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,57 +22,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/rig"))
+from stage import PrivatePipeWire, build_reader, build_watcher, crowd, engine
 
-from rig import PrivatePipeWire  # noqa: E402
-
-from v2m_engine import AudioCapture  # noqa: E402
-
-ENGINE = ROOT / "target/release/v2m-engine"
-
-
-def build_reader() -> str:
-    """The path of the plain reader."""
-    built = subprocess.run(
-        ["cargo", "bench", "--bench", "reader", "--no-run", "--message-format", "json"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for line in built.stdout.splitlines():
-        message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "reader":
-            return str(message["executable"])
-    raise SystemExit("cargo built no reader")
-
-
-def build_watcher(directory: Path) -> Path:
-    """The library that measures the callback."""
-    flags = subprocess.run(
-        ["pkg-config", "--cflags", "libpipewire-0.3"], capture_output=True, text=True, check=True
-    ).stdout.split()
-    library = directory / "rtcheck.so"
-    source = ROOT / "tests/realtime/rtcheck.c"
-    command = ["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(source), *flags, "-ldl"]
-    subprocess.run(command, check=True)
-    return library
-
-
-@contextmanager
-def engine(rig: PrivatePipeWire, **env: str) -> Iterator[None]:
-    """The service, linked to the virtual microphone."""
-    process = subprocess.Popen(
-        [ENGINE, "run", "--log", "error", "--capture", "always"], env=rig.env | env
-    )
-    try:
-        rig.wait_for_links("rig-mic", "v2m-engine")
-        os.environ["V2M_ENGINE_SOCKET"] = str(rig.directory / "v2m-engine/engine.sock")
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
+from v2m_engine import AudioCapture
 
 
 @contextmanager
@@ -149,22 +99,16 @@ def callback(
     """
     spans: dict[str, list[tuple[int, int]]] = {name: [] for name in CROWDS}
 
-    @contextmanager
-    def crowd(waiting: int, stuck: int) -> Iterator[None]:
-        command = [reader, "crowd", str(waiting), str(stuck)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        with subprocess.Popen(command, **pipes, env=os.environ) as readers:
-            assert readers.stdin and readers.stdout
-            readers.stdout.readline()
-            yield
-
     with tempfile.NamedTemporaryFile() as raw:
         watched = {"LD_PRELOAD": str(library), "RTCHECK_REPORT": os.devnull}
-        with engine(rig, **watched, RTCHECK_DURATIONS=raw.name), crowd(1, 0):
+        with (
+            engine(rig, **watched, RTCHECK_DURATIONS=raw.name) as (_, socket),
+            crowd(reader, socket, 1),
+        ):
             for turn in range(rounds):
                 names = list(CROWDS)
                 for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                    with crowd(*CROWDS[name]):
+                    with crowd(reader, socket, *CROWDS[name]):
                         time.sleep(0.2)
                         start = time.monotonic_ns()
                         time.sleep(seconds)

@@ -11,64 +11,18 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import os
 import pty
 import select
 import struct
 import subprocess
-import sys
 import tempfile
 import termios
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/rig"))
-
-from demo import write_speech  # noqa: E402
-from rig import PrivatePipeWire  # noqa: E402
-
-ENGINE = ROOT / "target/release/v2m-engine"
-
-
-def build_reader() -> str:
-    """The path of the plain reader."""
-    built = subprocess.run(
-        ["cargo", "bench", "--bench", "reader", "--no-run", "--message-format", "json"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for line in built.stdout.splitlines():
-        message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "reader":
-            return str(message["executable"])
-    raise SystemExit("cargo built no reader")
-
-
-@contextmanager
-def engine(rig: PrivatePipeWire) -> Iterator[None]:
-    """The service, linked to the virtual microphone."""
-    command = [ENGINE, "run", "--log", "error", "--capture", "always"]
-    process = subprocess.Popen(command, env=rig.env)
-    try:
-        rig.wait_for_links("rig-mic", "v2m-engine")
-        os.environ["V2M_ENGINE_SOCKET"] = str(rig.directory / "v2m-engine/engine.sock")
-        yield
-    finally:
-        os.environ.pop("V2M_ENGINE_SOCKET", None)
-        process.terminate()
-        process.wait(10)
-
-
-def cpu_ns(pid: int) -> int:
-    """Nanoseconds that all threads of a process have run."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(task.read_text().split()[0]) for task in tasks)
+from demo import write_speech  # of tests/rig, which stage finds
+from stage import ENGINE, PrivatePipeWire, build_reader, cpu_s, engine
 
 
 def drain(terminal: int, seconds: float) -> int:
@@ -90,9 +44,9 @@ def monitor(columns: int, rows: int, seconds: float) -> tuple[float, float]:
     )
     try:
         drain(ours, 3)
-        before = cpu_ns(process.pid)
+        before = cpu_s(process.pid)
         received = drain(ours, seconds)
-        return (cpu_ns(process.pid) - before) / seconds / 1e9, received / seconds
+        return (cpu_s(process.pid) - before) / seconds, received / seconds
     finally:
         process.terminate()
         drain(ours, 0.5)
@@ -108,9 +62,9 @@ def plain(reader: str, seconds: float) -> float:
     )
     assert process.stdin and process.stdout
     process.stdout.readline()
-    before = cpu_ns(process.pid)
+    before = cpu_s(process.pid)
     time.sleep(seconds)
-    share = (cpu_ns(process.pid) - before) / seconds / 1e9
+    share = (cpu_s(process.pid) - before) / seconds
     process.communicate(b"\n", timeout=10)
     return share
 

@@ -12,31 +12,18 @@ Usage: python benches/record.py [--seconds 30] [--quantum 256]
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shlex
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/rig"))
-
-from rig import PrivatePipeWire  # noqa: E402
-
-ENGINE = ROOT / "target/release/v2m-engine"
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU that a running process and its threads have taken, to the nanosecond."""
-    # From <linux/posix-timers.h>: the CPU clock of another process.
-    return time.clock_gettime(~pid << 3 | 2)
+from stage import ENGINE, ROOT, PrivatePipeWire, cpu_s, engine
 
 
 @contextmanager
@@ -55,23 +42,6 @@ def session_manager(env: dict[str, str]) -> Iterator[None]:
     finally:
         os.killpg(manager.pid, signal.SIGTERM)
         manager.wait(10)
-
-
-@contextmanager
-def engine(rig: PrivatePipeWire, env: dict[str, str]) -> Iterator[int]:
-    """The service, linked to the virtual microphone; its process id."""
-    process = subprocess.Popen([ENGINE, "run", "--log", "error"], env=env)
-    try:
-        for attempt in range(20):
-            # pw-dump can't be read while the session manager changes the graph.
-            with suppress(json.JSONDecodeError):
-                rig.wait_for_links("rig-mic", "v2m-engine")
-                break
-            time.sleep(0.1 * attempt)
-        yield process.pid
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def make_noise(path: Path) -> None:
@@ -111,10 +81,10 @@ def measure(
         for name, (command, extra) in commands(directory, 3600).items()
     }
     time.sleep(2)
-    before, engine_before = {n: cpu_seconds(p.pid) for n, p in running.items()}, cpu_seconds(engine)
+    before, engine_before = {n: cpu_s(p.pid) for n, p in running.items()}, cpu_s(engine)
     time.sleep(seconds)
-    costs = {name: cpu_seconds(p.pid) - before[name] for name, p in running.items()}
-    share = cpu_seconds(engine) - engine_before
+    costs = {name: cpu_s(p.pid) - before[name] for name, p in running.items()}
+    share = cpu_s(engine) - engine_before
     results = {}
     for name, process in running.items():
         process.send_signal(signal.SIGINT)
@@ -160,7 +130,7 @@ def main() -> None:
         noise = str(directory / "noise.f32")
         with (
             session_manager(env),
-            engine(rig, env) as pid,
+            engine(rig) as (pid, _),
             rig.play(noise, "rig-mic", loop=True),
         ):
             results, share = measure(env, pid, directory, options.seconds)

@@ -14,89 +14,19 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/rig"))
+from stage import PrivatePipeWire, build_reader, build_watcher, cpu_s, crowd, engine
 
-from rig import PrivatePipeWire  # noqa: E402
-
-ENGINE = ROOT / "target/release/v2m-engine"
 READERS = (1, 8, 32, 64)
 ENGINES = (1, 2, 4, 8)
 QUANTUM = 256
 FLAT = 0.05
-
-
-def build_reader() -> str:
-    """The path of the plain reader."""
-    built = subprocess.run(
-        ["cargo", "bench", "--bench", "reader", "--no-run", "--message-format", "json"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for line in built.stdout.splitlines():
-        message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "reader":
-            return str(message["executable"])
-    raise SystemExit("cargo built no reader")
-
-
-def build_watcher(directory: Path) -> Path:
-    """The library that measures the callback."""
-    flags = subprocess.run(
-        ["pkg-config", "--cflags", "libpipewire-0.3"], capture_output=True, text=True, check=True
-    ).stdout.split()
-    library = directory / "rtcheck.so"
-    source = ROOT / "tests/realtime/rtcheck.c"
-    command = ["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(source), *flags, "-ldl"]
-    subprocess.run(command, check=True)
-    return library
-
-
-def cpu_s(pid: int) -> float:
-    """CPU time of a process so far, in seconds."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
-@contextmanager
-def engine(rig: PrivatePipeWire, name: str, **env: str) -> Iterator[tuple[int, str]]:
-    """An engine linked to the virtual microphone: its process id and socket."""
-    path = str(rig.directory / name / "engine.sock")
-    environment = rig.env | env | {"V2M_ENGINE_SOCKET": path}
-    command = [ENGINE, "run", "--log", "error", "--node-name", name, "--capture", "always"]
-    process = subprocess.Popen(command, env=environment)
-    try:
-        rig.wait_for_links("rig-mic", name)
-        yield process.pid, path
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-@contextmanager
-def crowd(reader: str, socket: str, waiting: int) -> Iterator[int]:
-    """So many readers in one process; its id."""
-    with subprocess.Popen(
-        [reader, "crowd", str(waiting), "0"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"V2M_ENGINE_SOCKET": socket},
-    ) as process:
-        assert process.stdin and process.stdout
-        process.stdout.readline()
-        yield process.pid
-        process.stdin.close()
 
 
 def lateness_us(reader: str, socket: str, count: int) -> float:

@@ -1,0 +1,99 @@
+"""What the benches share: the private PipeWire, engines in it, plain readers, CPU time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests/rig"))
+
+from rig import PrivatePipeWire  # noqa: E402
+
+ENGINE = ROOT / "target/release/v2m-engine"
+
+
+def build_reader() -> str:
+    """The path of the plain reader."""
+    built = subprocess.run(
+        ["cargo", "bench", "--bench", "reader", "--no-run", "--message-format", "json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for line in built.stdout.splitlines():
+        message = json.loads(line)
+        if message.get("executable") and message["target"]["name"] == "reader":
+            return str(message["executable"])
+    raise SystemExit("cargo built no reader")
+
+
+def build_watcher(directory: Path) -> Path:
+    """The library that measures the callback."""
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "libpipewire-0.3"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    library = directory / "rtcheck.so"
+    source = ROOT / "tests/realtime/rtcheck.c"
+    command = ["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(source), *flags, "-ldl"]
+    subprocess.run(command, check=True)
+    return library
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time that the threads of a process have had so far, in seconds."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
+@contextmanager
+def engine(rig: PrivatePipeWire, name: str = "v2m-engine", **env: str) -> Iterator[tuple[int, str]]:
+    """An engine that captures the virtual microphone: its process id and socket.
+
+    Clients of this process find it, the last one if there are several.
+    """
+    path = str(rig.directory / name / "engine.sock")
+    environment = rig.env | env | {"V2M_ENGINE_SOCKET": path}
+    command = [ENGINE, "run", "--log", "error", "--node-name", name, "--capture", "always"]
+    process = subprocess.Popen(command, env=environment)
+    before = os.environ.get("V2M_ENGINE_SOCKET")
+    try:
+        # pw-dump can't be read while a session manager changes the graph.
+        rig.wait_for(lambda: _linked(rig, name), f"a link to {name}")
+        os.environ["V2M_ENGINE_SOCKET"] = path
+        yield process.pid, path
+    finally:
+        os.environ.pop("V2M_ENGINE_SOCKET", None)
+        if before is not None:
+            os.environ["V2M_ENGINE_SOCKET"] = before
+        process.terminate()
+        process.wait(10)
+
+
+def _linked(rig: PrivatePipeWire, name: str) -> bool:
+    try:
+        return any(target.startswith(f"{name}:") for _, target in rig.links())
+    except json.JSONDecodeError:
+        return False
+
+
+@contextmanager
+def crowd(reader: str, socket: str, waiting: int, stuck: int = 0) -> Iterator[int]:
+    """So many readers that wait for every quantum, and that only hold the ring, in one
+    process; its id."""
+    with subprocess.Popen(
+        [reader, "crowd", str(waiting), str(stuck)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"V2M_ENGINE_SOCKET": socket},
+    ) as process:
+        assert process.stdin and process.stdout
+        process.stdout.readline()
+        yield process.pid
+        process.stdin.close()
