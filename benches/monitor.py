@@ -21,8 +21,7 @@ import termios
 import time
 from pathlib import Path
 
-from demo import write_speech  # of tests/rig, which stage finds
-from stage import ENGINE, PrivatePipeWire, build_reader, cpu_s, engine
+from stage import ENGINE, PrivatePipeWire, build_reader, cpu_s, engine, write_speech
 
 
 def drain(terminal: int, seconds: float) -> int:

@@ -13,7 +13,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/rig"))
 
+from demo import write_speech  # noqa: E402
 from rig import PrivatePipeWire  # noqa: E402
+
+__all__ = [
+    "ENGINE",
+    "ROOT",
+    "PrivatePipeWire",
+    "build_reader",
+    "build_watcher",
+    "cpu_s",
+    "crowd",
+    "engine",
+    "write_speech",
+]
 
 ENGINE = ROOT / "target/release/v2m-engine"
 
