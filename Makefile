@@ -101,9 +101,10 @@ fuzz:
 	done
 
 python: install
-	for suite in tests/python tests/engine tests/pipewire tests/record tests/bench packaging/tests/quick; do \
-	    $(PYTHON) -m pytest --timeout 300 -q $$suite || exit 1; \
-	done
+	@failed=; for suite in tests/python tests/engine tests/pipewire tests/record tests/bench packaging/tests/quick; do \
+	    echo "== $$suite" >&2; \
+	    $(PYTHON) -m pytest --timeout 300 -q $$suite || failed="$$failed $$suite"; \
+	done; [ -z "$$failed" ] || { echo "== failed:$$failed" >&2; exit 1; }
 
 # A stock Debian kernel with snd-aloop, unpacked from its package, under qemu.
 vm:
