@@ -92,7 +92,7 @@ loom:
 	RUSTFLAGS="--cfg loom" cargo test --release --lib --no-default-features --target-dir target/loom model
 
 # RUSTC_BOOTSTRAP: the sanitizer's flags on a released compiler.
-FUZZ_SECONDS := 20
+FUZZ_SECONDS := 12
 fuzz:
 	for target in bookmark header protocol; do \
 	    RUSTC_BOOTSTRAP=1 cargo fuzz run $$target --target-dir target/fuzz -- \

@@ -15,7 +15,7 @@ from rig import PrivatePipeWire
 from v2m_engine import AudioCapture
 
 #: Seconds of capture that a report is about.
-CLIENT_SECONDS = 8
+CLIENT_SECONDS = 5
 
 
 @pytest.fixture(scope="session")

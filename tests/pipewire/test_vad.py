@@ -21,7 +21,7 @@ from speech_track import WINDOW, connect, difference, read
 from vad_reference import Reference, dictation
 
 #: `make test-vad` has 630.
-SECONDS = float(os.environ.get("V2M_VAD_LIVE_SECONDS", "60"))
+SECONDS = float(os.environ.get("V2M_VAD_LIVE_SECONDS", "35"))
 QUANTUM = 256
 #: Silence before the recording, in which the engine may begin to listen.
 LEAD = 20
