@@ -6,7 +6,7 @@
 # make test-vad-hours ten hours of audio through the engine, in some minutes
 # make test-record recordings at length: hours, 200 kills, disks that stall for 20 s
 # make packages      .deb, .rpm, wheel and sdist into dist/
-# make test-packages  these in clean roots and on a booted Debian (as root; about 15 minutes)
+# make test-packages  these in clean roots and on a booted Debian (as root)
 # make bench   latencies and costs, measured against a plain reader in the same run
 # make bench-peers  the same impulses to what people use today; make bench-document writes docs/benchmarks.md
 
@@ -131,7 +131,7 @@ test-vad-hours: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_VAD_HOURS=10 $(PYTHON) -m pytest --timeout 7200 -q tests/engine/test_vad.py -k hours
 
-# About half an hour and 10 GB of disk.
+# Some 17 minutes and 10 GB of disk.
 test-record: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_TEST_RECORD_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/record
