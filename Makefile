@@ -32,7 +32,7 @@ setup-bench:
 
 $(BINARY): build
 build:
-	cargo build --release
+	nice cargo build --release
 
 # The Python module and, beside its interpreter, the engine that it starts.
 install: build
@@ -71,7 +71,10 @@ bench-document:
 # --- what has to hold -----------------------------------------------------------
 
 test: setup-test
-	@$(MAKE) --no-print-directory lint rust vm loom fuzz python
+	@$(MAKE) --no-print-directory lint rust
+	@# The emulated machine has one core busy, the build the other.
+	@$(MAKE) --no-print-directory --output-sync=target -j2 vm build
+	@$(MAKE) --no-print-directory loom fuzz python
 	@echo "== all tests passed" >&2
 
 lint:
@@ -89,7 +92,7 @@ rust:
 # One writer, one and two readers, every order that the memory model allows; then
 # the same with each ordering weakened in turn, which must be noticed.
 loom:
-	RUSTFLAGS="--cfg loom" cargo test --release --lib --no-default-features --target-dir target/loom model
+	RUSTFLAGS="--cfg loom" cargo test --profile loom --lib --no-default-features --target-dir target/loom model
 
 # RUSTC_BOOTSTRAP: the sanitizer's flags on a released compiler.
 FUZZ_SECONDS := 12

@@ -4,6 +4,10 @@
 //! Read in this order: `lane` (the protocol), [`layout`] (where everything
 //! lies), `memory` (layout + map), [`writer`] and [`reader`] (the two sides),
 //! `wake` (how a reader waits), [`bell`] (who wakes it).
+#![cfg_attr(
+    loom,
+    allow(dead_code, unused_imports, reason = "only the protocol is modelled")
+)]
 
 #[cfg(not(loom))]
 pub mod bell;

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from rig import PrivatePipeWire
 
 from v2m_engine import AudioCapture
 
-#: Seconds of capture that a report is about.
-CLIENT_SECONDS = 5
+#: What the interposer leaves out of its report, and what the report is to be about.
+WARM_UP_CYCLES, CYCLES = 200, 200
+#: Frames a second of the stream.
+RATE = 16_000
 
 
 @pytest.fixture(scope="session")
@@ -32,23 +33,31 @@ def rtcheck(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def observe(
-    rig: PrivatePipeWire, rtcheck: Path, report: Path, monkeypatch: pytest.MonkeyPatch, **env: str
+    rig: PrivatePipeWire,
+    rtcheck: Path,
+    report: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    cycle_seconds: float = 256 / 48_000,
+    **env: str,
 ) -> dict[str, Any]:
-    """The report on an engine that captured for some seconds, with clients coming and going."""
+    """The report on an engine that captured some cycles, with clients coming and going."""
     env |= {"LD_PRELOAD": str(rtcheck), "RTCHECK_REPORT": str(report)}
     with Engine(rig, **env) as engine:
         monkeypatch.setenv("V2M_ENGINE_SOCKET", engine.socket)
         rig.wait_for_links("rig-mic", "v2m-engine")
-        end = time.monotonic() + CLIENT_SECONDS
+        left = (WARM_UP_CYCLES + CYCLES) * cycle_seconds * RATE
         with AudioCapture(engine="service").stream(timeout=20) as stream:
-            for _chunk in stream:
+            for chunk in stream:
                 with AudioCapture(engine="service", buffer_size=512).stream(timeout=20) as other:
                     next(iter(other))
-                if time.monotonic() > end:
+                # Filled silence took no cycles.
+                left -= 0 if chunk.gap else len(memoryview(chunk))
+                if left <= 0:
                     break
         engine.stop()
     result: dict[str, Any] = json.loads(report.read_text())
-    assert result["cycles"] > 50, "the callback hardly ran"
+    assert result["cycles"] >= CYCLES, "the callback hardly ran"
     return result
 
 
@@ -67,7 +76,9 @@ def test_a_change_of_rate_and_quantum_is_no_excuse(
 ) -> None:
     rig.set_rate(44_100)
     rig.set_quantum(1024)
-    report = observe(rig, rtcheck, tmp_path / "report.json", monkeypatch)
+    report = observe(
+        rig, rtcheck, tmp_path / "report.json", monkeypatch, cycle_seconds=1024 / 44_100
+    )
     assert (report["allocations"], report["locks"], report["faults"]) == (0, 0, 0)
     assert report["most_syscalls"] == 1
 
