@@ -103,10 +103,11 @@ fuzz:
 	    [ $${PIPESTATUS[0]} -eq 0 ] || exit 1; \
 	done
 
+# Two tests at a time: they wait more than they compute.
 python: install
 	@failed=; for suite in tests/python tests/engine tests/pipewire tests/record tests/bench packaging/tests/quick; do \
 	    echo "== $$suite" >&2; \
-	    $(PYTHON) -m pytest --timeout 300 -q $$suite || failed="$$failed $$suite"; \
+	    $(PYTHON) -m pytest --timeout 300 -q -n 2 --dist worksteal $$suite || failed="$$failed $$suite"; \
 	done; [ -z "$$failed" ] || { echo "== failed:$$failed" >&2; exit 1; }
 
 # A stock Debian kernel with snd-aloop, unpacked from its package, under qemu.

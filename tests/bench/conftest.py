@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,5 +50,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench() -> Iterator[Bench]:
+    # pytest's own directories are too deep for a socket's path.
+    with tempfile.TemporaryDirectory(prefix="v2m-") as directory:
+        yield Bench(Path(directory))

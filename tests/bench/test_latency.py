@@ -216,7 +216,7 @@ def test_a_session_gets_a_loopback(bench: Bench, tmp_path: Path) -> None:
     check_rows(report, least=15)
 
 
-def test_an_interrupted_bench_leaves_nothing_behind(bench: Bench, tmp_path: Path) -> None:
+def test_an_interrupted_bench_leaves_nothing_behind(bench: Bench) -> None:
     process = subprocess.Popen(
         [BINARY, "bench", "latency", "--python", sys.executable],
         env=bench.env,
@@ -229,8 +229,8 @@ def test_an_interrupted_bench_leaves_nothing_behind(bench: Bench, tmp_path: Path
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1 and "interrupted" in said
-    assert not list((tmp_path / "tmp").iterdir())
-    mine = str(tmp_path)
+    assert not list((bench.directory / "tmp").iterdir())
+    mine = str(bench.directory)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
