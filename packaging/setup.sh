@@ -34,13 +34,14 @@ test)
 bench)
     apt_packages="$apt_packages $session valgrind pipewire-alsa strace"
     dnf_packages="$dnf_packages $session valgrind pipewire-alsa strace"
-    wanted="$wanted onnxruntime==1.32.0"
+    wanted="$wanted onnxruntime==1.32.0 uvloop==0.23.0"
     bare="silero-vad==6.2.3"
     ;;
 peers)
     # pipewire-alsa makes PipeWire the default of ALSA programs, as on a desktop.
     apt_packages="$apt_packages $session pipewire-pulse pulseaudio-utils pipewire-alsa pipewire-jack
         libportaudio2 portaudio19-dev"
+    wanted="$wanted uvloop==0.23.0"
     dnf_packages="$dnf_packages $session pipewire-pulseaudio pulseaudio-utils pipewire-alsa
         pipewire-jack-audio-connection-kit portaudio portaudio-devel"
     ;;

@@ -13,6 +13,7 @@ Report = dict[str, Any]
 PLAIN = "reader, other process"
 SYNC = "Python, sync"
 ASYNCIO = "Python, asyncio"
+UVLOOP = "Python, asyncio on uvloop"
 SYNC_REMEDY = "Python, sync, switch_interval"
 
 
@@ -101,11 +102,13 @@ def ratios(idle: Report, hog: Report) -> str:
 
     lines = []
     sync, loop, plain = row(idle, SYNC), row(idle, ASYNCIO), row(idle, PLAIN)
+    fast = row(idle, UVLOOP)
     if sync and plain and loop:
         floor = plain["latency"]["p50"]
         lines.append(
             f"* Median of the plain reader in Rust: 1; synchronous Python "
-            f"{sync['latency']['p50'] / floor:.2f}, asyncio {loop['latency']['p50'] / floor:.2f}."
+            f"{sync['latency']['p50'] / floor:.2f}, asyncio {loop['latency']['p50'] / floor:.2f}"
+            + (f", asyncio on uvloop {fast['latency']['p50'] / floor:.2f}." if fast else ".")
         )
     for form in ("default", "best"):
         rows = [r for r in idle["receivers"] if r["form"] == form and r["received"]]

@@ -1,6 +1,6 @@
 """The receivers in Python of `v2m-engine bench latency`.
 
-`python3 -m v2m_engine._bench sync|asyncio [--switch-interval SECONDS]`
+`python3 -m v2m_engine._bench sync|asyncio|uvloop [--switch-interval SECONDS]`
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Callable
+from importlib import import_module
 
 from . import AudioCapture, AudioChunk, AudioStream
 from ._recorder import Recorder, now
@@ -57,14 +58,17 @@ async def asynchronous(capture: AudioCapture, switch_interval: float | None) -> 
 def main() -> None:
     """Receives as the arguments say, until standard input ends."""
     parser = argparse.ArgumentParser(prog="python3 -m v2m_engine._bench")
-    parser.add_argument("way", choices=("sync", "asyncio"))
+    parser.add_argument("way", choices=("sync", "asyncio", "uvloop"))
     parser.add_argument("--switch-interval", type=float, default=None)
     arguments = parser.parse_args()
     capture = AudioCapture(buffer_size=BUFFER, engine="service")
     if arguments.way == "sync":
         synchronous(capture, arguments.switch_interval)
-    else:
-        asyncio.run(asynchronous(capture, arguments.switch_interval))
+        return
+    # `uvloop.run` would be the same from Python 3.12 on.
+    factory = import_module("uvloop").new_event_loop if arguments.way == "uvloop" else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(asynchronous(capture, arguments.switch_interval))
 
 
 if __name__ == "__main__":

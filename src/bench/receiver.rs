@@ -73,7 +73,8 @@ pub fn ours(python: &str, load: Load) -> Result<Vec<Spec>> {
         missing: None,
         ours: true,
     };
-    let missing = python_module(python).err();
+    let missing = python_module(python, "v2m_engine._bench", "v2m-engine").err();
+    let no_uvloop = python_module(python, "uvloop", "uvloop").err();
     let script = |name: &str, arguments: &[&str]| {
         let mut command = vec![python.to_owned(), "-m".into(), "v2m_engine._bench".into()];
         command.extend(arguments.iter().map(|&argument| argument.to_owned()));
@@ -92,7 +93,11 @@ pub fn ours(python: &str, load: Load) -> Result<Vec<Spec>> {
         ),
         script(SYNC, &["sync"]),
         script(ASYNCIO, &["asyncio"]),
+        script(UVLOOP, &["uvloop"]),
     ];
+    if let (Some(last), None) = (all.last_mut(), &missing) {
+        last.missing = no_uvloop;
+    }
     if load == Load::Gil {
         all.push(script(
             SYNC_REMEDY,
@@ -114,15 +119,17 @@ pub const PLAIN: &str = "reader, other process";
 pub const SYNC: &str = "Python, sync";
 /// An `async for` loop.
 pub const ASYNCIO: &str = "Python, asyncio";
+/// An `async for` loop on the event loop that is written in C.
+pub const UVLOOP: &str = "Python, asyncio on uvloop";
 /// The same with the interpreter's switch interval lowered.
 pub const SYNC_REMEDY: &str = "Python, sync, switch_interval";
 /// The same with the interpreter's switch interval lowered.
 pub const ASYNCIO_REMEDY: &str = "Python, asyncio, switch_interval";
 
-/// Whether `python` has our module; the error says what to do.
-fn python_module(python: &str) -> Result<(), String> {
+/// Whether `python` has `module`, of the distribution `name`; the error says what to do.
+fn python_module(python: &str, module: &str, name: &str) -> Result<(), String> {
     let done = Command::new(python)
-        .args(["-c", "import v2m_engine._bench"])
+        .args(["-c", &format!("import {module}")])
         .stdin(Stdio::null())
         .output()
         .map_err(|cause| format!("{python} can't be run: {cause}; name another by --python"))?;
@@ -131,8 +138,9 @@ fn python_module(python: &str) -> Result<(), String> {
     }
     let reason = String::from_utf8_lossy(&done.stderr);
     let reason = reason.lines().last().unwrap_or("no reason given");
+    let package = module.split('.').next().unwrap_or(module);
     Err(format!(
-        "{python} has no v2m_engine ({reason}): pip install v2m-engine, or name another by --python"
+        "{python} has no {package} ({reason}): pip install {name}, or name another by --python"
     ))
 }
 

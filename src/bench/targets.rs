@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Path;
 use super::load::Load;
-use super::receiver::{ASYNCIO, ASYNCIO_REMEDY, PLAIN, SYNC, SYNC_REMEDY};
+use super::receiver::{ASYNCIO, ASYNCIO_REMEDY, PLAIN, SYNC, SYNC_REMEDY, UVLOOP};
 use super::report::{RING, Report, Row};
 
 /// One aim.
@@ -66,7 +66,7 @@ fn idle(report: &Report, all: &mut Vec<Target>) {
     // impulse, in everybody's median, and hides what is compared.
     let long = report.graph.quantum >= 256;
     if let (Some(plain), true) = (report.row(PLAIN), long) {
-        for (name, limit) in [(SYNC, 1.3), (ASYNCIO, 1.7)] {
+        for (name, limit) in [(SYNC, 1.3), (ASYNCIO, 1.7), (UVLOOP, 1.7)] {
             if let Some(row) = report.row(name) {
                 let ratio = row.latency.p50 / plain.latency.p50;
                 all.push(target(
