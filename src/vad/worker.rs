@@ -1,6 +1,11 @@
 //! The VAD worker: an ordinary reader of the ring on a thread of its own. For every
 //! window it publishes a probability, and where speech begins and ends, beside the
 //! samples. It can be late; it never skips a window and never holds anybody up.
+//!
+//! Here is when it works and what it tells others; what it does with a window is in
+//! [`track`].
+
+mod track;
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -8,15 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::sched::sched_getcpu;
-
+use self::track::Track;
+use super::WINDOW;
 use super::backend::{Backend, Settings};
 use super::meter::Meter;
 use super::place::{self, Cpu};
-use super::segment::{Edge, OnOff, Params};
-use super::{Model, WINDOW};
-use crate::error::{Error, ErrorKind, Result};
-use crate::ring::{Bell, Kind, NS_PER_SAMPLE, Reader, Record, SpeechWriter, WindowBell};
+use super::segment::{OnOff, Params};
+use crate::error::{Error, Result};
+use crate::ring::{Bell, Reader, SpeechWriter, WindowBell};
 use crate::rt::{self, Promotion, Role};
 use crate::status::VadStatus;
 use crate::time::monotonic_ns;
@@ -342,7 +346,7 @@ fn work(
     let opened = settings
         .open()
         .and_then(|model| Ok((model, OnOff::new(&Params::default())?)));
-    let (mut model, turns) = match opened {
+    let (model, turns) = match opened {
         Ok((Some(model), turns)) => (model, turns),
         Ok((None, _)) => return,
         Err(error) => {
@@ -360,24 +364,12 @@ fn work(
     if let Cpu::Number(cpu) = settings.cpu {
         *lock(&shared.pinned) = Some(rt::pin(cpu));
     }
-    let silence = model.probability(&[0.0; WINDOW]).unwrap_or(0.0);
-    model.reset();
-    let mut track = Track {
-        shared,
-        model,
-        silence,
-        writer,
-        turns,
-        speech: 0,
-        afresh: false,
-        failing: false,
-        cpu: sched_getcpu().ok(),
-    };
+    let mut track = Track::new(shared, model, writer, turns);
     // What came before the model was there is no lateness.
     let (mut behind, mut loading) = (false, true);
     loop {
         let ticket = windows.ticket();
-        let waiting = shared.complete().saturating_sub(track.writer.window());
+        let waiting = shared.complete().saturating_sub(track.window());
         if waiting == 0 {
             if std::mem::take(&mut behind) {
                 shared.caught_up.fetch_add(1, Relaxed);
@@ -385,7 +377,7 @@ fn work(
             loading = false;
             if shared.draining.load(Acquire) {
                 // A last look: what came before the order is judged.
-                if shared.complete() > track.writer.window() {
+                if shared.complete() > track.window() {
                     continue;
                 }
                 track.end();
@@ -401,7 +393,7 @@ fn work(
         }
         if !loading {
             let late = match waiting > BEHIND {
-                true => waiting - shared.filled_after(track.writer.window()).min(waiting - 1),
+                true => waiting - shared.filled_after(track.window()).min(waiting - 1),
                 false => waiting,
             };
             behind |= late > BEHIND;
@@ -418,126 +410,6 @@ fn work(
         if waiting > RUN && shared.live {
             thread::sleep(REST);
         }
-    }
-}
-
-/// The speech track as it grows.
-struct Track<'a> {
-    shared: &'a Shared,
-    model: Box<dyn Model>,
-    /// The probability of silence, after nothing else.
-    silence: f32,
-    writer: SpeechWriter,
-    turns: OnOff,
-    /// Where the speech that goes on began.
-    speech: u64,
-    /// The window before held something else than audio.
-    afresh: bool,
-    /// The model failed on the window before.
-    failing: bool,
-    cpu: Option<usize>,
-}
-
-impl Track<'_> {
-    /// Judges the next window, which is complete, and publishes what comes of it.
-    fn step(&mut self) {
-        let shared = self.shared;
-        let start_ns = monotonic_ns();
-        let judged = self.judge(self.writer.window() * STEP);
-        let failed = matches!(&judged, Err(error) if error.kind() != ErrorKind::Overrun);
-        if std::mem::replace(&mut self.failing, failed) || failed {
-            *lock(&shared.problem) = judged.as_ref().err().map(Error::to_string);
-        }
-        let probability = judged.unwrap_or_else(|_| {
-            shared.missed.fetch_add(1, Relaxed);
-            self.afresh = true;
-            f32::NAN
-        });
-        self.publish(probability);
-        shared.cost.record(monotonic_ns() - start_ns);
-        let unusable = self.model.unusable_samples();
-        shared.unusable.store(unusable, Relaxed);
-        let cpu = sched_getcpu().ok();
-        if std::mem::replace(&mut self.cpu, cpu) != cpu {
-            shared.migrations.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// The window's probability. After one that holds filled silence the model
-    /// starts anew: what follows a gap is judged by itself.
-    fn judge(&mut self, position: u64) -> Result<f32> {
-        let mut samples = [0.0; WINDOW];
-        let gap = self.shared.reader.has_gap(position, STEP);
-        match self.shared.reader.read_samples(position, &mut samples) {
-            // The edge of a gap that was longer than the ring.
-            Err(error) if error.kind() == ErrorKind::Overrun && gap => {
-                self.afresh = true;
-                return Ok(self.silence);
-            }
-            read => read?,
-        }
-        if std::mem::replace(&mut self.afresh, gap) {
-            self.model.reset();
-        }
-        self.model.probability(&samples)
-    }
-
-    /// Publishes what the model would say of the next windows if they lie deep in
-    /// filled silence, at most `most` of them; whether there were any. When
-    /// somebody listens again after a night, hours of it come at once.
-    fn pass_silence(&mut self, most: u64) -> bool {
-        let window = self.writer.window();
-        let Some((first, end)) = self.shared.reader.gap_at(window * STEP) else {
-            return false;
-        };
-        // A window at the edge holds what the resampler made of the last audio.
-        if window * STEP < first + STEP {
-            return false;
-        }
-        let end = (end / STEP).saturating_sub(1).min(window + most);
-        for _ in window..end {
-            self.publish(self.silence);
-            self.afresh = true;
-        }
-        end > window
-    }
-
-    fn publish(&mut self, probability: f32) {
-        let window = self.writer.window();
-        let turn = match probability.is_nan() {
-            true => self.turns.reset(window * STEP),
-            false => self.turns.push(window, probability),
-        };
-        self.writer.probability(probability);
-        self.turn(turn);
-    }
-
-    fn turn(&mut self, turn: Option<Edge>) {
-        let (kind, position, length) = match turn {
-            None => return,
-            Some(Edge::Start(position)) => {
-                self.speech = position;
-                (Kind::SpeechStart, position, 0)
-            }
-            Some(Edge::End(position)) => (Kind::SpeechEnd, position, position - self.speech),
-        };
-        // The last end lies where no sample is yet: one sample after the last.
-        let reader = &self.shared.reader;
-        let last_ns = || Some(reader.time_ns(position.checked_sub(1)?)? + NS_PER_SAMPLE);
-        let time_ns = reader.time_ns(position).or_else(last_ns);
-        self.writer.turn(Record {
-            kind: kind as u32,
-            detail: 0,
-            position,
-            length,
-            time_ns: time_ns.unwrap_or(0),
-        });
-    }
-
-    /// Nothing follows: speech that goes on ends here.
-    fn end(&mut self) {
-        let turn = self.turns.reset(self.writer.window() * STEP);
-        self.turn(turn);
     }
 }
 
