@@ -1,0 +1,41 @@
+"""Opens the recordings of a disk that lost power: `check.py PLAYED FOLDER...`
+
+A folder holds what was on the disk, and in `synced` for each recording how many samples
+a sync was reported of.
+"""
+
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "record")]
+
+from test_crash import opens  # noqa: E402
+
+
+def check(path: Path, least: int, played: np.ndarray) -> int:
+    """How many samples it holds more than a sync was reported of."""
+    if not path.exists():
+        assert least == 0, f"{path} is not there"
+        return 0
+    _, length = opens(path, played)
+    assert length >= least, f"{path} holds {length} samples: {least} were synced"
+    if path.suffix == ".wav" and length:
+        sox = ["sox", "-q", path, "-t", "f32", "-"]
+        by_sox = subprocess.run(sox, capture_output=True, check=True).stdout
+        by_sndfile = soundfile.read(path, dtype="float32")[0]
+        assert np.array_equal(np.frombuffer(by_sox, "<f4"), by_sndfile)
+    return length - least
+
+
+with wave.open(sys.argv[1]) as file:
+    played = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+for folder in map(Path, sys.argv[2:]):
+    for line in (folder / "synced").read_text().splitlines():
+        name, least = line.split()
+        more = check(folder / name, int(least), played)
+        print(f"{folder.name}/{name}: {least} samples were synced, {more} more are there")
