@@ -49,6 +49,8 @@ struct Piece {
     content: Content,
     /// Already written once, before a sync that failed.
     again: bool,
+    /// Being written from the ring, and copied since: to be written once more.
+    copied: bool,
 }
 
 impl Piece {
@@ -124,6 +126,7 @@ impl Outbox {
             sample_bytes,
             content,
             again: false,
+            copied: false,
         };
         append(&mut self.queue, piece);
         self.end += bytes;
@@ -162,13 +165,23 @@ impl Outbox {
     /// more: for the end of a recording whose disk is late.
     pub(super) fn own(&mut self, lost: &mut Vec<Stretch>) {
         self.expire(lost);
-        for piece in &mut self.queue {
-            if let Content::Ring(position) = piece.content {
-                let mut samples = vec![0_f32; (piece.bytes / SAMPLE) as usize];
-                if self.ring.read_samples(position, &mut samples).is_ok() {
-                    piece.content = Content::Bytes(bytemuck::cast_slice(&samples).into());
-                }
+        let ring = self.ring.clone();
+        let copy = |piece: &mut Piece| {
+            let Content::Ring(position) = piece.content else {
+                return false;
+            };
+            let mut samples = vec![0_f32; (piece.bytes / SAMPLE) as usize];
+            let is_there = ring.read_samples(position, &mut samples).is_ok();
+            if is_there {
+                piece.content = Content::Bytes(bytemuck::cast_slice(&samples).into());
             }
+            is_there
+        };
+        for piece in &mut self.queue {
+            copy(piece);
+        }
+        for piece in &mut self.under_way {
+            piece.copied = copy(piece);
         }
     }
 
@@ -230,6 +243,14 @@ impl Outbox {
                     0
                 }
             };
+            if piece.copied {
+                // The ring may have overwritten it by the time the disk took it.
+                again.push_back(Piece {
+                    copied: false,
+                    ..piece
+                });
+                continue;
+            }
             if written < piece.bytes && matches!(piece.content, Content::Bytes(_)) {
                 // Frames and such are written as a whole.
                 again.push_back(piece);

@@ -5,8 +5,7 @@
 //! open, and to hold what was synced.
 //!
 //! Run by `cargo test --test power-loss -- --ignored`, with `V2M_TEST_RECORD_LONG` set at
-//! length. Takes `.venv` (`make setup-test`) to open the files, and the engine that
-//! `V2M_ENGINE_BIN` names, or the one that is built with it.
+//! length. Takes `.venv` (`make setup-test`) to open the files.
 #![cfg(feature = "engine")]
 
 mod log;
@@ -16,7 +15,7 @@ mod machine;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -113,9 +112,7 @@ fn machine(dice: &mut Dice) -> Machine {
     let machine = Machine::new("power-loss", &MODULES.map(String::from));
     let order = MODULES.map(|module| module.rsplit('/').next().unwrap());
     fs::write(machine.root().join("modules/order"), order.join("\n")).unwrap();
-    let engine = std::env::var_os("V2M_ENGINE_BIN");
-    let engine = engine.map_or(env!("CARGO_BIN_EXE_v2m-engine").into(), PathBuf::from);
-    machine.install(&engine, "/engine");
+    machine.install(Path::new(env!("CARGO_BIN_EXE_v2m-engine")), "/engine");
     write_noise(&machine.root().join("played.wav"), dice);
     machine
 }
