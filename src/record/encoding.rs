@@ -104,11 +104,11 @@ impl Encoding {
         }
     }
 
-    /// How many of these cues get into the file.
+    /// How many of these cues the head has room for.
     pub(super) fn room(&self, origin: &Origin, cues: &[Cue]) -> usize {
-        match self {
-            Self::Flac { .. } => flac::room(origin, cues),
-            _ => cues.len(),
+        match self.wav() {
+            Some(sample) => wav::room(sample, origin, cues),
+            None => flac::room(origin, cues),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! keeps the audio; what it can't keep until the disk is back becomes silence of the
 //! same length, marked by a cue, and is counted.
 
+mod cues;
 mod disk;
 mod encoding;
 mod flac;

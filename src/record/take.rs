@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::cues::Cues;
 use super::disk::{Disk, Done, Source, Step};
 use super::encoding::Encoding;
 use super::format::Format;
@@ -17,7 +18,7 @@ use super::head::{Cue, HEAD, Length, Origin, seconds};
 use super::outbox::{Outbox, Stretch};
 use super::target::{self, STDOUT};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ring::{GapReason, Reader};
+use crate::ring::Reader;
 
 /// From one attempt to write to the next, while the disk refuses.
 const RETRY: Duration = Duration::from_millis(500);
@@ -52,11 +53,7 @@ pub(super) struct Take {
     disk: Disk,
     job: Job,
     trouble: Option<Trouble>,
-    cues: Vec<Cue>,
-    /// Silence in place of audio that the ring held, and the disk didn't take in time.
-    losses: Vec<Stretch>,
-    /// Silence of the ring's own, and what a cue calls it.
-    gaps: Vec<(Stretch, &'static str)>,
+    cues: Cues,
     /// Samples given so far, encoded or not.
     samples: u64,
     commit_wanted: bool,
@@ -103,9 +100,7 @@ impl Take {
             disk,
             job: Job::Idle,
             trouble: None,
-            cues: Vec::new(),
-            losses: Vec::new(),
-            gaps: Vec::new(),
+            cues: Cues::default(),
             samples: 0,
             commit_wanted: false,
             commit_refused: false,
@@ -144,7 +139,7 @@ impl Take {
     /// Samples that are silence because the audio was overwritten before the disk
     /// took it.
     pub(super) fn lost(&self) -> u64 {
-        self.losses.iter().map(|lost| lost.samples).sum()
+        self.cues.lost()
     }
 
     /// Why the disk doesn't take audio just now.
@@ -162,10 +157,7 @@ impl Take {
 
     /// Marks the next sample.
     pub(super) fn cue(&mut self, label: String) {
-        self.cues.push(Cue {
-            sample: self.samples,
-            label,
-        });
+        self.cues.speech(self.samples, label);
     }
 
     /// Appends samples of the ring. What it no longer holds becomes silence.
@@ -179,7 +171,7 @@ impl Take {
             self.outbox.push_bytes(head, 0);
             self.begun = true;
         }
-        self.mark_gaps(position, count);
+        self.cues.gaps(&self.ring, position, count, self.samples);
         if self.encoding.is_verbatim() {
             self.outbox.push_ring(position, count);
             self.samples += count;
@@ -240,27 +232,6 @@ impl Take {
         Ok(())
     }
 
-    /// Notes which of the samples that come next are silence of the ring's own.
-    fn mark_gaps(&mut self, position: u64, count: u64) {
-        for gap in self.ring.gaps_within(position, count) {
-            let first = gap.position.max(position);
-            let stretch = Stretch {
-                sample: self.samples + (first - position),
-                samples: gap.end().min(position + count) - first,
-            };
-            let unused = gap.detail == GapReason::Unused as u32;
-            let what = if unused { "unused" } else { "gap" };
-            match self.gaps.last_mut() {
-                Some((last, known))
-                    if last.sample + last.samples == stretch.sample && *known == what =>
-                {
-                    last.samples += stretch.samples;
-                }
-                _ => self.gaps.push((stretch, what)),
-            }
-        }
-    }
-
     fn note(&mut self, losses: Vec<Stretch>) {
         for lost in losses {
             tracing::warn!(
@@ -269,12 +240,7 @@ impl Take {
                 seconds(lost.samples),
                 seconds(lost.sample)
             );
-            match self.losses.last_mut() {
-                Some(last) if last.sample + last.samples == lost.sample => {
-                    last.samples += lost.samples;
-                }
-                _ => self.losses.push(lost),
-            }
+            self.cues.lose(lost);
         }
     }
 
@@ -491,17 +457,13 @@ impl Take {
         }
     }
 
-    /// Cues in the order of the file, losses and gaps among them.
-    fn all_cues(&self) -> Vec<Cue> {
-        let silence = |stretch: &Stretch, what: &str| Cue {
-            sample: stretch.sample,
-            label: format!("{what} {}", seconds(stretch.samples)),
-        };
-        let mut cues = self.cues.clone();
-        cues.extend(self.losses.iter().map(|lost| silence(lost, "lost")));
-        cues.extend(self.gaps.iter().map(|(gap, what)| silence(gap, what)));
-        cues.sort_by_key(|cue| cue.sample);
-        cues
+    /// What the head says of cues, as far as it has room.
+    fn cues_of_head(&self) -> Vec<Cue> {
+        let all = self.cues.all();
+        match self.encoding.room(&self.origin, &all) < all.len() {
+            true => self.cues.without_gaps(),
+            false => all,
+        }
     }
 
     fn head(&self, samples: u64) -> Vec<u8> {
@@ -512,22 +474,24 @@ impl Take {
             },
             false => Length::Unknown,
         };
-        self.encoding.head(&self.origin, length, &self.all_cues())
+        let cues = self.cues_of_head();
+        self.encoding.head(&self.origin, length, &cues)
     }
 
     fn tail_bytes(&self) -> Vec<u8> {
         if !self.is_file {
             return Vec::new();
         }
-        let cues = self.all_cues();
-        let room = self.encoding.room(&self.origin, &cues);
-        if room < cues.len() {
+        let all = self.cues.all();
+        let tail = self.encoding.tail(&self.origin, &all);
+        let kept = self.encoding.room(&self.origin, &self.cues_of_head());
+        if tail.is_empty() && kept < all.len() {
             tracing::warn!(
-                "{}: FLAC has room for {room} of {} cues: WAV would hold them all",
+                "{}: FLAC has room for {kept} of {} cues: WAV would hold them all",
                 self.path.display(),
-                cues.len()
+                all.len()
             );
         }
-        self.encoding.tail(&self.origin, &cues)
+        tail
     }
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 import time
 import wave
 from collections.abc import Callable
@@ -35,6 +36,10 @@ def opens(path: Path, played: np.ndarray) -> tuple[int, int]:
     if path.suffix == ".wav" and soundfile.info(path).subtype == "PCM_16":
         with wave.open(str(path)) as file:
             assert file.getnframes() == len(samples)
+    if len(samples) and path.suffix == ".wav":
+        sox = ["sox", "-q", path, "-t", "f32", "-"]
+        by_sox = subprocess.run(sox, capture_output=True, check=True).stdout
+        assert np.array_equal(np.frombuffer(by_sox, "<f4"), samples)
     if len(samples):
         by_ffmpeg = decode_by_ffmpeg(path)
         if by_ffmpeg.dtype == np.int16:
