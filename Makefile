@@ -15,7 +15,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 
-.PHONY: help demo test vm power test-vm test-vad test-vad-hours test-record packages test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
+.PHONY: help demo test vm test-vm test-vad test-vad-hours test-record packages test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -71,7 +71,7 @@ bench-document:
 # --- what has to hold -----------------------------------------------------------
 
 test: setup-test
-	@$(MAKE) --no-print-directory lint rust vm power loom fuzz python
+	@$(MAKE) --no-print-directory lint rust vm loom fuzz python
 	@echo "== all tests passed" >&2
 
 lint:
@@ -106,21 +106,16 @@ python: install
 	    $(PYTHON) -m pytest --timeout 300 -q $$suite || failed="$$failed $$suite"; \
 	done; [ -z "$$failed" ] || { echo "== failed:$$failed" >&2; exit 1; }
 
-# A stock Debian kernel with snd-aloop, unpacked from its package, under qemu.
+# A stock Debian kernel, unpacked from its package, under qemu: with snd-aloop, and with a
+# disk that loses its power while it is recorded onto.
 vm:
 	@if command -v apt-get >/dev/null; then \
-	    cargo test --test alsa-vm -- --ignored; \
+	    cargo test --test alsa-vm --test power-loss -- --ignored; \
 	else echo "== passed over: the emulated machine takes a Debian kernel by apt" >&2; fi
 
 # The same, and every combination of rate, format, channels and period.
 test-vm: setup-test vm
 	V2M_TEST_VM_ONLY=long cargo test --test alsa-vm -- --ignored
-
-# Recordings on the disk of such a machine, which loses its power.
-power:
-	@if command -v apt-get >/dev/null; then \
-	    cargo test --test power-loss -- --ignored; \
-	else echo "== passed over: the emulated machine takes a Debian kernel by apt" >&2; fi
 
 # The native VAD model against the ONNX one on half an hour of audio, with mutated weights; the
 # ort backend; and ten minutes played through PipeWire in real time.
@@ -141,7 +136,7 @@ test-vad-hours: setup-test
 test-record: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_TEST_RECORD_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/record
-	V2M_TEST_RECORD_LONG=1 $(MAKE) --no-print-directory power
+	V2M_TEST_RECORD_LONG=1 cargo test --test power-loss -- --ignored
 
 # --- packages -----------------------------------------------------------------------
 
