@@ -235,6 +235,9 @@ fn salvage(folder: &Path, disk: &[u8]) {
 #[test]
 #[ignore = "boots an emulated machine"]
 fn recordings_outlive_a_power_loss() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join(".venv/bin/python");
+    assert!(python.exists(), "make setup-test first");
     let long = std::env::var_os("V2M_TEST_RECORD_LONG").is_some();
     let (kills, moments) = if long { (6, 40) } else { (1, 10) };
     let mut dice = Dice::new();
@@ -278,9 +281,8 @@ fn recordings_outlive_a_power_loss() {
             folders.push(folder);
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     run_command(
-        Command::new(root.join(".venv/bin/python"))
+        Command::new(python)
             .arg(root.join("tests/power-loss/check.py"))
             .arg(machine.root().join("played.wav"))
             .args(folders),
