@@ -1,7 +1,7 @@
-"""Opens the recordings of a disk that lost power: `check.py PLAYED FOLDER...`
+"""Opens the recordings of disks that lost power: `check.py PLAYED FOLDER`
 
-A folder holds what was on the disk, and in `synced` for each recording how many samples
-a sync was reported of.
+In the folder is one for each disk. It holds what was there, and in `synced` for each
+recording how many samples a sync was reported of.
 """
 
 import sys
@@ -30,7 +30,7 @@ def check(path: Path, least: int, played: np.ndarray) -> int:
 
 with wave.open(sys.argv[1]) as file:
     played = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-for folder in map(Path, sys.argv[2:]):
+for folder in sorted(Path(sys.argv[2]).iterdir()):
     for line in (folder / "synced").read_text().splitlines():
         name, least = line.split()
         more = check(folder / name, int(least), played)
