@@ -41,7 +41,7 @@ def opens(path: Path, played: np.ndarray) -> tuple[int, int]:
         by_sox = subprocess.run(sox, capture_output=True, check=True).stdout
         assert np.array_equal(np.frombuffer(by_sox, "<f4"), samples)
     if len(samples):
-        by_ffmpeg = decode_by_ffmpeg(path)
+        by_ffmpeg = decode_by_ffmpeg(path, cut=True)
         if by_ffmpeg.dtype == np.int16:
             by_ffmpeg = as_float(by_ffmpeg)
         # FFmpeg reads on where a killed writer left more than the header says.

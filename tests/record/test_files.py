@@ -27,10 +27,17 @@ from support import (
 Engine = Callable[..., Service]
 
 
-def decode_by_ffmpeg(path: Path) -> np.ndarray:
-    """FFmpeg's libraries' idea of the file."""
+def decode_by_ffmpeg(path: Path, *, cut: bool = False) -> np.ndarray:
+    """FFmpeg's libraries' idea of the file; of one that was `cut`, up to a frame that is
+    not whole, as the program does.
+    """
+    frames = []
     with av.open(str(path)) as container:
-        frames = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
+        try:
+            for frame in container.decode(audio=0):
+                frames.append(frame.to_ndarray().ravel())
+        except av.error.InvalidDataError:
+            assert cut
     return np.concatenate(frames)
 
 
