@@ -65,7 +65,7 @@ def test_minutes_through_pipewire(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """What another reader of the same ring saw, bit for bit, losses of the graph and all:
     these are cues.
     """
-    seconds = 600 if LONG else 7
+    seconds = 600 if LONG else 6
     played = tmp_path / "played.f32"
     as_float(noise(20, seed=8)).tofile(played)
     with PrivatePipeWire(quantum=256) as rig, rig.play(str(played), "rig-mic", loop=True):
