@@ -127,6 +127,14 @@ fn machine(dice: &mut Dice) -> Machine {
     machine
 }
 
+/// A program of e2fsprogs, which not everybody's path leads to.
+fn e2fs(program: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(program);
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command
+}
+
 /// With something else where one of the recordings will be.
 fn make_disk(machine: &Machine) -> PathBuf {
     let (path, content) = (
@@ -138,7 +146,7 @@ fn make_disk(machine: &Machine) -> PathBuf {
     fs::File::create(&path).unwrap().set_len(32 << 20).unwrap();
     let now = "lazy_itable_init=0,lazy_journal_init=0";
     run_command(
-        Command::new("mkfs.ext4")
+        e2fs("mkfs.ext4")
             .args(["-q", "-F", "-b", "4096", "-J", "size=4", "-E", now, "-d"])
             .args([&content, &path]),
         "the disk",
@@ -205,11 +213,7 @@ fn lose_power(machine: &Machine, disk: &Path, after: Duration) -> (Vec<u8>, Vec<
 fn salvage(folder: &Path, disk: &[u8]) {
     let image = folder.join("disk");
     fs::write(&image, disk).unwrap();
-    let output = Command::new("e2fsck")
-        .arg("-fy")
-        .arg(&image)
-        .output()
-        .unwrap();
+    let output = e2fs("e2fsck").arg("-fy").arg(&image).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     // 1: errors were corrected.
     assert!(
@@ -219,7 +223,7 @@ fn salvage(folder: &Path, disk: &[u8]) {
     for name in FILES {
         let out = folder.join(name);
         let dump = format!("dump /{name} {}", out.display());
-        let output = Command::new("debugfs")
+        let output = e2fs("debugfs")
             .args(["-R", &dump])
             .arg(&image)
             .output()
