@@ -4,7 +4,7 @@
 # make test-vad speech detection against its reference, at length (half an hour of audio,
 #              ten minutes of it live)
 # make test-vad-hours ten hours of audio through the engine, in some minutes
-# make test-record recordings at length: hours, 200 kills, disks that stall for 20 s
+# make test-record recordings at length: hours, 200 kills, disks that stall for 20 s or lose power
 # make packages      .deb, .rpm, wheel and sdist into dist/
 # make test-packages  these in clean roots and on a booted Debian (as root)
 # make bench   latencies and costs, measured against a plain reader in the same run
@@ -110,10 +110,11 @@ python: install
 	    $(PYTHON) -m pytest --timeout 300 -q -n 2 --dist worksteal $$suite || failed="$$failed $$suite"; \
 	done; [ -z "$$failed" ] || { echo "== failed:$$failed" >&2; exit 1; }
 
-# A stock Debian kernel with snd-aloop, unpacked from its package, under qemu.
+# A stock Debian kernel, unpacked from its package, under qemu: with snd-aloop, and with a
+# disk that loses its power while it is recorded onto.
 vm:
 	@if command -v apt-get >/dev/null; then \
-	    cargo test --test alsa-vm -- --ignored; \
+	    cargo test --test alsa-vm --test power-loss -- --ignored; \
 	else echo "== passed over: the emulated machine takes a Debian kernel by apt" >&2; fi
 
 # The same, and every combination of rate, format, channels and period.
@@ -135,10 +136,11 @@ test-vad-hours: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_VAD_HOURS=10 $(PYTHON) -m pytest --timeout 7200 -q tests/engine/test_vad.py -k hours
 
-# Some 17 minutes and 10 GB of disk.
+# Some 22 minutes and 10 GB of disk.
 test-record: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_TEST_RECORD_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/record
+	V2M_TEST_RECORD_LONG=1 cargo test --test power-loss -- --ignored
 
 # --- packages -----------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ impl Encoder {
                 .map_err(|cause| broken(&cause))?,
             buffer: FrameBuf::with_size(1, BLOCK).map_err(|cause| broken(&cause))?,
             context: Context::new(bits as usize, 1),
-            pending: Vec::with_capacity(BLOCK),
+            pending: Vec::with_capacity(BLOCK + SHORTEST),
         })
     }
 
@@ -60,8 +60,9 @@ impl Encoder {
     pub(super) fn push(&mut self, samples: &[f32], out: &mut Vec<u8>) -> Result<()> {
         for &sample in samples {
             self.pending.push(integer(sample, self.bits));
-            if self.pending.len() == BLOCK {
-                self.frame(out)?;
+            // So many are kept that the next sync has enough for a frame.
+            if self.pending.len() == BLOCK + SHORTEST {
+                self.frame(BLOCK, out)?;
             }
         }
         Ok(())
@@ -70,19 +71,23 @@ impl Encoder {
     /// Ends the frame, so that all samples are in frames. With `last` also one
     /// that is too short to be followed by another.
     pub(super) fn flush(&mut self, last: bool, out: &mut Vec<u8>) -> Result<()> {
+        if self.pending.len() > BLOCK {
+            self.frame(self.pending.len() - SHORTEST, out)?;
+        }
         match self.pending.len() {
             0 => Ok(()),
             1..SHORTEST if !last => Ok(()),
-            _ => self.frame(out),
+            count => self.frame(count, out),
         }
     }
 
-    fn frame(&mut self, out: &mut Vec<u8>) -> Result<()> {
+    /// Encodes the first `count` of what is pending.
+    fn frame(&mut self, count: usize, out: &mut Vec<u8>) -> Result<()> {
         let failed =
             |cause: &dyn std::fmt::Debug| Error::system("cannot encode FLAC", format!("{cause:?}"));
         let first = self.samples();
         self.buffer
-            .fill_interleaved(&self.pending)
+            .fill_interleaved(&self.pending[..count])
             .map_err(|cause| failed(&cause))?;
         let frame = flacenc::encode_fixed_size_frame(&self.config, &self.buffer, 0, &self.stream)
             .map_err(|cause| failed(&cause))?;
@@ -93,9 +98,9 @@ impl Encoder {
         frame.write(&mut sink).map_err(|cause| failed(&cause))?;
         out.extend_from_slice(sink.as_slice());
         self.context
-            .fill_interleaved(&self.pending)
+            .fill_interleaved(&self.pending[..count])
             .map_err(|cause| failed(&cause))?;
-        self.pending.clear();
+        self.pending.drain(..count);
         Ok(())
     }
 }
@@ -221,14 +226,18 @@ mod tests {
         assert_eq!(encoder.samples(), 8192);
         encoder.flush(false, &mut out).unwrap();
         assert_eq!(encoder.samples(), 10_000);
+        // A sync just after a full frame: none of it waits for the next.
+        encoder.push(&noise(4100), &mut out).unwrap();
+        encoder.flush(false, &mut out).unwrap();
+        assert_eq!(encoder.samples(), 14_100);
         encoder.push(&noise(5), &mut out).unwrap();
         encoder.flush(false, &mut out).unwrap();
         assert_eq!(
             encoder.samples(),
-            10_000,
+            14_100,
             "too short a frame inside the stream"
         );
         encoder.flush(true, &mut out).unwrap();
-        assert_eq!(encoder.samples(), 10_005);
+        assert_eq!(encoder.samples(), 14_105);
     }
 }

@@ -11,12 +11,17 @@
 //! keeps the audio; what it can't keep until the disk is back becomes silence of the
 //! same length, marked by a cue, and is counted.
 
+mod cues;
 mod disk;
+mod encoding;
 mod flac;
 mod format;
 mod head;
 mod moment;
+mod options;
 mod outbox;
+mod pace;
+mod segments;
 mod speech;
 mod stop;
 mod take;
@@ -32,6 +37,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ring::{Reader, SAMPLE_RATE, State};
 pub use format::Format;
 use head::{Origin, seconds};
+pub use options::{Options, Progress};
+use pace::{Cadence, Pace};
 use speech::Speech;
 pub use stop::Stop;
 use take::Take;
@@ -45,73 +52,6 @@ const PIPE: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_millis(200);
 /// Samples of which the level is told, at most.
 const LEVEL: u64 = 4096;
-
-/// What to record, and how.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// `None`: by the path's extension.
-    pub format: Option<Format>,
-    /// Replace a file that exists.
-    pub overwrite: bool,
-    /// Only speech, one segment after the other, each marked by a cue.
-    pub speech: bool,
-    /// Each segment of speech in a file of its own, named by its time. Includes `speech`.
-    pub split: bool,
-    /// Begin this far in the past, as far as the ring goes back.
-    pub last: Duration,
-    /// End after so much audio, counted from the beginning (with `last`: the past one).
-    pub length: Option<Duration>,
-    /// From one sync to the next: what a crash can cost.
-    pub sync: Duration,
-    /// From one report to the next.
-    pub report: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            format: None,
-            overwrite: false,
-            speech: false,
-            split: false,
-            last: Duration::ZERO,
-            length: None,
-            sync: Duration::from_secs(1),
-            report: Duration::from_secs(1),
-        }
-    }
-}
-
-impl Options {
-    /// Errors: [`ErrorKind::Invalid`], naming the option and what it may be.
-    pub fn validate(&self) -> Result<()> {
-        let invalid = |message: &str| Err(Error::new(ErrorKind::Invalid, message));
-        if !(Duration::from_millis(50)..=Duration::from_secs(3600)).contains(&self.sync) {
-            return invalid("the interval of syncs must be 0.05 to 3600 seconds");
-        }
-        if self.length == Some(Duration::ZERO) {
-            return invalid("the length of a recording must be more than 0 seconds");
-        }
-        Ok(())
-    }
-}
-
-/// A recording at one moment.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Progress {
-    /// Samples recorded, silence for lost ones included.
-    pub samples: u64,
-    /// Bytes of all files.
-    pub bytes: u64,
-    /// Samples that were overwritten before the disk took them.
-    pub lost: u64,
-    /// Peak of the newest audio, 0 to 1; `None` if none came.
-    pub level: Option<f32>,
-    /// Why the disk takes nothing just now.
-    pub trouble: Option<String>,
-    /// The files, the present one last.
-    pub files: Vec<PathBuf>,
-}
 
 /// Why a recording ends.
 enum End {
@@ -244,7 +184,7 @@ impl Recorder {
         mut report: impl FnMut(&Progress),
     ) -> Result<Progress> {
         let mut pace = Pace::new(self.ring.committed());
-        let mut due = Instant::now();
+        let mut cadence = Cadence::new(self.interval(), Instant::now());
         let mut reported = Instant::now();
         let mut why = End::Done;
         let (mut is_gone, mut asked) = (false, None::<Instant>);
@@ -270,18 +210,21 @@ impl Recorder {
             let ending = self.end.is_some_and(|end| committed >= end);
             let end = self.end.map_or(committed, |end| end.min(committed));
             let pressed = end.saturating_sub(self.next) >= self.ring.layout().history() / 8;
-            if now >= due || pressed || ending {
+            let due = now >= cadence.due();
+            if due || pressed || ending {
                 self.advance(end, ending, is_gone)?;
                 if let Some(bookmark) = &self.bookmark {
                     bookmark.reached(self.next);
                 }
-                if now >= due {
+                if due {
                     self.take.iter_mut().for_each(Take::sync);
-                    due = now + self.interval();
+                    cadence.begin(now);
                 }
             }
-            if let Some(take) = &mut self.take {
-                take.pump()?;
+            if let Some(take) = &mut self.take
+                && take.pump()?
+            {
+                cadence.done(Instant::now());
             }
             if self.close_take() && ending && self.is_over(end) {
                 break;
@@ -295,7 +238,7 @@ impl Recorder {
                 reported = now;
             }
             let mut timeout = self.options.report.saturating_sub(reported.elapsed());
-            timeout = timeout.min(due.saturating_duration_since(Instant::now()));
+            timeout = timeout.min(cadence.due().saturating_duration_since(Instant::now()));
             timeout = timeout.min(pace.look(self.ring.committed(), self.ring.layout().history()));
             if let Some(end) = self.end.filter(|_| !ending) {
                 let left = end.saturating_sub(committed) as f64 / f64::from(SAMPLE_RATE);
@@ -324,7 +267,7 @@ impl Recorder {
         }
     }
 
-    /// From one hand-over to the next.
+    /// From one sync to the next; into a pipe, from one write to the next.
     fn interval(&self) -> Duration {
         match &self.take {
             Some(take) if !take.is_file() => PIPE,
@@ -348,102 +291,6 @@ impl Recorder {
             take.end()?;
         }
         Ok(())
-    }
-
-    fn advance_speech(&mut self, end: u64, ending: bool, is_gone: bool) -> Result<()> {
-        let Some(mut speech) = self.speech.take() else {
-            return Ok(());
-        };
-        let done = self.take_segments(&mut speech, end, ending, is_gone);
-        self.speech = Some(speech);
-        self.next = end;
-        done
-    }
-
-    fn take_segments(
-        &mut self,
-        speech: &mut Speech,
-        end: u64,
-        ending: bool,
-        is_gone: bool,
-    ) -> Result<()> {
-        if ending {
-            speech.end(&self.ring, end, is_gone);
-        }
-        let split = self.options.split;
-        while self
-            .take
-            .as_ref()
-            .map_or(split, |take| !split && take.has_room())
-            && let Some(found) = speech.next(&self.ring)
-        {
-            match found {
-                speech::Found::Segment { start, end } if split => {
-                    match self.create(&self.name(start)?, start) {
-                        Ok(mut take) => {
-                            take.add(start, end - start)?;
-                            take.end()?;
-                            self.take = Some(take);
-                        }
-                        // Later, perhaps: the ring still has it for a while.
-                        Err(error) => {
-                            speech.put_back(start, end);
-                            if self.before.trouble.is_none() {
-                                tracing::warn!("{error}");
-                            }
-                            self.before.trouble = Some(error.to_string());
-                            return Ok(());
-                        }
-                    }
-                    self.before.trouble = None;
-                }
-                speech::Found::Segment { start, end } => {
-                    let label = self.label(start);
-                    if let Some(take) = &mut self.take {
-                        take.cue(label);
-                        take.add(start, end - start)?;
-                    }
-                }
-                speech::Found::Lost(samples) => match &mut self.take {
-                    Some(take) if !split => take.lose(samples)?,
-                    _ => {
-                        tracing::warn!("{} of speech were overwritten", seconds(samples));
-                        self.before.lost += samples;
-                    }
-                },
-            }
-        }
-        if ending && !split && speech.is_over() {
-            self.take.as_mut().map_or(Ok(()), Take::end)?;
-        }
-        Ok(())
-    }
-
-    /// What a cue says of a segment of speech.
-    fn label(&self, position: u64) -> String {
-        let time = self
-            .ring
-            .time_ns(position)
-            .map(moment::Moment::of_monotonic);
-        let time = time.map_or(String::new(), |time| format!(" {}", time.file_name()));
-        format!("speech{time} @{position}")
-    }
-
-    /// The file of the segment that begins at `position`.
-    fn name(&self, position: u64) -> Result<PathBuf> {
-        let time = self
-            .ring
-            .time_ns(position)
-            .unwrap_or_else(crate::time::monotonic_ns);
-        let time = moment::Moment::of_monotonic(time).file_name();
-        let extension = self.format.extension();
-        if self.path.is_dir() {
-            return Ok(self.path.join(format!("{time}.{extension}")));
-        }
-        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-        Ok(self
-            .path
-            .with_file_name(format!("{stem}-{time}.{extension}")))
     }
 
     /// Lets go of a file that is finished; true if none is under way.
@@ -511,34 +358,5 @@ impl Recorder {
         let first = committed - samples.len() as u64;
         self.ring.read_samples(first, &mut samples).ok()?;
         samples.into_iter().map(f32::abs).reduce(f32::max)
-    }
-}
-
-/// How soon to look again, so that an unpaced source can't come round in between.
-struct Pace {
-    committed: u64,
-    looked: Instant,
-    timeout: Duration,
-}
-
-impl Pace {
-    fn new(committed: u64) -> Self {
-        Self {
-            committed,
-            looked: Instant::now(),
-            timeout: Duration::from_millis(2),
-        }
-    }
-
-    /// The time in which an eighth of the history may come, by how fast it came
-    /// since the last look; at first, and after a pause, not much longer than that.
-    fn look(&mut self, committed: u64, history: u64) -> Duration {
-        let took = self.looked.elapsed().as_secs_f64();
-        let came = committed.saturating_sub(self.committed) as f64;
-        let eighth =
-            Duration::from_secs_f64((took * history as f64 / 8.0 / came.max(1.0)).min(60.0));
-        self.timeout = (self.timeout * 2).min(eighth).max(Duration::from_millis(1));
-        (self.committed, self.looked) = (committed, Instant::now());
-        self.timeout
     }
 }

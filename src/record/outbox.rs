@@ -49,6 +49,8 @@ struct Piece {
     content: Content,
     /// Already written once, before a sync that failed.
     again: bool,
+    /// Being written from the ring, and copied since: to be written once more.
+    copied: bool,
 }
 
 impl Piece {
@@ -67,9 +69,9 @@ impl Piece {
     }
 }
 
-/// A stretch of the file that is silence in place of lost audio.
+/// Some samples of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lost {
+pub(super) struct Stretch {
     pub(super) sample: u64,
     pub(super) samples: u64,
 }
@@ -124,6 +126,7 @@ impl Outbox {
             sample_bytes,
             content,
             again: false,
+            copied: false,
         };
         append(&mut self.queue, piece);
         self.end += bytes;
@@ -160,20 +163,30 @@ impl Outbox {
 
     /// Copies what is still to be read from the ring, so that it can't be lost any
     /// more: for the end of a recording whose disk is late.
-    pub(super) fn own(&mut self, lost: &mut Vec<Lost>) {
+    pub(super) fn own(&mut self, lost: &mut Vec<Stretch>) {
         self.expire(lost);
-        for piece in &mut self.queue {
-            if let Content::Ring(position) = piece.content {
-                let mut samples = vec![0_f32; (piece.bytes / SAMPLE) as usize];
-                if self.ring.read_samples(position, &mut samples).is_ok() {
-                    piece.content = Content::Bytes(bytemuck::cast_slice(&samples).into());
-                }
+        let ring = self.ring.clone();
+        let copy = |piece: &mut Piece| {
+            let Content::Ring(position) = piece.content else {
+                return false;
+            };
+            let mut samples = vec![0_f32; (piece.bytes / SAMPLE) as usize];
+            let is_there = ring.read_samples(position, &mut samples).is_ok();
+            if is_there {
+                piece.content = Content::Bytes(bytemuck::cast_slice(&samples).into());
             }
+            is_there
+        };
+        for piece in &mut self.queue {
+            copy(piece);
+        }
+        for piece in &mut self.under_way {
+            piece.copied = copy(piece);
         }
     }
 
     /// The next chain's steps; empty if there is nothing to write.
-    pub(super) fn start(&mut self, lost: &mut Vec<Lost>) -> Vec<Step> {
+    pub(super) fn start(&mut self, lost: &mut Vec<Stretch>) -> Vec<Step> {
         self.expire(lost);
         let mut steps = Vec::new();
         while steps.len() < STEPS
@@ -218,7 +231,7 @@ impl Outbox {
 
     /// Takes note of what became of the chain. Says why, if not all of it was
     /// written; what was not is queued again.
-    pub(super) fn finish(&mut self, done: &Done, lost: &mut Vec<Lost>) -> Option<Errno> {
+    pub(super) fn finish(&mut self, done: &Done, lost: &mut Vec<Stretch>) -> Option<Errno> {
         let mut refused = None;
         let mut again = VecDeque::new();
         for (piece, result) in std::mem::take(&mut self.under_way).into_iter().zip(done) {
@@ -230,6 +243,14 @@ impl Outbox {
                     0
                 }
             };
+            if piece.copied {
+                // The ring may have overwritten it by the time the disk took it.
+                again.push_back(Piece {
+                    copied: false,
+                    ..piece
+                });
+                continue;
+            }
             if written < piece.bytes && matches!(piece.content, Content::Bytes(_)) {
                 // Frames and such are written as a whole.
                 again.push_back(piece);
@@ -255,7 +276,7 @@ impl Outbox {
             // Was it still what was meant when it was written?
             let (gone, piece) = self.ring_lost(piece);
             if let Some(gone) = gone {
-                lost.push(Lost {
+                lost.push(Stretch {
                     sample: gone.sample,
                     samples: gone.bytes / SAMPLE,
                 });
@@ -296,7 +317,7 @@ impl Outbox {
     }
 
     /// Replaces what the ring no longer holds.
-    fn expire(&mut self, lost: &mut Vec<Lost>) {
+    fn expire(&mut self, lost: &mut Vec<Stretch>) {
         if !self
             .queue
             .iter()
@@ -309,7 +330,7 @@ impl Outbox {
             let (gone, piece) = self.ring_lost(piece);
             // What was written before stays as it is.
             if let Some(gone) = gone.filter(|_| !again) {
-                lost.push(Lost {
+                lost.push(Stretch {
                     sample: gone.sample,
                     samples: gone.bytes / SAMPLE,
                 });
@@ -377,155 +398,4 @@ fn append(queue: &mut VecDeque<Piece>, piece: Piece) {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::ring::Ring;
-
-    const HISTORY: u64 = 65_536;
-
-    /// A disk in memory that does what it is told, or fails as it is told.
-    #[derive(Default)]
-    struct Disk {
-        bytes: Vec<u8>,
-    }
-
-    impl Disk {
-        /// Runs a chain of which `fate` spoils a step: refused, or cut short.
-        fn run(&mut self, steps: &[Step], fate: Option<(usize, Option<usize>)>) -> Done {
-            let mut broken = false;
-            let results = steps.iter().enumerate().map(|(n, step)| {
-                let Step::Write {
-                    offset,
-                    source,
-                    length,
-                } = step
-                else {
-                    return Ok(0);
-                };
-                if broken {
-                    return Err(Errno::ECANCELED);
-                }
-                let written = match fate {
-                    Some((at, None)) if at % steps.len() == n => {
-                        broken = true;
-                        return Err(Errno::ENOSPC);
-                    }
-                    Some((at, Some(short))) if at % steps.len() == n => {
-                        broken = true;
-                        short % length
-                    }
-                    _ => *length,
-                };
-                let end = *offset as usize + written;
-                self.bytes.resize(self.bytes.len().max(end), 0xee);
-                self.bytes[*offset as usize..end].copy_from_slice(&source.copy(written));
-                Ok(written)
-            });
-            results.collect()
-        }
-    }
-
-    /// What happens next.
-    #[derive(Clone, Debug)]
-    enum Event {
-        /// So much is captured.
-        Capture(u64),
-        /// Everything captured so far is appended.
-        Append,
-        /// Encoded bytes are appended.
-        Bytes(usize),
-        /// A chain runs; so much is captured before it reads the ring.
-        Write(Option<(usize, Option<usize>)>, u64),
-        /// A sync, and whether it works.
-        Sync(bool),
-    }
-
-    fn events() -> impl Strategy<Value = Vec<Event>> {
-        let fate = prop::option::weighted(0.3, (0..40_usize, prop::option::of(0..300_000_usize)));
-        let event = prop_oneof![
-            4 => (1..30_000_u64).prop_map(Event::Capture),
-            4 => Just(Event::Append),
-            1 => (1..5000_usize).prop_map(Event::Bytes),
-            4 => (fate, prop_oneof![3 => Just(0_u64), 1 => 0..50_000_u64])
-                .prop_map(|(fate, meanwhile)| Event::Write(fate, meanwhile)),
-            2 => any::<bool>().prop_map(Event::Sync),
-        ];
-        prop::collection::vec(event, 1..60)
-    }
-
-    /// The sample at a position: no two of a history alike, none zero.
-    fn sample(position: u64) -> f32 {
-        (position % 1_000_003 + 1) as f32
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
-
-        /// Whatever the disk does: at the end the file is what was appended, but for
-        /// what is reported as lost, which is silence.
-        #[test]
-        fn the_file_is_what_was_appended(events in events()) {
-            let (ring, mut capture, ..) = Ring::create(HISTORY).unwrap();
-            let reader = Arc::new(Reader::new(ring.duplicate().unwrap()).unwrap());
-            let mut outbox = Outbox::new(reader.clone(), 0);
-            let (mut disk, mut lost) = (Disk::default(), Vec::new());
-            // What the file ought to be: samples, or bytes that are no samples.
-            let mut meant: Vec<u8> = Vec::new();
-            let mut appended = 0;
-            let mut write = |count: u64| {
-                let samples: Vec<f32> =
-                    (0..count).map(|n| sample(capture.position() + n)).collect();
-                capture.append(&samples, 0);
-            };
-            for event in events.into_iter().chain([Event::Append]) {
-                match event {
-                    Event::Capture(count) => write(count),
-                    Event::Append => {
-                        let committed = reader.committed();
-                        outbox.push_ring(appended, committed - appended);
-                        let samples: Vec<f32> = (appended..committed).map(sample).collect();
-                        meant.extend_from_slice(bytemuck::cast_slice(&samples));
-                        appended = committed;
-                    }
-                    // Of a sample's size here, so that silence has one place.
-                    Event::Bytes(count) => {
-                        let bytes: Vec<u8> = (0..count * 4).map(|n| n as u8).collect();
-                        meant.extend(&bytes);
-                        outbox.push_bytes(bytes, count as u64);
-                    }
-                    Event::Write(fate, meanwhile) => {
-                        let steps = outbox.start(&mut lost);
-                        if !steps.is_empty() {
-                            write(meanwhile);
-                            let done = disk.run(&steps, fate);
-                            outbox.finish(&done, &mut lost);
-                        }
-                    }
-                    Event::Sync(true) => outbox.synced(),
-                    Event::Sync(false) => outbox.sync_failed(),
-                }
-                prop_assert!(outbox.complete() * 4 <= outbox.end());
-            }
-            outbox.own(&mut lost);
-            write(HISTORY);
-            write(HISTORY);
-            // Each chain gets on; a piece that none can write would come for ever.
-            for _ in 0..1000 {
-                if outbox.is_empty() {
-                    break;
-                }
-                let steps = outbox.start(&mut lost);
-                let done = disk.run(&steps, None);
-                prop_assert_eq!(outbox.finish(&done, &mut lost), None);
-            }
-            for lost in &lost {
-                let at = lost.sample as usize * 4;
-                meant[at..at + lost.samples as usize * 4].fill(0);
-            }
-            prop_assert_eq!(outbox.complete() * 4, meant.len() as u64);
-            prop_assert!(disk.bytes == meant, "the file is something else");
-        }
-    }
-}
+mod tests;

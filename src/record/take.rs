@@ -4,20 +4,19 @@
 //! whenever the recorder is killed, what the file claims to hold is there.
 
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::cues::Cues;
 use super::disk::{Disk, Done, Source, Step};
-use super::flac;
-use super::format::{Format, integer};
+use super::encoding::Encoding;
+use super::format::Format;
 use super::head::{Cue, HEAD, Length, Origin, seconds};
-use super::outbox::{Lost, Outbox};
+use super::outbox::{Outbox, Stretch};
 use super::target::{self, STDOUT};
-use super::wav::{self, Sample};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ring::Reader;
 
@@ -28,24 +27,13 @@ const ROOM: u64 = 8 << 20;
 /// Samples that are encoded at once.
 const BLOCK: u64 = 1 << 16;
 
-/// How samples become bytes.
-enum Encoding {
-    /// As they lie in the ring.
-    Float,
-    Integer16,
-    Flac {
-        bits: u32,
-        encoder: Box<flac::Encoder>,
-    },
-}
-
 /// What the disk is doing.
 enum Job {
     Idle,
     /// Writing audio.
     Audio,
-    /// Syncing, then writing the head, then syncing that.
-    Commit,
+    /// Syncing, then writing the head, which claims so many samples, then syncing that.
+    Commit(u64),
 }
 
 /// Why the disk doesn't take audio just now, and when it is tried again.
@@ -65,8 +53,7 @@ pub(super) struct Take {
     disk: Disk,
     job: Job,
     trouble: Option<Trouble>,
-    cues: Vec<Cue>,
-    losses: Vec<Lost>,
+    cues: Cues,
     /// Samples given so far, encoded or not.
     samples: u64,
     commit_wanted: bool,
@@ -92,21 +79,18 @@ impl Take {
         origin: Origin,
         ring: &Arc<Reader>,
     ) -> Result<Self> {
-        let encoding = match format {
-            Format::Wav => Encoding::Float,
-            Format::Wav16 => Encoding::Integer16,
-            Format::Flac | Format::Flac24 => {
-                let bits = if format == Format::Flac { 16 } else { 24 };
-                let encoder = Box::new(flac::Encoder::new(bits)?);
-                Encoding::Flac { bits, encoder }
-            }
+        let encoding = Encoding::new(format)?;
+        // A file of no length, from its first moment on.
+        let none = Length::Known {
+            samples: 0,
+            tail: 0,
         };
-        let target = target::open(path, overwrite)?;
+        let target = target::open(path, overwrite, &encoding.head(&origin, none, &[]))?;
         let disk = match target.is_file {
             true => Disk::file(target.file),
             false => Disk::pipe(target.file),
         };
-        let mut take = Self {
+        Ok(Self {
             path: path.to_owned(),
             is_file: target.is_file,
             ring: ring.clone(),
@@ -116,26 +100,15 @@ impl Take {
             disk,
             job: Job::Idle,
             trouble: None,
-            cues: Vec::new(),
-            losses: Vec::new(),
+            cues: Cues::default(),
             samples: 0,
             commit_wanted: false,
             commit_refused: false,
             ending: false,
             tail: None,
-            begun: false,
+            begun: target.is_file,
             closed: false,
-        };
-        if take.is_file {
-            // A file of no length from the first moment on.
-            let head = take.head(0);
-            let written = take.disk.file_ref().write_all_at(&head, 0);
-            written.map_err(|cause| {
-                Error::system(format!("cannot write {}", path.display()), cause)
-            })?;
-            take.begun = true;
-        }
-        Ok(take)
+        })
     }
 
     /// Where it goes; after the file was removed, where it is now.
@@ -166,7 +139,7 @@ impl Take {
     /// Samples that are silence because the audio was overwritten before the disk
     /// took it.
     pub(super) fn lost(&self) -> u64 {
-        self.losses.iter().map(|lost| lost.samples).sum()
+        self.cues.lost()
     }
 
     /// Why the disk doesn't take audio just now.
@@ -184,10 +157,7 @@ impl Take {
 
     /// Marks the next sample.
     pub(super) fn cue(&mut self, label: String) {
-        self.cues.push(Cue {
-            sample: self.samples,
-            label,
-        });
+        self.cues.speech(self.samples, label);
     }
 
     /// Appends samples of the ring. What it no longer holds becomes silence.
@@ -201,7 +171,8 @@ impl Take {
             self.outbox.push_bytes(head, 0);
             self.begun = true;
         }
-        if matches!(self.encoding, Encoding::Float) {
+        self.cues.gaps(&self.ring, position, count, self.samples);
+        if self.encoding.is_verbatim() {
             self.outbox.push_ring(position, count);
             self.samples += count;
             return Ok(());
@@ -228,17 +199,12 @@ impl Take {
 
     /// Appends silence in place of audio that is gone.
     pub(super) fn lose(&mut self, count: u64) -> Result<()> {
-        let lost = Lost {
+        let lost = Stretch {
             sample: self.samples,
             samples: count,
         };
-        let sample = match self.encoding {
-            Encoding::Float => Some(Sample::Float),
-            Encoding::Integer16 => Some(Sample::Integer16),
-            Encoding::Flac { .. } => None,
-        };
-        if let Some(sample) = sample {
-            self.outbox.push_silence(count, sample.bytes());
+        if let Some(bytes) = self.encoding.silence() {
+            self.outbox.push_silence(count, bytes);
             self.samples += count;
         } else {
             let (mut left, silence) = (count, [0.0; 4096]);
@@ -253,41 +219,20 @@ impl Take {
     }
 
     fn encode(&mut self, samples: &[f32]) -> Result<()> {
-        let count = samples.len() as u64;
-        let mut out = Vec::new();
-        let encoded = match &mut self.encoding {
-            Encoding::Float => 0,
-            Encoding::Integer16 => {
-                out.extend(
-                    samples
-                        .iter()
-                        .flat_map(|&s| (integer(s, 16) as i16).to_le_bytes()),
-                );
-                count
-            }
-            Encoding::Flac { encoder, .. } => {
-                let before = encoder.samples();
-                encoder.push(samples, &mut out)?;
-                encoder.samples() - before
-            }
-        };
-        self.outbox.push_bytes(out, encoded);
-        self.samples += count;
+        let (bytes, encoded) = self.encoding.push(samples)?;
+        self.outbox.push_bytes(bytes, encoded);
+        self.samples += samples.len() as u64;
         Ok(())
     }
 
     /// Gives the encoder's last samples to the outbox.
     fn flush(&mut self, last: bool) -> Result<()> {
-        if let Encoding::Flac { encoder, .. } = &mut self.encoding {
-            let before = encoder.samples();
-            let mut out = Vec::new();
-            encoder.flush(last, &mut out)?;
-            self.outbox.push_bytes(out, encoder.samples() - before);
-        }
+        let (bytes, encoded) = self.encoding.flush(last)?;
+        self.outbox.push_bytes(bytes, encoded);
         Ok(())
     }
 
-    fn note(&mut self, losses: Vec<Lost>) {
+    fn note(&mut self, losses: Vec<Stretch>) {
         for lost in losses {
             tracing::warn!(
                 "{}: {} were overwritten before the disk took them: silence from {} on",
@@ -295,12 +240,7 @@ impl Take {
                 seconds(lost.samples),
                 seconds(lost.sample)
             );
-            match self.losses.last_mut() {
-                Some(last) if last.sample + last.samples == lost.sample => {
-                    last.samples += lost.samples;
-                }
-                _ => self.losses.push(lost),
-            }
+            self.cues.lose(lost);
         }
     }
 
@@ -356,20 +296,22 @@ impl Take {
         self.closed
     }
 
-    /// Takes the disk's news and gives it what comes next. Doesn't wait.
-    pub(super) fn pump(&mut self) -> Result<()> {
+    /// Takes the disk's news and gives it what comes next. Doesn't wait. True if a sync
+    /// is over.
+    pub(super) fn pump(&mut self) -> Result<bool> {
+        let mut synced = false;
         while !self.closed {
             if !matches!(self.job, Job::Idle) {
                 let Some(done) = self.disk.take() else {
-                    return Ok(());
+                    break;
                 };
-                self.ended(&done);
+                synced |= self.ended(&done);
             }
             if !self.start()? {
                 break;
             }
         }
-        Ok(())
+        Ok(synced)
     }
 
     /// Starts the next job; false if there is none to start now.
@@ -401,21 +343,23 @@ impl Take {
         let may_commit = may_write || (self.outbox.is_dirty() && !self.commit_refused);
         if self.commit_wanted && may_commit && worth {
             self.commit_wanted = false;
-            let head = self.head(self.outbox.complete());
+            let claimed = self.outbox.complete();
+            let head = self.head(claimed);
             let length = head.len();
             let write = Step::Write {
                 offset: 0,
                 source: Source::Bytes(head.into(), 0),
                 length,
             };
-            self.job = Job::Commit;
+            self.job = Job::Commit(claimed);
             self.disk.start(vec![Step::Sync, write, Step::Sync])?;
             return Ok(true);
         }
         Ok(false)
     }
 
-    fn ended(&mut self, done: &Done) {
+    /// Takes note of what became of the job; true if it was a sync that worked.
+    fn ended(&mut self, done: &Done) -> bool {
         match std::mem::replace(&mut self.job, Job::Idle) {
             Job::Idle => {}
             Job::Audio => {
@@ -429,7 +373,7 @@ impl Take {
                     None => self.recovered(),
                 }
             }
-            Job::Commit => {
+            Job::Commit(claimed) => {
                 let failed = done.iter().find_map(|result| match result {
                     Err(cause) if *cause != Errno::ECANCELED => Some(*cause),
                     _ => None,
@@ -440,7 +384,13 @@ impl Take {
                         self.commit_refused = false;
                         self.outbox.synced();
                         self.commit_wanted |= self.ending && !self.outbox.is_empty();
+                        tracing::debug!(
+                            "{}: synced to sample {claimed} ({})",
+                            self.path.display(),
+                            seconds(claimed)
+                        );
                         self.look_after();
+                        return true;
                     }
                     Some(cause) => {
                         self.outbox.sync_failed();
@@ -451,6 +401,7 @@ impl Take {
                 }
             }
         }
+        false
     }
 
     fn refused(&mut self, cause: Errno) {
@@ -506,16 +457,13 @@ impl Take {
         }
     }
 
-    /// Cues in the order of the file, losses among them.
-    fn all_cues(&self) -> Vec<Cue> {
-        let lost = |lost: &Lost| Cue {
-            sample: lost.sample,
-            label: format!("lost {}", seconds(lost.samples)),
-        };
-        let mut cues = self.cues.clone();
-        cues.extend(self.losses.iter().map(lost));
-        cues.sort_by_key(|cue| cue.sample);
-        cues
+    /// What the head says of cues, as far as it has room.
+    fn cues_of_head(&self) -> Vec<Cue> {
+        let all = self.cues.all();
+        match self.encoding.room(&self.origin, &all) < all.len() {
+            true => self.cues.without_gaps(),
+            false => all,
+        }
     }
 
     fn head(&self, samples: u64) -> Vec<u8> {
@@ -526,37 +474,24 @@ impl Take {
             },
             false => Length::Unknown,
         };
-        let cues = self.all_cues();
-        match &self.encoding {
-            Encoding::Float => wav::head(Sample::Float, &self.origin, length, &cues),
-            Encoding::Integer16 => wav::head(Sample::Integer16, &self.origin, length, &cues),
-            Encoding::Flac { bits, encoder } => {
-                // Only of exactly these samples is the sum known; zeros mean unknown.
-                let all = encoder.samples() == samples && self.is_file;
-                let digest = if all { encoder.digest() } else { [0; 16] };
-                flac::head(*bits, &self.origin, length, digest, &cues)
-            }
-        }
+        let cues = self.cues_of_head();
+        self.encoding.head(&self.origin, length, &cues)
     }
 
     fn tail_bytes(&self) -> Vec<u8> {
-        let cues = self.all_cues();
-        let sample = match &self.encoding {
-            _ if !self.is_file => return Vec::new(),
-            Encoding::Float => Sample::Float,
-            Encoding::Integer16 => Sample::Integer16,
-            Encoding::Flac { .. } => {
-                let room = flac::room(&self.origin, &cues);
-                if room < cues.len() {
-                    tracing::warn!(
-                        "{}: FLAC has room for {room} of {} cues: WAV would hold them all",
-                        self.path.display(),
-                        cues.len()
-                    );
-                }
-                return Vec::new();
-            }
-        };
-        wav::tail(sample, &self.origin, &cues)
+        if !self.is_file {
+            return Vec::new();
+        }
+        let all = self.cues.all();
+        let tail = self.encoding.tail(&self.origin, &all);
+        let kept = self.encoding.room(&self.origin, &self.cues_of_head());
+        if tail.is_empty() && kept < all.len() {
+            tracing::warn!(
+                "{}: FLAC has room for {kept} of {} cues: WAV would hold them all",
+                self.path.display(),
+                all.len()
+            );
+        }
+        tail
     }
 }

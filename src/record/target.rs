@@ -1,12 +1,17 @@
 //! Where a recording goes: opening it, and noticing that it was removed.
+//!
+//! A file has its name only once its head is on the disk: neither a kill nor a power
+//! loss leaves one that says nothing of itself.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind as Io, Seek};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::io::{self, ErrorKind as Io, Seek};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl};
+use nix::unistd::linkat;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -20,12 +25,13 @@ pub(super) struct Target {
     pub(super) is_file: bool,
 }
 
-/// Opens a target; a file that exists only if it may be overwritten.
-pub(super) fn open(path: &Path, overwrite: bool) -> Result<Target> {
+/// Opens a target; a file that exists only if it may be overwritten. A file begins
+/// with `head`.
+pub(super) fn open(path: &Path, overwrite: bool, head: &[u8]) -> Result<Target> {
     if path.as_os_str() == STDOUT {
-        return standard_output();
+        return standard_output(head);
     }
-    let failed = |cause: std::io::Error| {
+    let failed = |cause: io::Error| {
         let message = match cause.kind() {
             Io::AlreadyExists => format!(
                 "{} exists already: choose another name, or say that it may be overwritten",
@@ -52,21 +58,73 @@ pub(super) fn open(path: &Path, overwrite: bool) -> Result<Target> {
             is_file: false,
         });
     }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    match overwrite {
-        true => options.create(true).truncate(true),
-        false => options.create_new(true),
+    let file = match overwrite && path.symlink_metadata().is_ok() {
+        true => replace(path, head),
+        false => create(path, |file| file.write_all_at(head, 0)),
     };
-    let file = options.open(path).map_err(failed)?;
-    keep_name(path);
     Ok(Target {
-        file,
+        file: file.map_err(failed)?,
         is_file: true,
     })
 }
 
-fn standard_output() -> Result<Target> {
+/// Makes a file that holds what `fill` writes into it before anybody sees it.
+fn create(path: &Path, fill: impl Fn(&File) -> io::Result<()>) -> io::Result<File> {
+    let file = match nameless(path) {
+        Ok(file) => {
+            fill(&file)?;
+            file.sync_all()?;
+            match give_name(&file, path) {
+                Ok(()) => Some(file),
+                Err(Errno::EEXIST) => return Err(Errno::EEXIST.into()),
+                Err(_) => None,
+            }
+        }
+        Err(_) => None,
+    };
+    // Not every file system has files without a name, nor every sandbox a /proc to name
+    // them by: then the name comes first.
+    let file = match file {
+        Some(file) => file,
+        None => {
+            let mut options = OpenOptions::new();
+            let file = options.read(true).write(true).create_new(true).open(path)?;
+            fill(&file)
+                .and_then(|()| file.sync_all())
+                .inspect_err(|_| drop(std::fs::remove_file(path)))?;
+            file
+        }
+    };
+    keep_name(path);
+    Ok(file)
+}
+
+fn nameless(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true);
+    options.custom_flags(libc::O_TMPFILE).open(folder_of(path))
+}
+
+fn give_name(file: &File, path: &Path) -> nix::Result<()> {
+    let known_as = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let follow = AtFlags::AT_SYMLINK_FOLLOW;
+    linkat(AT_FDCWD, &*known_as, AT_FDCWD, path, follow)
+}
+
+/// Makes a recording of a file that exists. The head goes first: whatever else is still
+/// there then, the file claims nothing of it.
+fn replace(path: &Path, head: &[u8]) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    // Where a link led nowhere yet, it is made.
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(path)?;
+    file.write_all_at(head, 0)?;
+    file.set_len(head.len() as u64)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+fn standard_output(head: &[u8]) -> Result<Target> {
     let failed =
         |cause: &dyn std::fmt::Display| Error::system("cannot write to standard output", cause);
     let file = std::io::stdout().as_fd().try_clone_to_owned();
@@ -76,16 +134,23 @@ fn standard_output() -> Result<Target> {
     let regular = file.metadata().is_ok_and(|known| known.is_file());
     // `> out.wav` is as good as a name; `>> out.wav` is not.
     let is_file = regular && !append && file.stream_position().is_ok_and(|at| at == 0);
+    if is_file {
+        file.write_all_at(head, 0).map_err(|cause| failed(&cause))?;
+    }
     Ok(Target { file, is_file })
 }
 
 /// Brings a new file's name to the disk, as far as the file system can; a sync of the
 /// file need not.
 fn keep_name(path: &Path) {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let _ = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
+    let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent();
+    folder
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// Whether no name leads to this file any more.
@@ -95,43 +160,23 @@ pub(super) fn is_removed(file: &File) -> bool {
 
 /// Makes a removed file once more, by its name or, if that is taken, by one like
 /// it, with its first `bytes`.
-pub(super) fn restore(path: &Path, old: &File, bytes: u64) -> std::io::Result<(File, PathBuf)> {
-    let mut path = path.to_owned();
-    let create = |path: &Path| {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)
+pub(super) fn restore(path: &Path, old: &File, bytes: u64) -> io::Result<(File, PathBuf)> {
+    let copy = |new: &File| {
+        let (mut from, mut to) = (old, new);
+        from.rewind()?;
+        to.rewind()?;
+        io::copy(&mut io::Read::take(from, bytes), &mut to).map(drop)
     };
-    let new = match create(&path) {
+    match create(path, copy) {
         Err(cause) if cause.kind() == Io::AlreadyExists => {
-            let stem = path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            let extension = path
-                .extension()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let part = |part: Option<&std::ffi::OsStr>| {
+                part.unwrap_or_default().to_string_lossy().into_owned()
+            };
+            let (stem, extension) = (part(path.file_stem()), part(path.extension()));
             let now = super::moment::Moment::of_monotonic(crate::time::monotonic_ns());
-            path.set_file_name(format!("{stem}-{}.{extension}", now.file_name()));
-            create(&path)?
+            let path = path.with_file_name(format!("{stem}-{}.{extension}", now.file_name()));
+            Ok((create(&path, copy)?, path))
         }
-        result => result?,
-    };
-    let mut from = old;
-    from.rewind()?;
-    match std::io::copy(&mut std::io::Read::take(from, bytes), &mut &new) {
-        Ok(_) => {
-            keep_name(&path);
-            Ok((new, path))
-        }
-        Err(cause) => {
-            let _ = std::fs::remove_file(&path);
-            Err(cause)
-        }
+        result => Ok((result?, path.to_owned())),
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn head(sample: Sample, origin: &Origin, length: Length, cues: &[Cue]
     put(&mut head, b"LIST", &info(origin));
     let room = HEAD - head.len() - 16;
     if tail == 0 {
-        head.extend(cues_within(cues, room));
+        head.extend(chunks(&cues[..fitting(cues, room)]));
     }
     let filler = vec![0; HEAD - head.len() - 16];
     put(&mut head, b"JUNK", &filler);
@@ -70,22 +70,26 @@ pub(super) fn head(sample: Sample, origin: &Origin, length: Length, cues: &[Cue]
 
 /// The cues as chunks to stand after the audio: none if the head has room for all.
 pub(super) fn tail(sample: Sample, origin: &Origin, cues: &[Cue]) -> Vec<u8> {
-    let none = head(sample, origin, Length::Unknown, &[]);
-    let chunks = chunks(cues);
-    // Before the last filler: where its chunk begins, cues may.
-    let filler = none.windows(4).rposition(|id| id == b"JUNK").unwrap_or(0);
-    match chunks.len() <= HEAD - filler - 16 {
-        true => Vec::new(),
-        false => chunks,
+    match room(sample, origin, cues) < cues.len() {
+        true => chunks(cues),
+        false => Vec::new(),
     }
 }
 
-/// As many of the first cues as fit.
-fn cues_within(cues: &[Cue], room: usize) -> Vec<u8> {
+/// How many of these cues the head has room for.
+pub(super) fn room(sample: Sample, origin: &Origin, cues: &[Cue]) -> usize {
+    let none = head(sample, origin, Length::Unknown, &[]);
+    // Before the last filler: where its chunk begins, cues may.
+    let filler = none.windows(4).rposition(|id| id == b"JUNK").unwrap_or(0);
+    fitting(cues, HEAD - filler - 16)
+}
+
+/// How many of the first cues fit into so many bytes.
+fn fitting(cues: &[Cue], room: usize) -> usize {
     let fits = |count: &usize| chunks(&cues[..*count]).len() <= room;
     // A cue takes 44 bytes and its label: the search is short.
-    let count = (0..=cues.len().min(room / 44)).rev().find(fits);
-    chunks(&cues[..count.unwrap_or(0)])
+    let most = cues.len().min(room / 44);
+    (0..=most).rev().find(fits).unwrap_or(0)
 }
 
 fn chunks(cues: &[Cue]) -> Vec<u8> {

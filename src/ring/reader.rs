@@ -180,6 +180,21 @@ impl Reader {
         oldest > 0
     }
 
+    /// The records of filled silence in `[position, position + count)` that are still
+    /// there, oldest first.
+    pub fn gaps_within(&self, position: u64, count: u64) -> Vec<Record> {
+        let lane = self.memory.lane(LaneId::Gaps);
+        let committed = lane.committed();
+        let mut gaps: Vec<Record> = (committed.saturating_sub(lane.capacity())..committed)
+            .rev()
+            .map_while(|number| self.record_at(LaneId::Gaps, number))
+            .take_while(|gap| gap.end() > position)
+            .filter(|gap| gap.position < position.saturating_add(count))
+            .collect();
+        gaps.reverse();
+        gaps
+    }
+
     /// The filled silence that `position` lies in, first position and end, if it
     /// lies in one whose record is still there.
     pub fn gap_at(&self, position: u64) -> Option<(u64, u64)> {

@@ -12,6 +12,8 @@ mod guest;
 mod known;
 mod machine;
 mod player;
+#[path = "../machine/mod.rs"]
+mod shared;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

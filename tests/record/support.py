@@ -165,6 +165,9 @@ def read_wav(path: Path) -> Wav:
     samples = np.zeros(0, np.float32)
     while at + 8 <= min(end, len(data)):
         name, size = struct.unpack("<4sI", take(at, 8))
+        if not name.strip().isalnum():
+            # A head that is half an older one: its RIFF and its data don't end together.
+            break
         body = at + 8
         if name == b"ds64":
             end, large = struct.unpack("<QQ", take(body, 16))

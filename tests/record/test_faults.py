@@ -31,7 +31,7 @@ from support import (
 Engine = Callable[..., Service]
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts file systems")
 
-STALL = 20 if LONG else 4
+STALL = 20 if LONG else 1.5
 
 
 def check(path: Path, played: np.ndarray, least: float) -> None:
@@ -83,13 +83,13 @@ def full_and_free_again(
     # What it holds is whole meanwhile, and others don't notice.
     check(out, played, 0.2)
     position = service.position()
-    time.sleep(1.5)
-    assert service.position() > position + RATE
+    time.sleep(0.7)
+    assert service.position() > position + RATE // 2
     hog.unlink()
     said_on_the_way(tape, "writing goes on")
     end = service.position()
     assert tape.stop() == 0
-    check(out, played, 1.5)
+    check(out, played, 1.0)
     got = read_wav(out)
     assert got.position + len(got.samples) >= end - RATE // 20
 
@@ -102,7 +102,6 @@ def test_a_disk_that_stays_full(engine: Engine, minute: np.ndarray, tmp_path: Pa
         wait_until(lambda: out.exists() and out.stat().st_size > 30_000, "the first second")
         fill_disk(mount)
         said_on_the_way(tape, "No space left on device")
-        time.sleep(0.5)
         assert tape.stop() == 1
         assert "could not be written: No space left on device: make room" in tape.said
         check(out, minute, 0.2)
@@ -150,53 +149,60 @@ def finish(service: Service, tape: Tape, mount: Path, played: np.ndarray) -> Non
 def test_the_end_waits_for_a_disk_that_stalls(
     engine: Engine, tmp_path: Path, writing: tuple[str, ...]
 ) -> None:
-    """What a recording ended with gets to the disk also when the ring has forgotten it."""
+    """What a recording ended with gets to the disk, with io_uring also when the ring has
+    forgotten it. Plain writes stall with the disk, and see the end after that.
+    """
     played = noise(60)
     service = engine(played, "--history", "4")
     with small_disk(tmp_path) as mount:
         out = mount / "out.wav"
-        tape = service.start(out, "--sync", "1", "--seconds", "2.5", before=writing)
-        wait_until(lambda: out.exists() and out.stat().st_size > 60_000, "the first second")
+        tape = service.start(out, "--sync", "0.2", "--seconds", "1", before=writing)
+        wait_until(lambda: out.exists() and out.stat().st_size > 10_000, "the first syncs")
         with frozen(mount):
-            time.sleep(3.5)
+            began = service.position()
+            time.sleep(1.5 if writing else 5)
+            assert writing or service.position() > began + 65_536, "longer than the history"
         assert tape.wait() == 0
-        check(out, played, 2.5)
+        check(out, played, 1)
 
 
 @pytest.mark.parametrize("form", ["wav", "flac"] if LONG else ["wav"])
 def test_a_stall_longer_than_the_history(
     engine: Engine, tmp_path: Path, writing: tuple[str, ...], form: str
 ) -> None:
-    """What the ring could not keep is silence of the same length, a cue, and counted."""
+    """What the ring could not keep is silence of the same length, a cue, and counted.
+
+    Encoded, it waits in the recorder's memory, if the recorder doesn't stall with the disk.
+    """
     played = noise(60)
     service = engine(played, "--history", "4")
-    if form == "flac" and not writing:
-        pytest.skip("encoded, it waits in the recorder's memory: nothing is lost")
+    kept = form == "flac" and not writing
     with small_disk(tmp_path) as mount:
         out = mount / f"out.{form}"
         tape = service.start(out, "--sync", "0.2", before=writing)
         wait_until(lambda: out.exists() and out.stat().st_size > 20_000, "the first second")
         with frozen(mount):
-            time.sleep(7)
-        time.sleep(0.6)
+            time.sleep(5)
+        time.sleep(0.4)
         assert tape.stop() == 0
-        assert "overwritten before the disk took them" in tape.said
+        assert ("overwritten before the disk took them" in tape.said) != kept
         if form == "flac":
             samples = soundfile.read(out, dtype="float32")[0]
             head = out.read_bytes()[:4096]
-            assert b"NAME=lost " in head
+            assert (b"NAME=lost " in head) != kept
             position = int(head.split(b"V2M_POSITION=")[1].split(b"V2M_")[0][:-4])
         else:
             got = read_wav(out)
             samples, position = got.samples, got.position
             silences = got.silences()
             assert [(at, f"lost {length / RATE:.3f} s") for at, length in silences] == got.cues
-            # 7 s less the 4.1 s that the ring holds, less what is on the way.
-            assert 1.5 * RATE < sum(length for _, length in silences) < 5 * RATE
+            # 4.8 s less the 4.1 s that the ring holds, less what is on the way.
+            assert 0.3 * RATE < sum(length for _, length in silences) < 3 * RATE
         heard = samples != 0
         expected = as_float(played)[position : position + len(samples)]
         assert np.array_equal(samples[heard], expected[heard])
-        assert heard.sum() > 3 * RATE
+        assert heard.sum() > 2 * RATE
+        assert not kept or heard.all()
 
 
 @pytest.mark.parametrize("writing", [(), WITHOUT_IO_URING] if LONG else [()])
@@ -214,8 +220,7 @@ def test_a_file_system_that_goes_read_only(
         assert "Read-only file system" in said or "Input/output error" in said
         position = service.position()
         check(mount / "out.wav", minute, 0.2)
-        time.sleep(1)
-        assert service.position() > position
+        wait_until(lambda: service.position() > position, "more audio")
         assert tape.stop() == 1
         assert "could not be written" in tape.said
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-import pytest
 import soundfile
 from support import (
     BINARY,
@@ -28,10 +27,17 @@ from support import (
 Engine = Callable[..., Service]
 
 
-def decode_by_ffmpeg(path: Path) -> np.ndarray:
-    """FFmpeg's libraries' idea of the file."""
+def decode_by_ffmpeg(path: Path, *, cut: bool = False) -> np.ndarray:
+    """FFmpeg's libraries' idea of the file; of one that was `cut`, up to a frame that is
+    not whole, as the program does.
+    """
+    frames = []
     with av.open(str(path)) as container:
-        frames = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
+        try:
+            for frame in container.decode(audio=0):
+                frames.append(frame.to_ndarray().ravel())
+        except av.error.InvalidDataError:
+            assert cut
     return np.concatenate(frames)
 
 
@@ -39,9 +45,9 @@ def test_float_wav_is_the_ring(engine: Engine, minute: np.ndarray, tmp_path: Pat
     service = engine(minute)
     out = tmp_path / "out.wav"
     began = time.time()
-    service.record(out, "--seconds", "2.5")
+    service.record(out, "--seconds", "1.5")
     got = read_wav(out)
-    played = as_float(minute)[got.position : got.position + 40_000]
+    played = as_float(minute)[got.position : got.position + 24_000]
     assert np.array_equal(got.samples, played)
     assert got.ring == service.status()["ring"]["id"]
     # The same through others.
@@ -59,11 +65,11 @@ def test_16_bit_wav_and_flac(engine: Engine, minute: np.ndarray, tmp_path: Path)
     service = engine(minute)
     for arguments in (["a.wav", "--format", "wav16"], ["b.flac"], ["c.bin", "--format", "flac24"]):
         out = tmp_path / arguments[0]
-        tape = service.start(out, *arguments[1:], "--last", "9s", "--seconds", "2.2")
+        tape = service.start(out, *arguments[1:], "--last", "9s", "--seconds", "1.1")
         assert tape.wait() == 0, tape.said
         got, rate = soundfile.read(out, dtype="float32")
         position = position_of(out)
-        assert rate == RATE and len(got) == 35_200
+        assert rate == RATE and len(got) == 17_600
         assert np.array_equal(got, as_float(minute)[position : position + len(got)])
     with wave.open(str(tmp_path / "a.wav")) as file:
         frames = np.frombuffer(file.readframes(10**6), "<i2")
@@ -89,12 +95,12 @@ def test_plain_writes_where_io_uring_is_refused(
 ) -> None:
     service = engine(minute)
     out = tmp_path / "out.wav"
-    tape = service.start(out, "--seconds", "1.5", "--log", "info", before=WITHOUT_IO_URING)
+    tape = service.start(out, "--seconds", "0.7", "--log", "info", before=WITHOUT_IO_URING)
     assert tape.wait() == 0
     assert "plain writes: io_uring is refused" in tape.said
     got = read_wav(out)
-    assert len(got.samples) == 24_000
-    assert np.array_equal(got.samples, as_float(minute)[got.position :][:24_000])
+    assert len(got.samples) == 11_200
+    assert np.array_equal(got.samples, as_float(minute)[got.position :][:11_200])
     # And io_uring is what is used where it isn't.
     tape = service.start(tmp_path / "other.wav", "--seconds", "0.5", "--log", "debug")
     assert tape.wait() == 0 and "by io_uring" in tape.said
@@ -102,14 +108,14 @@ def test_plain_writes_where_io_uring_is_refused(
 
 def test_the_past(engine: Engine, minute: np.ndarray, tmp_path: Path) -> None:
     service = engine(minute)
-    wait_until(lambda: service.position() > 4 * RATE, "four seconds")
+    wait_until(lambda: service.position() > 1.2 * RATE, "more than a second")
     began = service.position()
-    service.record(tmp_path / "out.wav", "--last", "3s", "--seconds", "3s")
+    service.record(tmp_path / "out.wav", "--last", "1s", "--seconds", "1s")
     got = read_wav(tmp_path / "out.wav")
-    assert began - 3 * RATE <= got.position <= service.position() - 3 * RATE
-    assert np.array_equal(got.samples, as_float(minute)[got.position :][: 3 * RATE])
+    assert began - RATE <= got.position <= service.position() - RATE
+    assert np.array_equal(got.samples, as_float(minute)[got.position :][:RATE])
     # Of more than the ring holds, what it holds.
-    tape = service.start(tmp_path / "all.wav", "--last", "1h", "--seconds", "3s")
+    tape = service.start(tmp_path / "all.wav", "--last", "1h", "--seconds", "1s")
     assert tape.wait() == 0 and "goes back by" in tape.said
     assert read_wav(tmp_path / "all.wav").position == 0
 
@@ -120,7 +126,7 @@ def test_ctrl_c_ends_with_a_whole_file(engine: Engine, minute: np.ndarray, tmp_p
         out = tmp_path / name
         tape = service.start(out)
         wait_until(out.exists, "the file")
-        time.sleep(0.7)
+        time.sleep(0.4)
         before = service.position()
         assert tape.stop() == 0 and tape.said == "", tape.said
         got = soundfile.read(out, dtype="float32")[0]
@@ -131,25 +137,26 @@ def test_ctrl_c_ends_with_a_whole_file(engine: Engine, minute: np.ndarray, tmp_p
 
 def test_standard_output(engine: Engine, minute: np.ndarray, tmp_path: Path) -> None:
     service = engine(minute)
-    arguments = [BINARY, "record", "-", "--seconds", "1"]
+    arguments = [BINARY, "record", "-", "--seconds", "0.5"]
     piped = subprocess.run(arguments, env=service.env, capture_output=True, check=True)
     assert piped.stderr == b""
     position = int(re.search(rb"position (\d+)", piped.stdout)[1])
     got = np.frombuffer(piped.stdout[4096:], "<f4")
-    assert np.array_equal(got, as_float(minute)[position : position + RATE])
+    assert np.array_equal(got, as_float(minute)[position : position + RATE // 2])
     # Others read it while its length is unknown.
     with subprocess.Popen(arguments, env=service.env, stdout=subprocess.PIPE) as tape:
         sox = ["sox", "-q", "--ignore-length", "-t", "wav", "-", "-t", "f32", "-"]
         by_sox = subprocess.run(sox, stdin=tape.stdout, capture_output=True, check=True).stdout
-    assert len(by_sox) == RATE * 4
+    assert len(by_sox) == RATE * 2
     # Into a file it is as good as a name.
     with open(tmp_path / "out.wav", "wb") as out:
         subprocess.run(arguments, env=service.env, stdout=out, check=True)
-    assert len(read_wav(tmp_path / "out.wav").samples) == RATE
+    assert len(read_wav(tmp_path / "out.wav").samples) == RATE // 2
     # A reader that goes ends it; one that stalls loses nothing that the ring holds.
     with subprocess.Popen([*arguments[:3]], env=service.env, stdout=subprocess.PIPE) as tape:
-        tape.stdout.read(50_000)
-        time.sleep(2)
+        tape.stdout.read(20_000)
+        # Longer than a pipe holds.
+        time.sleep(1.5)
         late = tape.stdout.read(100_000)
         tape.stdout.close()
         assert tape.wait(15) == 0
@@ -158,7 +165,7 @@ def test_standard_output(engine: Engine, minute: np.ndarray, tmp_path: Path) -> 
 
 def test_flac_into_a_pipe(engine: Engine, minute: np.ndarray) -> None:
     service = engine(minute)
-    arguments = [BINARY, "record", "-", "--format", "flac", "--seconds", "1.3"]
+    arguments = [BINARY, "record", "-", "--format", "flac", "--seconds", "0.8"]
     piped = subprocess.run(arguments, env=service.env, capture_output=True, check=True).stdout
     decoded = subprocess.run(
         ["flac", "-d", "-s", "-c", "--force-raw-format", "--endian=little", "--sign=signed", "-"],
@@ -168,7 +175,7 @@ def test_flac_into_a_pipe(engine: Engine, minute: np.ndarray) -> None:
     ).stdout
     position = int(re.search(rb"position (\d+)", piped)[1])
     got = np.frombuffer(decoded, "<i2")
-    assert len(got) == 20_800 and np.array_equal(got, minute[position : position + len(got)])
+    assert len(got) == 12_800 and np.array_equal(got, minute[position : position + len(got)])
 
 
 def test_wrong_usage_is_refused_before_anything_is_written(
@@ -201,7 +208,7 @@ def test_wrong_usage_is_refused_before_anything_is_written(
 def test_an_engine_of_its_own(tmp_path: Path, engine: Engine, minute: np.ndarray) -> None:
     """Without a service, or when that captures something else."""
     service = engine(minute)
-    other = noise(1.5, seed=2)
+    other = noise(0.5, seed=2)
     from support import write_wav
 
     write_wav(tmp_path / "other.wav", other)
@@ -218,7 +225,7 @@ def test_the_progress_line(engine: Engine, minute: np.ndarray, tmp_path: Path) -
 
     service = engine(minute)
     main, side = pty.openpty()
-    command = [BINARY, "record", tmp_path / "out.wav", "--seconds", "1.5"]
+    command = [BINARY, "record", tmp_path / "out.wav", "--seconds", "0.9"]
     tape = subprocess.Popen(command, env=service.env, stderr=side)
     os.close(side)
     said = b""
@@ -232,15 +239,3 @@ def test_the_progress_line(engine: Engine, minute: np.ndarray, tmp_path: Path) -
     lines = said.decode().replace("\x1b[K", "").split("\r")
     assert any(re.search(r"00:00:0\d\.\d +0\.\d MB +-\d+\.\d dBFS +lost 0\.0 s", x) for x in lines)
     assert "out.wav (io_uring)" in lines[-2] + lines[-1]
-
-
-@pytest.mark.parametrize("seconds", [600])
-def test_minutes_of_an_unpaced_file(engine: Engine, tmp_path: Path, seconds: int) -> None:
-    """Faster than any microphone: nothing is missed as long as the ring is not outrun."""
-    played = noise(seconds, seed=3)
-    service = engine(played, "--no-pace", "--history", "1200")
-    out = tmp_path / "out.wav"
-    service.record(out, "--last", "1h")
-    got = read_wav(out)
-    assert got.position == 0 and not got.cues
-    assert np.array_equal(got.samples, as_float(played))

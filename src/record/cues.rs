@@ -1,0 +1,83 @@
+//! What is marked in a file: speech, lost audio, and gaps of the ring.
+
+use super::head::{Cue, seconds};
+use super::outbox::Stretch;
+use crate::ring::{GapReason, Reader};
+
+#[derive(Default)]
+pub(super) struct Cues {
+    speech: Vec<Cue>,
+    /// Silence in place of audio that the ring held, and the disk didn't take in time.
+    lost: Vec<Stretch>,
+    /// Silence of the ring's own, and what a cue calls it.
+    gaps: Vec<(Stretch, &'static str)>,
+}
+
+impl Cues {
+    /// A segment begins at that sample of the file.
+    pub(super) fn speech(&mut self, sample: u64, label: String) {
+        self.speech.push(Cue { sample, label });
+    }
+
+    /// Audio is lost.
+    pub(super) fn lose(&mut self, lost: Stretch) {
+        match self.lost.last_mut() {
+            Some(last) if last.sample + last.samples == lost.sample => {
+                last.samples += lost.samples;
+            }
+            _ => self.lost.push(lost),
+        }
+    }
+
+    /// Samples lost so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.iter().map(|lost| lost.samples).sum()
+    }
+
+    /// What of `count` samples at `position` of the ring, the file's from `sample` on, is
+    /// silence of the ring's own.
+    pub(super) fn gaps(&mut self, ring: &Reader, position: u64, count: u64, sample: u64) {
+        for gap in ring.gaps_within(position, count) {
+            let first = gap.position.max(position);
+            let stretch = Stretch {
+                sample: sample + (first - position),
+                samples: gap.end().min(position + count) - first,
+            };
+            let unused = gap.detail == GapReason::Unused as u32;
+            let what = if unused { "unused" } else { "gap" };
+            match self.gaps.last_mut() {
+                Some((last, known))
+                    if last.sample + last.samples == stretch.sample && *known == what =>
+                {
+                    last.samples += stretch.samples;
+                }
+                _ => self.gaps.push((stretch, what)),
+            }
+        }
+    }
+
+    /// All, in the order of the file.
+    pub(super) fn all(&self) -> Vec<Cue> {
+        let gaps = self.gaps.iter().map(|(gap, what)| silence(gap, what));
+        sorted(self.without_gaps().into_iter().chain(gaps))
+    }
+
+    /// For where not all have room: gaps are silence that anybody can see.
+    pub(super) fn without_gaps(&self) -> Vec<Cue> {
+        let lost = self.lost.iter().map(|lost| silence(lost, "lost"));
+        sorted(self.speech.iter().cloned().chain(lost))
+    }
+}
+
+fn silence(stretch: &Stretch, what: &str) -> Cue {
+    Cue {
+        sample: stretch.sample,
+        label: format!("{what} {}", seconds(stretch.samples)),
+    }
+}
+
+fn sorted(cues: impl Iterator<Item = Cue>) -> Vec<Cue> {
+    let mut cues: Vec<Cue> = cues.collect();
+    cues.sort_by_key(|cue| cue.sample);
+    cues
+}

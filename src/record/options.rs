@@ -1,0 +1,74 @@
+//! What a recording is asked for, and what it says of itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::format::Format;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What to record, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `None`: by the path's extension.
+    pub format: Option<Format>,
+    /// Replace a file that exists.
+    pub overwrite: bool,
+    /// Only speech, one segment after the other, each marked by a cue.
+    pub speech: bool,
+    /// Each segment of speech in a file of its own, named by its time. Includes `speech`.
+    pub split: bool,
+    /// Begin this far in the past, as far as the ring goes back.
+    pub last: Duration,
+    /// End after so much audio, counted from the beginning (with `last`: the past one).
+    pub length: Option<Duration>,
+    /// From one sync to the next: what a crash can cost.
+    pub sync: Duration,
+    /// From one report to the next.
+    pub report: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            format: None,
+            overwrite: false,
+            speech: false,
+            split: false,
+            last: Duration::ZERO,
+            length: None,
+            sync: Duration::from_secs(1),
+            report: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Options {
+    /// Errors: [`ErrorKind::Invalid`], naming the option and what it may be.
+    pub fn validate(&self) -> Result<()> {
+        let invalid = |message: &str| Err(Error::new(ErrorKind::Invalid, message));
+        if !(Duration::from_millis(50)..=Duration::from_secs(3600)).contains(&self.sync) {
+            return invalid("the interval of syncs must be 0.05 to 3600 seconds");
+        }
+        if self.length == Some(Duration::ZERO) {
+            return invalid("the length of a recording must be more than 0 seconds");
+        }
+        Ok(())
+    }
+}
+
+/// A recording at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Samples recorded, silence for lost ones included.
+    pub samples: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Samples that were overwritten before the disk took them.
+    pub lost: u64,
+    /// Peak of the newest audio, 0 to 1; `None` if none came.
+    pub level: Option<f32>,
+    /// Why the disk takes nothing just now.
+    pub trouble: Option<String>,
+    /// The files, the present one last.
+    pub files: Vec<PathBuf>,
+}
