@@ -6,12 +6,17 @@
 //! `apt-get download` the first time; what it makes stays under `target/tmp/alsa-vm`.
 #![cfg(feature = "engine")]
 
+mod content;
 mod engine;
 mod guest;
 #[path = "../known/mod.rs"]
 mod known;
+mod late;
 mod machine;
 mod player;
+mod recovery;
+mod refusals;
+mod users;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -79,12 +84,13 @@ fn part() {
             from.parse().unwrap(),
             seconds.parse().unwrap(),
         ),
-        ["capture", pcm, period, periods, channels, bits, seconds] => guest::capture_alone(
+        ["play_late", pcm, rate, seconds] => {
+            late::play_late(pcm, rate.parse().unwrap(), seconds.parse().unwrap());
+        }
+        ["capture", pcm, period, periods, seconds] => recovery::capture_alone(
             pcm,
             period.parse().unwrap(),
             periods.parse().unwrap(),
-            channels.parse().unwrap(),
-            bits.parse().unwrap(),
             seconds.parse().unwrap(),
         ),
         _ => panic!("no part {part}"),
