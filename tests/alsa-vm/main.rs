@@ -1,5 +1,7 @@
 //! ALSA capture against real drivers, in an emulated machine: a stock Debian
-//! kernel, its loopback and dummy cards, and this very program.
+//! kernel, its loopback and dummy cards and loudspeaker, and this very program. Its
+//! root may do all that a root may, which one in a container may not: what the engine
+//! gets of an ordinary user's limits is tried here too.
 //!
 //! Run by `cargo test --test alsa-vm -- --ignored`, one scenario alone with
 //! `V2M_TEST_VM_ONLY` set to its name, the long ones with `long`. Takes the kernel's package by

@@ -46,8 +46,16 @@ pub(crate) fn busy() {
             "{error}"
         );
     }
-    drop(keep);
-    drop(AlsaSource::open(name, options).unwrap());
+    // Let go of while another one waits for it, who is told by the kernel.
+    capture(AlsaSource::later(Some(name), options), 1, 16, |events| {
+        let event = next_event(events);
+        assert!(
+            matches!(&event, Event::Waiting(why) if why.contains("is in use by")),
+            "{event:?}"
+        );
+        drop(keep);
+        assert!(matches!(next_event(events), Event::Linked(_)));
+    });
     // Another process, and that it is the only one named although others have the card.
     let _player = Other::play("hw:Loopback,0,4", 48_000, 1, 16, 0, 5.0);
     let mut capture = Other::capture(name, 128, 32, 3);

@@ -140,7 +140,7 @@ impl AlsaSource {
         Self {
             name: pcm.map(str::to_owned),
             options,
-            card: false,
+            card: pcm.is_some_and(is_card),
             refused: Vec::new(),
             setup: Arc::default(),
             opened: None,
@@ -270,6 +270,11 @@ impl AlsaSource {
     fn publish(&self, setup: Option<Setup>) {
         *self.setup.lock().unwrap_or_else(PoisonError::into_inner) = setup;
     }
+}
+
+/// Whether a name is one of a card's own, of which the kernel tells.
+fn is_card(name: &str) -> bool {
+    ["hw:", "plughw:"].iter().any(|own| name.starts_with(own))
 }
 
 /// Keeps alsa-lib from writing to stderr on this thread; what failed is in our errors.
