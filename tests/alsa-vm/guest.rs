@@ -19,7 +19,7 @@ use crate::known::{Found, Kept, check};
 use crate::{PART, content, engine, recovery, refusals, users};
 
 /// Which run in `make test`: everything within two minutes.
-pub(crate) const SCENARIOS: [(&str, fn()); 20] = [
+pub(crate) const SCENARIOS: [(&str, fn()); 21] = [
     ("exact", content::exact),
     ("planar", content::planar),
     ("rate_shift", content::rate_shift),
@@ -33,6 +33,7 @@ pub(crate) const SCENARIOS: [(&str, fn()); 20] = [
     ("unbound", recovery::unbound),
     ("engine", engine::counts_what_the_player_lost),
     ("rate_change", engine::follows_the_players_rate),
+    ("no_rate_left", recovery::no_rate_left),
     ("standby", engine::stands_in_for_pipewire),
     ("no_limits", users::goes_on_without_limits),
     ("limits", users::takes_what_the_limits_allow),

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use v2m_engine::capture::Event;
 use v2m_engine::capture::alsa::{AlsaSource, Options};
 
-use crate::guest::{Other, assert_right, capture, ms, next_event, setup};
+use crate::guest::{Other, assert_right, capture, ms, next_event, set_control, setup};
 use crate::known::Found;
 use crate::player::{play, silence};
 
@@ -180,4 +180,29 @@ pub(crate) fn unbound() {
     assert_right("before it was unbound", &found[0], 12_000);
     assert_eq!(found[1].rate, 44_100);
     assert_right("after it was bound again", &found[1], 22_050);
+}
+
+/// A player at another rate than the driver lets the capture have: it can't start
+/// until that is gone, says so, and goes on then.
+pub(crate) fn no_rate_left() {
+    let name = "hw:Loopback,1,7";
+    set_control(c"PCM Notify", 7, 0);
+    let mut player = Other::play_late("hw:Loopback,0,7", 44_100, 2.0);
+    let source = AlsaSource::open(name, Options::default()).unwrap();
+    let found = capture(source, 1, 16, |events| {
+        assert!(matches!(next_event(events), Event::Linked(_)));
+        player.go();
+        let event = next_event(events);
+        let reason = format!("{name} starts at no rate that it offers (EIO");
+        assert!(
+            matches!(&event, Event::Waiting(why) if why.contains(&reason)),
+            "{event:?}"
+        );
+        drop(player);
+        assert!(matches!(next_event(events), Event::Linked(_)));
+        sleep(ms(300));
+    });
+    println!("{found:?}");
+    let rates: Vec<u32> = found.iter().map(|life| life.rate).collect();
+    assert_eq!(rates, [48_000, 48_000]);
 }
