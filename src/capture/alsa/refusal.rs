@@ -67,7 +67,7 @@ fn others() -> String {
         .partition(|name| name.starts_with("hw:"));
     let names: Vec<String> = cards.into_iter().chain(rest).collect();
     match &names[..] {
-        [] => "and no other captures here; plug in a microphone".into(),
+        [] => "none captures here, plug in a microphone".into(),
         [only] => format!("take the one that captures here, {only}"),
         [all @ .., last] if names.len() <= NAMED => {
             let all = all.join(", ");
