@@ -67,6 +67,8 @@ pcm.mic {{ type test_mic faults "{faults}" }}
 pcm.mic32 {{ type test_mic rate 44100 channels 2 format S32_LE }}
 pcm.bytes {{ type test_mic format U8 }}
 pcm.slow {{ type test_mic rate 4000 }}
+pcm.choosy {{ type test_mic starts_at 32000 }}
+pcm.stubborn {{ type test_mic starts_at 4000 }}
 ctl.default {{ type hw card 0 }}
 "#
     );
@@ -79,7 +81,7 @@ ctl.default {{ type hw card 0 }}
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
-        output.status.success() && text.contains("8 passed"),
+        output.status.success() && text.contains("9 passed"),
         "{text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
@@ -168,13 +170,23 @@ mod inside {
     #[ignore = "run by plugins() with the configuration"]
     fn what_is_wrong_is_said_with_the_name() {
         for (name, kind, word) in [
-            ("nosuch", ErrorKind::Device, "there is no ALSA PCM nosuch"),
+            (
+                "nosuch",
+                ErrorKind::Device,
+                "there is no ALSA PCM nosuch (ENOENT: No such file or directory): \
+                 take the one that captures here, mono32",
+            ),
             (
                 "hw:CARD=Nothing",
                 ErrorKind::Device,
                 "there is no ALSA PCM hw:CARD=Nothing",
             ),
-            ("onlyplays", ErrorKind::Device, "only plays"),
+            (
+                "onlyplays",
+                ErrorKind::Device,
+                "ALSA PCM onlyplays only plays, it offers no capture: \
+                 take the one that captures here, mono32",
+            ),
             (
                 "bytes",
                 ErrorKind::Device,
@@ -192,7 +204,8 @@ mod inside {
                 .err()
                 .expect(name);
             assert_eq!(error.kind(), kind, "{error}");
-            assert!(error.to_string().contains(word), "{error}");
+            let error = error.to_string();
+            assert!(error.contains(word) && !error.contains('\n'), "{error}");
         }
     }
 
@@ -274,6 +287,32 @@ mod inside {
             assert_eq!((found[0].rate, found[0].wrong), (rate, 0), "{found:?}");
             assert!(found[0].right > 10_000, "{found:?}");
         }
+    }
+
+    #[test]
+    #[ignore = "run by plugins() with the configuration"]
+    fn what_does_not_start_at_one_rate_is_tried_at_the_others() {
+        let source = AlsaSource::open("choosy", Options::default()).unwrap();
+        let agreed = source.setup();
+        assert_eq!(agreed.lock().unwrap().clone().unwrap().rate, 48_000);
+        let (kept, events) = capture(source, Duration::from_millis(600));
+        assert_eq!(
+            events,
+            [Event::Linked("alsa:choosy".into())],
+            "nobody need know"
+        );
+        let found = check(&kept.0.into_inner().unwrap(), 1, 16);
+        println!("{found:?}");
+        assert_eq!((found.len(), found[0].rate, found[0].wrong), (1, 32_000, 0));
+        assert!(found[0].right > 8_000, "{found:?}");
+        // 4000 Hz is offered too, but not by us.
+        let source = AlsaSource::open("stubborn", Options::default()).unwrap();
+        let (kept, events) = capture(source, Duration::from_millis(200));
+        assert!(
+            matches!(&events[..], [Event::Waiting(why)] if why.contains("stubborn starts at no rate")),
+            "{events:?}"
+        );
+        assert!(kept.0.into_inner().unwrap().is_empty());
     }
 
     #[test]

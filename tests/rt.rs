@@ -145,7 +145,9 @@ fn an_ordinary_user_goes_on_without() {
 #[test]
 fn limits_give_what_they_allow() {
     if !may_raise_limits() {
-        eprintln!("skipped: raising a hard limit takes CAP_SYS_RESOURCE");
+        eprintln!(
+            "skipped: raising a hard limit takes CAP_SYS_RESOURCE; tests/alsa-vm/users.rs has it"
+        );
         return;
     }
     // The soft limit is raised to the hard one.

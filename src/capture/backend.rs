@@ -10,7 +10,7 @@ use super::file::{FileSource, Pace, play};
 use super::handover::{Handover, Standby};
 use super::intake::Funnel;
 use super::pipewire::{Options, Pipewire, Source};
-use super::{Event, Events};
+use super::{Event, Events, Intake};
 use crate::config::{Config, Fallback, SourceSpec};
 use crate::error::{Error, Result};
 use crate::latency::Latency;
@@ -184,11 +184,9 @@ impl AlsaCapture {
         let tid = Arc::new(AtomicI32::new(0));
         let active = Arc::new(AtomicBool::new(active));
         let (stopped, own, wanted) = (stop.clone(), tid.clone(), active.clone());
-        let rate = lock(&setup).as_ref().map(|s| s.rate);
         let thread = std::thread::Builder::new()
             .name("v2m-alsa".into())
             .spawn(move || {
-                rate.into_iter().for_each(|rate| intake.expect(rate));
                 let promotion = rt::promote(Role::Capture);
                 own.store(promotion.tid, Ordering::Relaxed);
                 for refusal in promotion.why_not {

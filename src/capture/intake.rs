@@ -146,33 +146,6 @@ impl Funnel {
         }
     }
 
-    /// Makes ready for blocks of `rate`. Off the real-time thread.
-    pub fn expect(&self, rate: u32) {
-        if self
-            .inner
-            .try_with(|inner| inner.resamplers.at(rate).is_some())
-            == Some(true)
-        {
-            return;
-        }
-        match Resampler::new(rate) {
-            Ok(resampler) => {
-                let parts: Vec<_> = resampler.memory().map(stretch).collect();
-                rt::lock_all(&format!("resampler for {rate} Hz"), &parts);
-                let mut spare = Some(resampler);
-                // The one that was there leaves with `spare` and is freed here.
-                if self
-                    .inner
-                    .try_with(|inner| std::mem::swap(&mut inner.resamplers.spare, &mut spare))
-                    .is_none()
-                {
-                    self.wanted.store(rate, Ordering::Relaxed);
-                }
-            }
-            Err(error) => tracing::error!("the source can't be converted: {error}"),
-        }
-    }
-
     /// Fills in silence where no audio has come for half a second. Off the
     /// real-time thread, every 100 ms or so, while a source is expected.
     pub fn fill(&self, now_ns: i64) {
@@ -212,6 +185,32 @@ impl Intake for Funnel {
         self.blocks.fetch_add(1, Ordering::Relaxed);
         if self.inner.try_with(|inner| inner.take(block, &self.wanted)) == Some(true) {
             self.bell.ring();
+        }
+    }
+
+    fn expect(&self, rate: u32) {
+        if self
+            .inner
+            .try_with(|inner| inner.resamplers.at(rate).is_some())
+            == Some(true)
+        {
+            return;
+        }
+        match Resampler::new(rate) {
+            Ok(resampler) => {
+                let parts: Vec<_> = resampler.memory().map(stretch).collect();
+                rt::lock_all(&format!("resampler for {rate} Hz"), &parts);
+                let mut spare = Some(resampler);
+                // The one that was there leaves with `spare` and is freed here.
+                if self
+                    .inner
+                    .try_with(|inner| std::mem::swap(&mut inner.resamplers.spare, &mut spare))
+                    .is_none()
+                {
+                    self.wanted.store(rate, Ordering::Relaxed);
+                }
+            }
+            Err(error) => tracing::error!("the source can't be converted: {error}"),
         }
     }
 }

@@ -32,6 +32,10 @@ pub struct Block<'a> {
 pub trait Intake: Send + Sync {
     /// Takes one block. Blocks already seen are ignored, missing ones become a gap.
     fn block(&self, block: &Block<'_>);
+
+    /// Makes ready for blocks of this rate; called before the first of them, and
+    /// allowed what [`block`](Self::block) is not.
+    fn expect(&self, _rate: u32) {}
 }
 
 /// A source that can be captured, as `v2m-engine sources` lists it.

@@ -184,7 +184,7 @@ fn limits(facts: &Facts) -> Check {
         (0, Err(_)) => Check::degraded(
             name,
             "RLIMIT_RTPRIO is 0: a busy machine delays audio",
-            "echo '@audio - rtprio 80' | sudo tee /etc/security/limits.d/60-v2m-engine.conf   # then log in again",
+            "echo '@audio - rtprio 80' | sudo tee -a /etc/security/limits.d/60-v2m-engine.conf   # then log in again",
         ),
     }
 }
@@ -218,23 +218,41 @@ fn memory(facts: &Facts) -> Check {
             format!(
                 "only {kib} of {needed} KiB may be locked: when memory is short, paging delays audio"
             ),
-            "systemctl --user edit v2m-engine   # LimitMEMLOCK=64M under [Service]; needs DefaultLimitMEMLOCK in user@.service",
+            format!(
+                "echo '@audio - memlock {}' | sudo tee -a /etc/security/limits.d/60-v2m-engine.conf   # then log in again",
+                needed.max(65_536)
+            ),
         )
     }
 }
 
 fn preemption(facts: &Facts) -> Check {
+    let name = "preemption";
     let build = &facts.kernel_build;
     if build.contains("PREEMPT_RT") {
-        Check::good("preemption", "a real-time kernel")
-    } else if build.contains("PREEMPT") {
-        Check::good("preemption", "the kernel can be preempted")
-    } else {
-        Check::degraded(
-            "preemption",
+        return Check::good(name, "a real-time kernel");
+    }
+    if !build.contains("PREEMPT") {
+        return Check::degraded(
+            name,
             "the kernel is not preemptible: system calls of other programs delay audio by milliseconds at times",
-            "uname -v   # take a kernel with PREEMPT_DYNAMIC or PREEMPT_RT; with the former, boot with preempt=full",
-        )
+            "sudo apt install linux-image-rt-$(dpkg --print-architecture)   # or another kernel with PREEMPT_DYNAMIC; then restart",
+        );
+    }
+    match facts.preempt.as_deref() {
+        Some(mode @ ("none" | "voluntary")) if build.contains("PREEMPT_DYNAMIC") => {
+            Check::degraded(
+                name,
+                format!(
+                    "the kernel could be preempted, and is not (preempt={mode}): \
+                     system calls of other programs delay audio by milliseconds at times"
+                ),
+                "sudo sed -i 's/^GRUB_CMDLINE_LINUX=\"/&preempt=full /' /etc/default/grub && sudo update-grub   \
+                 # or: sudo grubby --update-kernel=ALL --args=preempt=full; then restart",
+            )
+        }
+        Some(mode) => Check::good(name, format!("the kernel can be preempted ({mode})")),
+        None => Check::good(name, "the kernel can be preempted"),
     }
 }
 
@@ -245,7 +263,7 @@ fn wakeups(facts: &Facts) -> Check {
         Check::degraded(
             "wake-ups",
             format!("Linux {major}.{minor} has no futex by io_uring: {slower}"),
-            "uname -r   # 6.7 or newer has it",
+            "sudo apt install -t bookworm-backports linux-image-$(dpkg --print-architecture)   # or: sudo dnf upgrade kernel; 6.7 or newer has it",
         )
     } else if facts.io_uring_disabled.unwrap_or(0) != 0 {
         Check::degraded(

@@ -35,6 +35,9 @@ pub struct Facts {
     pub kernel: (u32, u32),
     /// What the kernel says of itself, with its kind of preemption.
     pub kernel_build: String,
+    /// How far a kernel that leaves it open may be preempted: `none`, `voluntary`,
+    /// `lazy` or `full`; `None` if that can't be found out.
+    pub preempt: Option<String>,
     /// 0 for everybody, 1 for a group, 2 for nobody; `None` on kernels without the switch.
     pub io_uring_disabled: Option<u32>,
     /// Whether `/dev/cpu_dma_latency` can be written.
@@ -81,6 +84,7 @@ impl Facts {
                 memlock
             },
             ring_bytes: config.history.next_power_of_two() * size_of::<f32>() as u64,
+            preempt: preempt(&text(system.as_ref().map(|system| system.release()))),
             kernel: version(&text(system.as_ref().map(|system| system.release()))),
             kernel_build: text(system.as_ref().map(|system| system.version())),
             io_uring_disabled: fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
@@ -144,6 +148,39 @@ fn version(release: &str) -> (u32, u32) {
         .split(['.', '-'])
         .map_while(|part| part.parse().ok());
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// As the kernel is now (which root may read), was booted, or was built.
+fn preempt(release: &str) -> Option<String> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let now = read("/sys/kernel/debug/sched/preempt");
+    let booted = read("/proc/cmdline");
+    let built = read(&format!("/boot/config-{release}"));
+    in_brackets(&now)
+        .or_else(|| booted_as(&booted))
+        .or_else(|| built_as(&built))
+        .map(str::to_owned)
+}
+
+/// "none voluntary (full)".
+fn in_brackets(now: &str) -> Option<&str> {
+    Some(now.split_once('(')?.1.split_once(')')?.0)
+}
+
+fn booted_as(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    words.find_map(|word| word.strip_prefix("preempt="))
+}
+
+fn built_as(config: &str) -> Option<&'static str> {
+    let kinds = [
+        ("CONFIG_PREEMPT_NONE=y", "none"),
+        ("CONFIG_PREEMPT_VOLUNTARY=y", "voluntary"),
+        ("CONFIG_PREEMPT_LAZY=y", "lazy"),
+        ("CONFIG_PREEMPT=y", "full"),
+    ];
+    let mut lines = config.lines();
+    lines.find_map(|line| Some(kinds.iter().find(|(option, _)| *option == line)?.1))
 }
 
 fn cards() -> (usize, usize) {
@@ -214,6 +251,19 @@ mod tests {
         assert_eq!(version("6.1.0-56-amd64"), (6, 1));
         assert_eq!(version("7.0-rc1"), (7, 0));
         assert_eq!(version("odd"), (0, 0));
+    }
+
+    #[test]
+    fn preemption_is_read_from_what_there_is() {
+        assert_eq!(in_brackets("none voluntary (full)\n"), Some("full"));
+        assert_eq!(booted_as("quiet preempt=voluntary ro\n"), Some("voluntary"));
+        let debian = "CONFIG_PREEMPT_BUILD=y\n# CONFIG_PREEMPT_NONE is not set\n\
+                      CONFIG_PREEMPT_VOLUNTARY=y\nCONFIG_PREEMPT_DYNAMIC=y\n";
+        assert_eq!(built_as(debian), Some("voluntary"));
+        assert_eq!(
+            (in_brackets(""), booted_as("quiet"), built_as("")),
+            (None, None, None)
+        );
     }
 
     #[test]

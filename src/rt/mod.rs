@@ -212,9 +212,10 @@ fn means(role: Role, tid: i32, why_not: &mut Vec<String>) -> Means {
 }
 
 fn by_limits(role: Role, tid: i32) -> Result<(), String> {
-    let privileged = sys::set_fifo(tid, role.priority(99));
-    let Err(refused) = privileged else {
-        return Ok(());
+    // With the capability no limit holds. Capture's own priority tells, whoever
+    // asks: one below the limit would be granted without, level with capture.
+    let Err(refused) = sys::set_fifo(tid, Role::Capture.priority(99)) else {
+        return sys::set_fifo(tid, role.priority(99)).map_err(|error| error.to_string());
     };
     let limit = raise(Resource::RLIMIT_RTPRIO).min(99) as i32;
     if limit == 0 {

@@ -1,6 +1,7 @@
 //! The engine itself on a real driver: what its counters say of a loss, beside
 //! what the player knows it played.
 
+use std::fs;
 use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::Instant;
@@ -8,9 +9,9 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use v2m_engine::client::Connection;
-use v2m_engine::ring::{Reader, State};
+use v2m_engine::ring::{Reader, Records, State};
 
-use crate::guest::{Other, ms};
+use crate::guest::{Other, ms, set_control};
 use crate::known::{CYCLE, sample16};
 use crate::machine::ENGINE;
 
@@ -20,19 +21,27 @@ const PERIODS: u64 = 64;
 /// What is played: samples of the ring's own rate, which nothing converts.
 const RATE: u64 = 16_000;
 
-struct Engine(Child);
+pub(crate) struct Engine(Child);
 
 impl Engine {
-    fn start(source: &str) -> Self {
-        let (period, periods) = (PERIOD.to_string(), PERIODS.to_string());
-        let child = Command::new(ENGINE)
+    /// What starts it. Speech detection takes an unoptimised build on an emulated
+    /// machine too long: `off`, unless it needn't keep up.
+    pub(crate) fn command(source: &str, periods: u64, vad: &str) -> Command {
+        let (period, periods) = (PERIOD.to_string(), periods.to_string());
+        let mut command = Command::new(ENGINE);
+        command
             .args(["run", "--source", source, "--history", "30"])
             .args(["--alsa-period", &period, "--alsa-periods", &periods])
-            // The model takes an unoptimised build on an emulated machine too long.
-            .args(["--vad-backend", "off"])
-            .spawn()
-            .unwrap();
-        Self(child)
+            .args(["--vad-backend", vad]);
+        command
+    }
+
+    pub(crate) fn start(mut command: Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// A connection to it, once audio flows.
@@ -49,7 +58,7 @@ impl Engine {
             }
             sleep(ms(100));
         };
-        while reader.state() != State::Running || reader.committed() < RATE {
+        while reader.state() != State::Running || reader.committed() < RATE / 4 {
             assert!(start.elapsed() < ms(30_000), "no audio");
             sleep(ms(50));
         }
@@ -57,7 +66,7 @@ impl Engine {
     }
 
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
+        kill(Pid::from_raw(self.id() as i32), signal).unwrap();
     }
 }
 
@@ -92,14 +101,14 @@ fn stretches(samples: &[f32]) -> Vec<(u64, u64, u64)> {
 
 pub(crate) fn counts_what_the_player_lost() {
     let _player = Other::play("hw:Loopback,0,6", RATE as u32, 1, 16, 1, 12.0);
-    let engine = Engine::start("alsa:hw:Loopback,1,6");
+    let engine = Engine::start(Engine::command("alsa:hw:Loopback,1,6", PERIODS, "off"));
     let (mut connection, reader) = engine.capturing();
     let pauses = [500, 900];
     for pause in pauses {
         engine.signal(Signal::SIGSTOP);
         sleep(ms(pause));
         engine.signal(Signal::SIGCONT);
-        sleep(ms(1200));
+        sleep(ms(800));
     }
     let status = connection.status().unwrap();
     for thread in &status.threads {
@@ -150,16 +159,73 @@ pub(crate) fn counts_what_the_player_lost() {
     );
 }
 
+/// A player that had agreed on 16 kHz before capture began at 48 kHz starts to
+/// play: the driver stops the capture, which has to come to the player's rate. (Once
+/// both sides are prepared, the driver has neither of them take another.)
+pub(crate) fn follows_the_players_rate() {
+    set_control(c"PCM Notify", 7, 1);
+    // A machine that is held up lets the driver's timer be late, which then doesn't tell
+    // of all that it captured: that much longer is the gap, and right.
+    let exact = (0..3).any(|_| change_of_rate() <= 2 * PERIOD);
+    assert!(exact, "see above");
+}
+
+/// How many samples the gap differs from what the player played in it.
+fn change_of_rate() -> u64 {
+    let mut player = Other::play_late("hw:Loopback,0,7", RATE as u32, 4.0);
+    // A buffer that lasts at 48 kHz too.
+    let engine = Engine::start(Engine::command("alsa:hw:Loopback,1,7", 4 * PERIODS, "off"));
+    let (mut connection, reader) = engine.capturing();
+    let before = connection.status().unwrap().source;
+    assert_eq!(before.rate, 48_000, "{before:?}");
+    player.go();
+    player.line("PLAYING");
+    sleep(ms(2000));
+    let after = connection.status().unwrap().source;
+    println!("{after:?}");
+    assert_eq!((after.rate, after.waiting), (RATE as u32, None));
+
+    let mut samples = vec![0.0; reader.committed() as usize];
+    let lost = reader.losses();
+    reader.read_samples(0, &mut samples).unwrap();
+    let found = stretches(&samples);
+    let (first, length, offset) = found[0];
+    let (from, to) = reader.gap_at(first - 1).expect("the change is a gap");
+    println!("{found:?}, gap from {from} to {to}, {lost:?}");
+    assert!(length > RATE, "{found:?}");
+    // Silence before, and so the player's first frame belongs to where the gap begins,
+    // less a period not yet captured then, the resampler's delay and a jiffy of the driver's.
+    let (played, gap) = ((offset + first - 1) % CYCLE, first - from);
+    println!("{gap} for {played}");
+    assert!(gap + 2 * PERIOD >= played, "{gap} for {played}");
+    assert!(to <= first && first - to <= PERIOD, "it ends with audio");
+    // The counters have this gap and, were the machine held up, others.
+    let all: u64 = (0..reader.records_committed(Records::Gaps))
+        .filter_map(|number| reader.record(Records::Gaps, number))
+        .map(|gap| gap.length)
+        .sum();
+    let edges = PERIOD * lost.gaps;
+    assert!(
+        lost.samples <= all && lost.samples + edges >= all,
+        "{lost:?} of {all}"
+    );
+    gap.abs_diff(played)
+}
+
 /// Nothing of PipeWire is there, not even its modules: the default source is ALSA's
-/// or, as here where its `dsnoop` can't be opened, the first card's.
+/// or, where its `dsnoop` finds no group to share with, the first card's.
 pub(crate) fn stands_in_for_pipewire() {
-    let engine = Engine::start("default");
+    stood_in_by("alsa:default");
+    fs::rename("/etc/group", "/etc/no-group").unwrap();
+    stood_in_by("alsa:hw:CARD=Loopback,DEV=0");
+    fs::rename("/etc/no-group", "/etc/group").unwrap();
+}
+
+fn stood_in_by(pcm: &str) {
+    let engine = Engine::start(Engine::command("default", PERIODS, "off"));
     let source = engine.capturing().0.status().unwrap().source;
     println!("{source:?}");
     assert_eq!((&*source.asked, &*source.backend), ("default", "alsa"));
-    assert_eq!(
-        source.linked.as_deref(),
-        Some("alsa:hw:CARD=Loopback,DEV=0")
-    );
+    assert_eq!(source.linked.as_deref(), Some(pcm));
     assert!(source.fallback.is_some());
 }

@@ -7,17 +7,22 @@ use std::process::Command;
 use crate::shared::{Machine, run_command};
 
 /// In the order of loading.
-const MODULES: [&str; 6] = [
+const MODULES: [&str; 7] = [
     "soundcore",
     "core/snd",
     "core/snd-timer",
     "core/snd-pcm",
     "drivers/snd-aloop",
     "drivers/snd-dummy",
+    "drivers/pcsp/snd-pcsp",
 ];
 
 /// Where the machine has the engine.
 pub(crate) const ENGINE: &str = "/engine";
+
+/// The user beside root, and the group that sound cards are for.
+pub(crate) const USER: u32 = 1000;
+pub(crate) const AUDIO: u32 = 29;
 
 /// Longer than any run; a machine that hangs is ended.
 const LONGEST_S: &str = "240";
@@ -33,6 +38,7 @@ export XDG_RUNTIME_DIR=/tmp/run HOME=/tmp
 for module in soundcore snd snd-timer snd-pcm; do /bin/busybox insmod /modules/$module.ko; done
 /bin/busybox insmod /modules/snd-aloop.ko index=0
 /bin/busybox insmod /modules/snd-dummy.ko index=1
+/bin/busybox insmod /modules/snd-pcsp.ko index=2
 export V2M_TEST_VM_PART="guest $(/bin/busybox sed -n 's/.*only=\([^ ]*\).*/\1/p' /proc/cmdline)"
 /test --exact part --nocapture 2>&1
 /bin/busybox poweroff -f
@@ -52,6 +58,11 @@ pub(crate) fn run(only: &str) -> String {
             .arg(root.join("usr/share")),
         "alsa-lib's configuration",
     );
+    fs::create_dir_all(root.join("etc")).unwrap();
+    let users = format!("root:x:0:0::/:/bin/sh\nlistener:x:{USER}:{AUDIO}::/tmp:/bin/sh\n");
+    fs::write(root.join("etc/passwd"), users).unwrap();
+    let groups = format!("root:x:0:\naudio:x:{AUDIO}:listener\n");
+    fs::write(root.join("etc/group"), groups).unwrap();
     let output = machine
         .boot(INIT, &format!("only={only}"), LONGEST_S)
         .output()

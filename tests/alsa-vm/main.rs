@@ -1,19 +1,26 @@
 //! ALSA capture against real drivers, in an emulated machine: a stock Debian
-//! kernel, its loopback and dummy cards, and this very program.
+//! kernel, its loopback and dummy cards and loudspeaker, and this very program. Its
+//! root may do all that a root may, which one in a container may not: what the engine
+//! gets of an ordinary user's limits is tried here too.
 //!
 //! Run by `cargo test --test alsa-vm -- --ignored`, one scenario alone with
 //! `V2M_TEST_VM_ONLY` set to its name, the long ones with `long`. Takes the kernel's package by
 //! `apt-get download` the first time; what it makes stays under `target/tmp/alsa-vm`.
 #![cfg(feature = "engine")]
 
+mod content;
 mod engine;
 mod guest;
 #[path = "../known/mod.rs"]
 mod known;
+mod late;
 mod machine;
 mod player;
+mod recovery;
+mod refusals;
 #[path = "../machine/mod.rs"]
 mod shared;
+mod users;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -81,12 +88,13 @@ fn part() {
             from.parse().unwrap(),
             seconds.parse().unwrap(),
         ),
-        ["capture", pcm, period, periods, channels, bits, seconds] => guest::capture_alone(
+        ["play_late", pcm, rate, seconds] => {
+            late::play_late(pcm, rate.parse().unwrap(), seconds.parse().unwrap());
+        }
+        ["capture", pcm, period, periods, seconds] => recovery::capture_alone(
             pcm,
             period.parse().unwrap(),
             periods.parse().unwrap(),
-            channels.parse().unwrap(),
-            bits.parse().unwrap(),
             seconds.parse().unwrap(),
         ),
         _ => panic!("no part {part}"),

@@ -116,7 +116,8 @@ def audio(found: dict[str, Any]) -> dict[str, Any] | None:
 
 
 UNLIMITED = ("--rtprio=20", "--memlock=67108864")
-#: No limits but the capability, which takes no right to raise a limit.
+#: No limits but the capability, which takes no right to raise a limit: a root that may not raise
+#: them finds them raised in the emulated machine (tests/alsa-vm/users.rs).
 NICE = ("CAP_SYS_NICE",)
 NOTHING = ("--rtprio=0", "--nice=0", "--memlock=65536")
 

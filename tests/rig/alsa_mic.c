@@ -8,6 +8,7 @@
  *       rate 48000        # the only one that it offers; so with the next two
  *       channels 1
  *       format S16_LE
+ *       starts_at 32000   # offers this rate too, and starts at no other
  *       level 0.25        # every sample; without it frame n is that of tests/known
  *                         # on channel 0, and silence on the others
  *       faults "/path"    # a file of 4 bytes, a number in the machine's order:
@@ -37,6 +38,7 @@ enum { FINE, SILENT, XRUN, SUSPENDED, GONE, SUSPENDED_FOR_GOOD };
 struct mic {
 	snd_pcm_ioplug_t io;
 	unsigned rate, channels;
+	unsigned starts_at; /* 0: at any */
 	snd_pcm_format_t format;
 	double level; /* negative: known content */
 	uint64_t start; /* number of the stream's first frame */
@@ -86,12 +88,15 @@ static void fill(struct mic *mic, uint64_t first, uint64_t end)
 static int mic_start(snd_pcm_ioplug_t *io)
 {
 	struct mic *mic = io->private_data;
-	uint64_t ns = (uint64_t)io->period_size * 1000000000u / mic->rate;
+	uint64_t ns = (uint64_t)io->period_size * 1000000000u / io->rate;
 	struct timespec period = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
 	struct itimerspec every = { period, period };
 
 	if (atomic_load(mic->faults) == GONE)
 		return -ENODEV;
+	if (mic->starts_at && mic->starts_at != io->rate)
+		return -EIO;
+	mic->rate = io->rate;
 	mic->start = frame_now(mic);
 	mic->count = 0;
 	return timerfd_settime(io->poll_fd, 0, &every, NULL) < 0 ? -errno : 0;
@@ -196,6 +201,7 @@ static int constrain(struct mic *mic)
 {
 	unsigned access[] = { SND_PCM_ACCESS_MMAP_INTERLEAVED, SND_PCM_ACCESS_RW_INTERLEAVED };
 	unsigned format = (unsigned)mic->format;
+	unsigned rates[] = { mic->rate, mic->starts_at };
 	unsigned frame = mic->channels * (unsigned)snd_pcm_format_physical_width(mic->format) / 8;
 	snd_pcm_ioplug_t *io = &mic->io;
 	int err = 0;
@@ -203,7 +209,7 @@ static int constrain(struct mic *mic)
 	err |= snd_pcm_ioplug_set_param_list(io, SND_PCM_IOPLUG_HW_ACCESS, 2, access);
 	err |= snd_pcm_ioplug_set_param_list(io, SND_PCM_IOPLUG_HW_FORMAT, 1, &format);
 	err |= snd_pcm_ioplug_set_param_minmax(io, SND_PCM_IOPLUG_HW_CHANNELS, mic->channels, mic->channels);
-	err |= snd_pcm_ioplug_set_param_minmax(io, SND_PCM_IOPLUG_HW_RATE, mic->rate, mic->rate);
+	err |= snd_pcm_ioplug_set_param_list(io, SND_PCM_IOPLUG_HW_RATE, mic->starts_at ? 2 : 1, rates);
 	err |= snd_pcm_ioplug_set_param_minmax(io, SND_PCM_IOPLUG_HW_PERIOD_BYTES, 16 * frame, 65536 * frame);
 	err |= snd_pcm_ioplug_set_param_minmax(io, SND_PCM_IOPLUG_HW_PERIODS, 2, 1024);
 	return err;
@@ -251,6 +257,8 @@ SND_PCM_PLUGIN_DEFINE_FUNC(test_mic)
 			mic->rate = (unsigned)number;
 		else if (!strcmp(id, "channels"))
 			mic->channels = (unsigned)number;
+		else if (!strcmp(id, "starts_at"))
+			mic->starts_at = (unsigned)number;
 		else if (!strcmp(id, "format"))
 			mic->format = snd_pcm_format_value(text);
 		else if (!strcmp(id, "level"))

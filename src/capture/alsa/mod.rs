@@ -6,6 +6,7 @@ mod line;
 mod negotiate;
 mod params;
 mod pcm;
+mod refusal;
 mod stream;
 mod wait;
 
@@ -108,6 +109,8 @@ pub struct AlsaSource {
     options: Options,
     opened: Option<Opened>,
     card: bool,
+    /// Rates that were agreed and at which it then did not start.
+    refused: Vec<u32>,
     setup: Arc<Mutex<Option<Setup>>>,
 }
 
@@ -121,7 +124,7 @@ impl AlsaSource {
     /// for what can be no name. The message names the PCM.
     pub fn open(pcm: &str, options: Options) -> Result<Self> {
         let _quiet = quiet();
-        let opened = negotiate::open(pcm, options)?;
+        let opened = negotiate::open(pcm, options, &[])?;
         Ok(Self {
             card: opened.hardware,
             setup: Arc::new(Mutex::new(Some(opened.setup.clone()))),
@@ -137,7 +140,8 @@ impl AlsaSource {
         Self {
             name: pcm.map(str::to_owned),
             options,
-            card: false,
+            card: pcm.is_some_and(is_card),
+            refused: Vec::new(),
             setup: Arc::default(),
             opened: None,
         }
@@ -145,8 +149,8 @@ impl AlsaSource {
 
     fn reopen(&mut self) -> Result<Opened> {
         let opened = match &self.name {
-            Some(name) => negotiate::open(name, self.options),
-            None => negotiate::open_any(self.options),
+            Some(name) => negotiate::open(name, self.options, &self.refused),
+            None => negotiate::open_any(self.options, &self.refused),
         };
         opened.inspect(|opened| self.card = opened.hardware)
     }
@@ -165,7 +169,8 @@ impl AlsaSource {
     ///
     /// Positions count the hardware's frames, including those that were lost.
     /// The clock stays the same through overruns, restarts and suspends, and
-    /// changes when the PCM had to be opened anew.
+    /// changes when the PCM had to be opened anew: it may then run at another rate,
+    /// be it that it offers others now, or that it didn't start at the one agreed.
     pub fn capture(&mut self, intake: &dyn Intake, events: &dyn Fn(Event), stop: &Stop) {
         let _quiet = quiet();
         let mut told = false;
@@ -180,12 +185,15 @@ impl AlsaSource {
             let opened = self.opened.take().map_or_else(|| self.reopen(), Ok);
             match opened {
                 Ok(opened) => {
-                    let name = opened.setup.pcm.clone();
+                    let (name, rate) = (opened.setup.pcm.clone(), opened.setup.rate);
+                    let other_rates = opened.other_rates;
+                    intake.expect(rate);
                     self.publish(Some(opened.setup.clone()));
                     let (end, flowed) = self.run(opened, intake, events, stop);
                     self.publish(None);
                     if flowed {
                         told = false;
+                        self.refused.clear();
                     }
                     match end {
                         End::Stopped => return,
@@ -194,7 +202,24 @@ impl AlsaSource {
                             format!("ALSA PCM {name} is gone; it is taken again when it is back"),
                         ),
                         End::Changed if flowed => {}
-                        End::Changed => tell(&mut told, format!("ALSA PCM {name} doesn't start")),
+                        End::Changed => tell(
+                            &mut told,
+                            format!("ALSA PCM {name} stops before it has given audio"),
+                        ),
+                        End::Refused(_) if other_rates => {
+                            self.refused.push(rate);
+                            continue;
+                        }
+                        End::Refused(errno) => {
+                            self.refused.clear();
+                            tell(
+                                &mut told,
+                                format!(
+                                    "ALSA PCM {name} starts at no rate that it offers ({errno}); \
+                                     it is tried again"
+                                ),
+                            );
+                        }
                         End::Silent => tell(
                             &mut told,
                             format!("ALSA PCM {name} runs but gives no audio"),
@@ -233,7 +258,7 @@ impl AlsaSource {
         let name = opened.setup.pcm.clone();
         let mut stream = match Stream::new(opened, intake, stop) {
             Ok(stream) => stream,
-            Err(_) => return (End::Changed, false),
+            Err(errno) => return (End::Refused(errno), false),
         };
         let end = stream.run(|| {
             flowed = true;
@@ -245,6 +270,11 @@ impl AlsaSource {
     fn publish(&self, setup: Option<Setup>) {
         *self.setup.lock().unwrap_or_else(PoisonError::into_inner) = setup;
     }
+}
+
+/// Whether a name is one of a card's own, of which the kernel tells.
+fn is_card(name: &str) -> bool {
+    ["hw:", "plughw:"].iter().any(|own| name.starts_with(own))
 }
 
 /// Keeps alsa-lib from writing to stderr on this thread; what failed is in our errors.

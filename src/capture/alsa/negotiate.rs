@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::convert::{FORMATS, width};
 use super::params::Params;
 use super::pcm::{Layout, Pcm};
+use super::refusal;
 use crate::{Error, ErrorKind, Result, resample};
 
 /// The period aimed at: 128 frames at 48 kHz.
@@ -71,6 +72,8 @@ pub(super) struct Opened {
     pub(super) layout: Layout,
     /// A card's, with a buffer that goes round.
     pub(super) hardware: bool,
+    /// It offers rates that are neither this one nor to be avoided.
+    pub(super) other_rates: bool,
 }
 
 fn device(message: String) -> Error {
@@ -79,9 +82,9 @@ fn device(message: String) -> Error {
 
 /// Opens ALSA's default PCM or, where that leads to a sound server, the first of
 /// the cards' that captures.
-pub(super) fn open_any(options: Options) -> Result<Opened> {
+pub(super) fn open_any(options: Options, avoid: &[u32]) -> Result<Opened> {
     let mut reasons = Vec::new();
-    match open("default", options) {
+    match open("default", options, avoid) {
         Ok(opened) => match server_behind(&opened.pcm.description()) {
             None => return Ok(opened),
             Some(server) => reasons.push(format!("ALSA's default leads to {server}")),
@@ -90,7 +93,7 @@ pub(super) fn open_any(options: Options) -> Result<Opened> {
     }
     let cards = super::names().into_iter();
     for name in cards.filter(|name| name.starts_with("hw:")) {
-        match open(&name, options) {
+        match open(&name, options, avoid) {
             Ok(opened) => return Ok(opened),
             Err(error) => reasons.push(error.to_string()),
         }
@@ -109,9 +112,9 @@ fn server_behind(description: &str) -> Option<&'static str> {
         .find(|server| description.contains(&format!("ALSA <-> {server} PCM I/O Plugin")))
 }
 
-/// Opens and sets up the PCM. Errors name it, and what it offers or who stands
-/// in the way.
-pub(super) fn open(name: &str, options: Options) -> Result<Opened> {
+/// Opens and sets up the PCM, at a rate that is not among those to `avoid` if it
+/// offers another. Errors name it, and what it offers or who stands in the way.
+pub(super) fn open(name: &str, options: Options, avoid: &[u32]) -> Result<Opened> {
     let c_name = CString::new(name).map_err(|_| {
         Error::new(
             ErrorKind::Invalid,
@@ -141,12 +144,14 @@ pub(super) fn open(name: &str, options: Options) -> Result<Opened> {
         .into_iter()
         .find(|&format| params.set_format(format).is_ok())
         .ok_or_else(|| fail("none of its formats is S16, S24, S32 or FLOAT"))?;
-    let wanted = RATES
+    let offered: Vec<u32> = RATES
         .into_iter()
-        .find(|&rate| params.has_rate(rate))
-        .unwrap_or(RATES[0]);
+        .filter(|&rate| params.has_rate(rate))
+        .collect();
+    let mut left = offered.iter().filter(|rate| !avoid.contains(rate));
+    let wanted = left.next().or(offered.first()).unwrap_or(&RATES[0]);
     let rate = params
-        .set_rate(wanted)
+        .set_rate(*wanted)
         .map_err(|errno| fail(&format!("no rate ({errno})")))?;
     resample::check_rate(rate).map_err(|error| fail(&error.to_string()))?;
     let channels = params
@@ -167,7 +172,7 @@ pub(super) fn open(name: &str, options: Options) -> Result<Opened> {
         .set_buffer(period * periods)
         .map_err(|errno| fail(&format!("no buffer ({errno})")))?;
     params.apply().map_err(|errno| match errno {
-        Errno::EBUSY => busy(name),
+        Errno::EBUSY => refusal::busy(name),
         errno => fail(&errno.to_string()),
     })?;
     pcm.software(period)
@@ -191,6 +196,7 @@ pub(super) fn open(name: &str, options: Options) -> Result<Opened> {
         format,
         layout,
         hardware,
+        other_rates: left.next().is_some(),
     })
 }
 
@@ -204,25 +210,17 @@ fn access_name(access: Access) -> &'static str {
     }
 }
 
-fn busy(name: &str) -> Error {
-    device(format!(
-        "ALSA PCM {name} is in use by another program: `fuser -v /dev/snd/*` shows which; close it or name another source"
-    ))
-}
-
 fn refused(name: &str, c_name: &CString, errno: Errno) -> Error {
     let plays = || matches!(Pcm::open(c_name, true), Ok(_) | Err(Errno::EBUSY));
     match errno {
-        Errno::EBUSY | Errno::EAGAIN => busy(name),
+        Errno::EBUSY | Errno::EAGAIN => refusal::busy(name),
         Errno::EACCES | Errno::EPERM => device(format!(
             "ALSA PCM {name}: {errno}: join the group audio, or log in at the machine"
         )),
-        _ if plays() => device(format!(
-            "ALSA PCM {name} only plays: `v2m-engine sources` lists those that capture"
-        )),
-        Errno::ENOENT | Errno::ENODEV | Errno::ENXIO | Errno::EINVAL => device(format!(
-            "there is no ALSA PCM {name} ({errno}): `v2m-engine sources` lists those that capture"
-        )),
+        _ if plays() => refusal::only_plays(name),
+        Errno::ENOENT | Errno::ENODEV | Errno::ENXIO | Errno::EINVAL => {
+            refusal::unknown(name, errno)
+        }
         errno => device(format!("can't open ALSA PCM {name}: {errno}")),
     }
 }

@@ -41,6 +41,8 @@ pub(super) enum End {
     Gone,
     /// Somebody else stopped it or changed it: it needs to be opened anew.
     Changed,
+    /// It doesn't start as it was agreed.
+    Refused(Errno),
     /// It runs without giving audio.
     Silent,
 }
@@ -111,7 +113,10 @@ impl<'a> Stream<'a> {
     /// has come.
     pub(super) fn run(&mut self, mut flows: impl FnMut()) -> End {
         if let Err(errno) = self.pcm().start() {
-            return self.failed(errno);
+            return match self.failed(errno) {
+                End::Changed => End::Refused(errno),
+                end => end,
+            };
         }
         let mut silent = true;
         let mut alive = monotonic_ns();
@@ -188,10 +193,12 @@ impl<'a> Stream<'a> {
             .pcm
             .status()
             .map_err(|errno| self.trouble(errno))?;
-        match status.state {
-            State::Running => {}
+        let running = match status.state {
+            State::Running => true,
+            // Stopped, and what it had captured before is still there.
+            State::Draining if status.avail > 0 => false,
             other => return Err(next(other)),
-        }
+        };
         let (buffer, period, rate) = (
             self.opened.setup.buffer,
             self.opened.setup.period,
@@ -215,7 +222,9 @@ impl<'a> Stream<'a> {
         if status.avail == 0 {
             return Ok(false);
         }
-        self.position += self.line.measure(self.position, first_ns(status, rate));
+        if running {
+            self.position += self.line.measure(self.position, first_ns(status, rate));
+        }
         let wanted = status.avail.min(CHUNK);
         let Opened {
             pcm,

@@ -38,6 +38,7 @@ fn fine() -> Facts {
         ring_bytes: 4 << 20,
         kernel: (6, 12),
         kernel_build: "#1 SMP PREEMPT_DYNAMIC Debian".into(),
+        preempt: Some("full".into()),
         io_uring_disabled: Some(0),
         dma_latency: true,
         cards: (2, 2),
@@ -180,6 +181,14 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
             Status::Degraded,
             Facts {
                 kernel_build: "#1 SMP Debian".into(),
+                ..fine()
+            },
+        ),
+        (
+            "preemption",
+            Status::Degraded,
+            Facts {
+                preempt: Some("voluntary".into()),
                 ..fine()
             },
         ),
