@@ -150,7 +150,7 @@ PEERS: dict[str, tuple[Callable[[Any], Step], list[str], list[str]]] = {
 
 def install(packages: list[str], bare: list[str]) -> Path | str:
     """The environment's Python, or why there is none."""
-    wanted = " ".join([*packages, *bare])
+    wanted = " ".join([*packages, *(f"{package}, alone" for package in bare)])
     place = PLACE / f"venv-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
     python, stamp = place / "bin/python", place / ".installed"
     if stamp.exists() and stamp.read_text() == wanted:
