@@ -90,7 +90,11 @@ impl Runnable {
 struct Baseline;
 impl Set for Baseline {
     const FMA: bool = cfg!(target_arch = "aarch64");
-    const SUMS: usize = if cfg!(target_arch = "aarch64") { 64 } else { 32 };
+    const SUMS: usize = if cfg!(target_arch = "aarch64") {
+        64
+    } else {
+        32
+    };
 }
 
 macro_rules! dispatched {

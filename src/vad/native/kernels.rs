@@ -115,9 +115,7 @@ fn step<S: Set, const M: usize, const W: usize>(
     k: usize,
     sums: &mut [[f32; W]; M],
 ) {
-    let weights: &[f32; W] = panel[k].0[lane..]
-        .first_chunk()
-        .expect("lane + W <= LANES");
+    let weights: &[f32; W] = panel[k].0[lane..].first_chunk().expect("lane + W <= LANES");
     for m in 0..M {
         let factor = x[m][k];
         for l in 0..W {
