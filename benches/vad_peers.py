@@ -4,14 +4,18 @@
 
 First `benches/vad.rs` on that audio (instruction sets, batches, ONNX Runtime from Rust, the
 machine's bound, instructions), then the engine's worker, which reads the ring and
-publishes beside it. Then one window in each of the other packages, each in
-a virtual environment of its own below `target/bench`, with the versions pinned here; what
-can't be installed is reported as such. webrtcvad is another, much smaller model (30 ms).
+publishes beside it. Then `VADProcessor` from Python, from call to return: a minute of the
+recording per call, divided by its windows, and window by window (`resume=True`). Then one
+window in each of the other packages, each in a virtual environment of its own below
+`target/bench`, with the versions pinned here; what can't be installed is reported as such.
+ONNX Runtime gets silero's usual file and, the best that can be had from Python, the fastest
+of equal output (`models/README.md`). webrtcvad is another, much smaller model (30 ms).
 silero-vad's own wrapper needs torch, some gigabytes: `V2M_BENCH_TORCH=1` installs it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -25,32 +29,56 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "target/bench"
 WINDOW = 512
+MINUTE = 60 * 16000 // WINDOW  # windows
 MINUTES = 5
 QUIET = {"ORT_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
 
 Step = tuple[Callable[[Any], object], list[Any]]
 
 
-def onnxruntime(samples: Any) -> Step:
+def onnxruntime(samples: Any, model: str | None = None) -> Step:
     """As silero-vad's OnnxWrapper does it, with NumPy in place of torch."""
     import numpy as np
 
     sys.path.insert(0, str(ROOT / "tests"))
     from vad_reference import Reference
 
-    session = Reference().session
+    session = Reference(model).session
     state = np.zeros((2, 1, 128), np.float32)
     context = np.zeros((1, 64), np.float32)
+    # Files for one rate only don't ask for it.
+    asked = any(x.name == "sr" for x in session.get_inputs())
 
     def step(window: Any) -> float:
         nonlocal state, context
         x = np.concatenate([context, window[None]], axis=1)
-        rate = np.array(16000, dtype="int64")
-        p, state = session.run(None, {"input": x, "state": state, "sr": rate})
+        inputs = {"input": x, "state": state}
+        if asked:
+            inputs["sr"] = np.array(16000, dtype="int64")
+        p, state = session.run(None, inputs)
         context = x[..., -64:]
         return float(p.item())
 
     return step, list(samples.reshape(-1, WINDOW))
+
+
+def fastest(samples: Any) -> Step:
+    return onnxruntime(samples, str(ROOT / "models/silero_vad_16k.onnx"))
+
+
+def minutes(samples: Any) -> Step:
+    from v2m_engine import VADProcessor
+
+    calls = samples[: len(samples) // (MINUTE * WINDOW) * MINUTE * WINDOW]
+    return VADProcessor().probabilities, list(calls.reshape(-1, MINUTE * WINDOW)) * 20
+
+
+def resumed(samples: Any) -> Step:
+    from v2m_engine import VADProcessor
+
+    vad = VADProcessor()
+    windows = list(samples.reshape(-1, WINDOW))
+    return lambda w: vad.probabilities(w, resume=True)[0], windows
 
 
 def wrapper(samples: Any) -> Step:
@@ -86,10 +114,21 @@ def webrtc(samples: Any) -> Step:
     return lambda w: vad.is_speech(w, 16000), [w.tobytes() for w in pcm]
 
 
+#: What is measured in this environment, and the windows that one call takes.
+OWN: dict[str, tuple[Callable[[Any], Step], int]] = {
+    "VADProcessor, a minute per call": (minutes, MINUTE),
+    "VADProcessor, window by window": (resumed, 1),
+}
+
 #: What is measured, what it needs, and what it needs without its dependencies.
 PEERS: dict[str, tuple[Callable[[Any], Step], list[str], list[str]]] = {
     "Python + onnxruntime 1.32.0": (
         onnxruntime,
+        ["numpy==2.4.6", "onnxruntime==1.32.0"],
+        ["silero-vad==6.2.3"],
+    ),
+    "Python + onnxruntime, fastest": (
+        fastest,
         ["numpy==2.4.6", "onnxruntime==1.32.0"],
         ["silero-vad==6.2.3"],
     ),
@@ -109,11 +148,11 @@ PEERS: dict[str, tuple[Callable[[Any], Step], list[str], list[str]]] = {
 }
 
 
-def install(number: int, packages: list[str], bare: list[str]) -> Path | str:
+def install(packages: list[str], bare: list[str]) -> Path | str:
     """The environment's Python, or why there is none."""
-    place = PLACE / f"venv-{number}"
+    wanted = " ".join([*packages, *(f"{package}, alone" for package in bare)])
+    place = PLACE / f"venv-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
     python, stamp = place / "bin/python", place / ".installed"
-    wanted = " ".join([*packages, *bare])
     if stamp.exists() and stamp.read_text() == wanted:
         return python
     torch = "silero-vad==6.2.3" in packages
@@ -133,18 +172,18 @@ def install(number: int, packages: list[str], bare: list[str]) -> Path | str:
 
 
 def measure(name: str, audio: str) -> None:
-    """In the peer's environment: median and 99th percentile in µs, as JSON."""
+    """In the peer's environment: median and 99th percentile per window in µs, as JSON."""
     import numpy as np
 
-    make, _, _ = PEERS[name]
-    step, windows = make(np.fromfile(audio, "<f4"))
-    for window in windows[:200]:
-        step(window)
-    times = np.empty(len(windows))
-    for n, window in enumerate(windows):
+    make, windows = OWN[name] if name in OWN else (PEERS[name][0], 1)
+    step, calls = make(np.fromfile(audio, "<f4"))
+    for call in calls[:200]:
+        step(call)
+    times = np.empty(len(calls))
+    for n, call in enumerate(calls):
         start = time.perf_counter()
-        step(window)
-        times[n] = time.perf_counter() - start
+        step(call)
+        times[n] = (time.perf_counter() - start) / windows
     print(json.dumps([float(t) for t in np.percentile(times * 1e6, [50, 99])]))
 
 
@@ -198,10 +237,7 @@ def main() -> None:
         measure(sys.argv[2], sys.argv[3])
         return
     PLACE.mkdir(parents=True, exist_ok=True)
-    pythons = {
-        name: install(number, packages, bare)
-        for number, (name, (_, packages, bare)) in enumerate(PEERS.items())
-    }
+    pythons = {name: install(packages, bare) for name, (_, packages, bare) in PEERS.items()}
     audio = PLACE / "speech.f32"
     reference = next(iter(pythons.values()))
     if isinstance(reference, str):
@@ -229,13 +265,13 @@ def main() -> None:
         return result
 
     first = native()
-    print("\none window in other packages, us: median, p99, ratio to native's median beside it")
+    print("\none window, us: median, p99, ratio to native's median beside it")
     median, p99 = first["median_ns"] / 1e3, first["p99_ns"] / 1e3
     print(f"{'native ' + first['path']:32} {median:8.1f} {p99:8.1f}      1.0")
     median, p99 = worker(audio)
     ratio = median / (native()["median_ns"] / 1e3)
     print(f"{'the worker of the engine':32} {median:8.1f} {p99:8.1f} {ratio:8.1f}")
-    for name, python in pythons.items():
+    for name, python in ({name: Path(sys.executable) for name in OWN} | pythons).items():
         if isinstance(python, str):
             print(f"{name:32} {python}")
             continue

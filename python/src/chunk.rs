@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyMemoryView;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyMemoryView};
 use v2m_engine::ring::{NS_PER_SAMPLE, Reader, WINDOW};
 use v2m_engine::{Error, ErrorKind, Result};
 
@@ -186,10 +187,10 @@ pub(crate) fn array_of<'py>(py: Python<'py>, values: &[f32]) -> PyResult<Bound<'
         .iter()
         .flat_map(|value| value.to_ne_bytes())
         .collect();
-    py.import(intern!(py, "array"))?.call_method1(
-        intern!(py, "array"),
-        ("f", pyo3::types::PyBytes::new(py, &bytes)),
-    )
+    static ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    ARRAY
+        .import(py, "array", "array")?
+        .call1((intern!(py, "f"), PyBytes::new(py, &bytes)))
 }
 
 /// What `AudioChunk.speech` is a view of.

@@ -118,10 +118,18 @@ impl Samples {
     }
 
     /// All samples in blocks, in order.
-    pub(crate) fn blocks(&self, mut take: impl FnMut(usize, &[f32])) {
-        let mut block = [0.0; 8192];
-        for first in (0..self.len()).step_by(block.len()) {
-            let count = block.len().min(self.len() - first);
+    pub(crate) fn blocks(&self, take: impl FnMut(usize, &[f32])) {
+        // A window at a time should not pay for clearing room for sixteen.
+        match self.len() {
+            ..=512 => self.blocks_of::<512>(take),
+            _ => self.blocks_of::<8192>(take),
+        }
+    }
+
+    fn blocks_of<const N: usize>(&self, mut take: impl FnMut(usize, &[f32])) {
+        let mut block = [0.0; N];
+        for first in (0..self.len()).step_by(N) {
+            let count = N.min(self.len() - first);
             self.read(first, &mut block[..count]);
             take(first, &block[..count]);
         }

@@ -90,6 +90,11 @@ impl Runnable {
 struct Baseline;
 impl Set for Baseline {
     const FMA: bool = cfg!(target_arch = "aarch64");
+    const SUMS: usize = if cfg!(target_arch = "aarch64") {
+        64
+    } else {
+        32
+    };
 }
 
 macro_rules! dispatched {
@@ -128,13 +133,14 @@ dispatched! {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     macro_rules! compiled {
-        ($module:ident, $features:literal) => {
+        ($module:ident, $features:literal, $sums:literal) => {
             pub(super) mod $module {
                 use super::super::{Set, Tile, Weights, network};
 
                 struct Here;
                 impl Set for Here {
                     const FMA: bool = true;
+                    const SUMS: usize = $sums;
                 }
 
                 #[target_feature(enable = $features)]
@@ -160,6 +166,6 @@ mod x86 {
             }
         };
     }
-    compiled!(avx2, "avx2,fma");
-    compiled!(avx512, "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw");
+    compiled!(avx2, "avx2,fma", 64);
+    compiled!(avx512, "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw", 256);
 }

@@ -6,8 +6,8 @@
 
 use super::weights::Matrix;
 
-/// Outputs in one panel of a packed matrix: two AVX-512 registers, four AVX2.
-pub(super) const LANES: usize = 32;
+/// Outputs in one panel of a packed matrix: four AVX-512 registers, eight AVX2.
+pub(super) const LANES: usize = 64;
 
 /// One row of a panel, on its own cache lines.
 #[derive(Clone, Copy)]
@@ -18,6 +18,8 @@ pub(super) struct Lanes(pub(super) [f32; LANES]);
 pub(super) trait Set {
     /// One instruction multiplies and adds.
     const FMA: bool;
+    /// Sums that stay in registers: enough to hide an addition's latency behind the others.
+    const SUMS: usize;
 }
 
 /// `a * b + c`.
@@ -50,7 +52,7 @@ pub(super) fn product<S: Set>(
     }
 }
 
-/// `M` rows of one panel; returns `M`.
+/// `M` rows of one panel, as many lanes at a time as there are sums for; returns `M`.
 #[inline(always)]
 fn block<S: Set, const M: usize>(
     panel: &[Lanes],
@@ -60,40 +62,65 @@ fn block<S: Set, const M: usize>(
     to: impl Fn(usize) -> usize,
 ) -> usize {
     let x: [&[f32]; M] = std::array::from_fn(|m| &x[from(m)..][..panel.len()]);
-    // Few enough sums to stay in registers, enough to hide the latency of an addition.
-    if M == 1 {
-        strip::<S, M, 32>(panel, 0, x, y, to);
-    } else {
-        strip::<S, M, 16>(panel, 0, x, y, &to);
-        strip::<S, M, 16>(panel, 16, x, y, to);
+    match S::SUMS / M {
+        128.. => strips::<S, M, 64, 2>(panel, x, y, to),
+        64.. => strips::<S, M, 64, 1>(panel, x, y, to),
+        32.. => strips::<S, M, 32, 1>(panel, x, y, to),
+        16.. => strips::<S, M, 16, 1>(panel, x, y, to),
+        _ => strips::<S, M, 8, 1>(panel, x, y, to),
     }
     M
 }
 
-/// `W` lanes of `M` rows of one panel, from `lane` on.
+/// `M` rows of one panel, `W` lanes after `W` lanes, each sum in `K` parts.
 #[inline(always)]
-fn strip<S: Set, const M: usize, const W: usize>(
+fn strips<S: Set, const M: usize, const W: usize, const K: usize>(
     panel: &[Lanes],
-    lane: usize,
     x: [&[f32]; M],
     y: &mut [f32],
     to: impl Fn(usize) -> usize,
 ) {
-    let mut sums = [[0.0f32; W]; M];
-    for (m, sum) in sums.iter_mut().enumerate() {
-        sum.copy_from_slice(&y[to(m) + lane..][..W]);
-    }
-    for (k, weights) in panel.iter().enumerate() {
-        let weights: &[f32; W] = weights.0[lane..].first_chunk().expect("lane + W <= LANES");
+    for lane in (0..LANES).step_by(W) {
+        let mut sums = [[[0.0f32; W]; M]; K];
+        for (m, sum) in sums[0].iter_mut().enumerate() {
+            sum.copy_from_slice(&y[to(m) + lane..][..W]);
+        }
+        let whole = panel.len() / K * K;
+        for k in (0..whole).step_by(K) {
+            for (part, sums) in sums.iter_mut().enumerate() {
+                step::<S, M, W>(panel, lane, x, k + part, sums);
+            }
+        }
+        for k in whole..panel.len() {
+            step::<S, M, W>(panel, lane, x, k, &mut sums[0]);
+        }
         for m in 0..M {
-            let factor = x[m][k];
+            let out = &mut y[to(m) + lane..][..W];
             for l in 0..W {
-                sums[m][l] = mul_add::<S>(factor, weights[l], sums[m][l]);
+                out[l] = sums[0][m][l];
+                for part in &sums[1..] {
+                    out[l] += part[m][l];
+                }
             }
         }
     }
-    for (m, sum) in sums.iter().enumerate() {
-        y[to(m) + lane..][..W].copy_from_slice(sum);
+}
+
+/// Adds the `k`-th input's part to the sums.
+#[inline(always)]
+fn step<S: Set, const M: usize, const W: usize>(
+    panel: &[Lanes],
+    lane: usize,
+    x: [&[f32]; M],
+    k: usize,
+    sums: &mut [[f32; W]; M],
+) {
+    let weights: &[f32; W] = panel[k].0[lane..].first_chunk().expect("lane + W <= LANES");
+    for m in 0..M {
+        let factor = x[m][k];
+        for l in 0..W {
+            sums[m][l] = mul_add::<S>(factor, weights[l], sums[m][l]);
+        }
     }
 }
 
