@@ -143,7 +143,9 @@ packages:
 	packaging/build.sh deb rpm wheel sdist
 
 test-packages: packages
-	$(PYTHON) -m pytest --timeout 900 -q packaging/tests --ignore packaging/tests/quick
+	@echo "== packages in clean roots and on a booted Debian, then all of them built again" >&2
+	$(PYTHON) -m pytest --timeout 900 -q --durations 10 -o tmp_path_retention_policy=failed \
+	    packaging/tests --ignore packaging/tests/quick
 
 clean:
 	cargo clean
