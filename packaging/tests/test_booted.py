@@ -72,6 +72,7 @@ def restarted(machine: Machine, before: int) -> bool:
 def test_units_are_clean_and_not_enabled(machine: Machine) -> None:
     units = ("v2m-engine.service", "v2m-engine.socket")
     assert machine.user("systemd-analyze", "--user", "verify", *units) == ""
+    machine.admin("udevadm", "verify", "/usr/lib/udev/rules.d/60-v2m-engine.rules")
     # is-enabled fails for what isn't.
     enabled = machine.user("systemctl", "--user", "is-enabled", units[1], check=False)
     assert enabled is None
