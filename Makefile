@@ -143,7 +143,7 @@ packages:
 	packaging/build.sh deb rpm wheel sdist
 
 test-packages: packages
-	@echo "== packages in clean roots and on a booted Debian, then all of them built again" >&2
+	@echo "== packages in clean roots, on a booted Debian, and all built again: half an hour" >&2
 	$(PYTHON) -m pytest --timeout 900 -q --durations 10 -o tmp_path_retention_policy=failed \
 	    packaging/tests --ignore packaging/tests/quick
 
