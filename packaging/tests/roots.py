@@ -66,7 +66,7 @@ def new_directory(name: str) -> Path:
 
 
 def remove(directory: Path) -> None:
-    """Removes a root. What is mounted in it still would be removed, too: so nothing may be."""
+    """Removes a root, unless something is mounted in it, which would be removed with it."""
     mounted = [path for path in mounts() if path.is_relative_to(directory)]
     assert mounted == [], "still mounted"
     shutil.rmtree(directory)
