@@ -6,7 +6,8 @@
 # make test-vad-hours ten hours of audio through the engine, in some minutes
 # make test-record recordings at length: hours, 200 kills, disks that stall for 20 s or lose power
 # make packages      .deb, .rpm, wheel and sdist into dist/
-# make test-packages  these in clean roots and on a booted Debian (as root)
+# make test-packages  these in clean roots, on a booted Debian, and built twice over (as root; half
+#              an hour)
 # make bench   latencies and costs, measured against a plain reader in the same run
 # make bench-peers  the same impulses to what people use today; make bench-document writes docs/benchmarks.md
 
@@ -149,7 +150,9 @@ packages:
 	packaging/build.sh deb rpm wheel sdist
 
 test-packages: packages
-	$(PYTHON) -m pytest --timeout 900 -q packaging/tests --ignore packaging/tests/quick
+	@echo "== packages in clean roots, on a booted Debian, and all built again: some 20 minutes" >&2
+	$(PYTHON) -m pytest --timeout 900 -q --durations 10 -o tmp_path_retention_policy=failed \
+	    packaging/tests --ignore packaging/tests/quick
 
 clean:
 	cargo clean

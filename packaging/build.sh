@@ -3,7 +3,7 @@
 # Usage: packaging/build.sh deb|rpm|wheel|sdist ...
 set -eu
 cd "$(dirname "$0")/.."
-root=$PWD dist=$PWD/dist work=$PWD/target/package
+root=$PWD dist=$PWD/dist work=$PWD/target/package anywhere=$PWD/packaging/anywhere.sh
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 [ $# -gt 0 ] || { echo "usage: packaging/build.sh deb|rpm|wheel|sdist ..." >&2; exit 2; }
 
@@ -18,11 +18,12 @@ PATH=$root/.venv/bin:$PATH
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
-# A copy of what git knows, as a release's tarball would have it.
+# A copy of what git knows, as a release's tarball would have it, whatever the umask here.
 stage() { # DIRECTORY
     rm -rf "$1"
     mkdir -p "$1"
     git ls-files -z | tar --null --files-from=- -c | tar -x -C "$1"
+    chmod -R u=rwX,go=rX "$1"
     find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
     # Cargo goes by those times: have it compile all that is ours.
     rm -rf "$CARGO_TARGET_DIR"/release/.fingerprint/v2m-engine-* \
@@ -40,6 +41,7 @@ deb() {
     # Cargo comes by rustup, or is newer than the distribution's: -d leaves that be.
     dpkg-buildpackage -b -us -uc -d
     cd "$root"
+    rm -f "$dist"/*.deb
     cp "$work"/build/*.deb "$dist"
 }
 
@@ -57,6 +59,7 @@ rpm() {
         --define "_topdir $work/rpm" --define "_builddir $work/build" \
         --define "_buildhost reproducible" \
         packaging/rpm/v2m-engine.spec
+    rm -f "$dist"/*.rpm
     cp "$work"/rpm/RPMS/*/*.rpm "$dist"
 }
 
@@ -66,23 +69,23 @@ wheel() {
     CARGO_TARGET_DIR=$work/cargo-zig
     # The same flags for both, so that dependencies are compiled once. The system's
     # libraries may need a newer libc than the engine itself.
-    RUSTFLAGS="--remap-path-prefix=$CARGO_HOME=/cargo --remap-path-prefix=$work/wheel=."
-    RUSTFLAGS="$RUSTFLAGS -C link-arg=-Wl,--allow-shlib-undefined -C strip=symbols"
-    export RUSTFLAGS
+    export RUSTFLAGS="-C link-arg=-Wl,--allow-shlib-undefined -C strip=symbols"
     stage "$work/wheel"
     cd "$work/wheel"
     target=$(rustc -vV | sed -n 's/^host: //p')
-    cargo zigbuild --release --locked --bin v2m-engine --target "$target.2.28"
+    "$anywhere" cargo zigbuild --release --locked --bin v2m-engine --target "$target.2.28"
     # What lies there, pip puts on the environment's PATH.
     install -D -m 755 "$CARGO_TARGET_DIR/$target/release/v2m-engine" wheel.data/scripts/v2m-engine
     sed -i 's/^\[tool.maturin\]$/&\ndata = "wheel.data"/' pyproject.toml
-    maturin build --release --locked --zig --compatibility manylinux_2_28 --out "$dist"
+    rm -f "$dist"/*.whl
+    "$anywhere" maturin build --release --locked --zig --compatibility manylinux_2_28 --out "$dist"
     cd "$root"
 }
 
 sdist() {
     stage "$work/sdist"
     cd "$work/sdist"
+    rm -f "$dist"/*.tar.gz
     maturin sdist --out "$dist"
     cd "$root"
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ USER_ENV = [
 ]
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
     """Polls until the condition holds; the limit only turns a hang into a failure."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
@@ -41,9 +42,11 @@ class Machine:
         linger = directory / "var/lib/systemd/linger"
         linger.mkdir(parents=True, exist_ok=True)
         (linger / "user").touch()
-        self.log = open(directory.with_suffix(".log"), "w+")  # noqa: SIM115
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.nspawn = subprocess.Popen(
             [
+                # Whatever happens to the tests, it does not outlive them.
+                *("setpriv", "--pdeathsig=KILL"),
                 *("systemd-nspawn", "--quiet", f"--directory={directory}", "--boot"),
                 *("--register=no", "--keep-unit", "--private-network", "--console=pipe"),
                 # Its own filter has no mlock(2), which a real machine grants.
@@ -55,14 +58,20 @@ class Machine:
             stderr=self.log,
         )
         self.leader = ""
+
+    def boot(self) -> None:
+        """Waits until the user's session is there."""
         wait_for(self._leads, "the container's first process")
         wait_for(
             lambda: self.user("systemctl", "--user", "is-active", "pipewire", check=False),
             "the user's PipeWire",
+            seconds=180,
         )
 
     def _leads(self) -> bool:
-        assert self.nspawn.poll() is None, self.log.seek(0) or self.log.read()
+        if self.nspawn.poll() is not None:
+            self.log.seek(0)
+            raise AssertionError(f"systemd-nspawn ended:\n{self.log.read()}")
         pid = self.nspawn.pid
         self.leader = Path(f"/proc/{pid}/task/{pid}/children").read_text().strip()
         return bool(self.leader)
@@ -110,13 +119,16 @@ class Machine:
         return result
 
     def stop(self) -> None:
-        self.run("poweroff", as_user=False, check=False)
         try:
-            self.nspawn.wait(30)
+            if self.leader:
+                self.run("poweroff", as_user=False, check=False)
+                self.nspawn.wait(60)
         except subprocess.TimeoutExpired:
+            pass
+        finally:
             self.nspawn.kill()
             self.nspawn.wait()
-        self.log.close()
+            self.log.close()
 
 
 CLIENT = """

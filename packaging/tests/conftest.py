@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,14 +12,22 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "tests/rig")]
 
+from demo import write_speech  # noqa: E402
 from rig import build_player  # noqa: E402
-from roots import CACHE, Root  # noqa: E402
+from roots import SPEECH, Root, leftovers, new_directory, remove  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def prepared() -> None:
+def prepared() -> Iterator[None]:
+    """What roots need; afterwards nothing of them may be left."""
     assert os.geteuid() == 0, "package tests install into roots of their own: run them as root"
+    for directory in leftovers()["directories"]:
+        remove(Path(directory))
     build_player()
+    write_speech(SPEECH)
+    yield
+    left = leftovers()
+    assert not any(left.values()), left
 
 
 @pytest.fixture
@@ -29,13 +36,12 @@ def root(request: pytest.FixtureRequest, prepared: None) -> Iterator[Callable[..
     made: list[Path] = []
 
     def make(release: str) -> Root:
-        directory = CACHE / f"{request.node.name}-{os.getpid()}-{len(made)}"
-        made.append(directory)
-        return Root(directory, release)
+        made.append(new_directory(request.node.name))
+        return Root(made[-1], release)
 
     yield make
     for directory in made:
-        shutil.rmtree(directory, ignore_errors=True)
+        remove(directory)
 
 
 @pytest.fixture

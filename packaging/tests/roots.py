@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[2]
 DIST = TREE / "dist"
 CACHE = TREE / "target/package/roots"
+SPEECH = TREE / "target/rig/speech.f32"
+
+# Uses what is installed in a root: see use.py.
+USE = ("/v2m/use.py", "/v2m/tests/rig", "/v2m/speech.f32")
 
 # What a desktop has before the package comes.
 DESKTOP = ["pipewire", "pipewire-bin", "python3", "python3-numpy", "python3-venv"]
@@ -53,18 +59,58 @@ def tarball(release: str, booted: bool) -> Path:
     return path
 
 
+def new_directory(name: str) -> Path:
+    """A new one for a root; its name says which process it is of."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{name}.{os.getpid()}.", dir=CACHE))
+
+
+def remove(directory: Path) -> None:
+    """Removes a root, unless something is mounted in it, which would be removed with it."""
+    mounted = [path for path in mounts() if path.is_relative_to(directory)]
+    assert mounted == [], "still mounted"
+    shutil.rmtree(directory)
+
+
+def mounts() -> list[Path]:
+    return [Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines()]
+
+
+def leftovers() -> dict[str, list[str]]:
+    """What is there of roots that this process made, or one that has ended since."""
+
+    def over(path: Path) -> bool:
+        if not path.is_relative_to(CACHE) or path == CACHE:
+            return False
+        name = path.relative_to(CACHE).parts[0].split(".")
+        made_by = name[1] if len(name) == 3 else ""
+        return made_by == str(os.getpid()) or (
+            made_by.isdigit() and not Path("/proc", made_by).exists()
+        )
+
+    processes = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            processes[process.name] = (process / "root").readlink()
+    return {
+        "directories": [str(path) for path in CACHE.glob("*") if over(path)],
+        "mounts": [str(path) for path in mounts() if over(path)],
+        "processes": [f"{pid} in {path}" for pid, path in processes.items() if over(path)],
+    }
+
+
 class Root:
     """A root's directory, what runs in it, and what is in it."""
 
     def __init__(self, directory: Path, release: str, booted: bool = False) -> None:
         self.directory = directory
         self.release = release
-        directory.mkdir(parents=True)
         subprocess.run(["tar", "-xf", tarball(release, booted), "-C", directory], check=True)
         shutil.copy("/etc/resolv.conf", directory / "etc/resolv.conf")
         # The tests' own, and a player that is compiled already.
         self.give(TREE / "tests/rig", "/v2m/tests/rig")
         self.give(TREE / "target/rig/player", "/v2m/target/rig/player")
+        self.give(SPEECH, "/v2m/speech.f32")
         self.give(TREE / "packaging/tests/use.py", "/v2m/use.py")
         subprocess.run(["chmod", "-R", "a+rX", directory / "v2m"], check=True)
         os.utime(directory / "v2m/target/rig/player")

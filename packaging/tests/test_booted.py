@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
@@ -11,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from booted import Client, Machine, wait_for
-from roots import CACHE, Root, packages
+from roots import Root, new_directory, packages, remove
 
 # RTKit grants real time to who sits at the machine. Our user is logged in from nowhere.
 AT_THE_MACHINE = """
@@ -35,22 +33,25 @@ def plug_in(machine: Machine, name: str, *properties: str) -> None:
 
 @pytest.fixture(scope="module")
 def machine(prepared: None) -> Iterator[Machine]:
-    directory = CACHE / f"booted-{os.getpid()}"
-    root = Root(directory, "trixie", booted=True)
-    root.run("useradd", "--create-home", "--uid=1000", "user")
-    root.install(*packages("*engine_*.deb"))
-    (directory / "etc/polkit-1/rules.d/50-test.rules").write_text(AT_THE_MACHINE)
-    machine = Machine(root)
+    directory = new_directory("booted")
+    running = None
     try:
-        plug_in(machine, "rig-mic", "priority.session=2000")
-        machine.user(
+        root = Root(directory, "trixie", booted=True)
+        root.run("useradd", "--create-home", "--uid=1000", "user")
+        root.install(*packages("*engine_*.deb"))
+        (directory / "etc/polkit-1/rules.d/50-test.rules").write_text(AT_THE_MACHINE)
+        running = Machine(root)
+        running.boot()
+        plug_in(running, "rig-mic", "priority.session=2000")
+        running.user(
             *("systemd-run", "--user", "--quiet", "--collect", "--unit=player"),
             *("/v2m/target/rig/player", "--impulses", "7", "rig-mic"),
         )
-        yield machine
+        yield running
     finally:
-        machine.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+        if running:
+            running.stop()
+        remove(directory)
 
 
 @pytest.fixture
@@ -71,6 +72,7 @@ def restarted(machine: Machine, before: int) -> bool:
 def test_units_are_clean_and_not_enabled(machine: Machine) -> None:
     units = ("v2m-engine.service", "v2m-engine.socket")
     assert machine.user("systemd-analyze", "--user", "verify", *units) == ""
+    machine.admin("udevadm", "verify", "/usr/lib/udev/rules.d/60-v2m-engine.rules")
     # is-enabled fails for what isn't.
     enabled = machine.user("systemctl", "--user", "is-enabled", units[1], check=False)
     assert enabled is None

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from roots import Root, packages
+from roots import USE, Root, packages
 
 # PipeWire and Python as the releases have them.
 RELEASES = {"bookworm": ("0.3.65", "3.11"), "trixie": ("1.4", "3.13")}
@@ -29,10 +29,11 @@ def test_installed_used_removed(root: Callable[..., Root], release: str) -> None
 
     version = there.run("v2m-engine", "--version").stdout
     assert "v2m-engine" in version
-    used = there.run("python3", "/v2m/use.py", "/v2m/tests/rig", user="user", timeout=120).stdout
+    used = there.run("python3", *USE, user="user").stdout
     said = json.loads(used.splitlines()[-1])
     pipewire, python = RELEASES[release]
     assert said["pipewire"].startswith(pipewire) and said["python"].startswith(python), said
+    assert said["engine"] == "/usr/bin/v2m-engine"
 
     # Nobody enabled a microphone.
     wanted = [name for name in there.files() if "wants/v2m-engine" in name]

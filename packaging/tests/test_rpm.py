@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from roots import CACHE, TREE, packages
+from roots import TREE, new_directory, packages, remove
 
 BINARY_PACKAGES = "*engine-[0-9]*.rpm"
 
 
 @pytest.fixture
-def empty() -> Iterator[Path]:
-    directory = CACHE / "empty"
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+def empty(prepared: None) -> Iterator[Path]:
+    directory = new_directory("empty")
     yield directory
-    shutil.rmtree(directory)
+    remove(directory)
 
 
 def test_rpmlint_finds_no_error(run: Callable[..., str]) -> None:

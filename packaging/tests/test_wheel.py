@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from roots import TREE, Root, packages
+from roots import SPEECH, TREE, USE, Root, packages
 
+USE_HERE = (TREE / "packaging/tests/use.py", TREE / "tests/rig", SPEECH)
 RELEASES = {"bookworm": "3.11", "trixie": "3.13"}
 
 
@@ -19,10 +22,11 @@ def test_auditwheel_finds_nothing_that_is_not_everywhere(
     run: Callable[..., str], tmp_path: Path
 ) -> None:
     (wheel,) = packages("*.whl")
-    assert wheel.name.endswith("-cp311-abi3-manylinux_2_28_x86_64.whl") or "aarch64" in wheel.name
+    tag = f"manylinux_2_28_{platform.machine()}"
+    assert wheel.name.endswith(f"-cp311-abi3-{tag}.whl")
     # The engine takes these two from the system: docs/packaging.md.
     system = ("--exclude=libpipewire-0.3.so.0", "--exclude=libasound.so.2")
-    run("auditwheel", "repair", "--plat=manylinux_2_28_x86_64", *system, f"-w{tmp_path}", wheel)
+    run("auditwheel", "repair", f"--plat={tag}", *system, f"-w{tmp_path}", wheel)
     (repaired,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(repaired).namelist()
     assert not [name for name in names if ".libs/" in name], "something had to be bundled"
@@ -57,10 +61,10 @@ def test_used_by_every_python_that_is_here(
     run(python, "-m", "venv", tmp_path / "venv")
     run(tmp_path / "venv/bin/pip", "install", "--no-index", wheel)
     path = f"PATH={tmp_path}/venv/bin:/usr/bin:/bin"
-    use = (TREE / "packaging/tests/use.py", TREE / "tests/rig")
-    used = run("env", "-u", "V2M_ENGINE_BIN", path, "python", *use)
+    used = run("env", "-u", "V2M_ENGINE_BIN", path, "python", *USE_HERE)
     said = json.loads(used.splitlines()[-1])
     assert said["python"].startswith(version)
+    assert said["engine"] == f"{tmp_path}/venv/bin/v2m-engine"
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -72,11 +76,10 @@ def test_pip_install_is_all_it_takes(root: Callable[..., Root], release: str) ->
     there.run("python3", "-m", "venv", "/v2m/venv")
     there.run("/v2m/venv/bin/pip", "install", "--no-index", f"/v2m/dist/{wheel.name}")
     path = "PATH=/v2m/venv/bin:/usr/bin:/bin"
-    used = there.run(
-        "env", path, "python", "/v2m/use.py", "/v2m/tests/rig", user="user", timeout=120
-    )
+    used = there.run("env", path, "python", *USE, user="user")
     said = json.loads(used.stdout.splitlines()[-1])
     assert said["python"].startswith(RELEASES[release])
+    assert said["engine"] == "/v2m/venv/bin/v2m-engine"
 
     # Without a library of the system: a reason, and another engine if there is one.
     (library,) = there.directory.glob("usr/lib/*/libasound.so.2")
@@ -85,9 +88,7 @@ def test_pip_install_is_all_it_takes(root: Callable[..., Root], release: str) ->
     library.rename(hidden / library.name)
     for target in library.parent.glob("libasound.so.2.*"):
         target.rename(hidden / target.name)
-    broken = there.run(
-        "env", path, "python", "/v2m/use.py", "/v2m/tests/rig", user="user", check=False
-    )
+    broken = there.run("env", path, "python", *USE, user="user", check=False)
     assert broken.returncode != 0
     assert "EngineUnavailableError" in broken.stderr and "libasound2 (Debian)" in broken.stderr
     other = there.directory / "v2m/other/v2m-engine"
@@ -95,20 +96,23 @@ def test_pip_install_is_all_it_takes(root: Callable[..., Root], release: str) ->
     other.write_text('#!/bin/sh\nLD_LIBRARY_PATH=/v2m/hidden exec /v2m/venv/bin/v2m-engine "$@"\n')
     other.chmod(0o755)
     path = "PATH=/v2m/other:/usr/bin:/bin"
-    used = there.run(
-        "env",
-        path,
-        "/v2m/venv/bin/python",
-        "/v2m/use.py",
-        "/v2m/tests/rig",
-        user="user",
-        timeout=120,
-    )
+    used = there.run("env", path, "/v2m/venv/bin/python", *USE, user="user")
     assert json.loads(used.stdout.splitlines()[-1])["version"] == said["version"]
 
 
-def test_the_sdist_builds(run: Callable[..., str], tmp_path: Path) -> None:
+@pytest.mark.timeout(3600)
+def test_the_sdist_has_all_of_it(run: Callable[..., str], prepared: None, tmp_path: Path) -> None:
+    """Module and engine, built from nothing else, and used together."""
     (sdist,) = packages("*.tar.gz")
-    run("pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, sdist, timeout=1500)
-    (wheel,) = tmp_path.glob("*.whl")
-    assert any(name.endswith("_native.abi3.so") for name in zipfile.ZipFile(wheel).namelist())
+    venv, built = tmp_path / "venv", tmp_path / "built"
+    run(sys.executable, "-m", "venv", venv)
+    build = ("env", f"CARGO_TARGET_DIR={built}")
+    run(*build, venv / "bin/pip", "install", "--no-deps", sdist, timeout=1800)
+    run("tar", "-xf", sdist, "-C", tmp_path)
+    (sources,) = tmp_path.glob("v2m_engine-*")
+    cargo = ("cargo", "build", "--release", "--locked", "--manifest-path")
+    run(*build, *cargo, sources / "Cargo.toml", timeout=1800)
+    shutil.copy(built / "release/v2m-engine", venv / "bin")
+    path = f"PATH={venv}/bin:/usr/bin:/bin"
+    used = run("env", "-u", "V2M_ENGINE_BIN", path, "python", *USE_HERE)
+    assert json.loads(used.splitlines()[-1])["engine"] == str(venv / "bin/v2m-engine")

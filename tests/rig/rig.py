@@ -260,6 +260,16 @@ class PrivatePipeWire:
         """``kill -9`` the daemon; ``start`` brings a new one in the same directory."""
         self._end_daemon(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """Let the daemon hang: it is there, and nothing of it moves until ``thaw``."""
+        assert self._daemon is not None
+        self._daemon.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._daemon is not None
+        self._daemon.send_signal(signal.SIGCONT)
+
     def restart(self) -> None:
         """End the daemon politely and start a new one."""
         self._end_daemon(signal.SIGTERM)
