@@ -2,7 +2,7 @@
 
 use super::flac;
 use super::format::{Format, integer};
-use super::head::{Cue, Length, Origin};
+use super::head::{Cue, Head, Length, Notes, Origin};
 use super::wav::{self, Sample};
 use crate::error::Result;
 
@@ -79,10 +79,10 @@ impl Encoding {
     }
 
     /// What stands before the audio.
-    pub(super) fn head(&self, origin: &Origin, length: Length, cues: &[Cue]) -> Vec<u8> {
+    pub(super) fn head(&self, length: Length, notes: &Notes) -> Head {
         match self {
-            Self::Float => wav::head(Sample::Float, origin, length, cues),
-            Self::Integer16 => wav::head(Sample::Integer16, origin, length, cues),
+            Self::Float => wav::head(Sample::Float, length, notes),
+            Self::Integer16 => wav::head(Sample::Integer16, length, notes),
             Self::Flac { bits, encoder } => {
                 // Only of exactly these samples is the sum known; zeros mean unknown.
                 let digest = match length {
@@ -91,8 +91,16 @@ impl Encoding {
                     }
                     _ => [0; 16],
                 };
-                flac::head(*bits, origin, length, digest, cues)
+                flac::head(*bits, length, digest, notes)
             }
+        }
+    }
+
+    /// What it says of the recording.
+    pub(super) fn notes(&self, origin: &Origin, cues: &[Cue]) -> Vec<u8> {
+        match self.wav() {
+            Some(sample) => wav::notes(sample, origin, cues),
+            None => flac::notes(origin, cues),
         }
     }
 

@@ -11,7 +11,7 @@ use flacenc::error::{Verified, Verify};
 use flacenc::source::{Context, Fill, FrameBuf};
 
 use super::format::integer;
-use super::head::{Cue, HEAD, Length, Origin, PROGRAM};
+use super::head::{Cue, HEAD, Head, Length, Notes, Origin, PROGRAM};
 use crate::error::{Error, Result};
 use crate::ring::SAMPLE_RATE;
 
@@ -105,31 +105,18 @@ impl Encoder {
     }
 }
 
-/// The file's first [`HEAD`] bytes: stream information, comments, padding. Cues
-/// are chapters there, as far as they fit.
-pub(super) fn head(
-    bits: u32,
-    origin: &Origin,
-    length: Length,
-    digest: [u8; 16],
-    cues: &[Cue],
-) -> Vec<u8> {
-    const STREAMINFO: u8 = 0;
-    const PADDING: u8 = 1;
-    const VORBIS_COMMENT: u8 = 4;
+const STREAMINFO: u8 = 0;
+const PADDING: u8 = 1;
+const VORBIS_COMMENT: u8 = 4;
+/// Where the notes begin.
+const START: usize = 42;
+
+/// The file's first [`HEAD`] bytes: stream information, comments, padding.
+pub(super) fn head(bits: u32, length: Length, digest: [u8; 16], notes: &Notes) -> Head {
     let samples = match length {
         Length::Known { samples, .. } => samples,
         Length::Unknown => 0,
     };
-    let mut head = Vec::with_capacity(HEAD);
-    head.extend(b"fLaC");
-    let mut block = |kind: u8, last: bool, body: &[u8]| {
-        head.push(kind | u8::from(last) << 7);
-        head.extend(&(body.len() as u32).to_be_bytes()[1..]);
-        head.extend(body);
-        head.len()
-    };
-
     let mut info = Vec::with_capacity(34);
     info.extend((SHORTEST as u16).to_be_bytes());
     info.extend((BLOCK as u16).to_be_bytes());
@@ -140,8 +127,24 @@ pub(super) fn head(
         u64::from(SAMPLE_RATE) << 44 | u64::from(bits - 1) << 36 | (samples & 0xf_ffff_ffff);
     info.extend(packed.to_be_bytes());
     info.extend(digest);
-    block(STREAMINFO, false, &info);
+    let mut head = Vec::with_capacity(HEAD);
+    head.extend(b"fLaC");
+    head.extend(block(STREAMINFO, false, info.len()));
+    head.extend(&info);
+    debug_assert_eq!(head.len(), START);
+    let head = notes.lay(head, HEAD, |bytes, last| block(PADDING, last, bytes - 4));
+    debug_assert_eq!(head.bytes.len(), HEAD);
+    head
+}
 
+/// What begins a block whose body is so long.
+fn block(kind: u8, last: bool, body: usize) -> Vec<u8> {
+    let length = (body as u32).to_be_bytes();
+    [kind | u8::from(last) << 7, length[1], length[2], length[3]].into()
+}
+
+/// What a file says of itself. Cues are chapters there, as far as they fit.
+pub(super) fn notes(origin: &Origin, cues: &[Cue]) -> Vec<u8> {
     let mut comments = vec![
         format!("ENCODER={PROGRAM}"),
         format!("COMMENT={}", origin.line()),
@@ -154,10 +157,10 @@ pub(super) fn head(
         comments.push(format!("V2M_MONOTONIC_NS={time_ns}"));
     }
     let size = |texts: &[String]| texts.iter().map(|text| 4 + text.len()).sum::<usize>();
-    let mut taken = 42 + 4 + 8 + PROGRAM.len() + size(&comments) + 4;
+    let mut taken = 4 + 8 + PROGRAM.len() + size(&comments);
     for (number, cue) in (1..).zip(cues) {
         let chapter = chapter(number, cue);
-        if taken + size(&chapter) > HEAD {
+        if taken + size(&chapter) > Notes::room(HEAD - START) {
             break;
         }
         taken += size(&chapter);
@@ -170,16 +173,13 @@ pub(super) fn head(
         body.extend((comment.len() as u32).to_le_bytes());
         body.extend(comment.as_bytes());
     }
-    let end = block(VORBIS_COMMENT, false, &body);
-    block(PADDING, true, &vec![0; HEAD - end - 4]);
-    debug_assert_eq!(head.len(), HEAD);
-    head
+    [block(VORBIS_COMMENT, false, body.len()), body].concat()
 }
 
 /// How many of these cues a head has room for.
 pub(super) fn room(origin: &Origin, cues: &[Cue]) -> usize {
-    let head = head(16, origin, Length::Unknown, [0; 16], cues);
-    let names = head.windows(4).filter(|window| *window == b"NAME");
+    let notes = notes(origin, cues);
+    let names = notes.windows(4).filter(|window| *window == b"NAME");
     names.count().min(cues.len())
 }
 
@@ -196,7 +196,7 @@ fn chapter(number: u32, cue: &Cue) -> [String; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::head::origin;
+    use super::super::head::{origin, survives_power_loss};
     use super::*;
 
     #[test]
@@ -211,8 +211,47 @@ mod tests {
                 samples: 1 << 34,
                 tail: 0,
             };
-            assert_eq!(head(16, &origin(), length, [7; 16], &cues).len(), HEAD);
+            let notes = Notes::new(notes(&origin(), &cues));
+            assert_eq!(head(16, length, [7; 16], &notes).bytes.len(), HEAD);
             assert_eq!(room(&origin(), &cues) == cues.len(), count <= 50, "{count}");
+        }
+    }
+
+    #[test]
+    fn half_a_head_is_one_or_the_other() {
+        let comments = |head: &[u8]| -> Vec<u8> {
+            let (mut at, mut found, mut last) = (4, Vec::new(), false);
+            while !last {
+                last = head[at] & 0x80 != 0;
+                let size = [0, head[at + 1], head[at + 2], head[at + 3]];
+                let body = at + 4..at + 4 + u32::from_be_bytes(size) as usize;
+                if head[at] & 0x7f == VORBIS_COMMENT {
+                    found.push(head[body.clone()].to_vec());
+                }
+                at = body.end;
+            }
+            assert_eq!(at, HEAD);
+            assert_eq!(found.len(), 1);
+            found.concat()
+        };
+        let of = |samples, notes: &Notes| {
+            let length = Length::Known { samples, tail: 0 };
+            head(16, length, [samples as u8; 16], notes)
+        };
+        let mut unknown = origin();
+        unknown.began = None;
+        let mut shown = Notes::new(notes(&unknown, &[]));
+        let mut before = of(0, &shown);
+        for count in [0, 1, 2, 30, 60] {
+            let cue = |n: u64| Cue {
+                sample: n << 20,
+                label: format!("speech {n}"),
+            };
+            let cues: Vec<Cue> = (0..count).map(cue).collect();
+            shown = shown.turned(notes(&origin(), &cues)).unwrap();
+            let after = of(1000 + count, &shown);
+            survives_power_loss(&before, &after, comments);
+            before = after;
         }
     }
 

@@ -2,11 +2,13 @@
 //! The container's own part of it is in `wav.rs` and `flac.rs`; both fill the
 //! file's first [`HEAD`] bytes anew at every sync.
 
+use std::ops::Range;
+
 use super::moment::Moment;
 use crate::ring::SAMPLE_RATE;
 
-/// The bytes before the audio: a page, so that no kill can leave a half of it.
-pub(super) const HEAD: usize = 4096;
+/// The bytes before the audio.
+pub(super) const HEAD: usize = 8192;
 
 /// The program, as files name it.
 pub(super) const PROGRAM: &str = concat!("v2m-engine ", env!("CARGO_PKG_VERSION"));
@@ -49,6 +51,79 @@ pub(super) struct Cue {
     pub(super) label: String,
 }
 
+/// What a file says of itself, in two places of the head that take turns: what is said
+/// next is on the disk before a single sector turns to it. So a head of which a power
+/// loss leaves some sectors old reads as the one or as the other.
+///
+/// ```text
+/// sizes │ notes, filler ──────────────────────> │ audio …   the first is shown
+/// sizes │ filler ───> │ notes, filler ────────> │ audio …   the second
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Notes {
+    places: [Vec<u8>; 2],
+    shown: usize,
+}
+
+/// A head, and what of it has to be on the disk before the rest.
+pub(super) struct Head {
+    pub(super) bytes: Vec<u8>,
+    pub(super) first: Range<usize>,
+}
+
+impl Notes {
+    /// The same in both places: whole chunks or blocks of the container.
+    pub(super) fn new(notes: Vec<u8>) -> Self {
+        Self {
+            places: [notes.clone(), notes],
+            shown: 0,
+        }
+    }
+
+    /// Other notes, in the place that wasn't shown; None if they are what is shown.
+    pub(super) fn turned(&self, notes: Vec<u8>) -> Option<Self> {
+        if self.places[self.shown] == notes {
+            return None;
+        }
+        let mut turned = self.clone();
+        turned.shown = 1 - self.shown;
+        turned.places[turned.shown] = notes;
+        Some(turned)
+    }
+
+    /// How long the notes of one place may be, in so much space for both.
+    pub(super) fn room(space: usize) -> usize {
+        space / 2 / 8 * 8 - 8
+    }
+
+    /// Appends both places to the head's `bytes`, so that they end at `end`. `filler`
+    /// begins what nobody reads, of a length in bytes, with nothing behind it or with more.
+    pub(super) fn lay(
+        &self,
+        mut bytes: Vec<u8>,
+        end: usize,
+        filler: impl Fn(usize, bool) -> Vec<u8>,
+    ) -> Head {
+        let start = bytes.len();
+        let middle = start + Self::room(end - start) + 8;
+        for (notes, to) in self.places.iter().zip([middle, end]) {
+            bytes.extend(notes);
+            bytes.extend(filler(end - bytes.len(), true));
+            bytes.resize(to, 0);
+        }
+        let closed = filler(middle - start, false);
+        let opens = start + closed.len();
+        let first = match self.shown {
+            0 => opens..middle,
+            _ => {
+                bytes[start..opens].copy_from_slice(&closed);
+                middle..end
+            }
+        };
+        Head { bytes, first }
+    }
+}
+
 /// How long a recording is, as far as its head may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
@@ -61,6 +136,39 @@ pub(super) enum Length {
 /// `1.250 s`.
 pub(super) fn seconds(samples: u64) -> String {
     format!("{:.3} s", samples as f64 / f64::from(SAMPLE_RATE))
+}
+
+/// Whatever sectors of a head reach the disk on the way from one to the next, `notes`
+/// finds those of the one or of the other.
+#[cfg(test)]
+pub(super) fn survives_power_loss(before: &Head, after: &Head, notes: impl Fn(&[u8]) -> Vec<u8>) {
+    const SECTOR: usize = 512;
+    // Every mixture of two heads' sectors.
+    let mixtures = |old: &[u8], new: &[u8]| -> Vec<Vec<u8>> {
+        let differ = |n: &usize| old[n * SECTOR..][..SECTOR] != new[n * SECTOR..][..SECTOR];
+        let changed: Vec<usize> = (0..HEAD / SECTOR).filter(differ).collect();
+        let mixture = |mask: u32| {
+            let mut mixed = old.to_vec();
+            for (bit, n) in changed.iter().enumerate() {
+                let sector = n * SECTOR..(n + 1) * SECTOR;
+                if mask >> bit & 1 == 1 {
+                    mixed[sector.clone()].copy_from_slice(&new[sector]);
+                }
+            }
+            mixed
+        };
+        (0..1 << changed.len()).map(mixture).collect()
+    };
+    let (old, new) = (notes(&before.bytes), notes(&after.bytes));
+    let mut staged = before.bytes.clone();
+    staged[after.first.clone()].copy_from_slice(&after.bytes[after.first.clone()]);
+    for mixed in mixtures(&before.bytes, &staged) {
+        assert_eq!(notes(&mixed), old);
+    }
+    for mixed in mixtures(&staged, &after.bytes) {
+        let found = notes(&mixed);
+        assert!(found == old || found == new);
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! The head says what a sync has brought to the disk, and is written after that:
 //! whenever the recorder is killed, what the file claims to hold is there.
 
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::cues::Cues;
 use super::disk::{Disk, Done, Source, Step};
 use super::encoding::Encoding;
 use super::format::Format;
-use super::head::{Cue, HEAD, Length, Origin, seconds};
+use super::head::{Cue, HEAD, Head, Length, Notes, Origin, seconds};
 use super::outbox::{Outbox, Stretch};
 use super::target::{self, STDOUT};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,8 +33,9 @@ enum Job {
     Idle,
     /// Writing audio.
     Audio,
-    /// Syncing, then writing the head, which claims so many samples, then syncing that.
-    Commit(u64),
+    /// Syncing, then writing the head, which claims so many samples and has these notes,
+    /// then syncing that.
+    Commit(u64, Notes),
 }
 
 /// Why the disk doesn't take audio just now, and when it is tried again.
@@ -49,6 +51,8 @@ pub(super) struct Take {
     ring: Arc<Reader>,
     origin: Origin,
     encoding: Encoding,
+    /// As the last sync left them.
+    notes: Notes,
     outbox: Outbox,
     disk: Disk,
     job: Job,
@@ -85,7 +89,8 @@ impl Take {
             samples: 0,
             tail: 0,
         };
-        let target = target::open(path, overwrite, &encoding.head(&origin, none, &[]))?;
+        let notes = Notes::new(encoding.notes(&origin, &[]));
+        let target = target::open(path, overwrite, &encoding.head(none, &notes).bytes)?;
         let disk = match target.is_file {
             true => Disk::file(target.file),
             false => Disk::pipe(target.file),
@@ -96,6 +101,7 @@ impl Take {
             ring: ring.clone(),
             origin,
             encoding,
+            notes,
             outbox: Outbox::new(ring.clone(), HEAD as u64),
             disk,
             job: Job::Idle,
@@ -167,8 +173,9 @@ impl Take {
             self.origin.began = time.map(|ns| (ns, super::moment::Moment::of_monotonic(ns)));
         }
         if !self.begun {
-            let head = self.head(0);
-            self.outbox.push_bytes(head, 0);
+            self.notes = Notes::new(self.new_notes());
+            let head = self.head(0, &self.notes);
+            self.outbox.push_bytes(head.bytes, 0);
             self.begun = true;
         }
         self.cues.gaps(&self.ring, position, count, self.samples);
@@ -344,15 +351,19 @@ impl Take {
         if self.commit_wanted && may_commit && worth {
             self.commit_wanted = false;
             let claimed = self.outbox.complete();
-            let head = self.head(claimed);
-            let length = head.len();
-            let write = Step::Write {
-                offset: 0,
-                source: Source::Bytes(head.into(), 0),
-                length,
+            let turned = self.notes.turned(self.new_notes());
+            let head = self.head(claimed, turned.as_ref().unwrap_or(&self.notes));
+            let bytes: Arc<[u8]> = head.bytes.into();
+            let write = |part: Range<usize>| Step::Write {
+                offset: part.start as u64,
+                source: Source::Bytes(bytes.clone(), part.start),
+                length: part.len(),
             };
-            self.job = Job::Commit(claimed);
-            self.disk.start(vec![Step::Sync, write, Step::Sync])?;
+            let first = turned.is_some().then(|| write(head.first));
+            let rest = [Step::Sync, write(0..HEAD), Step::Sync];
+            let notes = turned.unwrap_or_else(|| self.notes.clone());
+            self.job = Job::Commit(claimed, notes);
+            self.disk.start(first.into_iter().chain(rest).collect())?;
             return Ok(true);
         }
         Ok(false)
@@ -373,15 +384,18 @@ impl Take {
                     None => self.recovered(),
                 }
             }
-            Job::Commit(claimed) => {
+            Job::Commit(claimed, notes) => {
                 let failed = done.iter().find_map(|result| match result {
                     Err(cause) if *cause != Errno::ECANCELED => Some(*cause),
                     _ => None,
                 });
-                let short = matches!(done.get(1), Some(Ok(written)) if *written < HEAD);
-                match failed.or(short.then_some(Errno::ENOSPC)) {
+                let head = done.iter().rev().nth(1);
+                let whole = done.iter().all(Result::is_ok)
+                    && matches!(head, Some(Ok(written)) if *written == HEAD);
+                match failed.or((!whole).then_some(Errno::ENOSPC)) {
                     None => {
                         self.commit_refused = false;
+                        self.notes = notes;
                         self.outbox.synced();
                         self.commit_wanted |= self.ending && !self.outbox.is_empty();
                         tracing::debug!(
@@ -466,7 +480,17 @@ impl Take {
         }
     }
 
-    fn head(&self, samples: u64) -> Vec<u8> {
+    /// What the head is to say of the recording.
+    fn new_notes(&self) -> Vec<u8> {
+        let cues = match self.tail {
+            // All of them stand there.
+            Some(1..) => Vec::new(),
+            _ => self.cues_of_head(),
+        };
+        self.encoding.notes(&self.origin, &cues)
+    }
+
+    fn head(&self, samples: u64, notes: &Notes) -> Head {
         let length = match self.is_file {
             true => Length::Known {
                 samples,
@@ -474,8 +498,7 @@ impl Take {
             },
             false => Length::Unknown,
         };
-        let cues = self.cues_of_head();
-        self.encoding.head(&self.origin, length, &cues)
+        self.encoding.head(length, notes)
     }
 
     fn tail_bytes(&self) -> Vec<u8> {

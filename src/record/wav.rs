@@ -1,13 +1,13 @@
 //! WAV: the head that grows into RF64 in place, and cues.
 //!
 //! ```text
-//! RIFF │ JUNK │ fmt │ fact │ bext │ LIST INFO │ cue, LIST adtl │ JUNK │ data │ audio …
-//! RF64 │ ds64 │              (float only)       (what fits)                   past 4 GiB
+//! RIFF │ JUNK │ fmt │ fact, JUNK │ bext │ LIST INFO │ cue, LIST adtl │ JUNK │ data │ audio …
+//! RF64 │ ds64 │      (float only)  ╰──── notes, in two places that take turns ─╯     past 4 GiB
 //! ```
 //!
 //! RF64: EBU Tech 3306; bext: EBU Tech 3285.
 
-use super::head::{Cue, HEAD, Length, Origin, PROGRAM};
+use super::head::{Cue, HEAD, Head, Length, Notes, Origin, PROGRAM};
 use crate::ring::SAMPLE_RATE;
 
 /// How samples are stored.
@@ -26,15 +26,14 @@ impl Sample {
     }
 }
 
-/// The file's first [`HEAD`] bytes. Cues stand there as far as they fit, and not
-/// when the file has a tail, which holds them all.
-pub(super) fn head(sample: Sample, origin: &Origin, length: Length, cues: &[Cue]) -> Vec<u8> {
-    let (samples, data, riff, tail) = match length {
+/// The file's first [`HEAD`] bytes.
+pub(super) fn head(sample: Sample, length: Length, notes: &Notes) -> Head {
+    let (samples, data, riff) = match length {
         Length::Known { samples, tail } => {
             let data = samples * sample.bytes();
-            (samples, data, HEAD as u64 - 8 + data + tail, tail)
+            (samples, data, HEAD as u64 - 8 + data + tail)
         }
-        Length::Unknown => (0, u64::from(u32::MAX), u64::from(u32::MAX), 0),
+        Length::Unknown => (0, u64::from(u32::MAX), u64::from(u32::MAX)),
     };
     let large = riff > u64::from(u32::MAX);
     let short = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes();
@@ -53,19 +52,40 @@ pub(super) fn head(sample: Sample, origin: &Origin, length: Length, cues: &[Cue]
     put(&mut head, b"fmt ", &format(sample));
     if sample == Sample::Float {
         put(&mut head, b"fact", &short(samples));
+        // What turns from one place to the other is aligned: no sector's border is in it.
+        put(&mut head, b"JUNK", &[0; 2]);
     }
-    put(&mut head, b"bext", &broadcast(origin));
-    put(&mut head, b"LIST", &info(origin));
-    let room = HEAD - head.len() - 16;
-    if tail == 0 {
-        head.extend(chunks(&cues[..fitting(cues, room)]));
-    }
-    let filler = vec![0; HEAD - head.len() - 16];
-    put(&mut head, b"JUNK", &filler);
-    head.extend(b"data");
-    head.extend(if large { [0xff; 4] } else { short(data) });
-    debug_assert_eq!(head.len(), HEAD);
+    debug_assert_eq!(head.len(), start(sample));
+    let mut head = notes.lay(head, HEAD - 8, |bytes, _last| {
+        [&b"JUNK"[..], &(bytes as u32 - 8).to_le_bytes()].concat()
+    });
+    head.bytes.extend(b"data");
+    let size = if large { [0xff; 4] } else { short(data) };
+    head.bytes.extend(size);
+    debug_assert_eq!(head.bytes.len(), HEAD);
     head
+}
+
+/// Where the notes begin.
+fn start(sample: Sample) -> usize {
+    match sample {
+        Sample::Float => 96,
+        Sample::Integer16 => 72,
+    }
+}
+
+/// What a file says of itself: cues stand there as far as they fit.
+pub(super) fn notes(sample: Sample, origin: &Origin, cues: &[Cue]) -> Vec<u8> {
+    let mut notes = described(origin);
+    notes.extend(chunks(&cues[..room(sample, origin, cues)]));
+    notes
+}
+
+fn described(origin: &Origin) -> Vec<u8> {
+    let mut out = Vec::new();
+    put(&mut out, b"bext", &broadcast(origin));
+    put(&mut out, b"LIST", &info(origin));
+    out
 }
 
 /// The cues as chunks to stand after the audio: none if the head has room for all.
@@ -78,10 +98,8 @@ pub(super) fn tail(sample: Sample, origin: &Origin, cues: &[Cue]) -> Vec<u8> {
 
 /// How many of these cues the head has room for.
 pub(super) fn room(sample: Sample, origin: &Origin, cues: &[Cue]) -> usize {
-    let none = head(sample, origin, Length::Unknown, &[]);
-    // Before the last filler: where its chunk begins, cues may.
-    let filler = none.windows(4).rposition(|id| id == b"JUNK").unwrap_or(0);
-    fitting(cues, HEAD - filler - 16)
+    let room = Notes::room(HEAD - 8 - start(sample));
+    fitting(cues, room - described(origin).len())
 }
 
 /// How many of the first cues fit into so many bytes.
@@ -178,7 +196,7 @@ fn info(origin: &Origin) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::head::origin;
+    use super::super::head::{origin, survives_power_loss};
     use super::*;
 
     /// The chunks of a head: id, size, offset of the body.
@@ -192,6 +210,12 @@ mod tests {
             at += 8 + size as usize + size as usize % 2;
         }
         chunks
+    }
+
+    /// A head with these cues, as the first of a file.
+    fn head(sample: Sample, length: Length, cues: &[Cue]) -> Vec<u8> {
+        let notes = Notes::new(super::notes(sample, &origin(), cues));
+        super::head(sample, length, &notes).bytes
     }
 
     fn cues(count: u64) -> Vec<Cue> {
@@ -208,7 +232,7 @@ mod tests {
             for count in [0, 1, 10, 60, 61, 1000] {
                 for samples in [0, 1, 1 << 20, 1 << 33] {
                     let length = Length::Known { samples, tail: 0 };
-                    let head = head(sample, &origin(), length, &cues(count));
+                    let head = head(sample, length, &cues(count));
                     assert_eq!(head.len(), HEAD);
                     let chunks = walk(&head);
                     let (id, size, body) = chunks.last().unwrap();
@@ -230,12 +254,8 @@ mod tests {
     fn grows_into_rf64_in_place() {
         let limit = (u64::from(u32::MAX) + 8 - HEAD as u64) / 4;
         let of = |samples| {
-            head(
-                Sample::Float,
-                &origin(),
-                Length::Known { samples, tail: 0 },
-                &[],
-            )
+            let length = Length::Known { samples, tail: 0 };
+            head(Sample::Float, length, &[])
         };
         let (last, first) = (of(limit), of(limit + 1));
         assert_eq!((&last[..4], &first[..4]), (&b"RIFF"[..], &b"RF64"[..]));
@@ -259,36 +279,47 @@ mod tests {
         let end = tail(Sample::Float, &origin(), &many);
         assert_eq!(&end[..4], b"cue ");
         assert_eq!(u32::from_le_bytes(end[8..12].try_into().unwrap()), 200);
-        let ids = |length| -> Vec<String> {
-            let head = head(Sample::Float, &origin(), length, &many);
-            walk(&head).into_iter().map(|(id, ..)| id).collect()
-        };
-        // While recording the first ones stand in the head, in case of a crash.
-        assert!(
-            ids(Length::Known {
-                samples: 9,
-                tail: 0
-            })
-            .contains(&"cue ".into())
-        );
-        let tail = end.len() as u64;
-        assert!(!ids(Length::Known { samples: 9, tail }).contains(&"cue ".into()));
         // The border: no cue is in neither.
         for count in 0..100 {
             let cues = cues(count);
-            let head = head(
-                Sample::Float,
-                &origin(),
-                Length::Known {
-                    samples: 1,
-                    tail: 0,
-                },
-                &cues,
-            );
+            let length = Length::Known {
+                samples: 1,
+                tail: 0,
+            };
+            let head = head(Sample::Float, length, &cues);
             let points = walk(&head).into_iter().find(|(id, ..)| id == "cue ");
             let inside = points.map_or(0, |(_, size, _)| (size - 4) / 24);
             let all_inside = super::tail(Sample::Float, &origin(), &cues).is_empty();
             assert_eq!(all_inside, inside == count, "{count} cues");
+        }
+    }
+
+    #[test]
+    fn half_a_head_is_one_or_the_other() {
+        let found = |head: &[u8]| -> Vec<u8> {
+            let chunks = walk(head);
+            assert_eq!(chunks.last().map(|(_, _, at)| *at), Some(HEAD));
+            let noted = chunks
+                .iter()
+                .filter(|(id, ..)| id != "JUNK" && id != "data");
+            let bodies = noted.skip_while(|(id, ..)| id != "bext");
+            bodies
+                .flat_map(|(_, size, at)| head[*at..*at + *size as usize].to_vec())
+                .collect()
+        };
+        for sample in [Sample::Float, Sample::Integer16] {
+            let known = |samples, tail| Length::Known { samples, tail };
+            let mut unknown = origin();
+            unknown.began = None;
+            let mut notes = Notes::new(super::notes(sample, &unknown, &[]));
+            let mut before = super::head(sample, known(0, 0), &notes);
+            for (samples, count) in [(1000, 0), (2000, 1), (3000, 9), (1 << 33, 40), (1 << 33, 0)] {
+                let next = super::notes(sample, &origin(), &cues(count));
+                notes = notes.turned(next).unwrap();
+                let after = super::head(sample, known(samples, 0), &notes);
+                survives_power_loss(&before, &after, found);
+                before = after;
+            }
         }
     }
 }

@@ -188,7 +188,7 @@ def test_a_stall_longer_than_the_history(
         assert ("overwritten before the disk took them" in tape.said) != kept
         if form == "flac":
             samples = soundfile.read(out, dtype="float32")[0]
-            head = out.read_bytes()[:4096]
+            head = out.read_bytes()[:8192]
             assert (b"NAME=lost " in head) != kept
             position = int(head.split(b"V2M_POSITION=")[1].split(b"V2M_")[0][:-4])
         else:

@@ -79,13 +79,13 @@ def test_16_bit_wav_and_flac(engine: Engine, minute: np.ndarray, tmp_path: Path)
         ["flac", "-t", "-s", "-w", tmp_path / "b.flac"], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stderr
-    comments = (tmp_path / "b.flac").read_bytes()[:4096]
+    comments = (tmp_path / "b.flac").read_bytes()[:8192]
     for name in (b"V2M_RING=", b"V2M_MONOTONIC_NS=", b"DATE=2"):
         assert name in comments
 
 
 def position_of(path: Path) -> int:
-    found = re.search(rb"position (\d+)", path.read_bytes()[:4096])
+    found = re.search(rb"position (\d+)", path.read_bytes()[:8192])
     assert found
     return int(found[1])
 
@@ -141,7 +141,7 @@ def test_standard_output(engine: Engine, minute: np.ndarray, tmp_path: Path) -> 
     piped = subprocess.run(arguments, env=service.env, capture_output=True, check=True)
     assert piped.stderr == b""
     position = int(re.search(rb"position (\d+)", piped.stdout)[1])
-    got = np.frombuffer(piped.stdout[4096:], "<f4")
+    got = np.frombuffer(piped.stdout[8192:], "<f4")
     assert np.array_equal(got, as_float(minute)[position : position + RATE // 2])
     # Others read it while its length is unknown.
     with subprocess.Popen(arguments, env=service.env, stdout=subprocess.PIPE) as tape:

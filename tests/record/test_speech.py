@@ -72,7 +72,7 @@ def test_a_file_for_each_segment(engine: Engine, spoken: np.ndarray, tmp_path: P
     assert 2 <= len(files) <= 6 and all(began[:6] in path.name for path in files)
     for path in files:
         samples = soundfile.read(path, dtype="float32")[0]
-        position = int(re.search(rb"V2M_POSITION=(\d+)", path.read_bytes()[:4096])[1])
+        position = int(re.search(rb"V2M_POSITION=(\d+)", path.read_bytes()[:8192])[1])
         assert np.array_equal(samples, as_float(spoken)[position : position + len(samples)])
     # Into a directory, in Python's 16 bits.
     folder = tmp_path / "folder"
