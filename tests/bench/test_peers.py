@@ -36,7 +36,7 @@ def report() -> dict[str, Any]:
 def test_the_same_impulses_for_everybody(report: dict[str, Any]) -> None:
     assert report["graph"]["path"] == "node"
     rows = {document.title(row): row for row in report["receivers"]}
-    assert len(rows) == 7
+    assert len(rows) == 8
     for form, rate in (("default", 16000), ("best", 48000)):
         row = rows[f"pw-record | Python ({form})"]
         assert row["error"] is None, row["error"]
