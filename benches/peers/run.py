@@ -1,7 +1,7 @@
 """Everybody on the same impulses: the engine's readers and what people use today.
 
-Usage: python benches/peers/run.py [--quantum 256] [--duration 8] [--only NAME ...]
-                                   [--load none|gil] [--document]
+Usage: python benches/peers/run.py [--quantum 256] [--duration 9] [--rounds 3]
+                                   [--only NAME ...] [--load none|gil] [--document]
 
 Prints a Markdown table and writes target/peers/{none,gil}.{json,svg}. With --document
 it makes every measurement of docs/benchmarks.md and writes that.
@@ -56,7 +56,8 @@ def among_peers(load: str, quantum: int, options: argparse.Namespace) -> Report:
         report = bench(
             load,
             *("--node", MICROPHONE, "--quantum", str(quantum), "--load", load),
-            *("--duration", str(options.duration), "--rounds", "1", "--peers", str(specs)),
+            *("--duration", str(options.duration), "--rounds", str(options.rounds)),
+            *("--peers", str(specs)),
             env=session.env,
         )
         session.check()
@@ -84,6 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quantum", type=int, default=256, help="of the graph, for everybody")
     parser.add_argument("--duration", type=int, default=9, help="seconds for each receiver")
+    parser.add_argument("--rounds", type=int, default=3, help="turns to spread them over")
     parser.add_argument("--load", choices=("none", "gil"), default="none")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="peers whose name has this in it")
     parser.add_argument("--document", action="store_true", help="write docs/benchmarks.md")

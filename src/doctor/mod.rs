@@ -67,7 +67,7 @@ impl Check {
     }
 }
 
-/// One line for each check, and one more for what mends it.
+/// One line for each check; what mends it stands at its end, after an arrow.
 pub fn text(checks: &[Check]) -> String {
     let width = checks
         .iter()
@@ -81,10 +81,11 @@ pub fn text(checks: &[Check]) -> String {
             Status::Degraded => "degraded",
             Status::Broken => "broken  ",
         };
-        out += &format!("{status}  {:width$}  {}\n", check.name, check.meaning);
+        out += &format!("{status}  {:width$}  {}", check.name, check.meaning);
         if let Some(remedy) = &check.remedy {
-            out += &format!("{:10}{:width$}  -> {remedy}\n", "", "");
+            out += &format!("  -> {remedy}");
         }
+        out.push('\n');
     }
     out
 }
@@ -125,7 +126,7 @@ mod tests {
         assert_eq!(worst(&checks), Status::Degraded);
         assert_eq!(
             text(&checks),
-            "good      one    fine\ndegraded  three  slow\n                 -> do this\n"
+            "good      one    fine\ndegraded  three  slow  -> do this\n"
         );
         let report: serde_json::Value = serde_json::from_str(&json(&checks)).unwrap();
         assert_eq!(report["status"], "degraded");

@@ -72,8 +72,10 @@ def test_a_microphone_that_is_heard(rig: PrivatePipeWire, tmp_path: Path) -> Non
     text = subprocess.run(
         [BINARY, "doctor"], env=rig.env, capture_output=True, text=True, timeout=40, check=False
     ).stdout
-    lines = [line for line in text.splitlines() if not line.startswith(" ")]
+    lines = text.splitlines()
     assert [line.split()[0] for line in lines] == [checks[name]["status"] for name in NAMES]
+    for line, name in zip(lines, NAMES, strict=True):
+        assert (" -> " in line) == (checks[name]["remedy"] is not None), line
 
 
 def test_silent_muted_and_missing_sources(rig: PrivatePipeWire, tmp_path: Path) -> None:
