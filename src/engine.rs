@@ -209,6 +209,14 @@ impl Engine {
             let promotion = rt::promote(Role::Wake);
             tracing::debug!("the wake-up thread asked for real time: {promotion:?}");
             rt::lock_stack();
+            // The scheduler does better with threads that it may put anywhere, unless
+            // they come before all others wherever they are.
+            let real_time = promotion.got.is_some_and(|got| got.is_real_time());
+            move |cpu| {
+                if real_time {
+                    rt::move_to(cpu);
+                }
+            }
         })?;
         let vad = Worker::start(
             config.vad.clone(),
@@ -216,7 +224,7 @@ impl Engine {
             Reader::new(ring.duplicate()?)?,
             speech,
             ringer.windows(),
-            ringer.bell(),
+            ringer.second_bell(),
         )?;
         let brake = vad.brake();
         let funnel = Arc::new(Funnel::new(capture, ringer.bell())?);

@@ -2,12 +2,18 @@
 //! so waits no longer than it must, and the wake-up thread, which wakes all the
 //! others. The audio thread's cost does not depend on how many there are.
 //!
+//! The reader that was woken first runs on another CPU than the audio thread, which is
+//! still busy. There the wake-up thread, in real time, would interrupt it at once. So it
+//! stays on the audio thread's CPU, and begins when that one is done.
+//!
 //! The VAD worker waits on a word of its own. On the ring's, a real-time thread
 //! would come before every client; and it has no use for less than a window.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use nix::sched::sched_getcpu;
 
 use super::wake;
 use super::writer::Ring;
@@ -19,6 +25,8 @@ use crate::sync::{AtomicU32, Ordering};
 pub struct Bell {
     ring: Arc<Ring>,
     shared: Arc<Shared>,
+    /// Its thread is the one whose CPU the wake-up thread stays on.
+    leads: bool,
 }
 
 #[derive(Debug)]
@@ -27,6 +35,8 @@ struct Shared {
     rung: AtomicU32,
     /// Changes with every window that is complete; the VAD worker waits on it.
     windows: AtomicU32,
+    /// Where the audio thread rang last.
+    cpu: AtomicU32,
     stop: AtomicU32,
 }
 
@@ -55,6 +65,45 @@ impl WindowBell {
     }
 }
 
+/// No CPU's number.
+const NOWHERE: u32 = u32::MAX;
+
+/// Rings in a row that make a CPU the audio thread's: it may change for a cycle or two.
+const SETTLED: u32 = 16;
+
+/// Which CPU to be on, by where the bell is rung.
+#[derive(Debug)]
+struct Beside {
+    at: u32,
+    seen: u32,
+    times: u32,
+}
+
+impl Default for Beside {
+    fn default() -> Self {
+        Self {
+            at: NOWHERE,
+            seen: NOWHERE,
+            times: 0,
+        }
+    }
+}
+
+impl Beside {
+    /// The bell was rung on `cpu`: where to move to now, if anywhere.
+    fn follow(&mut self, cpu: u32) -> Option<usize> {
+        if cpu != self.seen {
+            (self.seen, self.times) = (cpu, 0);
+        }
+        self.times = self.times.saturating_add(1);
+        if cpu == self.at || cpu == NOWHERE || self.times < SETTLED {
+            return None;
+        }
+        self.at = cpu;
+        Some(cpu as usize)
+    }
+}
+
 /// The wake-up thread; stopped and joined when dropped.
 #[derive(Debug)]
 pub struct Ringer {
@@ -67,6 +116,11 @@ impl Bell {
     /// readers, and its only system call.
     #[inline]
     pub fn ring(&self) {
+        if self.leads
+            && let Ok(cpu) = sched_getcpu()
+        {
+            self.shared.cpu.store(cpu as u32, Ordering::Relaxed);
+        }
         let word = self.ring.wake_word();
         wake::announce(word);
         wake::wake_and_ring(word, &self.shared.rung);
@@ -74,16 +128,22 @@ impl Bell {
 }
 
 impl Ringer {
-    /// Starts the thread; `prepare` runs on it first (its scheduling).
-    pub fn start(ring: Arc<Ring>, prepare: impl FnOnce() + Send + 'static) -> Result<Self> {
+    /// Starts the thread. `prepare` runs on it first (its scheduling) and gives what
+    /// moves it to another CPU.
+    pub fn start<Move: FnMut(usize)>(
+        ring: Arc<Ring>,
+        prepare: impl FnOnce() -> Move + Send + 'static,
+    ) -> Result<Self> {
         let shared = Arc::new(Shared {
             rung: AtomicU32::new(0),
             windows: AtomicU32::new(0),
+            cpu: AtomicU32::new(NOWHERE),
             stop: AtomicU32::new(0),
         });
         let bell = Bell {
             ring: ring.clone(),
             shared: shared.clone(),
+            leads: true,
         };
         let windows = WindowBell {
             shared: shared.clone(),
@@ -91,7 +151,8 @@ impl Ringer {
         let thread = std::thread::Builder::new()
             .name("v2m-wake".into())
             .spawn(move || {
-                prepare();
+                let mut move_to = prepare();
+                let mut beside = Beside::default();
                 let (mut heard, mut complete) = (0, 0);
                 while shared.stop.load(Ordering::Acquire) == 0 {
                     let ticket = wake::ticket(&shared.rung);
@@ -105,6 +166,9 @@ impl Ringer {
                     if std::mem::replace(&mut complete, now) != now {
                         windows.nudge();
                     }
+                    if let Some(cpu) = beside.follow(shared.cpu.load(Ordering::Relaxed)) {
+                        move_to(cpu);
+                    }
                 }
             })
             .map_err(|cause| Error::system("cannot start the wake-up thread", cause))?;
@@ -117,6 +181,14 @@ impl Ringer {
     /// A bell for the thread that captures.
     pub fn bell(&self) -> Bell {
         self.bell.clone()
+    }
+
+    /// A bell for another thread.
+    pub fn second_bell(&self) -> Bell {
+        Bell {
+            leads: false,
+            ..self.bell.clone()
+        }
     }
 
     /// Where the VAD worker is to wait.
@@ -134,5 +206,28 @@ impl Drop for Ringer {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_follows_a_thread_that_has_settled() {
+        let mut beside = Beside::default();
+        let rings = |beside: &mut Beside, cpu: u32, times: u32| -> Vec<usize> {
+            (0..times).filter_map(|_| beside.follow(cpu)).collect()
+        };
+        assert!(rings(&mut beside, NOWHERE, 100).is_empty());
+        assert!(rings(&mut beside, 3, SETTLED - 1).is_empty());
+        assert_eq!(rings(&mut beside, 3, 100), [3]);
+        // Away for less than that, and back.
+        for _ in 0..10 {
+            assert!(rings(&mut beside, 1, SETTLED - 1).is_empty());
+            assert!(rings(&mut beside, 3, 1).is_empty());
+        }
+        assert_eq!(rings(&mut beside, 1, SETTLED), [1]);
+        assert_eq!(rings(&mut beside, 3, SETTLED), [3]);
     }
 }

@@ -283,11 +283,19 @@ pub fn pin(cpu: usize) -> Grant {
 
 /// Keeps a thread of this process on one CPU.
 pub fn pin_thread(tid: i32, cpu: usize) -> Grant {
+    Grant::new(format!("CPU {cpu}"), affine(tid, cpu))
+}
+
+/// The calling thread goes to a CPU and stays there; where that one is not to be had,
+/// it stays where it was. Allocates nothing.
+pub fn move_to(cpu: usize) {
+    let _ = affine(0, cpu);
+}
+
+fn affine(tid: i32, cpu: usize) -> nix::Result<()> {
     let mut set = CpuSet::new();
-    let result = set
-        .set(cpu)
-        .and_then(|()| sched_setaffinity(Pid::from_raw(tid), &set));
-    Grant::new(format!("CPU {cpu}"), result)
+    set.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(tid), &set)
 }
 
 /// The CPU that a thread of this process ran on last; `None` if it is gone.
