@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use io_uring::{IoUring, Probe, opcode, types};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use v2m_engine::ring::wake::mask;
 use v2m_engine::ring::{Reader, Waited};
 use v2m_engine::{Error, Result};
 
@@ -134,8 +135,6 @@ const FUTEX: u64 = 1;
 const HANG_UP: u64 = 2;
 /// From <linux/futex.h>: a 32-bit futex that other processes share.
 const FUTEX2_SIZE_U32: u32 = 2;
-/// From <linux/futex.h>: any waker will do.
-const MATCH_ANY: u64 = u32::MAX as u64;
 /// From <linux/io_uring.h>: have completions happen.
 const GET_EVENTS: u32 = 1;
 
@@ -157,7 +156,7 @@ impl Uring {
         let wait = opcode::FutexWait::new(
             self.memory.wake_address(),
             ticket.into(),
-            MATCH_ANY,
+            mask(ticket).into(),
             FUTEX2_SIZE_U32,
         );
         let wait = wait.build().user_data(FUTEX);

@@ -161,7 +161,7 @@ impl Ringer {
                         continue;
                     }
                     heard = ticket;
-                    wake::wake_all(ring.wake_word());
+                    wake::wake_others(ring.wake_word());
                     let now = ring.complete_windows();
                     if std::mem::replace(&mut complete, now) != now {
                         windows.nudge();

@@ -4,10 +4,15 @@
 //! A reader that finds nothing new waits for the word to change from the value
 //! that it loaded *before* it looked. A commit in between has changed the word,
 //! and the wait returns at once: no wake-up can be missed.
+//!
+//! Each waits under the [`mask`] of its value, so that waking all others leaves alone
+//! whoever was woken first, has looked, and waits again.
 
 use std::time::Duration;
 
 use crate::sync::{AtomicU32, Ordering, Site, order};
+#[cfg(not(loom))]
+use crate::time::monotonic_ns;
 
 /// The word's value; taken before looking at the counters.
 #[inline]
@@ -33,22 +38,34 @@ pub enum Waited {
     Interrupted,
 }
 
+/// The futex bits to wait under with this ticket: another one than that of the 31
+/// values before and after it.
+#[inline]
+pub const fn mask(ticket: u32) -> u32 {
+    1 << (ticket % u32::BITS)
+}
+
 /// Waits until the word differs from `ticket`, at most `timeout`.
 #[cfg(not(loom))]
 pub(crate) fn wait(word: &AtomicU32, ticket: u32, timeout: Duration) -> Waited {
-    let timeout = libc::timespec {
-        tv_sec: timeout.as_secs().min(i32::MAX as u64) as libc::time_t,
-        tv_nsec: libc::c_long::from(timeout.subsec_nanos() as i32),
+    // FUTEX_WAIT_BITSET takes the time at which to end, of CLOCK_MONOTONIC.
+    let timeout = i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX);
+    let end = monotonic_ns().saturating_add(timeout);
+    let end = libc::timespec {
+        tv_sec: end / 1_000_000_000,
+        tv_nsec: end % 1_000_000_000,
     };
     // SAFETY: the word is a valid, aligned 32-bit atomic for the whole call
-    // (borrowed), the timespec lives on this stack; FUTEX_WAIT only reads both.
+    // (borrowed), the timespec lives on this stack; the kernel only reads both.
     let result = unsafe {
         libc::syscall(
             libc::SYS_futex,
             word.as_ptr(),
-            libc::FUTEX_WAIT,
+            libc::FUTEX_WAIT_BITSET,
             ticket,
-            &raw const timeout,
+            &raw const end,
+            std::ptr::null::<u32>(),
+            mask(ticket),
         )
     };
     if result == 0 {
@@ -68,6 +85,26 @@ pub(crate) fn wake_all(word: &AtomicU32) {
     // SAFETY: the word is a valid, aligned 32-bit atomic; FUTEX_WAKE uses only
     // its address.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+}
+
+/// Wakes everybody who waits from an earlier value than the word has now. Whoever is 32
+/// values behind is passed over, until the next one.
+#[cfg(not(loom))]
+pub(crate) fn wake_others(word: &AtomicU32) {
+    let others = !mask(ticket(word));
+    // SAFETY: the word is a valid, aligned 32-bit atomic; FUTEX_WAKE_BITSET uses only
+    // its address, and neither the timeout nor the second one.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE_BITSET,
+            i32::MAX,
+            std::ptr::null::<libc::timespec>(),
+            std::ptr::null::<u32>(),
+            others,
+        )
+    };
 }
 
 /// Wakes at most one waiter of `word`, adds one to `other` and wakes at most one
@@ -92,4 +129,46 @@ pub(crate) fn wake_and_ring(word: &AtomicU32, other: &AtomicU32) {
             ADD_ONE_IF_NOT_MINUS_ONE,
         )
     };
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+    use std::thread;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn others_are_woken_and_whoever_has_looked_is_not() {
+        let word = Arc::new(AtomicU32::new(u32::MAX));
+        let wait_from = |from: u32| {
+            let (word, (sender, receiver)) = (word.clone(), channel());
+            thread::spawn(move || sender.send(wait(&word, from, LONG)));
+            receiver
+        };
+        let behind = wait_from(u32::MAX);
+        // Long enough for it to wait; if it doesn't yet, the word's change ends its wait.
+        thread::sleep(Duration::from_millis(100));
+        announce(&word);
+        let ahead = wait_from(0);
+        thread::sleep(Duration::from_millis(100));
+        wake_others(&word);
+        assert_eq!(behind.recv_timeout(LONG), Ok(Waited::Changed));
+        let none = ahead.recv_timeout(Duration::from_millis(100));
+        assert_eq!(none, Err(RecvTimeoutError::Timeout));
+        announce(&word);
+        wake_others(&word);
+        assert_eq!(ahead.recv_timeout(LONG), Ok(Waited::Changed));
+    }
+
+    #[test]
+    fn a_wait_ends_in_time_and_none_begins_late() {
+        let word = AtomicU32::new(7);
+        assert_eq!(wait(&word, 7, Duration::ZERO), Waited::TimedOut);
+        assert_eq!(wait(&word, 7, Duration::from_millis(5)), Waited::TimedOut);
+        assert_eq!(wait(&word, 6, Duration::MAX), Waited::Changed);
+    }
 }

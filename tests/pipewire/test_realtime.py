@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Engine
+from conftest import BINARY, ROOT, Engine
 from rig import PrivatePipeWire
 
 from v2m_engine import AudioCapture
@@ -99,3 +100,27 @@ def test_each_sin_would_be_noticed(
     report = observe(rig, rtcheck, path, monkeypatch, RTCHECK_SABOTAGE=sin)
     allowed = report["cycles"] if noticed == "syscalls" else 0
     assert report[noticed] > allowed
+
+
+def test_the_wake_up_thread_stays_beside_the_audio_thread(rig: PrivatePipeWire) -> None:
+    """On another CPU it would interrupt the reader that was woken first."""
+    cpus = sorted(os.sched_getaffinity(0))[:2]
+    with Engine(rig) as engine:
+        rig.wait_for_links("rig-mic", "v2m-engine")
+        status = subprocess.run(
+            [BINARY, "status", "--json"], env=rig.env, capture_output=True, timeout=20, check=True
+        ).stdout
+        threads = {thread["name"]: thread for thread in json.loads(status)["threads"]}
+        tasks = Path(f"/proc/{engine.process.pid}/task")
+        ids = {(task / "comm").read_text().strip(): int(task.name) for task in tasks.iterdir()}
+        audio, wake = ids["v2m-pipewire"], ids["v2m-wake"]
+        if not threads["v2m-wake"]["real_time"]:
+            assert os.sched_getaffinity(wake) == os.sched_getaffinity(0)
+            pytest.skip("real time is not granted here: the scheduler places the thread")
+        for cpu in cpus[::-1] + cpus:
+            os.sched_setaffinity(audio, {cpu})
+            rig.wait_for(
+                lambda cpu=cpu: os.sched_getaffinity(wake) == {cpu},  # type: ignore[misc]
+                f"the wake-up thread to be on CPU {cpu}",
+                10,
+            )
