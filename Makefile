@@ -63,7 +63,7 @@ bench-peers:
 	@$(MAKE) --no-print-directory install
 	$(PYTHON) benches/peers/run.py
 
-# Twelve minutes on an otherwise quiet machine.
+# Twenty minutes on an otherwise quiet machine.
 bench-document:
 	packaging/setup.sh peers
 	@$(MAKE) --no-print-directory install

@@ -162,7 +162,7 @@ def write(reports: dict[str, Report], scaling: str, pictures: Path, docs: Path) 
 METHOD = """\
 An injector plays coded impulses into a virtual microphone, 25 a second at random moments,
 and notes when each entered the graph. Every receiver listens to the same microphone at the
-same quantum, one after the other; each has three turns, with a process of its own in each, in
+same quantum, one after the other; each has five turns, with a process of its own in each, in
 rounds whose orders are drawn. A latency ends when the
 receiver's own code holds the samples of the impulse; the clock is read before anything
 else is done with them. *Default* is what a library's documentation begins with, asked for

@@ -1,6 +1,6 @@
 """Everybody on the same impulses: the engine's readers and what people use today.
 
-Usage: python benches/peers/run.py [--quantum 256] [--duration 9] [--rounds 3]
+Usage: python benches/peers/run.py [--quantum 256] [--duration 12] [--rounds 5]
                                    [--only NAME ...] [--load none|gil] [--document]
 
 Prints a Markdown table and writes target/peers/{none,gil}.{json,svg}. With --document
@@ -84,8 +84,8 @@ def document(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quantum", type=int, default=256, help="of the graph, for everybody")
-    parser.add_argument("--duration", type=int, default=9, help="seconds for each receiver")
-    parser.add_argument("--rounds", type=int, default=3, help="turns to spread them over")
+    parser.add_argument("--duration", type=int, default=12, help="seconds for each receiver")
+    parser.add_argument("--rounds", type=int, default=5, help="turns to spread them over")
     parser.add_argument("--load", choices=("none", "gil"), default="none")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="peers whose name has this in it")
     parser.add_argument("--document", action="store_true", help="write docs/benchmarks.md")
