@@ -4,7 +4,8 @@
 //!
 //! The reader that was woken first runs on another CPU than the audio thread, which is
 //! still busy. There the wake-up thread, in real time, would interrupt it at once. So it
-//! stays on the audio thread's CPU, and begins when that one is done.
+//! stays on the audio thread's CPU, and begins when that one is done; unless others that
+//! come before it hold it up there.
 //!
 //! The VAD worker waits on a word of its own. On the ring's, a real-time thread
 //! would come before every client; and it has no use for less than a window.
@@ -19,6 +20,7 @@ use super::wake;
 use super::writer::Ring;
 use crate::error::{Error, Result};
 use crate::sync::{AtomicU32, Ordering};
+use crate::time::monotonic_ns;
 
 /// Rings for everybody who waits for the ring.
 #[derive(Clone, Debug)]
@@ -35,7 +37,7 @@ struct Shared {
     rung: AtomicU32,
     /// Changes with every window that is complete; the VAD worker waits on it.
     windows: AtomicU32,
-    /// Where the audio thread rang last.
+    /// Where the audio thread rang; [`NOWHERE`] once the wake-up thread has taken note.
     cpu: AtomicU32,
     stop: AtomicU32,
 }
@@ -71,12 +73,32 @@ const NOWHERE: u32 = u32::MAX;
 /// Rings in a row that make a CPU the audio thread's: it may change for a cycle or two.
 const SETTLED: u32 = 16;
 
-/// Which CPU to be on, by where the bell is rung.
+/// A wake-up this long after the audio was written is late.
+const LATE_NS: i64 = 250_000;
+
+/// Late wake-ups in a row that say that the thread is held up where it is.
+const HELD_UP: u32 = 8;
+
+/// So many times as many rings before it is tried again.
+const BACK_OFF: u32 = 64;
+
+/// Where the wake-up thread is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On this CPU.
+    Cpu(usize),
+    /// Wherever the scheduler puts it.
+    Anywhere,
+}
+
+/// Which place that is, by where the bell is rung and how it goes there.
 #[derive(Debug)]
 struct Beside {
     at: u32,
     seen: u32,
     times: u32,
+    needed: u32,
+    late: u32,
 }
 
 impl Default for Beside {
@@ -85,22 +107,30 @@ impl Default for Beside {
             at: NOWHERE,
             seen: NOWHERE,
             times: 0,
+            needed: SETTLED,
+            late: 0,
         }
     }
 }
 
 impl Beside {
-    /// The bell was rung on `cpu`: where to move to now, if anywhere.
-    fn follow(&mut self, cpu: u32) -> Option<usize> {
+    /// The bell was rung on `cpu`, and heard late or not: where to go now, if anywhere.
+    fn follow(&mut self, cpu: u32, late: bool) -> Option<Place> {
         if cpu != self.seen {
             (self.seen, self.times) = (cpu, 0);
         }
         self.times = self.times.saturating_add(1);
-        if cpu == self.at || cpu == NOWHERE || self.times < SETTLED {
+        self.late = if late { self.late.saturating_add(1) } else { 0 };
+        if self.at != NOWHERE && self.late >= HELD_UP {
+            self.needed = self.needed.saturating_mul(BACK_OFF);
+            (self.at, self.times, self.late) = (NOWHERE, 0, 0);
+            return Some(Place::Anywhere);
+        }
+        if cpu == self.at || self.times < self.needed {
             return None;
         }
         self.at = cpu;
-        Some(cpu as usize)
+        Some(Place::Cpu(cpu as usize))
     }
 }
 
@@ -129,8 +159,8 @@ impl Bell {
 
 impl Ringer {
     /// Starts the thread. `prepare` runs on it first (its scheduling) and gives what
-    /// moves it to another CPU.
-    pub fn start<Move: FnMut(usize)>(
+    /// moves it to another place.
+    pub fn start<Move: FnMut(Place)>(
         ring: Arc<Ring>,
         prepare: impl FnOnce() -> Move + Send + 'static,
     ) -> Result<Self> {
@@ -166,8 +196,13 @@ impl Ringer {
                     if std::mem::replace(&mut complete, now) != now {
                         windows.nudge();
                     }
-                    if let Some(cpu) = beside.follow(shared.cpu.load(Ordering::Relaxed)) {
-                        move_to(cpu);
+                    // Unless others rang.
+                    let cpu = shared.cpu.swap(NOWHERE, Ordering::Relaxed);
+                    let late = monotonic_ns() - ring.written_ns() > LATE_NS;
+                    if cpu != NOWHERE
+                        && let Some(place) = beside.follow(cpu, late)
+                    {
+                        move_to(place);
                     }
                 }
             })
@@ -213,21 +248,42 @@ impl Drop for Ringer {
 mod tests {
     use super::*;
 
+    fn rings(beside: &mut Beside, cpu: u32, times: u32) -> Vec<Place> {
+        (0..times)
+            .filter_map(|_| beside.follow(cpu, false))
+            .collect()
+    }
+
     #[test]
     fn it_follows_a_thread_that_has_settled() {
         let mut beside = Beside::default();
-        let rings = |beside: &mut Beside, cpu: u32, times: u32| -> Vec<usize> {
-            (0..times).filter_map(|_| beside.follow(cpu)).collect()
-        };
-        assert!(rings(&mut beside, NOWHERE, 100).is_empty());
         assert!(rings(&mut beside, 3, SETTLED - 1).is_empty());
-        assert_eq!(rings(&mut beside, 3, 100), [3]);
+        assert_eq!(rings(&mut beside, 3, 100), [Place::Cpu(3)]);
         // Away for less than that, and back.
         for _ in 0..10 {
             assert!(rings(&mut beside, 1, SETTLED - 1).is_empty());
             assert!(rings(&mut beside, 3, 1).is_empty());
         }
-        assert_eq!(rings(&mut beside, 1, SETTLED), [1]);
-        assert_eq!(rings(&mut beside, 3, SETTLED), [3]);
+        assert_eq!(rings(&mut beside, 1, SETTLED), [Place::Cpu(1)]);
+        assert_eq!(rings(&mut beside, 3, SETTLED), [Place::Cpu(3)]);
+    }
+
+    #[test]
+    fn it_goes_where_it_is_not_held_up() {
+        let mut beside = Beside::default();
+        assert_eq!(rings(&mut beside, 0, SETTLED), [Place::Cpu(0)]);
+        // Late now and then.
+        for _ in 0..100 {
+            assert!((1..HELD_UP).all(|_| beside.follow(0, true).is_none()));
+            assert_eq!(beside.follow(0, false), None);
+        }
+        let late: Vec<_> = (0..HELD_UP)
+            .filter_map(|_| beside.follow(0, true))
+            .collect();
+        assert_eq!(late, [Place::Anywhere]);
+        // It is tried again, after a long while; late or not elsewhere says nothing.
+        let before = (1..SETTLED * BACK_OFF).all(|_| beside.follow(0, true).is_none());
+        assert!(before);
+        assert_eq!(beside.follow(0, false), Some(Place::Cpu(0)));
     }
 }

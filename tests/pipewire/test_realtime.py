@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,21 +103,26 @@ def test_each_sin_would_be_noticed(
     assert report[noticed] > allowed
 
 
+def wake_and_audio(rig: PrivatePipeWire, engine: Engine) -> tuple[int, int]:
+    """The ids of the two threads; skips where the first has no real time."""
+    rig.wait_for_links("rig-mic", "v2m-engine")
+    status = subprocess.run(
+        [BINARY, "status", "--json"], env=rig.env, capture_output=True, timeout=20, check=True
+    ).stdout
+    threads = {thread["name"]: thread for thread in json.loads(status)["threads"]}
+    tasks = Path(f"/proc/{engine.process.pid}/task")
+    ids = {(task / "comm").read_text().strip(): int(task.name) for task in tasks.iterdir()}
+    if not threads["v2m-wake"]["real_time"]:
+        assert os.sched_getaffinity(ids["v2m-wake"]) == os.sched_getaffinity(0)
+        pytest.skip("real time is not granted here: the scheduler places the thread")
+    return ids["v2m-wake"], ids["v2m-pipewire"]
+
+
 def test_the_wake_up_thread_stays_beside_the_audio_thread(rig: PrivatePipeWire) -> None:
     """On another CPU it would interrupt the reader that was woken first."""
     cpus = sorted(os.sched_getaffinity(0))[:2]
     with Engine(rig) as engine:
-        rig.wait_for_links("rig-mic", "v2m-engine")
-        status = subprocess.run(
-            [BINARY, "status", "--json"], env=rig.env, capture_output=True, timeout=20, check=True
-        ).stdout
-        threads = {thread["name"]: thread for thread in json.loads(status)["threads"]}
-        tasks = Path(f"/proc/{engine.process.pid}/task")
-        ids = {(task / "comm").read_text().strip(): int(task.name) for task in tasks.iterdir()}
-        audio, wake = ids["v2m-pipewire"], ids["v2m-wake"]
-        if not threads["v2m-wake"]["real_time"]:
-            assert os.sched_getaffinity(wake) == os.sched_getaffinity(0)
-            pytest.skip("real time is not granted here: the scheduler places the thread")
+        wake, audio = wake_and_audio(rig, engine)
         for cpu in cpus[::-1] + cpus:
             os.sched_setaffinity(audio, {cpu})
             rig.wait_for(
@@ -124,3 +130,35 @@ def test_the_wake_up_thread_stays_beside_the_audio_thread(rig: PrivatePipeWire) 
                 f"the wake-up thread to be on CPU {cpu}",
                 10,
             )
+
+
+#: Takes a CPU for most of the time, with a priority between the two threads'.
+GREEDY = """
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(75))
+while True:
+    end = time.monotonic() + 0.02
+    while time.monotonic() < end:
+        pass
+    time.sleep(0.002)
+"""
+
+
+def test_it_leaves_when_others_hold_it_up_there(rig: PrivatePipeWire) -> None:
+    everywhere = os.sched_getaffinity(0)
+    if len(everywhere) < 2:
+        pytest.skip("there is no other CPU to go to")
+    cpu = max(everywhere)
+    with Engine(rig) as engine:
+        wake, audio = wake_and_audio(rig, engine)
+        os.sched_setaffinity(audio, {cpu})
+        rig.wait_for(lambda: os.sched_getaffinity(wake) == {cpu}, "the wake-up thread", 10)
+        greedy = subprocess.Popen([sys.executable, "-c", GREEDY, str(cpu)])
+        try:
+            rig.wait_for(
+                lambda: os.sched_getaffinity(wake) == everywhere, "it to be free again", 20
+            )
+        finally:
+            greedy.kill()
+            greedy.wait()
