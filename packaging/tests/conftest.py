@@ -13,7 +13,7 @@ import pytest
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "tests/rig")]
 
 from demo import write_speech  # noqa: E402
-from rig import build_player  # noqa: E402
+from player import build_player  # noqa: E402
 from roots import SPEECH, Root, leftovers, new_directory, remove  # noqa: E402
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 
-from rig import PROGRAMS, PrivatePipeWire
+from player import PROGRAMS
+from rig import PrivatePipeWire
 
 from v2m_engine import AudioCapture, VADProcessor, __version__
 

@@ -9,164 +9,25 @@ own tools, each under a timeout. Standard library only.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+from player import CACHE, Player, RigError, build_player, die_with_parent, require_programs
+
+__all__ = ["Player", "PrivatePipeWire", "RigError"]
+
 HERE = Path(__file__).resolve().parent
-CACHE = HERE.parent.parent / "target" / "rig"
 TOOL_TIMEOUT_S = 5.0
-
-# What the rig runs, and the Debian package each comes in.
-PROGRAMS = {
-    "pipewire": "pipewire-bin",
-    "pw-cli": "pipewire-bin",
-    "pw-dump": "pipewire-bin",
-    "pw-link": "pipewire-bin",
-    "pw-metadata": "pipewire-bin",
-    "cc": "gcc",
-    "pkg-config": "pkg-config",
-}
-
-
-class RigError(Exception):
-    """The rig could not do what was asked; the message says why."""
-
-
-def require_programs() -> None:
-    """Raise ``RigError`` naming the package of the first program that is missing."""
-    for program, package in PROGRAMS.items():
-        if shutil.which(program) is None:
-            raise RigError(f"{program} is not installed: apt-get install {package}")
-
-
-def build_player(cache: Path = CACHE) -> Path:
-    """Compile ``player.c`` unless the cache has it already; return the program."""
-    source, program = HERE / "player.c", cache / "player"
-    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
-        return program
-    require_programs()
-    cache.mkdir(parents=True, exist_ok=True)
-    flags = subprocess.run(
-        ["pkg-config", "--cflags", "--libs", "libpipewire-0.3"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    if flags.returncode != 0:
-        raise RigError("libpipewire's headers are missing: apt-get install libpipewire-0.3-dev")
-    # Two tests may build at once: each its own file, then one rename.
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        built = Path(scratch) / "player"
-        cc = subprocess.run(
-            ["cc", "-O2", "-w", "-o", str(built), str(source), *flags.stdout.split()],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        if cc.returncode != 0:
-            raise RigError(f"player.c does not compile:\n{cc.stderr}")
-        built.replace(program)
-    return program
-
-
-def _die_with_parent() -> None:
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
-class Player:
-    """A running ``player``: what it plays is a function of graph position."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self._news = threading.Condition()
-        self._starts: list[tuple[int, int, int]] = []
-        self._impulses: list[tuple[int, int]] = []
-        self._late: list[tuple[int, int]] = []
-        self._done: tuple[int, int] | None = None
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            kind, *numbers = line.split()
-            values = tuple(int(n) for n in numbers)
-            with self._news:
-                if kind == "start":
-                    self._starts.append((values[0], values[1], values[2]))
-                elif kind == "impulse":
-                    self._impulses.append((values[0], values[1]))
-                elif kind == "late":
-                    self._late.append((values[0], values[1]))
-                elif kind == "done":
-                    self._done = (values[0], values[1])
-                self._news.notify_all()
-
-    def started(self, count: int = 1, timeout: float = 10.0) -> list[tuple[int, int, int]]:
-        """Wait for ``count`` anchors; all so far as ``(p0, rate, clock id)``."""
-        with self._news:
-            if not self._news.wait_for(lambda: len(self._starts) >= count, timeout):
-                raise RigError(f"the player has not started {count} times within {timeout} s")
-            return list(self._starts)
-
-    @property
-    def impulses(self) -> list[tuple[int, int]]:
-        """Impulses so far as ``(graph position, CLOCK_MONOTONIC ns)``."""
-        with self._news:
-            return list(self._impulses)
-
-    @property
-    def late(self) -> list[tuple[int, int]]:
-        """Stretches of graph positions, first and end, that may not have been heard."""
-        with self._news:
-            return list(self._late)
-
-    def wait(self, timeout: float) -> tuple[int, int]:
-        """Wait for the file's end; ``(cycles, late cycles)``."""
-        try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired as error:
-            raise RigError(f"the player has not ended within {timeout} s") from error
-        self._reader.join(timeout)
-        if self._done is None:
-            raise RigError(f"the player failed with status {self._process.returncode}")
-        return self._done
-
-    def stop(self) -> tuple[int, int]:
-        """End it; ``(cycles, late cycles)``."""
-        self._process.terminate()
-        try:
-            return self.wait(5)
-        finally:
-            self.kill()
-
-    def kill(self) -> None:
-        """End it at once, whatever it does."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-
-    def __enter__(self) -> Player:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.kill()
 
 
 class PrivatePipeWire:
@@ -210,7 +71,7 @@ class PrivatePipeWire:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         try:
             self.wait_for(self._answers, "the daemon to answer")
@@ -512,7 +373,7 @@ class PrivatePipeWire:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 text=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         )
         self._players.append(player)
