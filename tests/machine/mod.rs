@@ -6,6 +6,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// How every machine begins.
+const BEGIN: &str = "#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /tmp
+/bin/busybox mount -t proc none /proc
+/bin/busybox mount -t sysfs none /sys
+/bin/busybox mount -t devtmpfs none /dev
+/bin/busybox mkdir -p /dev/shm
+/bin/busybox mkdir -m 700 /tmp/run
+export XDG_RUNTIME_DIR=/tmp/run HOME=/tmp";
+
 pub(crate) struct Machine {
     directory: PathBuf,
     kernel: PathBuf,
@@ -76,12 +86,13 @@ impl Machine {
         }
     }
 
-    /// The command that boots it: `init` runs, its console is the command's output. A
+    /// The command that boots it: after what all begin with, `init` runs in the same shell. The
+    /// machine's console is the command's output. A
     /// machine that hangs is ended after `longest_s` seconds. The command leads a process
     /// group, of which the machine is.
     pub(crate) fn boot(&self, init: &str, parameters: &str, longest_s: &str) -> Command {
         let root = self.root();
-        fs::write(root.join("init"), init).unwrap();
+        fs::write(root.join("init"), format!("{BEGIN}{init}")).unwrap();
         fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755)).unwrap();
         let archive = self.directory.join("initramfs");
         let pack = format!(

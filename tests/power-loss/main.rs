@@ -41,15 +41,9 @@ const MODULES: [&str; 12] = [
     "fs/ext4/ext4",
 ];
 
-const INIT: &str = r#"#!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys /dev /tmp /disk
-/bin/busybox mount -t proc none /proc
-/bin/busybox mount -t sysfs none /sys
-/bin/busybox mount -t devtmpfs none /dev
-/bin/busybox mkdir -p /dev/shm
-/bin/busybox mkdir -m 700 /tmp/run
-export XDG_RUNTIME_DIR=/tmp/run HOME=/tmp
+const INIT: &str = r#"
 for module in $(/bin/busybox cat /modules/order); do /bin/busybox insmod /modules/$module.ko; done
+/bin/busybox mkdir /disk
 /bin/busybox mount -t ext4 /dev/vda /disk
 /engine run --source file:/played.wav --vad-backend off --log warn &
 until /engine status >/dev/null 2>&1; do /bin/busybox usleep 50000; done
