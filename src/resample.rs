@@ -177,6 +177,9 @@ struct Polyphase {
     /// L and M: 16000 and the input rate without their common factor.
     l: u64,
     m: u64,
+    /// From one output to the next: M/L, whole input samples and the rest in `1 / l`.
+    whole: usize,
+    rest: u64,
     /// Input samples that an output needs after its own position.
     ahead: usize,
     /// Window length and row length, a multiple of [`LANES`].
@@ -230,6 +233,8 @@ impl Polyphase {
         let mut polyphase = Self {
             l,
             m,
+            whole: (m / l) as usize,
+            rest: m % l,
             ahead,
             taps,
             phases,
@@ -278,25 +283,43 @@ impl Polyphase {
                     *slot = sample;
                     written += 1;
                 }
-                self.phase += self.m;
-                self.start += (self.phase / self.l) as usize;
-                self.phase %= self.l;
+                self.step();
             }
         }
         written
     }
 
+    /// On to the next output, without a division: there are thousands a second.
+    #[inline]
+    fn step(&mut self) {
+        self.start += self.whole;
+        self.phase += self.rest;
+        if self.phase >= self.l {
+            self.phase -= self.l;
+            self.start += 1;
+        }
+    }
+
     /// The output whose window is complete.
+    #[inline]
     fn output(&self) -> f32 {
         let window = &self.history[self.start..][..self.taps];
-        let row = (self.phase * self.phases / self.l) as usize;
+        if self.phases == self.l {
+            return dot(window, self.row(self.phase));
+        }
+        let row = self.phase * self.phases / self.l;
         let rest = self.phase * self.phases % self.l;
-        let here = dot(window, &self.rows[row * self.taps..][..self.taps]);
+        let here = dot(window, self.row(row));
         if rest == 0 {
             return here;
         }
-        let next = dot(window, &self.rows[(row + 1) * self.taps..][..self.taps]);
+        let next = dot(window, self.row(row + 1));
         here + (next - here) * (rest as f32 / self.l as f32)
+    }
+
+    #[inline]
+    fn row(&self, row: u64) -> &[f32] {
+        &self.rows[row as usize * self.taps..][..self.taps]
     }
 
     fn skip(&mut self, missing: u64, out: &mut [f32]) -> Skipped {
@@ -339,18 +362,9 @@ impl Polyphase {
 
 /// Σ aᵢ·bᵢ of two slices whose length is a multiple of [`LANES`], summed in one
 /// fixed order: by lane, then the lanes pairwise.
+#[inline]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    for (a, b) in a
-        .as_chunks::<LANES>()
-        .0
-        .iter()
-        .zip(b.as_chunks::<LANES>().0)
-    {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
+    let mut sums = by_lane(a, b);
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {
@@ -359,6 +373,20 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
         half /= 2;
     }
     sums[0]
+}
+
+/// Σ aᵢ·bᵢ of each lane. A function of its own: beside the sum of the lanes the compiler
+/// uses half of each vector, and takes half as long again.
+#[inline(never)]
+fn by_lane(a: &[f32], b: &[f32]) -> [f32; LANES] {
+    let mut sums = [0.0; LANES];
+    let (a, b) = (a.as_chunks::<LANES>().0, b.as_chunks::<LANES>().0);
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    sums
 }
 
 /// The prototype in continuous time, at `t` in prototype samples.
