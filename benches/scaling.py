@@ -1,8 +1,9 @@
 """What more readers, and more engines, cost: on a private PipeWire at quantum 256.
 
-1 to 64 reading clients: the callback's own duration, how late one more reader is (they
-are woken one after the other, and share the cores), and CPU time for each reader. Then 1
-to 8 engines beside each other, each with a reader. In rounds, in turn, so that the
+1 to 64 reading clients: the callback's own duration and how much of it is the system call
+that wakes them, how late one more reader is (they are woken one after the other, and share
+the cores), and CPU time for each reader. Then 1 to 8 engines beside each other, each with a
+reader. In rounds, in turn, so that the
 machine's moods meet all of them; medians are compared within the run.
 
 Usage: python benches/scaling.py [--rounds 3] [--seconds 5]
@@ -46,6 +47,7 @@ class Cost:
     """One round of one number of readers or engines."""
 
     callback_us: float
+    waking_us: float
     lateness_us: float
     engine_percent: float
     readers_percent: float
@@ -69,21 +71,27 @@ def measure(
             taken = time.monotonic() - start
             used = (cpu_s(pid) - before[0], cpu_s(readers_pid) - before[1])
         # Written when the engine ended.
-        callback = json.loads(Path(report.name).read_text())["p50_ns"] / 1000
-    return Cost(callback, late, used[0] / taken * 100, used[1] / taken * 100)
+        watch = json.loads(Path(report.name).read_text())
+    callback, waking = watch["p50_ns"] / 1000, watch["syscalls_p50_ns"] / 1000
+    return Cost(callback, waking, late, used[0] / taken * 100, used[1] / taken * 100)
 
 
 def show(what: str, rounds: dict[int, list[Cost]], per_reader: bool) -> None:
     """A table of medians, and whether the callback notices."""
-    print(f"\n{what:<10}{'callback µs':>13}{'reader late µs':>16}{'engine CPU %':>14}", end="")
+    print(f"\n{what:<10}{'callback µs':>13}{'of it, waking':>15}", end="")
+    print(f"{'reader late µs':>16}{'engine CPU %':>14}", end="")
     print(f"{'CPU % per reader':>18}" if per_reader else "")
     callbacks: list[float] = []
     for number, costs in rounds.items():
         callbacks.append(median(cost.callback_us for cost in costs))
+        waking = median(cost.waking_us for cost in costs)
         late = median(cost.lateness_us for cost in costs)
         percent = median(cost.engine_percent for cost in costs)
         each = median(cost.readers_percent / number for cost in costs)
-        print(f"{number:<10}{callbacks[-1]:>13.2f}{late:>16.1f}{percent:>14.2f}", end="")
+        print(
+            f"{number:<10}{callbacks[-1]:>13.2f}{waking:>15.2f}{late:>16.1f}{percent:>14.2f}",
+            end="",
+        )
         print(f"{each:>18.3f}" if per_reader else "")
     change = max(callbacks) / callbacks[0] - 1
     met = "met" if change <= FLAT else "NOT MET"

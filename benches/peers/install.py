@@ -19,7 +19,7 @@ PINNED = {
     "sounddevice": ["sounddevice==0.5.6", NUMPY],
     "PyAudio": ["PyAudio==0.2.14"],
     "soundcard": ["soundcard==0.4.6", NUMPY],
-    "JACK-Client": ["JACK-Client==0.5.7"],
+    "JACK-Client": ["JACK-Client==0.5.7", "soxr==1.1.0", NUMPY],
 }
 TIMEOUT_S = 900
 

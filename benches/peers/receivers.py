@@ -108,8 +108,9 @@ def all_peers(quantum: int) -> list[Peer]:
     jack_env = {"LD_LIBRARY_PATH": str(libraries)}
     asking = {"PIPEWIRE_LATENCY": f"{quantum}/{GRAPH}"}
     peers += [
-        Peer("JACK-Client", form, jack, [script("with_jack.py")], env=jack_env | env)
-        for form, env in (("default", {}), ("best", asking))
+        Peer(name, form, jack, [script("with_jack.py"), *quality], env=jack_env | env)
+        for form, env, soxr in (("default", {}, "HQ"), ("best", asking, "LQ"))
+        for name, quality in (("JACK-Client", []), ("JACK-Client, soxr", [soxr]))
     ]
     peers += [
         Peer(f"cpal, {host}", form, cpal, [host, form], python=False)

@@ -6,7 +6,8 @@
  * and in front of everything that such a callback must not call: the
  * allocator, locks, system calls. Inside the callback these are counted; the
  * report, written when the process exits normally, has the counts after a
- * warm-up, the page faults taken there, and the callback's durations.
+ * warm-up, the page faults taken there, the callback's durations, and how much
+ * of them its system calls took.
  * RTCHECK_DURATIONS=file writes them all, as pairs of native u64: when each
  * callback began (CLOCK_MONOTONIC) and how long it took, in nanoseconds.
  *
@@ -34,6 +35,7 @@
 
 static __thread int inside;
 static __thread uint32_t allocations, locks, syscalls;
+static __thread uint64_t in_syscalls; /* nanoseconds */
 
 static struct {
 	uint64_t cycles, allocations, locks, syscalls, faults;
@@ -42,11 +44,19 @@ static struct {
 struct duration {
 	uint64_t began, took; /* nanoseconds */
 };
+static uint64_t *called; /* of each of them, in system calls */
 static struct duration *durations; /* one a cycle */
 static struct pw_filter_events events;
 static void (*real_process)(void *, struct spa_io_position *);
 static const char *sabotage;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static uint64_t now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
 
 /* --- what a callback must not call ------------------------------------- */
 
@@ -84,7 +94,8 @@ long syscall(long number, ...)
 {
 	static long (*real)(long, ...);
 	va_list list;
-	long a[6];
+	long a[6], result;
+	uint64_t start = inside ? now() : 0;
 
 	if (!real)
 		real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
@@ -93,7 +104,10 @@ long syscall(long number, ...)
 		a[i] = va_arg(list, long);
 	va_end(list);
 	COUNT(syscalls);
-	return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	result = real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	if (inside)
+		in_syscalls += now() - start;
+	return result;
 }
 
 /* --- the callback -------------------------------------------------------- */
@@ -115,13 +129,6 @@ static void commit_sabotage(void)
 	}
 }
 
-static uint64_t now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static uint64_t faults(void)
 {
 	struct rusage usage;
@@ -134,6 +141,7 @@ static void process(void *data, struct spa_io_position *position)
 	uint64_t before = faults(), start, took;
 
 	allocations = locks = syscalls = 0;
+	in_syscalls = 0;
 	inside = 1;
 	start = now();
 	if (sabotage)
@@ -149,8 +157,15 @@ static void process(void *data, struct spa_io_position *position)
 	total.faults += faults() - before;
 	if (syscalls > total.most_syscalls)
 		total.most_syscalls = syscalls;
-	if (total.cycles - WARM_UP <= MAX_CYCLES)
+	if (total.cycles - WARM_UP <= MAX_CYCLES) {
 		durations[total.cycles - WARM_UP - 1] = (struct duration){ start, took };
+		called[total.cycles - WARM_UP - 1] = in_syscalls;
+	}
+}
+
+static void *present(size_t n)
+{
+	return mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 }
 
 void pw_filter_add_listener(struct pw_filter *filter, struct spa_hook *hook,
@@ -158,9 +173,10 @@ void pw_filter_add_listener(struct pw_filter *filter, struct spa_hook *hook,
 {
 	REAL(pw_filter_add_listener);
 	sabotage = getenv("RTCHECK_SABOTAGE");
-	if (!durations)
-		durations = mmap(NULL, MAX_CYCLES * sizeof *durations, PROT_READ | PROT_WRITE,
-				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (!durations) {
+		durations = present(MAX_CYCLES * sizeof *durations);
+		called = present(MAX_CYCLES * sizeof *called);
+	}
 	events = *theirs;
 	real_process = theirs->process;
 	events.process = process;
@@ -169,8 +185,13 @@ void pw_filter_add_listener(struct pw_filter *filter, struct spa_hook *hook,
 
 static int ascending(const void *a, const void *b)
 {
-	uint64_t x = ((const struct duration *)a)->took, y = ((const struct duration *)b)->took;
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 	return (x > y) - (x < y);
+}
+
+static int shorter(const void *a, const void *b)
+{
+	return ascending(&((const struct duration *)a)->took, &((const struct duration *)b)->took);
 }
 
 __attribute__((destructor)) static void report(void)
@@ -188,13 +209,15 @@ __attribute__((destructor)) static void report(void)
 		fwrite(durations, sizeof *durations, n, raw);
 		fclose(raw);
 	}
-	qsort(durations, n, sizeof *durations, ascending);
+	qsort(durations, n, sizeof *durations, shorter);
+	qsort(called, n, sizeof *called, ascending);
 	fprintf(file,
 		"{\"cycles\": %lu, \"allocations\": %lu, \"locks\": %lu, \"syscalls\": %lu, "
 		"\"most_syscalls\": %u, \"faults\": %lu, \"p50_ns\": %lu, \"p99_ns\": %lu, "
-		"\"p999_ns\": %lu, \"max_ns\": %lu}\n",
+		"\"p999_ns\": %lu, \"max_ns\": %lu, \"syscalls_p50_ns\": %lu}\n",
 		n, total.allocations, total.locks, total.syscalls, total.most_syscalls, total.faults,
 		n ? durations[n / 2].took : 0, n ? durations[n * 99 / 100].took : 0,
-		n ? durations[n * 999 / 1000].took : 0, n ? durations[n - 1].took : 0);
+		n ? durations[n * 999 / 1000].took : 0, n ? durations[n - 1].took : 0,
+		n ? called[n / 2] : 0);
 	fclose(file);
 }
