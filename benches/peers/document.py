@@ -154,10 +154,15 @@ def write(reports: dict[str, Report], scaling: str, pictures: Path, docs: Path) 
         targets(reports["stock"]),
         "## Every core busy\n\n" + table(reports["cpu"]),
         targets(reports["cpu"]),
-        "## More readers, more engines\n\n```text\n" + scaling.strip() + "\n```",
+        "## More readers, more engines\n\n" + SCALING + "\n\n```text\n" + scaling.strip() + "\n```",
     ]
     (docs / "benchmarks.md").write_text("\n\n".join(sections) + "\n")
 
+
+SCALING = """\
+Engines of one graph run at the same instant. One alone has its core to itself, and finds what it
+left there; from the second on, the cores and their caches are shared, and the waking waits for
+what runs on the other core."""
 
 METHOD = """\
 An injector plays coded impulses into a virtual microphone, 25 a second at random moments,

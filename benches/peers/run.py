@@ -75,7 +75,7 @@ def document(options: argparse.Namespace) -> None:
         "stock": bench("stock", "--stock", "--quantum", str(OWN_QUANTUM), *duration[:-1]),
         "cpu": bench("cpu", "--load", "cpu", "--quantum", str(options.quantum), *duration),
     }
-    scaling = [str(PYTHON), str(ROOT / "benches/scaling.py"), "--rounds", "2", "--seconds", "2"]
+    scaling = [str(PYTHON), str(ROOT / "benches/scaling.py"), "--rounds", "5", "--seconds", "2"]
     say("scaling")
     crowd = subprocess.run(scaling, stdout=subprocess.PIPE, text=True, check=True).stdout
     write(reports, crowd, PLACE, ROOT / "docs")
