@@ -62,6 +62,8 @@ def live(env: dict[str, str]) -> int:
     seconds = os.environ.get("DEMO_SECONDS")
     # A terminal's Ctrl-C reaches both: the example says goodbye, then we clean up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What reaches only us is passed on, so that nothing stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: program.terminate())
     try:
         return program.wait(timeout=float(seconds) if seconds else None)
     except subprocess.TimeoutExpired:
