@@ -3,8 +3,8 @@
 1 to 64 reading clients: the callback's own duration and how much of it is the system call
 that wakes them, how late one more reader is (they are woken one after the other, and share
 the cores), and CPU time for each reader. Then 1 to 8 engines beside each other, each with a
-reader. In rounds, in turn, so that the
-machine's moods meet all of them; medians are compared within the run.
+reader. In rounds, in turn, so that the machine's moods meet all of them; medians are compared
+within the run.
 
 Usage: python benches/scaling.py [--rounds 3] [--seconds 5]
 """

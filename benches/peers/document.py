@@ -160,9 +160,8 @@ def write(reports: dict[str, Report], scaling: str, pictures: Path, docs: Path) 
 
 
 SCALING = """\
-Engines of one graph run at the same instant. One alone has its core to itself, and finds what it
-left there; from the second on, the cores and their caches are shared, and the waking waits for
-what runs on the other core."""
+The callback's own median duration, and how much of it is the system call that wakes the readers.
+Engines of one graph run at the same instant, on as many cores as there are."""
 
 METHOD = """\
 An injector plays coded impulses into a virtual microphone, 25 a second at random moments,
