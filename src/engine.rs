@@ -18,7 +18,7 @@ use crate::demand::{Capture, Demand};
 use crate::error::Result;
 use crate::latency::Latency;
 use crate::ring::bell::Ringer;
-use crate::ring::{ControlWriter, Place, Reader, Ring, State};
+use crate::ring::{ControlWriter, Reader, Ring, State};
 use crate::rt::{self, DmaLatency, Role};
 use crate::server::{Door, Host, Server};
 use crate::status::{
@@ -209,15 +209,6 @@ impl Engine {
             let promotion = rt::promote(Role::Wake);
             tracing::debug!("the wake-up thread asked for real time: {promotion:?}");
             rt::lock_stack();
-            // The scheduler does better with threads that it may put anywhere, unless
-            // they come before all others wherever they are.
-            let real_time = promotion.got.is_some_and(|got| got.is_real_time());
-            let anywhere = rt::Cpus::of_this_thread();
-            move |place| match place {
-                Place::Cpu(cpu) if real_time => rt::Cpus::only(cpu).keep_to(),
-                Place::Anywhere if real_time => anywhere.keep_to(),
-                _ => {}
-            }
         })?;
         let vad = Worker::start(
             config.vad.clone(),
@@ -225,7 +216,7 @@ impl Engine {
             Reader::new(ring.duplicate()?)?,
             speech,
             ringer.windows(),
-            ringer.second_bell(),
+            ringer.bell(),
         )?;
         let brake = vad.brake();
         let funnel = Arc::new(Funnel::new(capture, ringer.bell())?);

@@ -22,7 +22,7 @@ struct Setup {
 fn setup() -> Setup {
     let (ring, capture, ..) = Ring::create(1 << 18).unwrap();
     let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
-    let ringer = Ringer::start(Arc::new(ring), || |_| {}).unwrap();
+    let ringer = Ringer::start(Arc::new(ring), || {}).unwrap();
     let funnel = Funnel::new(capture, ringer.bell()).unwrap();
     Setup {
         funnel,

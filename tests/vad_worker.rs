@@ -35,7 +35,7 @@ fn setup(settings: Settings, live: bool, before: &[f32]) -> Setup {
         let position = capture.position();
         capture.append(piece, time_of(position));
     }
-    let ringer = Ringer::start(Arc::new(ring), || |_| {}).unwrap();
+    let ringer = Ringer::start(Arc::new(ring), || {}).unwrap();
     let (windows, bell) = (ringer.windows(), ringer.bell());
     let worker = Worker::start(settings, live, theirs, speech, windows, bell).unwrap();
     Setup {

@@ -297,6 +297,7 @@ pub fn play(
             position,
             time_ns,
         });
+        intake.wake();
         position = end;
     }
     Ok(())

@@ -71,6 +71,10 @@ impl Intake for Turnstile {
             self.funnel.block(block);
         }
     }
+
+    fn wake(&self) {
+        self.funnel.wake();
+    }
 }
 
 impl Handover {

@@ -184,8 +184,12 @@ impl Intake for Funnel {
     fn block(&self, block: &Block<'_>) {
         self.blocks.fetch_add(1, Ordering::Relaxed);
         if self.inner.try_with(|inner| inner.take(block, &self.wanted)) == Some(true) {
-            self.bell.ring();
+            self.bell.announce();
         }
+    }
+
+    fn wake(&self) {
+        self.bell.wake();
     }
 
     fn expect(&self, rate: u32) {

@@ -27,11 +27,15 @@ pub struct Block<'a> {
     pub time_ns: i64,
 }
 
-/// Takes blocks on the real-time thread: no allocation, lock, log or system
-/// call other than one wake-up.
+/// Takes blocks on the real-time thread: no allocation, lock, log or system call.
 pub trait Intake: Send + Sync {
     /// Takes one block. Blocks already seen are ignored, missing ones become a gap.
     fn block(&self, block: &Block<'_>);
+
+    /// Wakes those who wait for the blocks. Called on the same thread after one or more,
+    /// when it has done what others wait for and is about to rest; the one place for
+    /// system calls.
+    fn wake(&self) {}
 
     /// Makes ready for blocks of this rate; called before the first of them, and
     /// allowed what [`block`](Self::block) is not.

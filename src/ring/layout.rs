@@ -36,7 +36,7 @@ pub(crate) mod at {
     /// Counters: one pair a lane, each on cache lines of its own.
     pub(crate) const COUNTERS: usize = 0x400;
     pub(crate) const COUNTERS_STRIDE: usize = 0x80;
-    /// The futex word; written by the engine's wake-up thread.
+    /// The futex word; written by whichever of the engine's threads has news.
     pub(crate) const WAKE: usize = 0x800;
     /// Losses and the time of writing; written with the samples.
     pub(crate) const CAPTURE: usize = 0x880;

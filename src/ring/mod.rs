@@ -25,7 +25,7 @@ pub mod wake;
 pub mod writer;
 
 #[cfg(not(loom))]
-pub use bell::{Bell, Place, WindowBell};
+pub use bell::{Bell, WindowBell};
 pub use layout::{Layout, NS_PER_SAMPLE, SAMPLE_RATE, WINDOW};
 #[cfg(not(loom))]
 pub use reader::{Reader, Records};

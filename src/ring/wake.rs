@@ -87,48 +87,25 @@ pub(crate) fn wake_all(word: &AtomicU32) {
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
 }
 
-/// Wakes everybody who waits from an earlier value than the word has now. Whoever is 32
-/// values behind is passed over, until the next one.
+/// Wakes those who wait from an earlier value than the word has now, at most `limit` of
+/// them, and says how many. Whoever is 32 values behind is passed over, until the next one.
 #[cfg(not(loom))]
-pub(crate) fn wake_others(word: &AtomicU32) {
+pub(crate) fn wake_others(word: &AtomicU32, limit: u32) -> u32 {
     let others = !mask(ticket(word));
     // SAFETY: the word is a valid, aligned 32-bit atomic; FUTEX_WAKE_BITSET uses only
     // its address, and neither the timeout nor the second one.
-    unsafe {
+    let woken = unsafe {
         libc::syscall(
             libc::SYS_futex,
             word.as_ptr(),
             libc::FUTEX_WAKE_BITSET,
-            i32::MAX,
+            limit.min(i32::MAX as u32),
             std::ptr::null::<libc::timespec>(),
             std::ptr::null::<u32>(),
             others,
         )
     };
-}
-
-/// Wakes at most one waiter of `word`, adds one to `other` and wakes at most one
-/// waiter of that: all in one system call.
-#[cfg(not(loom))]
-#[inline]
-pub(crate) fn wake_and_ring(word: &AtomicU32, other: &AtomicU32) {
-    // From <linux/futex.h>: *other += 1; compare its old value >= 0 (as i32), or
-    // not: it decides about waking `other`, so both outcomes must wake. A value
-    // compared as `!= -1` fails once in 2^32 rings, and the next ring makes good.
-    const ADD_ONE_IF_NOT_MINUS_ONE: u32 = 1 << 28 | 1 << 24 | 1 << 12 | 0xfff;
-    // SAFETY: both words are valid, aligned 32-bit atomics for the whole call, and
-    // `other` is writable memory of this process; the kernel adds to it atomically.
-    unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAKE_OP,
-            1,
-            1_usize,
-            other.as_ptr(),
-            ADD_ONE_IF_NOT_MINUS_ONE,
-        )
-    };
+    u32::try_from(woken).unwrap_or(0)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -155,13 +132,31 @@ mod tests {
         announce(&word);
         let ahead = wait_from(0);
         thread::sleep(Duration::from_millis(100));
-        wake_others(&word);
+        assert_eq!(wake_others(&word, u32::MAX), 1);
         assert_eq!(behind.recv_timeout(LONG), Ok(Waited::Changed));
         let none = ahead.recv_timeout(Duration::from_millis(100));
         assert_eq!(none, Err(RecvTimeoutError::Timeout));
         announce(&word);
-        wake_others(&word);
+        wake_others(&word, u32::MAX);
         assert_eq!(ahead.recv_timeout(LONG), Ok(Waited::Changed));
+    }
+
+    #[test]
+    fn no_more_are_woken_than_asked_for() {
+        let word = Arc::new(AtomicU32::new(0));
+        let waiters: Vec<_> = (0..3)
+            .map(|_| {
+                let word = word.clone();
+                thread::spawn(move || wait(&word, 0, LONG))
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(100));
+        announce(&word);
+        let woken: Vec<_> = (0..3).map(|_| wake_others(&word, 2)).collect();
+        assert_eq!(woken, [2, 1, 0]);
+        for waiter in waiters {
+            assert_eq!(waiter.join().unwrap(), Waited::Changed);
+        }
     }
 
     #[test]

@@ -80,11 +80,6 @@ impl Ring {
         self.memory.lane(LaneId::Samples).committed() / WINDOW
     }
 
-    /// When samples were written last, CLOCK_MONOTONIC nanoseconds.
-    pub(super) fn written_ns(&self) -> i64 {
-        self.memory.capture().written_ns.load(Ordering::Relaxed) as i64
-    }
-
     pub(super) fn wake_word(&self) -> &AtomicU32 {
         self.memory.wake_word()
     }

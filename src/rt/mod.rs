@@ -283,31 +283,11 @@ pub fn pin(cpu: usize) -> Grant {
 
 /// Keeps a thread of this process on one CPU.
 pub fn pin_thread(tid: i32, cpu: usize) -> Grant {
-    let result = sched_setaffinity(Pid::from_raw(tid), &Cpus::only(cpu).0);
+    let mut set = CpuSet::new();
+    let result = set
+        .set(cpu)
+        .and_then(|()| sched_setaffinity(Pid::from_raw(tid), &set));
     Grant::new(format!("CPU {cpu}"), result)
-}
-
-/// CPUs for a thread that changes them as it runs: allocates nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct Cpus(CpuSet);
-
-impl Cpus {
-    /// Those that the calling thread may run on now.
-    pub fn of_this_thread() -> Self {
-        Self(sched_getaffinity(Pid::from_raw(0)).unwrap_or_default())
-    }
-
-    /// This one; none if no machine has it.
-    pub fn only(cpu: usize) -> Self {
-        let mut set = CpuSet::new();
-        let _ = set.set(cpu);
-        Self(set)
-    }
-
-    /// Keeps the calling thread to them; where they are not to be had, it stays as it was.
-    pub fn keep_to(&self) {
-        let _ = sched_setaffinity(Pid::from_raw(0), &self.0);
-    }
 }
 
 /// The CPU that a thread of this process ran on last; `None` if it is gone.

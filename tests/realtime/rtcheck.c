@@ -12,7 +12,7 @@
  * callback began (CLOCK_MONOTONIC) and how long it took, in nanoseconds.
  *
  * RTCHECK_SABOTAGE=malloc|lock|syscall|fault commits one such sin in every
- * callback, to show that it is noticed.
+ * callback, and later-malloc before its thread rests, to show that it is noticed.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -33,18 +34,19 @@
 #define WARM_UP 200
 #define MAX_CYCLES (1 << 20)
 
-static __thread int inside;
-static __thread uint32_t allocations, locks, syscalls;
-static __thread uint64_t in_syscalls; /* nanoseconds */
+static __thread int inside; /* the callback */
+static __thread int after;  /* it, until the thread rests */
+static __thread uint32_t allocations, locks, syscalls, wakes;
+static __thread uint64_t faults_before, waking; /* nanoseconds */
 
 static struct {
 	uint64_t cycles, allocations, locks, syscalls, faults;
-	uint32_t most_syscalls;
+	uint32_t most_syscalls, most_wakes;
 } total;
 struct duration {
 	uint64_t began, took; /* nanoseconds */
 };
-static uint64_t *called; /* of each of them, in system calls */
+static uint64_t *woke; /* how long each waked, after the callback */
 static struct duration *durations; /* one a cycle */
 static struct pw_filter_events events;
 static void (*real_process)(void *, struct spa_io_position *);
@@ -64,7 +66,8 @@ extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_real
 extern void *__libc_memalign(size_t, size_t);
 extern void __libc_free(void *);
 
-#define COUNT(what) do { if (inside) what++; } while (0)
+#define COUNT(what) do { if (inside || after) what++; } while (0)
+#define CALLED() do { if (inside) syscalls++; } while (0)
 
 void *malloc(size_t n) { COUNT(allocations); return __libc_malloc(n); }
 void *calloc(size_t n, size_t m) { COUNT(allocations); return __libc_calloc(n, m); }
@@ -87,15 +90,15 @@ int pthread_rwlock_rdlock(pthread_rwlock_t *l) { REAL(pthread_rwlock_rdlock); CO
 int pthread_rwlock_wrlock(pthread_rwlock_t *l) { REAL(pthread_rwlock_wrlock); COUNT(locks); return real(l); }
 int pthread_cond_wait(pthread_cond_t *c, pthread_mutex_t *m) { REAL(pthread_cond_wait); COUNT(locks); return real(c, m); }
 
-ssize_t write(int fd, const void *p, size_t n) { COUNT(syscalls); return syscall(SYS_write, fd, p, n); }
-ssize_t read(int fd, void *p, size_t n) { COUNT(syscalls); return syscall(SYS_read, fd, p, n); }
+ssize_t write(int fd, const void *p, size_t n) { CALLED(); return syscall(SYS_write, fd, p, n); }
+ssize_t read(int fd, void *p, size_t n) { CALLED(); return syscall(SYS_read, fd, p, n); }
 
 long syscall(long number, ...)
 {
 	static long (*real)(long, ...);
 	va_list list;
 	long a[6], result;
-	uint64_t start = inside ? now() : 0;
+	uint64_t start = after && number == SYS_futex ? now() : 0;
 
 	if (!real)
 		real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
@@ -103,10 +106,12 @@ long syscall(long number, ...)
 	for (int i = 0; i < 6; i++)
 		a[i] = va_arg(list, long);
 	va_end(list);
-	COUNT(syscalls);
+	CALLED();
 	result = real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-	if (inside)
-		in_syscalls += now() - start;
+	if (start) {
+		wakes++;
+		waking += now() - start;
+	}
 	return result;
 }
 
@@ -114,7 +119,7 @@ long syscall(long number, ...)
 
 static void commit_sabotage(void)
 {
-	if (!strcmp(sabotage, "malloc")) {
+	if (strstr(sabotage, "malloc")) {
 		void *volatile p = malloc(16);
 		free(p);
 	} else if (!strcmp(sabotage, "lock")) {
@@ -138,29 +143,45 @@ static uint64_t faults(void)
 
 static void process(void *data, struct spa_io_position *position)
 {
-	uint64_t before = faults(), start, took;
+	uint64_t start, took;
 
-	allocations = locks = syscalls = 0;
-	in_syscalls = 0;
+	faults_before = faults();
+	allocations = locks = syscalls = wakes = 0;
+	waking = 0;
 	inside = 1;
 	start = now();
-	if (sabotage)
+	if (sabotage && strcmp(sabotage, "later-malloc"))
 		commit_sabotage();
 	real_process(data, position);
 	took = now() - start;
 	inside = 0;
-	if (total.cycles++ < WARM_UP)
-		return;
-	total.allocations += allocations;
-	total.locks += locks;
-	total.syscalls += syscalls;
-	total.faults += faults() - before;
-	if (syscalls > total.most_syscalls)
-		total.most_syscalls = syscalls;
-	if (total.cycles - WARM_UP <= MAX_CYCLES) {
+	after = 1;
+	if (total.cycles++ >= WARM_UP && total.cycles - WARM_UP <= MAX_CYCLES)
 		durations[total.cycles - WARM_UP - 1] = (struct duration){ start, took };
-		called[total.cycles - WARM_UP - 1] = in_syscalls;
+}
+
+/* The thread rests: the cycle is over. */
+int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
+{
+	REAL(epoll_wait);
+	if (after) {
+		if (sabotage && !strcmp(sabotage, "later-malloc"))
+			commit_sabotage();
+		after = 0;
+		if (total.cycles > WARM_UP) {
+			total.allocations += allocations;
+			total.locks += locks;
+			total.syscalls += syscalls;
+			total.faults += faults() - faults_before;
+			if (syscalls > total.most_syscalls)
+				total.most_syscalls = syscalls;
+			if (wakes > total.most_wakes)
+				total.most_wakes = wakes;
+			if (total.cycles - WARM_UP <= MAX_CYCLES)
+				woke[total.cycles - WARM_UP - 1] = waking;
+		}
 	}
+	return real(fd, events, n, timeout);
 }
 
 static void *present(size_t n)
@@ -175,7 +196,7 @@ void pw_filter_add_listener(struct pw_filter *filter, struct spa_hook *hook,
 	sabotage = getenv("RTCHECK_SABOTAGE");
 	if (!durations) {
 		durations = present(MAX_CYCLES * sizeof *durations);
-		called = present(MAX_CYCLES * sizeof *called);
+		woke = present(MAX_CYCLES * sizeof *woke);
 	}
 	events = *theirs;
 	real_process = theirs->process;
@@ -210,14 +231,14 @@ __attribute__((destructor)) static void report(void)
 		fclose(raw);
 	}
 	qsort(durations, n, sizeof *durations, shorter);
-	qsort(called, n, sizeof *called, ascending);
+	qsort(woke, n, sizeof *woke, ascending);
 	fprintf(file,
 		"{\"cycles\": %lu, \"allocations\": %lu, \"locks\": %lu, \"syscalls\": %lu, "
-		"\"most_syscalls\": %u, \"faults\": %lu, \"p50_ns\": %lu, \"p99_ns\": %lu, "
-		"\"p999_ns\": %lu, \"max_ns\": %lu, \"syscalls_p50_ns\": %lu}\n",
-		n, total.allocations, total.locks, total.syscalls, total.most_syscalls, total.faults,
+		"\"most_syscalls\": %u, \"most_wakes\": %u, \"faults\": %lu, \"p50_ns\": %lu, \"p99_ns\": %lu, "
+		"\"p999_ns\": %lu, \"max_ns\": %lu, \"waking_p50_ns\": %lu}\n",
+		n, total.allocations, total.locks, total.syscalls, total.most_syscalls, total.most_wakes, total.faults,
 		n ? durations[n / 2].took : 0, n ? durations[n * 99 / 100].took : 0,
 		n ? durations[n * 999 / 1000].took : 0, n ? durations[n - 1].took : 0,
-		n ? called[n / 2] : 0);
+		n ? woke[n / 2] : 0);
 	fclose(file);
 }

@@ -130,6 +130,7 @@ impl<'a> Stream<'a> {
             };
             let now = monotonic_ns();
             if self.position != before {
+                self.intake.wake();
                 alive = now;
                 self.restarts = 0;
                 if silent {

@@ -1,7 +1,8 @@
 //! What runs on PipeWire's data thread, and the numbers it leaves for others.
 //!
 //! Per cycle: read the clock, copy and scale, hand over. No allocation, lock, log or system
-//! call, but for asking the thread's id in the first cycle.
+//! call, but for asking the thread's id in the first cycle. Clients are woken when the graph
+//! has what it waits for (`before_rest.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -40,6 +41,9 @@ pub(super) struct DataThread {
     gauges: Arc<Gauges>,
     /// Tells this connection's clocks from those of a daemon before it.
     generation: u32,
+    /// The thread that wakes clients before it rests; another wakes them at a cycle's end.
+    rests: Option<i32>,
+    wakes: bool,
     first: bool,
     /// Clock and end of the last cycle handed over.
     handed: (u32, u64),
@@ -47,13 +51,20 @@ pub(super) struct DataThread {
 }
 
 impl DataThread {
-    pub(super) fn new(intake: Arc<dyn Intake>, gauges: Arc<Gauges>, generation: u32) -> Self {
+    pub(super) fn new(
+        intake: Arc<dyn Intake>,
+        gauges: Arc<Gauges>,
+        generation: u32,
+        rests: Option<i32>,
+    ) -> Self {
         let scratch = vec![0.0; SCRATCH].into_boxed_slice();
         rt::lock("cycle", scratch.as_ptr().cast(), size_of_val(&*scratch));
         Self {
             intake,
             gauges,
             generation,
+            rests,
+            wakes: false,
             first: true,
             handed: (0, 0),
             scratch,
@@ -61,11 +72,20 @@ impl DataThread {
     }
 
     pub(super) fn cycle(&mut self, cycle: &Cycle<'_>) {
+        self.hand_over(cycle);
+        if self.wakes {
+            self.intake.wake();
+        }
+    }
+
+    fn hand_over(&mut self, cycle: &Cycle<'_>) {
         let gauges = &*self.gauges;
         if self.first {
             self.first = false;
+            let tid = nix::unistd::gettid().as_raw();
+            self.wakes = self.rests != Some(tid);
             gauges.stack.store((&raw const gauges).addr(), Relaxed);
-            gauges.tid.store(nix::unistd::gettid().as_raw(), Release);
+            gauges.tid.store(tid, Release);
         }
         gauges.rate.store(cycle.rate, Relaxed);
         gauges.quantum.store(cycle.quantum, Relaxed);
@@ -181,7 +201,7 @@ mod tests {
         let intake = Arc::new(Collect::default());
         let gauges = Arc::new(Gauges::default());
         gauges.links.store(links, Relaxed);
-        DataThread::new(intake.clone(), gauges.clone(), 7).cycle(cycle);
+        DataThread::new(intake.clone(), gauges.clone(), 7, None).cycle(cycle);
         let seen = std::mem::take(&mut *intake.0.lock().unwrap());
         (seen, gauges)
     }
@@ -213,7 +233,7 @@ mod tests {
     fn only_cycles_in_order_are_trusted() {
         let intake = Arc::new(Collect::default());
         let gauges = Arc::new(Gauges::default());
-        let mut thread = DataThread::new(intake.clone(), gauges.clone(), 7);
+        let mut thread = DataThread::new(intake.clone(), gauges.clone(), 7, None);
         let samples = bits(&[0.5; 480]);
         let mut at = |position, xrun| {
             let now = AtomicU64::new(position);

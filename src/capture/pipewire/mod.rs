@@ -6,6 +6,7 @@
 //! When the daemon goes, all of it is torn down and tried again.
 
 mod arrival;
+mod before_rest;
 mod connection;
 mod data_thread;
 mod filter;

@@ -16,6 +16,7 @@ use pipewire::properties::PropertiesBox;
 use pipewire::proxy::{ProxyListener, ProxyT};
 
 use super::arrival::{Arrival, Patience};
+use super::before_rest::BeforeRest;
 use super::connection::{Connection, new_context, silent_error, socket_path};
 use super::data_thread::{DataThread, Gauges};
 use super::filter::{Failure, Filter};
@@ -247,6 +248,8 @@ struct Session {
     /// The links this engine made, by output port; dropping one removes it.
     links: BTreeMap<u32, (ProxyListener, Link)>,
     filter: Filter,
+    /// Wakes clients.
+    _rest: BeforeRest,
     connection: Connection,
     linker: Linker,
     gauges: Arc<Gauges>,
@@ -273,7 +276,9 @@ impl Session {
             properties.insert("node.latency", latency.to_string());
         }
         let generation = GENERATION.fetch_add(1, Relaxed);
-        let mut data_thread = DataThread::new(intake, gauges.clone(), generation);
+        let awake = intake.clone();
+        let rest = BeforeRest::new(&connection.core, Box::new(move || awake.wake()));
+        let mut data_thread = DataThread::new(intake, gauges.clone(), generation, rest.thread());
         let failed = sender.clone();
         let filter = Filter::new(
             &connection.core,
@@ -289,6 +294,7 @@ impl Session {
         Ok(Self {
             links: BTreeMap::new(),
             filter,
+            _rest: rest,
             connection,
             linker,
             gauges,
