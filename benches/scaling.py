@@ -1,10 +1,10 @@
 """What more readers, and more engines, cost: on a private PipeWire at quantum 256.
 
-1 to 64 reading clients: the callback's own duration and how much of it is the system call
-that wakes them, how late one more reader is (they are woken one after the other, and share
+1 to 64 reading clients: the callback's own duration and how long its thread wakes clients
+afterwards, how late one more reader is (they are woken one after the other, and share
 the cores), and CPU time for each reader. Then 1 to 8 engines beside each other, each with a
-reader. In rounds, in turn, so that the machine's moods meet all of them; medians are compared
-within the run.
+reader; and, as the floor of that, one engine beside as many filters that do nothing. In rounds,
+in turn, so that the machine's moods meet all of them; medians are compared within the run.
 
 Usage: python benches/scaling.py [--rounds 3] [--seconds 5]
 """
@@ -22,10 +22,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from stage import PrivatePipeWire, build_reader, build_watcher, cpu_s, crowd, engine
+from stage import (
+    PrivatePipeWire,
+    build_filter,
+    build_reader,
+    build_watcher,
+    cpu_s,
+    crowd,
+    empty_filter,
+    engine,
+)
 
 READERS = (1, 8, 32, 64)
 ENGINES = (1, 2, 4, 8)
+NODES = (1, 2, 4, 8)
 QUANTUM = 256
 FLAT = 0.05
 
@@ -53,32 +63,45 @@ class Cost:
     readers_percent: float
 
 
-def measure(
-    rig: PrivatePipeWire, library: Path, reader: str, engines: int, readers: int, seconds: float
-) -> Cost:
-    """The first engine, watched, beside others."""
-    with tempfile.NamedTemporaryFile() as report:
-        watched = {"LD_PRELOAD": str(library), "RTCHECK_REPORT": report.name}
-        with ExitStack() as stack:
-            pid, socket = stack.enter_context(engine(rig, "engine-0", **watched))
-            readers_pid = stack.enter_context(crowd(reader, socket, readers))
-            for n in range(1, engines):
-                _, other = stack.enter_context(engine(rig, f"engine-{n}"))
-                stack.enter_context(crowd(reader, other, 1))
-            time.sleep(0.5)
-            before, start = (cpu_s(pid), cpu_s(readers_pid)), time.monotonic()
-            late = lateness_us(reader, socket, int(seconds * 48000 / QUANTUM))
-            taken = time.monotonic() - start
-            used = (cpu_s(pid) - before[0], cpu_s(readers_pid) - before[1])
-        # Written when the engine ended.
-        watch = json.loads(Path(report.name).read_text())
-    callback, waking = watch["p50_ns"] / 1000, watch["syscalls_p50_ns"] / 1000
-    return Cost(callback, waking, late, used[0] / taken * 100, used[1] / taken * 100)
+@dataclass
+class Bench:
+    """Where it is measured, and with what."""
+
+    rig: PrivatePipeWire
+    watcher: Path
+    reader: str
+    filter: Path
+    seconds: float
+
+    def measure(self, *, engines: int = 1, readers: int = 1, filters: int = 0) -> Cost:
+        """The first engine, watched, beside others or filters that do nothing."""
+        with tempfile.NamedTemporaryFile() as report:
+            watched = {"LD_PRELOAD": str(self.watcher), "RTCHECK_REPORT": report.name}
+            with ExitStack() as stack:
+                pid, socket = stack.enter_context(engine(self.rig, "engine-0", **watched))
+                readers_pid = stack.enter_context(crowd(self.reader, socket, readers))
+                for n in range(1, engines):
+                    _, other = stack.enter_context(engine(self.rig, f"engine-{n}"))
+                    stack.enter_context(crowd(self.reader, other, 1))
+                for n in range(filters):
+                    name = f"filter-{n}"
+                    stack.enter_context(empty_filter(self.rig, self.filter, name, "engine-0"))
+                time.sleep(0.5)
+                before, start = (cpu_s(pid), cpu_s(readers_pid)), time.monotonic()
+                late = lateness_us(self.reader, socket, int(self.seconds * 48000 / QUANTUM))
+                taken = time.monotonic() - start
+                used = (cpu_s(pid) - before[0], cpu_s(readers_pid) - before[1])
+            # Written when the engine ended.
+            watch = json.loads(Path(report.name).read_text())
+        callback, waking = watch["p50_ns"] / 1000, watch["waking_p50_ns"] / 1000
+        return Cost(callback, waking, late, used[0] / taken * 100, used[1] / taken * 100)
 
 
-def show(what: str, rounds: dict[int, list[Cost]], per_reader: bool) -> None:
+def show(
+    what: str, rounds: dict[int, list[Cost]], *, per_reader: bool, floor: bool = False
+) -> None:
     """A table of medians, and whether the callback notices."""
-    print(f"\n{what:<10}{'callback µs':>13}{'of it, waking':>15}", end="")
+    print(f"\n{what:<10}{'callback µs':>13}{'waking after it':>17}", end="")
     print(f"{'reader late µs':>16}{'engine CPU %':>14}", end="")
     print(f"{'CPU % per reader':>18}" if per_reader else "")
     callbacks: list[float] = []
@@ -89,11 +112,14 @@ def show(what: str, rounds: dict[int, list[Cost]], per_reader: bool) -> None:
         percent = median(cost.engine_percent for cost in costs)
         each = median(cost.readers_percent / number for cost in costs)
         print(
-            f"{number:<10}{callbacks[-1]:>13.2f}{waking:>15.2f}{late:>16.1f}{percent:>14.2f}",
+            f"{number:<10}{callbacks[-1]:>13.2f}{waking:>17.2f}{late:>16.1f}{percent:>14.2f}",
             end="",
         )
         print(f"{each:>18.3f}" if per_reader else "")
     change = max(callbacks) / callbacks[0] - 1
+    if floor:
+        print(f"  floor    an engine among filters that do nothing: {change:+.1%}")
+        return
     met = "met" if change <= FLAT else "NOT MET"
     print(f"  {met:<8} the callback: at most {change:+.1%} with more of them (aim: {FLAT:.0%})")
 
@@ -108,15 +134,20 @@ def main() -> None:
     print(f"quantum {QUANTUM}/48000, {os.cpu_count()} cores, Linux {os.uname().release}")
     by_readers: dict[int, list[Cost]] = {number: [] for number in READERS}
     by_engines: dict[int, list[Cost]] = {number: [] for number in ENGINES}
+    by_nodes: dict[int, list[Cost]] = {number: [] for number in NODES}
     with tempfile.TemporaryDirectory() as directory, PrivatePipeWire(quantum=QUANTUM) as rig:
-        library = build_watcher(Path(directory))
+        programs = Path(directory)
+        bench = Bench(rig, build_watcher(programs), reader, build_filter(programs), options.seconds)
         for _ in range(options.rounds):
             for number, costs in by_readers.items():
-                costs.append(measure(rig, library, reader, 1, number, options.seconds))
+                costs.append(bench.measure(readers=number))
             for number, costs in by_engines.items():
-                costs.append(measure(rig, library, reader, number, 1, options.seconds))
+                costs.append(bench.measure(engines=number))
+            for number, costs in by_nodes.items():
+                costs.append(bench.measure(filters=number - 1))
     show("readers", by_readers, per_reader=True)
     show("engines", by_engines, per_reader=False)
+    show("filters", by_nodes, per_reader=False, floor=True)
 
 
 if __name__ == "__main__":

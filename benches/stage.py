@@ -20,10 +20,12 @@ __all__ = [
     "ENGINE",
     "ROOT",
     "PrivatePipeWire",
+    "build_filter",
     "build_reader",
     "build_watcher",
     "cpu_s",
     "crowd",
+    "empty_filter",
     "engine",
     "write_speech",
 ]
@@ -49,14 +51,25 @@ def build_reader() -> str:
 
 def build_watcher(directory: Path) -> Path:
     """The library that measures the callback."""
-    flags = subprocess.run(
-        ["pkg-config", "--cflags", "libpipewire-0.3"], capture_output=True, text=True, check=True
-    ).stdout.split()
-    library = directory / "rtcheck.so"
     source = ROOT / "tests/realtime/rtcheck.c"
-    command = ["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(source), *flags, "-ldl"]
+    return _compile(source, directory / "rtcheck.so", "-shared", "-fPIC")
+
+
+def build_filter(directory: Path) -> Path:
+    """The filter that does nothing."""
+    return _compile(ROOT / "benches/empty_filter.c", directory / "empty_filter")
+
+
+def _compile(source: Path, target: Path, *options: str) -> Path:
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", "libpipewire-0.3"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    command = ["cc", "-O2", *options, "-o", str(target), str(source), *flags, "-ldl"]
     subprocess.run(command, check=True)
-    return library
+    return target
 
 
 def cpu_s(pid: int) -> float:
@@ -87,6 +100,19 @@ def engine(rig: PrivatePipeWire, name: str = "v2m-engine", **env: str) -> Iterat
             os.environ["V2M_ENGINE_SOCKET"] = before
         process.terminate()
         process.wait(10)
+
+
+@contextmanager
+def empty_filter(rig: PrivatePipeWire, program: Path, name: str, beside: str) -> Iterator[None]:
+    """A filter that does nothing, linked to what the node `beside` is linked to."""
+    output = next(a for a, b in rig.links() if b.startswith(f"{beside}:"))
+    with subprocess.Popen([program, name, "256/48000"], env=rig.env) as process:
+        try:
+            rig.wait_for_node(name)
+            rig.link(output, f"{name}:input")
+            yield
+        finally:
+            process.terminate()
 
 
 def _linked(rig: PrivatePipeWire, name: str) -> bool:

@@ -160,8 +160,10 @@ def write(reports: dict[str, Report], scaling: str, pictures: Path, docs: Path) 
 
 
 SCALING = """\
-The callback's own median duration, and how much of it is the system call that wakes the readers.
-Engines of one graph run at the same instant, on as many cores as there are."""
+Medians: how long the callback takes, and how long its thread wakes readers after it, when the
+graph has what it waits for; eight at most, the others by a thread of their own. Engines of one
+graph run at the same instant, on as many cores as there are. *Filters* is the floor of that: one
+engine among nodes that do nothing."""
 
 METHOD = """\
 An injector plays coded impulses into a virtual microphone, 25 a second at random moments,
