@@ -5,13 +5,19 @@
 //! process holding them, for COUNT wake-ups, one a line.
 //! `reader crowd WAITING STUCK`: so many readers that wait for every quantum and
 //! so many that hold the ring and do nothing, until standard input ends.
+//! `reader timers COUNT`: so many threads that a clock wakes as often, for nothing.
 
 use std::io::Read;
 use std::time::Duration;
 
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use v2m_engine::client::Connection;
 use v2m_engine::time::monotonic_ns;
 use v2m_engine::{ErrorKind, Result};
+
+/// 256 samples at 48 kHz.
+const QUANTUM_NS: i64 = 256 * 1_000_000_000 / 48_000;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args()
@@ -26,11 +32,15 @@ fn main() -> Result<()> {
     match (arguments.first().map(String::as_str), number(1), number(2)) {
         (Some("latency"), Some(count), _) => latency(count),
         (Some("crowd"), Some(waiting), Some(stuck)) => crowd(waiting, stuck),
+        (Some("timers"), Some(count), _) => {
+            timers(count);
+            Ok(())
+        }
         // `cargo bench` runs every bench; this one is a tool of scaling.py.
         (None, ..) => Ok(()),
         _ => Err(v2m_engine::Error::new(
             ErrorKind::Invalid,
-            "usage: reader latency COUNT | crowd WAITING STUCK",
+            "usage: reader latency COUNT | crowd WAITING STUCK | timers COUNT",
         )),
     }
 }
@@ -80,7 +90,25 @@ fn crowd(waiting: usize, stuck: usize) -> Result<()> {
             }
         });
     }
+    until_input_ends();
+    Ok(())
+}
+
+fn timers(count: usize) {
+    for _ in 0..count {
+        std::thread::spawn(|| {
+            loop {
+                let next = (monotonic_ns() / QUANTUM_NS + 1) * QUANTUM_NS;
+                let next = TimeSpec::new(next / 1_000_000_000, next % 1_000_000_000);
+                let at = ClockNanosleepFlags::TIMER_ABSTIME;
+                let _ = clock_nanosleep(ClockId::CLOCK_MONOTONIC, at, &next);
+            }
+        });
+    }
+    until_input_ends();
+}
+
+fn until_input_ends() {
     println!("ready");
     let _ = std::io::stdin().read(&mut [0]);
-    Ok(())
 }

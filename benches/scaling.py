@@ -3,8 +3,9 @@
 1 to 64 reading clients: the callback's own duration and how long its thread wakes clients
 afterwards, how late one more reader is (they are woken one after the other, and share
 the cores), and CPU time for each reader. Then 1 to 8 engines beside each other, each with a
-reader; and, as the floor of that, one engine beside as many filters that do nothing. In rounds,
-in turn, so that the machine's moods meet all of them; medians are compared within the run.
+reader. As floors, one engine beside as many threads that a clock wakes for nothing, and beside
+as many filters that do nothing. In rounds, in turn, so that the machine's moods meet all of them;
+medians are compared within the run.
 
 Usage: python benches/scaling.py [--rounds 3] [--seconds 5]
 """
@@ -31,11 +32,11 @@ from stage import (
     crowd,
     empty_filter,
     engine,
+    timers,
 )
 
 READERS = (1, 8, 32, 64)
 ENGINES = (1, 2, 4, 8)
-NODES = (1, 2, 4, 8)
 QUANTUM = 256
 FLAT = 0.05
 
@@ -73,13 +74,16 @@ class Bench:
     filter: Path
     seconds: float
 
-    def measure(self, *, engines: int = 1, readers: int = 1, filters: int = 0) -> Cost:
-        """The first engine, watched, beside others or filters that do nothing."""
+    def measure(
+        self, *, readers: int = 1, clocks: int = 0, engines: int = 1, filters: int = 0
+    ) -> Cost:
+        """The first engine, watched, beside others, or what does nothing."""
         with tempfile.NamedTemporaryFile() as report:
             watched = {"LD_PRELOAD": str(self.watcher), "RTCHECK_REPORT": report.name}
             with ExitStack() as stack:
                 pid, socket = stack.enter_context(engine(self.rig, "engine-0", **watched))
                 readers_pid = stack.enter_context(crowd(self.reader, socket, readers))
+                stack.enter_context(timers(self.reader, clocks))
                 for n in range(1, engines):
                     _, other = stack.enter_context(engine(self.rig, f"engine-{n}"))
                     stack.enter_context(crowd(self.reader, other, 1))
@@ -98,7 +102,7 @@ class Bench:
 
 
 def show(
-    what: str, rounds: dict[int, list[Cost]], *, per_reader: bool, floor: bool = False
+    what: str, rounds: dict[int, list[Cost]], *, per_reader: bool = False, floor: str = ""
 ) -> None:
     """A table of medians, and whether the callback notices."""
     print(f"\n{what:<10}{'callback µs':>13}{'waking after it':>17}", end="")
@@ -118,7 +122,7 @@ def show(
         print(f"{each:>18.3f}" if per_reader else "")
     change = max(callbacks) / callbacks[0] - 1
     if floor:
-        print(f"  floor    an engine among filters that do nothing: {change:+.1%}")
+        print(f"  floor    an engine among {floor}: {change:+.1%}")
         return
     met = "met" if change <= FLAT else "NOT MET"
     print(f"  {met:<8} the callback: at most {change:+.1%} with more of them (aim: {FLAT:.0%})")
@@ -134,20 +138,24 @@ def main() -> None:
     print(f"quantum {QUANTUM}/48000, {os.cpu_count()} cores, Linux {os.uname().release}")
     by_readers: dict[int, list[Cost]] = {number: [] for number in READERS}
     by_engines: dict[int, list[Cost]] = {number: [] for number in ENGINES}
-    by_nodes: dict[int, list[Cost]] = {number: [] for number in NODES}
+    by_clocks: dict[int, list[Cost]] = {number: [] for number in READERS}
+    by_filters: dict[int, list[Cost]] = {number: [] for number in ENGINES}
     with tempfile.TemporaryDirectory() as directory, PrivatePipeWire(quantum=QUANTUM) as rig:
         programs = Path(directory)
         bench = Bench(rig, build_watcher(programs), reader, build_filter(programs), options.seconds)
         for _ in range(options.rounds):
             for number, costs in by_readers.items():
                 costs.append(bench.measure(readers=number))
+            for number, costs in by_clocks.items():
+                costs.append(bench.measure(clocks=number - 1))
             for number, costs in by_engines.items():
                 costs.append(bench.measure(engines=number))
-            for number, costs in by_nodes.items():
+            for number, costs in by_filters.items():
                 costs.append(bench.measure(filters=number - 1))
     show("readers", by_readers, per_reader=True)
-    show("engines", by_engines, per_reader=False)
-    show("filters", by_nodes, per_reader=False, floor=True)
+    show("threads", by_clocks, floor="threads that a clock wakes for nothing")
+    show("engines", by_engines)
+    show("filters", by_filters, floor="filters that do nothing")
 
 
 if __name__ == "__main__":

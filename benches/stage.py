@@ -27,6 +27,7 @@ __all__ = [
     "crowd",
     "empty_filter",
     "engine",
+    "timers",
     "write_speech",
 ]
 
@@ -126,11 +127,22 @@ def _linked(rig: PrivatePipeWire, name: str) -> bool:
 def crowd(reader: str, socket: str, waiting: int, stuck: int = 0) -> Iterator[int]:
     """So many readers that wait for every quantum, and that only hold the ring, in one
     process; its id."""
+    environment = os.environ | {"V2M_ENGINE_SOCKET": socket}
+    with _until_closed([reader, "crowd", str(waiting), str(stuck)], environment) as pid:
+        yield pid
+
+
+@contextmanager
+def timers(reader: str, count: int) -> Iterator[None]:
+    """So many threads that a clock wakes once a quantum, for nothing, in one process."""
+    with _until_closed([reader, "timers", str(count)], dict(os.environ)):
+        yield
+
+
+@contextmanager
+def _until_closed(command: list[str], environment: dict[str, str]) -> Iterator[int]:
     with subprocess.Popen(
-        [reader, "crowd", str(waiting), str(stuck)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"V2M_ENGINE_SOCKET": socket},
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     ) as process:
         assert process.stdin and process.stdout
         process.stdout.readline()

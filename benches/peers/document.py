@@ -162,8 +162,9 @@ def write(reports: dict[str, Report], scaling: str, pictures: Path, docs: Path) 
 SCALING = """\
 Medians: how long the callback takes, and how long its thread wakes readers after it, when the
 graph has what it waits for; eight at most, the others by a thread of their own. Engines of one
-graph run at the same instant, on as many cores as there are. *Filters* is the floor of that: one
-engine among nodes that do nothing."""
+graph run at the same instant, on as many cores as there are. *Threads* and
+*filters* are floors: one engine among threads that a clock wakes for nothing, and among nodes that
+do nothing."""
 
 METHOD = """\
 An injector plays coded impulses into a virtual microphone, 25 a second at random moments,
