@@ -187,9 +187,10 @@ unsafe extern "C" fn remove(
 }
 
 unsafe extern "C" fn before(hooked: *mut c_void) {
-    // SAFETY: what `add` gave the loop, alive until `remove` has run on this thread.
-    let hooked = unsafe { &*hooked.cast::<Hooked>() };
-    (hooked.call)();
+    // SAFETY: what `add` gave the loop, alive until `remove` has run on this thread; nobody
+    // changes the field.
+    let call = unsafe { &(*hooked.cast::<Hooked>()).call };
+    call();
 }
 
 unsafe extern "C" fn after(_hooked: *mut c_void) {}

@@ -2,7 +2,8 @@
 //!
 //! A control thread owns everything of libpipewire: it keeps a picture of the graph
 //! (`connection`, `graph`), decides on links (`linker`), and holds the node
-//! (`filter`), whose cycles arrive on PipeWire's own data thread (`data_thread`).
+//! (`filter`), whose cycles arrive on PipeWire's own data thread (`data_thread`), which
+//! wakes clients when a cycle is through (`before_rest`).
 //! When the daemon goes, all of it is torn down and tried again.
 
 mod arrival;
