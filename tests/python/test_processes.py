@@ -20,9 +20,11 @@ from v2m_engine import AudioCapture, V2MError
 
 Recorder = Callable[..., Recording]
 
+# What runs in the background of a script has SIGINT ignored, and passes that on.
 CLIENT = """
-import sys
+import signal, sys
 from v2m_engine import AudioCapture
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with AudioCapture(engine="private", source=sys.argv[1]).stream() as audio:
     print(audio.private_engine_pid, flush=True)
     for chunk in audio:
