@@ -32,9 +32,14 @@ pub const OUTPUT_RATE: u32 = 16_000;
 
 /// The input rates that can be converted.
 const RATES: std::ops::RangeInclusive<u32> = 8_000..=384_000;
-/// Accumulators of the dot product: wide enough to keep the vector units busy,
-/// fixed so that the order of summation is.
+/// Accumulators of a dot product: enough to keep the vector units busy, and as many for
+/// every output of a rate, so that the order of summation is fixed.
 const LANES: usize = 16;
+/// Outputs on one row that are computed together, so that a coefficient is loaded once for
+/// all of them; what they have to load is what takes the time.
+const TOGETHER: usize = 6;
+/// Accumulators of each of these.
+const FEW_LANES: usize = 4;
 /// Input samples taken in between two moves of the history.
 const CHUNK: usize = 1024;
 /// Rates whose L is up to this get exact phases (22.05 kHz has 320, 11.025 kHz
@@ -276,15 +281,48 @@ impl Polyphase {
             self.filled += now.len();
             input = later;
 
-            while self.start + self.taps <= self.filled {
-                let sample = self.output();
-                debug_assert!(written < out.len(), "no room for the output");
-                if let Some(slot) = out.get_mut(written) {
-                    *slot = sample;
-                    written += 1;
-                }
-                self.step();
+            let room = &mut out[written..];
+            written += match self.l {
+                1 => self.outputs_on_one_row(room),
+                _ => self.outputs(room),
+            };
+        }
+        written
+    }
+
+    /// The outputs whose windows are complete, where L is 1: all have the same coefficients.
+    fn outputs_on_one_row(&mut self, out: &mut [f32]) -> usize {
+        let Some(rest) = (self.filled - self.start).checked_sub(self.taps) else {
+            return 0;
+        };
+        let ready = rest / self.whole + 1;
+        debug_assert!(ready <= out.len(), "no room for the output");
+        let written = ready.min(out.len());
+        let history = &self.history[self.start..self.filled];
+        let (groups, others) = out[..written].as_chunks_mut();
+        let alone = groups.len() * TOGETHER;
+        for (n, group) in groups.iter_mut().enumerate() {
+            let first = n * TOGETHER;
+            *group = together::<TOGETHER>(&history[first * self.whole..], self.whole, &self.rows);
+        }
+        for (n, output) in (alone..).zip(others) {
+            [*output] = together(&history[n * self.whole..], self.whole, &self.rows);
+        }
+        self.start += ready * self.whole;
+        written
+    }
+
+    /// The outputs whose windows are complete.
+    fn outputs(&mut self, out: &mut [f32]) -> usize {
+        let mut written = 0;
+        while self.start + self.taps <= self.filled {
+            let sample = self.output();
+            debug_assert!(written < out.len(), "no room for the output");
+            if let Some(slot) = out.get_mut(written) {
+                *slot = sample;
+                written += 1;
             }
+            self.step();
         }
         written
     }
@@ -300,7 +338,7 @@ impl Polyphase {
         }
     }
 
-    /// The output whose window is complete.
+    /// The next output.
     #[inline]
     fn output(&self) -> f32 {
         let window = &self.history[self.start..][..self.taps];
@@ -360,33 +398,52 @@ impl Polyphase {
     }
 }
 
-/// Σ aᵢ·bᵢ of two slices whose length is a multiple of [`LANES`], summed in one
-/// fixed order: by lane, then the lanes pairwise.
+/// Σ aᵢ·bᵢ of two slices whose length is a multiple of [`LANES`].
 #[inline]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = by_lane(a, b);
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            sums[lane] += sums[lane + half];
-        }
-        half /= 2;
-    }
-    sums[0]
+    let [sums] = by_lane::<1, LANES>(a, 0, b);
+    sum(sums)
+}
+
+/// Σ aᵢ·bᵢ with `N` windows of a signal that lie `step` apart, and one row of coefficients.
+#[inline]
+fn together<const N: usize>(signal: &[f32], step: usize, row: &[f32]) -> [f32; N] {
+    by_lane::<N, FEW_LANES>(signal, step, row).map(sum)
 }
 
 /// Σ aᵢ·bᵢ of each lane. A function of its own: beside the sum of the lanes the compiler
 /// uses half of each vector, and takes half as long again.
 #[inline(never)]
-fn by_lane(a: &[f32], b: &[f32]) -> [f32; LANES] {
-    let mut sums = [0.0; LANES];
-    let (a, b) = (a.as_chunks::<LANES>().0, b.as_chunks::<LANES>().0);
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+fn by_lane<const N: usize, const W: usize>(
+    signal: &[f32],
+    step: usize,
+    row: &[f32],
+) -> [[f32; W]; N] {
+    let mut sums = [[0.0; W]; N];
+    let row = row.as_chunks::<W>().0;
+    let windows: [&[[f32; W]]; N] =
+        std::array::from_fn(|n| &signal[n * step..].as_chunks().0[..row.len()]);
+    for (k, b) in row.iter().enumerate() {
+        for (sums, window) in sums.iter_mut().zip(windows) {
+            for lane in 0..W {
+                sums[lane] += window[k][lane] * b[lane];
+            }
         }
     }
     sums
+}
+
+/// The sum of the lanes, pairwise, a power of two of them.
+#[inline]
+fn sum<const W: usize>(mut lanes: [f32; W]) -> f32 {
+    let mut half = W / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// The prototype in continuous time, at `t` in prototype samples.
