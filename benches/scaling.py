@@ -4,8 +4,8 @@
 afterwards, how late one more reader is (they are woken one after the other, and share
 the cores), and CPU time for each reader. Then 1 to 8 engines beside each other, each with a
 reader. As floors, one engine beside as many threads that a clock wakes for nothing, and beside
-as many filters that do nothing. In rounds, in turn, so that the machine's moods meet all of them;
-medians are compared within the run.
+as many filters that do nothing, in real time as it is. In rounds, in turn, so that the machine's
+moods meet all of them; medians are compared within the run.
 
 Usage: python benches/scaling.py [--rounds 3] [--seconds 5]
 """
@@ -155,7 +155,7 @@ def main() -> None:
     show("readers", by_readers, per_reader=True)
     show("threads", by_clocks, floor="threads that a clock wakes for nothing")
     show("engines", by_engines)
-    show("filters", by_filters, floor="filters that do nothing")
+    show("filters", by_filters, floor="filters that do nothing, in real time")
 
 
 if __name__ == "__main__":

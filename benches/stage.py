@@ -105,9 +105,11 @@ def engine(rig: PrivatePipeWire, name: str = "v2m-engine", **env: str) -> Iterat
 
 @contextmanager
 def empty_filter(rig: PrivatePipeWire, program: Path, name: str, beside: str) -> Iterator[None]:
-    """A filter that does nothing, linked to what the node `beside` is linked to."""
+    """A filter that does nothing, in real time as an engine, linked to what the node
+    `beside` is linked to."""
     output = next(a for a, b in rig.links() if b.startswith(f"{beside}:"))
-    with subprocess.Popen([program, name, "256/48000"], env=rig.env) as process:
+    environment = rig.env | {"PIPEWIRE_CONFIG_NAME": "client-rt.conf"}
+    with subprocess.Popen([program, name, "256/48000"], env=environment) as process:
         try:
             rig.wait_for_node(name)
             rig.link(output, f"{name}:input")
