@@ -9,6 +9,7 @@ use super::machine::Machine;
 use super::stats::{Spread, step};
 use super::targets::{self, Target};
 use super::{Path, Score, receiver};
+use crate::resample::Resampler;
 use crate::status::{LossStatus, Status};
 
 /// A whole run. Times are in microseconds.
@@ -358,6 +359,8 @@ fn budget(scores: &[Score], graph: &Graph) -> Vec<Step> {
     if plain.is_empty() || sync.is_empty() || graph.path == Path::Physical {
         return Vec::new();
     }
+    let delay_ns = Resampler::new(graph.rate).map_or(0, |resampler| resampler.delay_ns());
+    let resampler_ms = delay_ns as f64 / 1e6;
     let line = |what: &str, spread| Step {
         what: what.into(),
         spread,
@@ -371,7 +374,7 @@ fn budget(scores: &[Score], graph: &Graph) -> Vec<Step> {
             step(sync, |a| a.emitted_ns - a.captured_ns),
         ),
         line(
-            "graph, and the resampler's 1.44 ms in whole cycles",
+            &format!("graph, and the resampler's {resampler_ms:.2} ms in whole cycles"),
             step(inside, |a| a.written_ns - a.emitted_ns),
         ),
         line(

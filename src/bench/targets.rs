@@ -62,8 +62,8 @@ pub(super) fn of(report: &Report) -> Vec<Target> {
 }
 
 fn idle(report: &Report, all: &mut Vec<Target>) {
-    // In shorter cycles the resampler's delay is a cycle of its own for every second
-    // impulse, in everybody's median, and hides what is compared.
+    // In shorter cycles the resampler's delay is a cycle of its own for so many impulses, in
+    // everybody's latencies, that it hides what is compared.
     let long = report.graph.quantum >= 256;
     if let (Some(plain), true) = (report.row(PLAIN), long) {
         for (name, limit) in [(SYNC, 1.3), (ASYNCIO, 1.7), (UVLOOP, 1.7)] {

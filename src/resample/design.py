@@ -14,8 +14,8 @@ import numpy as np
 from scipy import signal
 
 RATE = 48_000
-TAPS = 192
-DELAY = 69  # samples: 1.4375 ms, exactly 23 samples at 16 kHz
+TAPS = 256
+DELAY = 30  # samples: 0.625 ms, exactly 10 samples at 16 kHz
 PASS, STOP = 7_000.0, 8_000.0
 STOP_WEIGHT = 115.0  # how much smaller the error is in the stop band
 
