@@ -168,16 +168,16 @@ core to core, and where the cycle before ran elsewhere a callback finds nothing 
 among nodes that do nothing, in real time as engines are."""
 
 METHOD = """\
-An injector plays coded impulses into a virtual microphone, 25 a second at random moments,
-and notes when each entered the graph. Every receiver listens to the same microphone at the
-same quantum, one after the other; each has ten turns (five beside the GIL hog), with a process
-of its own in each, in rounds whose orders are drawn: the machine's moods, of seconds to minutes,
-meet everybody. A latency ends when the receiver's own code holds the samples of the impulse; the
-clock is read before anything else is done with them. *Default* is what a library's
+An injector plays coded impulses into a virtual microphone, 25 a second at random moments, and
+notes when each entered the graph. Every receiver listens to the same microphone at the same
+quantum, one after the other; each has ten turns (five beside the GIL hog), with a process of
+its own in each, in rounds whose orders are drawn: the machine's moods, of seconds to minutes,
+meet everybody. A latency ends when the receiver's own code holds the samples of the impulse;
+the clock is read before anything else is done with them. *Default* is what a library's
 documentation begins with, asked for 16 kHz mono, as speech software needs it; *best* is the
-graph's own rate and a block of one quantum, without a resampler. JACK has no rate but the graph's: with soxr in its callback it
-gives what the engine gives. The engine's readers get 16 kHz; its resampler's 0.63 ms are in
-their numbers, as one cycle more for those impulses that come in the last 0.63 ms of a cycle.
-CPU time is that of the receiver and its children while it listened, in percent of one core;
-the engine's own is in the heading, once for any number of readers. Versions are pinned in
-[`benches/peers/install.py`](../benches/peers/install.py)."""
+graph's own rate and a block of one quantum, without a resampler. JACK has no rate but the
+graph's: with soxr in its callback it gives what the engine gives. The engine's readers get 16
+kHz; its resampler's 0.63 ms are in their numbers, as one cycle more for those impulses that
+come in the last 0.63 ms of a cycle. CPU time is that of the receiver and its children while it
+listened, in percent of one core; the engine's own is in the heading, once for any number of
+readers. Versions are pinned in [`benches/peers/install.py`](../benches/peers/install.py)."""
