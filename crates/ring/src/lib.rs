@@ -20,7 +20,6 @@ mod model;
 #[cfg(not(loom))]
 pub mod reader;
 pub mod record;
-#[cfg(not(loom))]
 pub mod shm;
 pub mod sync;
 #[cfg(not(loom))]
