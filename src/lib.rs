@@ -3,7 +3,11 @@
 //!
 //! Follow a sample: `capture` (PipeWire, ALSA, file) → `resample` → [`ring`] → readers.
 
+// Commands name the library from outside.
+extern crate self as v2m_engine;
+
 pub mod capture;
+pub mod cli;
 pub mod detect;
 pub mod doctor;
 pub mod engine;

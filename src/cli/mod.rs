@@ -2,7 +2,6 @@
 
 mod bench;
 mod doctor;
-mod generate;
 mod listen;
 mod monitor;
 mod reach;
@@ -43,13 +42,15 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Measure latencies here, on this machine
     Bench(bench::Arguments),
-    /// Write manual pages, completions and the default configuration, for packages
-    #[command(hide = true)]
-    Generate(generate::Arguments),
+}
+
+/// The command line as clap has it, for what is made from it.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Parses the command line and runs the command.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     no_telemetry();
     let arguments = Arguments::parse();
     let done = match arguments.command {
@@ -61,7 +62,6 @@ pub(crate) fn main() -> ExitCode {
         Command::Listen(arguments) => listen::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments),
-        Command::Generate(arguments) => generate::run(&arguments, Arguments::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
