@@ -5,6 +5,7 @@
 //!
 //! FILE is raw 16 kHz mono f32 (`tests/vad_reference.py` makes one); without it
 //! ten seconds of the tests' audio. DIR is the Python package `onnxruntime`.
+#![allow(unsafe_code, reason = "measures the instructions themselves")]
 
 use std::hint::black_box;
 use std::process::Command;

@@ -6,6 +6,7 @@ mod listen;
 mod monitor;
 mod reach;
 mod record;
+#[allow(unsafe_code, reason = "adopts the descriptor that a client passes")]
 mod run;
 mod sources;
 mod status;
@@ -79,8 +80,11 @@ pub fn main() -> ExitCode {
 /// ONNX Runtime, should it be loaded, reports to nobody unless the user wants it to.
 fn no_telemetry() {
     if std::env::var_os(QUIET).is_none() {
+        #[allow(unsafe_code, reason = "the environment is every thread's")]
         // SAFETY: first thing in `main`: no other thread reads the environment.
-        unsafe { std::env::set_var(QUIET, "1") };
+        unsafe {
+            std::env::set_var(QUIET, "1")
+        };
     }
 }
 

@@ -7,7 +7,9 @@
 
 pub mod config;
 pub mod demand;
+#[allow(unsafe_code, reason = "adopts descriptors")]
 pub mod server;
+#[allow(unsafe_code, reason = "adopts the descriptor that systemd passes")]
 pub mod systemd;
 
 use std::os::fd::BorrowedFd;
