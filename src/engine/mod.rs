@@ -5,7 +5,6 @@
 //! server ─> backend ─> funnel ─> VAD worker ─> bell ─> ring      stop
 //! ```
 
-pub mod config;
 pub mod demand;
 #[allow(unsafe_code, reason = "adopts descriptors")]
 pub mod server;
