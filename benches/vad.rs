@@ -106,7 +106,11 @@ fn measure(windows: &[[f32; WINDOW]], mut step: impl FnMut(&[f32; WINDOW]) -> f3
         })
         .collect();
     times.sort();
-    let at = |share: f64| times[(share * (times.len() - 1) as f64) as usize].as_nanos() as f64;
+    let at = |share| {
+        v2m_dsp::percentile(&times, share)
+            .unwrap_or_default()
+            .as_nanos() as f64
+    };
     (at(0.5), at(0.99))
 }
 
