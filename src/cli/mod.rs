@@ -14,6 +14,7 @@ mod status;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+#[cfg(feature = "ort")]
 use v2m_engine::vad::runtime::QUIET;
 use v2m_engine::{Error, ErrorKind, Result};
 
@@ -52,6 +53,7 @@ pub fn command() -> clap::Command {
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
+    #[cfg(feature = "ort")]
     no_telemetry();
     let arguments = Arguments::parse();
     let done = match arguments.command {
@@ -78,6 +80,7 @@ pub fn main() -> ExitCode {
 }
 
 /// ONNX Runtime, should it be loaded, reports to nobody unless the user wants it to.
+#[cfg(feature = "ort")]
 fn no_telemetry() {
     if std::env::var_os(QUIET).is_none() {
         #[allow(unsafe_code, reason = "the environment is every thread's")]
