@@ -10,7 +10,7 @@ use super::file::{FileSource, Pace, play};
 use super::handover::{Handover, Standby};
 use super::intake::Funnel;
 use super::pipewire::{Options, Pipewire, Source};
-use super::{Event, Events, Intake};
+use super::{Block, Event, Events, Intake};
 use crate::config::{Config, Fallback, SourceSpec};
 use crate::error::{Error, Result};
 use crate::latency::Latency;
@@ -253,6 +253,19 @@ impl Drop for AlsaCapture {
     }
 }
 
+/// A file's way in: its blocks come when its own line of time says, at whichever pace.
+struct OnItsOwnTime<'a>(&'a Funnel);
+
+impl Intake for OnItsOwnTime<'_> {
+    fn block(&self, block: &Block<'_>) {
+        self.0.take(block, block.end_ns());
+    }
+
+    fn wake(&self) {
+        self.0.wake();
+    }
+}
+
 /// The thread that plays a file.
 pub struct FilePlayer {
     rate: u32,
@@ -282,7 +295,8 @@ impl FilePlayer {
                     std::thread::park();
                 }
                 events(Event::Linked(file.path().display().to_string()));
-                match play(file, pace, &*intake, &stopped, || brake.hold(&stopped)) {
+                let funnel = OnItsOwnTime(&intake);
+                match play(file, pace, &funnel, &stopped, || brake.hold(&stopped)) {
                     Ok(()) => {
                         intake.finish();
                         events(Event::Ended);

@@ -7,6 +7,7 @@ pub mod file;
 mod handover;
 pub mod intake;
 pub mod pipewire;
+mod stamps;
 mod timeline;
 
 pub use backend::Backend;
@@ -25,6 +26,18 @@ pub struct Block<'a> {
     pub position: u64,
     /// CLOCK_MONOTONIC nanoseconds at which the first sample was captured.
     pub time_ns: i64,
+}
+
+impl Block<'_> {
+    /// How long it is, in nanoseconds.
+    pub fn duration_ns(&self) -> i64 {
+        self.samples.len() as i64 * 1_000_000_000 / i64::from(self.rate.max(1))
+    }
+
+    /// CLOCK_MONOTONIC nanoseconds at which its last sample had been captured.
+    pub fn end_ns(&self) -> i64 {
+        self.time_ns.saturating_add(self.duration_ns())
+    }
 }
 
 /// Takes blocks on the real-time thread: no allocation, lock, log or system call.
