@@ -7,6 +7,8 @@
 pub mod bench;
 #[cfg(not(loom))]
 pub mod bookmark;
+#[cfg(not(loom))]
+pub mod bounded;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod capture;
 #[cfg(not(loom))]
@@ -20,6 +22,8 @@ pub mod doctor;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod engine;
 pub mod error;
+#[cfg(all(feature = "engine", not(loom)))]
+mod flow;
 pub mod latency;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod monitor;

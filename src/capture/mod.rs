@@ -12,6 +12,8 @@ mod timeline;
 
 pub use backend::Backend;
 
+use crate::error::Error;
+
 /// One cycle of audio as a backend got it: mono, at the rate of its own clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
@@ -72,7 +74,7 @@ pub type Events = Box<dyn Fn(Event) + Send>;
 /// What a backend tells the engine, off the real-time thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The audio server answers.
+    /// The audio server answers; the PCM, the file is open.
     Reached,
     /// Linked to this source; audio is expected.
     Linked(String),
@@ -80,6 +82,9 @@ pub enum Event {
     Waiting(String),
     /// The audio server is gone; the backend goes on trying.
     Lost(String),
+    /// The source can't be had as it was asked for; told at most once, and first. What waits
+    /// for it to come goes on trying.
+    Refused(Error),
     /// The source has no more audio (end of a file).
     Ended,
 }

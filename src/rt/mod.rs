@@ -158,6 +158,22 @@ pub fn promote(role: Role) -> Promotion {
     promote_thread(role, gettid().as_raw())
 }
 
+/// [`promote`] that doesn't wait: what the limits allow the calling thread gets at once, and
+/// who else is to be asked is asked by another thread, which then tells `done`.
+pub fn promote_soon(role: Role, done: impl FnOnce(Promotion) + Send + 'static) {
+    let tid = thread_id();
+    sys::survive_rttime();
+    if by_limits(role, tid).is_ok() {
+        return done(promote_thread(role, tid));
+    }
+    let asked = std::thread::Builder::new()
+        .name("v2m-promote".into())
+        .spawn(move || done(promote_thread(role, tid)));
+    if let Err(error) = asked {
+        tracing::warn!("nobody can be asked for real time: {error}");
+    }
+}
+
 /// Makes a thread of this process as urgent as its role wants: SCHED_FIFO (not
 /// inherited by its children) where limits allow, else RTKit, else a nice
 /// value, else nothing. May wait two seconds for RTKit. [`threads`] lists it from now on.

@@ -23,6 +23,7 @@ use super::filter::{Failure, Filter};
 use super::graph::Direction;
 use super::linker::Linker;
 use super::{Command, Options, Report};
+use crate::bounded::Calls;
 use crate::capture::{Event, Events, Intake};
 use crate::latency::Latency;
 use crate::{Error, ErrorKind, Result};
@@ -41,8 +42,9 @@ pub(super) fn control(
     events: Events,
     report: &Mutex<Report>,
     receiver: pipewire::channel::Receiver<Command>,
+    calls: &Calls,
 ) {
-    pipewire::init();
+    calls.during("starting libpipewire", pipewire::init);
     let main_loop = match MainLoopRc::new(None) {
         Ok(main_loop) => main_loop,
         Err(error) => {
@@ -61,6 +63,8 @@ pub(super) fn control(
         events,
         report,
         commands,
+        ask: false,
+        calls,
     }
     .run();
 }
@@ -73,6 +77,9 @@ struct Control<'a> {
     events: Events,
     report: &'a Mutex<Report>,
     commands: Receiver<Command>,
+    /// The daemon is to answer.
+    ask: bool,
+    calls: &'a Calls,
 }
 
 /// Why a session or a pause ended.
@@ -99,7 +106,10 @@ impl Control<'_> {
                         (patience, told) = (Patience::new(), false);
                     }
                     // After a daemon's death nothing of it is used again.
-                    context = None;
+                    self.calls.during("leaving PipeWire", || {
+                        drop(session);
+                        context = None;
+                    });
                     end
                 }
                 Err(error) => End::Lost(error),
@@ -122,9 +132,16 @@ impl Control<'_> {
         // Without a daemon the context is kept: making one starts threads.
         let context = match context {
             Some(context) => context,
-            None => context.insert(new_context(&self.main_loop)?),
+            None => {
+                // Its modules ask RTKit over D-Bus, and wait for it.
+                let loading = "loading libpipewire's modules, which may wait for D-Bus,";
+                let made = self.calls.during(loading, || new_context(&self.main_loop));
+                context.insert(made?)
+            }
         };
-        let session = Session::open(context, &self.options, self.intake.clone())?;
+        let session = self.calls.during("connecting to PipeWire", || {
+            Session::open(context, &self.options, self.intake.clone())
+        })?;
         self.write_report(|report| report.gauges = session.gauges.clone());
         Ok(session)
     }
@@ -158,12 +175,16 @@ impl Control<'_> {
             if let End::Stop = self.obey() {
                 return (End::Stop, reached);
             }
+            if std::mem::take(&mut self.ask) {
+                session.connection.touch();
+            }
         }
     }
 
     fn settled(&self, session: &Session, event: Option<Event>) {
         self.write_report(|report| {
             report.sources = session.connection.graph.sources();
+            report.asked = None;
             let state = &mut report.state;
             state.connected = true;
             state.version.clone_from(&session.connection.version);
@@ -214,6 +235,7 @@ impl Control<'_> {
                 Command::Source(source) => self.options.source = source,
                 Command::Latency(latency) => self.options.latency = latency,
                 Command::Active(active) => self.options.active = active,
+                Command::Ask => self.ask = true,
                 Command::Stop => return End::Stop,
             }
         }
