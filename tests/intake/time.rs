@@ -339,7 +339,7 @@ proptest! {
     ) {
         let world = live_through(&steps, 16_000, jitter);
         let (samples, flagged) = everything(world.reader());
-        prop_assert!(samples.len() > 6 * 16_000);
+        prop_assert!(samples.len() > 4 * 16_000);
         let tolerance = world.longest_block + SLACK + jitter;
         let found = if steps.iter().any(Step::deceives) {
             (FOUND + 2 * world.longest_block) / NS_PER_SAMPLE
