@@ -257,7 +257,7 @@ impl Engine {
         let ring = Arc::new(ring);
         let reader = Reader::new(ring.duplicate()?)?;
         let ringer = Ringer::start(ring.clone(), || {
-            rt::promote_soon(Role::Wake, |promotion| {
+            rt::promote_soon(Role::Wake, rt::thread_id(), |promotion| {
                 tracing::debug!("the wake-up thread asked for real time: {promotion:?}");
             });
             rt::lock_stack();

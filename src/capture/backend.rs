@@ -219,7 +219,7 @@ impl AlsaCapture {
         let (stopped, own, wanted) = (stop.clone(), tid.clone(), active.clone());
         let thread = Bounded::spawn("v2m-alsa", move |calls| {
             own.store(rt::thread_id(), Ordering::Relaxed);
-            rt::promote_soon(Role::Capture, |promotion| {
+            rt::promote_soon(Role::Capture, rt::thread_id(), |promotion| {
                 for refusal in promotion.why_not {
                     tracing::warn!("the audio thread asked for real time: {refusal}");
                 }

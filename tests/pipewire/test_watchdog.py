@@ -3,17 +3,14 @@ becomes of the audio: it starves where a restart helps."""
 
 from __future__ import annotations
 
-import ctypes
-import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from conftest import Engine
+from holding import held, thread_named
 from rig import PrivatePipeWire
 
 
@@ -48,34 +45,6 @@ class Manager:
     def close(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
             end.sendto(b"", self.env["NOTIFY_SOCKET"])
-
-
-PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
-WALL = 0x40000000
-
-
-def thread_named(pid: int, name: str) -> int:
-    """The id of the process's thread of that name."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    (tid,) = [int(task.name) for task in tasks if (task / "comm").read_text().strip() == name]
-    return tid
-
-
-@contextmanager
-def held(tid: int) -> Iterator[None]:
-    """Holds one thread of another process, as a debugger does."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    ptrace = libc.ptrace
-    ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-    ptrace.restype = ctypes.c_long
-    for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
-        if ptrace(request, tid, None, None) != 0:
-            pytest.skip(f"no tracing here: {os.strerror(ctypes.get_errno())}")
-    os.waitpid(tid, WALL)
-    try:
-        yield
-    finally:
-        ptrace(PTRACE_DETACH, tid, None, None)
 
 
 @pytest.fixture

@@ -108,6 +108,8 @@ struct Report {
     sources: Vec<SourceInfo>,
     /// Since when the daemon owes an answer.
     asked: Option<Instant>,
+    /// Libpipewire asks for real time itself; else we do.
+    asks: bool,
     /// Those of the node there is now.
     gauges: Arc<Gauges>,
 }
@@ -224,10 +226,17 @@ impl Pipewire {
     /// Looks at the data thread, once it is known: what it got goes to
     /// [`rt::threads`], and its stack stays in memory. Often; cheap once done.
     pub fn look_after_thread(&self) {
-        let gauges = self.report().gauges.clone();
+        let (gauges, asks) = {
+            let report = self.report();
+            (report.gauges.clone(), report.asks)
+        };
         let tid = gauges.tid.load(Acquire);
         if tid != 0 && !gauges.looked_after.swap(true, Relaxed) {
-            rt::observe(rt::Role::Capture, tid, DATA_PRIORITY);
+            if asks {
+                rt::observe(rt::Role::Capture, tid, DATA_PRIORITY);
+            } else {
+                rt::promote_soon(rt::Role::Capture, tid, drop);
+            }
             rt::lock_stack_of(tid, gauges.stack.load(Relaxed));
         }
     }

@@ -15,7 +15,7 @@ use pipewire::loop_::Timeout;
 use pipewire::main_loop::MainLoopRc;
 use pipewire::properties::PropertiesBox;
 
-use super::connection::{Connection, new_context};
+use super::connection::{Asks, Connection, new_context};
 use super::filter::{Cycle, Failure, Filter};
 use super::graph::{Direction, Graph};
 use crate::rt::{self, Scheduling};
@@ -153,7 +153,7 @@ fn control(
     let stop = std::rc::Rc::new(std::cell::Cell::new(false));
     let stopping = stop.clone();
     let _stopped = stopped.attach(main_loop.loop_(), move |()| stopping.set(true));
-    let context = new_context(&main_loop)?;
+    let context = new_context(&main_loop, Asks::RealTime)?;
     let mut connection = Connection::open(&context, options.remote.as_deref())?;
 
     let mut scratch = vec![0.0_f32; SCRATCH].into_boxed_slice();

@@ -17,7 +17,7 @@ use pipewire::proxy::{ProxyListener, ProxyT};
 
 use super::arrival::{Arrival, Patience};
 use super::before_rest::BeforeRest;
-use super::connection::{Connection, new_context, silent_error, socket_path};
+use super::connection::{Asks, Connection, new_context, silent_error, socket_path};
 use super::data_thread::{DataThread, Gauges};
 use super::filter::{Failure, Filter};
 use super::graph::Direction;
@@ -26,6 +26,7 @@ use super::{Command, Options, Report};
 use crate::bounded::Calls;
 use crate::capture::{Event, Events, Intake};
 use crate::latency::Latency;
+use crate::rt;
 use crate::{Error, ErrorKind, Result};
 
 /// A daemon that takes the connection says hello within this; one that can't
@@ -64,6 +65,7 @@ pub(super) fn control(
         report,
         commands,
         ask: false,
+        asks: Asks::RealTime,
         calls,
     }
     .run();
@@ -79,6 +81,8 @@ struct Control<'a> {
     commands: Receiver<Command>,
     /// The daemon is to answer.
     ask: bool,
+    /// Whether libpipewire asked for real time.
+    asks: Asks,
     calls: &'a Calls,
 }
 
@@ -128,21 +132,31 @@ impl Control<'_> {
         }
     }
 
-    fn open(&self, context: &mut Option<ContextRc>) -> Result<Session> {
+    fn open(&mut self, context: &mut Option<ContextRc>) -> Result<Session> {
         // Without a daemon the context is kept: making one starts threads.
         let context = match context {
             Some(context) => context,
             None => {
-                // Its modules ask RTKit over D-Bus, and wait for it.
-                let loading = "loading libpipewire's modules, which may wait for D-Bus,";
-                let made = self.calls.during(loading, || new_context(&self.main_loop));
+                self.asks = if self.calls.during("asking RTKit", rt::hangs) {
+                    tracing::warn!("RTKit does not answer: the audio thread gets no real time");
+                    Asks::Nothing
+                } else {
+                    Asks::RealTime
+                };
+                let loading = "loading libpipewire's modules";
+                let made = self
+                    .calls
+                    .during(loading, || new_context(&self.main_loop, self.asks));
                 context.insert(made?)
             }
         };
         let session = self.calls.during("connecting to PipeWire", || {
             Session::open(context, &self.options, self.intake.clone())
         })?;
-        self.write_report(|report| report.gauges = session.gauges.clone());
+        self.write_report(|report| {
+            report.gauges = session.gauges.clone();
+            report.asks = self.asks == Asks::RealTime;
+        });
         Ok(session)
     }
 
