@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 #[cfg(feature = "ort")]
 use v2m_engine::vad::runtime::QUIET;
-use v2m_engine::{Error, ErrorKind, Result};
+use v2m_engine::{Error, ErrorKind, Result, bounded};
 
 /// Captures the microphone for speech software, in real time, for any number of readers
 #[derive(Parser)]
@@ -66,17 +66,19 @@ pub fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match done {
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("v2m-engine: {error}");
-            ExitCode::from(if error.kind() == ErrorKind::Invalid {
+            if error.kind() == ErrorKind::Invalid {
                 2
             } else {
                 1
-            })
+            }
         }
-    }
+    };
+    bounded::exit_past_those_left_behind(code.into());
+    ExitCode::from(code)
 }
 
 /// ONNX Runtime, should it be loaded, reports to nobody unless the user wants it to.

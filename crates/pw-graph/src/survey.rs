@@ -17,7 +17,7 @@ use pipewire::properties::PropertiesBox;
 use pipewire::registry::GlobalObject;
 use pipewire::types::ObjectType;
 
-use super::connection::{Connection, new_context, silent_error};
+use super::connection::{Asks, Connection, new_context, silent_error};
 use super::graph::Source;
 use crate::{Error, Result};
 use v2m_client::latency::Latency;
@@ -54,7 +54,7 @@ pub struct Found {
 pub fn survey(remote: Option<&str>, source: &Source) -> Result<Survey> {
     pipewire::init();
     let main_loop = MainLoopRc::new(None).map_err(|e| Error::system("no PipeWire loop", e))?;
-    let context = new_context(&main_loop)?;
+    let context = new_context(&main_loop, Asks::Nothing)?;
     let mut connection = Connection::open(&context, remote)?;
     settle(&main_loop, &mut connection, remote)?;
     let source = match connection.graph.node_of(source) {
