@@ -16,16 +16,20 @@ use crate::capture::{Backend, Event};
 use crate::config::{Config, SourceSpec};
 use crate::demand::{Capture, Demand};
 use crate::error::Result;
+use crate::health::{self, Facts};
+use crate::health_reader::HealthReader;
 use crate::latency::Latency;
 use crate::ring::bell::Ringer;
 use crate::ring::{ControlWriter, Reader, Ring, State};
 use crate::rt::{self, DmaLatency, Role};
 use crate::server::{Door, Host, Server};
 use crate::status::{
-    GrantStatus, LossStatus, ReaderStatus, RingStatus, SourceStatus, Status, ThreadStatus,
+    FindingStatus, GrantStatus, LossStatus, ReaderStatus, RingStatus, SourceStatus, Status,
+    ThreadStatus,
 };
 use crate::systemd::Manager;
 use crate::time::monotonic_ns;
+use crate::vad;
 use crate::vad::worker::Worker;
 
 /// How often the engine looks after itself.
@@ -67,6 +71,7 @@ struct Known {
 struct Now {
     state: State,
     source: SourceStatus,
+    health: Vec<FindingStatus>,
 }
 
 impl Now {
@@ -124,6 +129,7 @@ impl Host for Known {
             service: self.service,
             state: now.state,
             source: now.source.clone(),
+            health: now.health.clone(),
             ring: RingStatus {
                 id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
                 history: self.ring.layout().history(),
@@ -195,6 +201,7 @@ pub struct Engine {
     backend: Backend,
     funnel: Arc<Funnel>,
     ringer: Ringer,
+    health: HealthReader,
     /// Held while live audio is captured.
     awake: Option<DmaLatency>,
 }
@@ -252,6 +259,7 @@ impl Engine {
                     asked: config.source.to_string(),
                     ..Default::default()
                 },
+                health: Vec::new(),
             }),
             messages: sender.clone(),
         });
@@ -261,6 +269,9 @@ impl Engine {
             let _ = events.send(Message::Capture(event));
         });
         let backend = Backend::start(&config, funnel.clone(), brake, on_demand, !idle, events)?;
+        let reader = Reader::new(known.ring.duplicate()?)?;
+        let detects = config.vad.backend != vad::backend::Backend::Off;
+        let health = HealthReader::new(reader, health::PATIENCE, detects);
         let mut engine = Self {
             config,
             known: known.clone(),
@@ -272,6 +283,7 @@ impl Engine {
             backend,
             funnel,
             ringer,
+            health,
             awake: None,
         };
         if idle {
@@ -316,13 +328,34 @@ impl Engine {
             self.funnel.fill(now);
         }
         self.known.vad.look_after(self.backend.audio_thread());
+        let health = self.health();
         let state = {
             let mut now = self.known.now();
             self.backend.describe(&mut now.source);
+            now.health = health;
             now.state
         };
         self.manager
             .alive(state == State::Running, self.funnel.blocks());
+    }
+
+    /// What is wrong with the source. One that isn't captured is neither well nor ill.
+    fn health(&mut self) -> Vec<FindingStatus> {
+        let state = self.known.now().state;
+        if !matches!(state, State::Running | State::Ended) {
+            self.health.forget();
+            return Vec::new();
+        }
+        let mute = self.backend.mute();
+        let facts = Facts {
+            mute: mute.as_ref(),
+            channels: &[],
+        };
+        self.health
+            .look(&facts)
+            .iter()
+            .map(FindingStatus::from)
+            .collect()
     }
 
     fn is_idle(&self) -> bool {
@@ -375,6 +408,7 @@ impl Engine {
                     now.source.linked = Some(source);
                     now.source.waiting = None;
                 }
+                self.health.forget();
                 self.control.device(monotonic_ns());
                 self.set_state(State::Running);
             }

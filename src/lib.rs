@@ -9,6 +9,7 @@ pub mod config;
 pub mod demand;
 pub mod doctor;
 pub mod engine;
+pub mod health_reader;
 pub mod monitor;
 pub mod rt;
 pub mod server;

@@ -13,6 +13,7 @@ use super::pipewire::{Options, Pipewire, Source};
 use super::{Event, Events, Intake};
 use crate::config::{Config, Fallback, SourceSpec};
 use crate::error::{Error, Result};
+use crate::health::Mute;
 use crate::latency::Latency;
 use crate::rt::{self, Role};
 use crate::status::SourceStatus;
@@ -124,6 +125,15 @@ impl Backend {
             Self::Handover(handover) => handover.audio_thread(),
             Self::Alsa(alsa) => alsa.thread_id(),
             Self::File(_) => None,
+        }
+    }
+
+    /// A switch that is off, if that is why nothing is heard.
+    pub fn mute(&self) -> Option<Mute> {
+        match self {
+            Self::Pipewire(pipewire) => pipewire.mute(),
+            Self::Handover(handover) => handover.mute(),
+            Self::Alsa(_) | Self::File(_) => None,
         }
     }
 

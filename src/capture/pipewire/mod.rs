@@ -16,6 +16,7 @@ mod linker;
 mod player;
 mod session;
 mod survey;
+mod volume;
 
 use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -29,6 +30,7 @@ pub use survey::{Found, Survey, survey};
 
 use self::data_thread::Gauges;
 use crate::capture::{Events, Intake, SourceInfo};
+use crate::health::Mute;
 use crate::latency::Latency;
 use crate::rt::{self, Scheduling};
 use crate::{Error, Result};
@@ -76,6 +78,8 @@ pub struct State {
     pub linked: Option<String>,
     /// Why nothing is linked.
     pub waiting: Option<String>,
+    /// The linked source's volume, if that is why nothing is heard.
+    pub mute: Option<Mute>,
     /// The graph's samples per second in the newest cycle; 0 before the first.
     pub rate: u32,
     /// The graph's samples per cycle in the newest cycle; 0 before the first.
@@ -189,6 +193,11 @@ impl Pipewire {
             tid => rt::inspect(tid),
         };
         state
+    }
+
+    /// The linked source's volume, if that is why nothing is heard.
+    pub fn mute(&self) -> Option<Mute> {
+        self.report().state.mute.clone()
     }
 
     /// The thread the graph calls, once it has.

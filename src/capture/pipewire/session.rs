@@ -22,8 +22,10 @@ use super::data_thread::{DataThread, Gauges};
 use super::filter::{Failure, Filter};
 use super::graph::Direction;
 use super::linker::Linker;
+use super::volume::Volume;
 use super::{Command, Options, Report};
 use crate::capture::{Event, Events, Intake};
+use crate::health::Mute;
 use crate::latency::Latency;
 use crate::{Error, ErrorKind, Result};
 
@@ -144,6 +146,8 @@ impl Control<'_> {
                 }
                 Err(error) => return (End::Lost(error), reached),
             }
+            let mute = session.mute();
+            self.write_report(|report| report.state.mute = mute);
             let left = hello.saturating_duration_since(Instant::now());
             let timeout = match reached {
                 true => Timeout::Infinite,
@@ -247,6 +251,8 @@ enum Trouble {
 struct Session {
     /// The links this engine made, by output port; dropping one removes it.
     links: BTreeMap<u32, (ProxyListener, Link)>,
+    /// Of the source that is linked.
+    volume: Option<Volume>,
     filter: Filter,
     /// Wakes clients.
     _rest: BeforeRest,
@@ -293,6 +299,7 @@ impl Session {
         filter.set_active(options.active);
         Ok(Self {
             links: BTreeMap::new(),
+            volume: None,
             filter,
             _rest: rest,
             connection,
@@ -355,7 +362,29 @@ impl Session {
             }
             self.connection.touch();
         }
+        self.listen_to_volume()?;
         Ok(Turn::Settled(steps.event))
+    }
+
+    /// Listens to the volume of what is linked now.
+    fn listen_to_volume(&mut self) -> Result<()> {
+        let id = self.heard().map(|(id, _)| id);
+        if self.volume.as_ref().map(Volume::id) != id {
+            let registry = &self.connection.registry;
+            self.volume = id.map(|id| Volume::listen(registry, id)).transpose()?;
+        }
+        Ok(())
+    }
+
+    fn heard(&self) -> Option<(u32, &str)> {
+        let graph = &self.connection.graph;
+        graph.heard_at(graph.input_of(self.filter.node_id()?)?)
+    }
+
+    /// Why nothing is heard, if the source's volume is why.
+    fn mute(&self) -> Option<Mute> {
+        let (volume, (_, name)) = (self.volume.as_ref()?, self.heard()?);
+        volume.mute(name)
     }
 
     fn link(&self, output: u32, input: u32) -> Result<(ProxyListener, Link)> {
