@@ -131,7 +131,7 @@ impl Backend {
     /// A switch that is off, if that is why nothing is heard.
     pub fn mute(&self) -> Option<Mute> {
         match self {
-            Self::Pipewire(pipewire) => pipewire.mute(),
+            Self::Pipewire(pipewire) => mute_of(pipewire),
             Self::Handover(handover) => handover.mute(),
             Self::Alsa(_) | Self::File(_) => None,
         }
@@ -160,6 +160,14 @@ impl Backend {
             Self::File(player) => player.stop(),
         }
     }
+}
+
+/// The source's volume, if that is why nothing is heard.
+pub(super) fn mute_of(pipewire: &Pipewire) -> Option<Mute> {
+    pipewire.inaudible().map(|source| Mute {
+        text: source.text(),
+        remedy: source.remedy(),
+    })
 }
 
 /// Says how PipeWire captures, and looks after its thread.

@@ -145,7 +145,7 @@ impl Handover {
     pub(super) fn mute(&self) -> Option<Mute> {
         match &*self.shared.alsa() {
             Some(_) => None,
-            None => self.pipewire.mute(),
+            None => super::backend::mute_of(&self.pipewire),
         }
     }
 

@@ -78,9 +78,9 @@ fn source(facts: &Facts) -> Check {
     let name = "source";
     let found = facts.pipewire.as_ref().ok().map(|survey| &survey.source);
     if let Some(Ok(found)) = found
-        && let Some(mute) = &found.mute
+        && let Some(source) = &found.inaudible
     {
-        return Check::broken(name, &mute.text, &mute.remedy);
+        return Check::broken(name, source.text(), source.remedy());
     }
     match &facts.heard {
         None => Check::good(name, "a file"),

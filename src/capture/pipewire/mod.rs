@@ -7,30 +7,22 @@
 //! When the daemon goes, all of it is torn down and tried again.
 
 mod arrival;
-mod before_rest;
-mod connection;
 mod data_thread;
-mod filter;
-mod graph;
 mod linker;
-mod player;
 mod session;
-mod survey;
-mod volume;
 
 use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
-pub use connection::{has_ports, sources};
-pub use graph::Source;
-pub use player::{Destination, Fill, Moment, Player, PlayerOptions};
-pub use survey::{Found, Survey, survey};
+pub use v2m_pw_graph::{Found, Inaudible, Source, Survey, has_ports, sources, survey};
+
+use v2m_pw_filter::{before_rest, filter};
+use v2m_pw_graph::{connection, graph};
 
 use self::data_thread::Gauges;
 use crate::capture::{Events, Intake, SourceInfo};
-use crate::health::Mute;
 use crate::latency::Latency;
 use crate::rt::{self, Scheduling};
 use crate::{Error, Result};
@@ -79,7 +71,7 @@ pub struct State {
     /// Why nothing is linked.
     pub waiting: Option<String>,
     /// The linked source's volume, if that is why nothing is heard.
-    pub mute: Option<Mute>,
+    pub inaudible: Option<Inaudible>,
     /// The graph's samples per second in the newest cycle; 0 before the first.
     pub rate: u32,
     /// The graph's samples per cycle in the newest cycle; 0 before the first.
@@ -196,8 +188,8 @@ impl Pipewire {
     }
 
     /// The linked source's volume, if that is why nothing is heard.
-    pub fn mute(&self) -> Option<Mute> {
-        self.report().state.mute.clone()
+    pub fn inaudible(&self) -> Option<Inaudible> {
+        self.report().state.inaudible.clone()
     }
 
     /// The thread the graph calls, once it has.

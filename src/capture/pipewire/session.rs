@@ -20,14 +20,13 @@ use super::before_rest::BeforeRest;
 use super::connection::{Connection, new_context, silent_error, socket_path};
 use super::data_thread::{DataThread, Gauges};
 use super::filter::{Failure, Filter};
-use super::graph::Direction;
 use super::linker::Linker;
-use super::volume::Volume;
 use super::{Command, Options, Report};
 use crate::capture::{Event, Events, Intake};
-use crate::health::Mute;
 use crate::latency::Latency;
 use crate::{Error, ErrorKind, Result};
+use v2m_pw_filter::Direction;
+use v2m_pw_graph::{Inaudible, Volume};
 
 /// A daemon that takes the connection says hello within this; one that can't
 /// start lets whoever holds its socket (systemd) take connections all the same.
@@ -146,8 +145,8 @@ impl Control<'_> {
                 }
                 Err(error) => return (End::Lost(error), reached),
             }
-            let mute = session.mute();
-            self.write_report(|report| report.state.mute = mute);
+            let inaudible = session.inaudible();
+            self.write_report(|report| report.state.inaudible = inaudible);
             let left = hello.saturating_duration_since(Instant::now());
             let timeout = match reached {
                 true => Timeout::Infinite,
@@ -382,9 +381,9 @@ impl Session {
     }
 
     /// Why nothing is heard, if the source's volume is why.
-    fn mute(&self) -> Option<Mute> {
+    fn inaudible(&self) -> Option<Inaudible> {
         let (volume, (_, name)) = (self.volume.as_ref()?, self.heard()?);
-        volume.mute(name)
+        volume.inaudible(name)
     }
 
     fn link(&self, output: u32, input: u32) -> Result<(ProxyListener, Link)> {

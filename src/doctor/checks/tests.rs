@@ -3,8 +3,8 @@
 use super::super::{Status, worst};
 use super::*;
 use crate::Error;
-use crate::capture::pipewire::{Found, Survey};
-use crate::health::{Finding, Kind, Moment, Mute};
+use crate::capture::pipewire::{Found, Inaudible, Survey};
+use crate::health::{Finding, Kind, Moment};
 use crate::latency::Latency;
 
 fn survey() -> Survey {
@@ -14,7 +14,7 @@ fn survey() -> Survey {
         graph_default: "1024/48000".parse().unwrap(),
         source: Ok(Found {
             name: "alsa_input.usb".into(),
-            mute: None,
+            inaudible: None,
         }),
     }
 }
@@ -93,9 +93,10 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
     let muted = Survey {
         source: Ok(Found {
             name: "alsa_input.usb".into(),
-            mute: Some(Mute {
-                text: "alsa_input.usb is muted: nothing is heard".into(),
-                remedy: "wpctl set-mute 57 0".into(),
+            inaudible: Some(Inaudible {
+                name: "alsa_input.usb".into(),
+                id: 57,
+                muted: true,
             }),
         }),
         ..survey()

@@ -15,7 +15,6 @@ use pipewire::properties::PropertiesBox;
 use pipewire::registry::{GlobalObject, RegistryRc};
 use pipewire::types::ObjectType;
 
-use crate::health::Mute;
 use crate::{Error, Result};
 
 /// A factor that leaves nothing to hear: -80 dB.
@@ -28,9 +27,38 @@ struct Says {
     turned_down: bool,
 }
 
+/// Nothing is heard of a source, as its volume says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inaudible {
+    /// The source's name.
+    pub name: String,
+    /// Its id in the graph.
+    pub id: u32,
+    /// It is muted; else its volume is zero.
+    pub muted: bool,
+}
+
+impl Inaudible {
+    /// One line: what it is.
+    pub fn text(&self) -> String {
+        match self.muted {
+            true => format!("{} is muted: nothing is heard", self.name),
+            false => format!("the volume of {} is zero: nothing is heard", self.name),
+        }
+    }
+
+    /// One line: the command that mends it.
+    pub fn remedy(&self) -> String {
+        match self.muted {
+            true => format!("wpctl set-mute {} 0", self.id),
+            false => format!("wpctl set-volume {} 100%", self.id),
+        }
+    }
+}
+
 /// A node whose volume is listened to. Fields are dropped in this order: the listener
 /// before what it listens to.
-pub(super) struct Volume {
+pub struct Volume {
     _listener: NodeListener,
     _node: Node,
     id: u32,
@@ -43,7 +71,7 @@ impl Volume {
     /// is there when the daemon has said everything, see [`Connection::touch`].
     ///
     /// [`Connection::touch`]: super::connection::Connection::touch
-    pub(super) fn listen(registry: &RegistryRc, id: u32) -> Result<Self> {
+    pub fn listen(registry: &RegistryRc, id: u32) -> Result<Self> {
         let global = GlobalObject {
             id,
             permissions: PermissionFlags::empty(),
@@ -72,23 +100,20 @@ impl Volume {
         })
     }
 
-    pub(super) fn id(&self) -> u32 {
+    /// The node's id.
+    pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// Why nothing is heard of `name`, if the volume is why.
-    pub(super) fn mute(&self, name: &str) -> Option<Mute> {
-        let (says, id) = (self.says.borrow(), self.id);
-        if says.values().any(|says| says.muted) {
-            return Some(Mute {
-                text: format!("{name} is muted: nothing is heard"),
-                remedy: format!("wpctl set-mute {id} 0"),
-            });
-        }
+    /// Why nothing is heard of the node, whose name is `name`, if the volume is why.
+    pub fn inaudible(&self, name: &str) -> Option<Inaudible> {
+        let says = self.says.borrow();
+        let muted = says.values().any(|says| says.muted);
         let turned_down = says.values().any(|says| says.turned_down);
-        turned_down.then(|| Mute {
-            text: format!("{name}: its volume is zero, nothing is heard"),
-            remedy: format!("wpctl set-volume {id} 100%"),
+        (muted || turned_down).then(|| Inaudible {
+            name: name.to_owned(),
+            id: self.id,
+            muted,
         })
     }
 }

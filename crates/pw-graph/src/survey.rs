@@ -8,10 +8,9 @@ use pipewire::main_loop::MainLoopRc;
 
 use super::connection::{Connection, new_context, silent_error};
 use super::graph::Source;
-use super::volume::Volume;
-use crate::health::Mute;
-use crate::latency::Latency;
+use super::volume::{Inaudible, Volume};
 use crate::{Error, Result};
+use v2m_client::latency::Latency;
 
 /// How long the daemon may take for each answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,13 +34,13 @@ pub struct Found {
     /// As `--source` names it.
     pub name: String,
     /// Its volume, if that is why nothing is heard.
-    pub mute: Option<Mute>,
+    pub inaudible: Option<Inaudible>,
 }
 
 /// Looks at the daemon and at `source` in it; waits a few seconds at most.
 ///
 /// # Errors
-/// As [`super::sources`].
+/// As [`crate::sources`].
 pub fn survey(remote: Option<&str>, source: &Source) -> Result<Survey> {
     pipewire::init();
     let main_loop = MainLoopRc::new(None).map_err(|e| Error::system("no PipeWire loop", e))?;
@@ -57,8 +56,8 @@ pub fn survey(remote: Option<&str>, source: &Source) -> Result<Survey> {
             };
             connection.touch();
             settle(&main_loop, &mut connection, remote)?;
-            let mute = volume.and_then(|volume| volume.mute(&name));
-            Ok(Found { name, mute })
+            let inaudible = volume.and_then(|volume| volume.inaudible(&name));
+            Ok(Found { name, inaudible })
         }
     };
     Ok(Survey {
@@ -70,7 +69,7 @@ pub fn survey(remote: Option<&str>, source: &Source) -> Result<Survey> {
 }
 
 /// Until the daemon has told everything that it was asked.
-pub(super) fn settle(
+pub fn settle(
     main_loop: &MainLoopRc,
     connection: &mut Connection,
     remote: Option<&str>,

@@ -5,19 +5,25 @@
 //! server ─> backend ─> funnel ─> VAD worker ─> bell ─> ring      stop
 //! ```
 
+pub mod config;
+pub mod demand;
+pub mod health_reader;
+pub mod server;
+pub mod systemd;
+
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use self::health_reader::HealthReader;
 use crate::capture::intake::Funnel;
 use crate::capture::{Backend, Event};
 use crate::config::{Config, SourceSpec};
 use crate::demand::{Capture, Demand};
 use crate::error::Result;
 use crate::health::{self, Facts};
-use crate::health_reader::HealthReader;
 use crate::latency::Latency;
 use crate::ring::bell::Ringer;
 use crate::ring::{ControlWriter, Reader, Ring, State};
