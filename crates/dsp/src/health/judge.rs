@@ -327,15 +327,18 @@ impl Judge {
         let pile = pile.filter(|pile| pile.steepness >= STEEP.of(was));
         let full = runs as f32 >= FLAT_RUNS.of(was);
         let level = match pile {
-            Some(pile) if !full => pile.level,
             _ if full => 1.0,
-            _ => return None,
+            Some(pile) => pile.level,
+            None => return None,
         };
-        let reaches = |figures: &&Figures| figures.high.max(-figures.low) >= level * 0.95;
+        // A pile's level is known to the width of a bin, that of its windows' peaks exactly.
+        let peaks = self.memory.all().map(|figures| (figures, figures.peak()));
+        let mut cut = peaks.filter(|(_, peak)| *peak >= level * 0.9);
+        let level = quantile(cut.clone().map(|(_, peak)| peak), 0.5);
         let decibels = 20.0 * level.log10();
         let at_full_scale = decibels >= -0.5;
         Some(Found {
-            since: self.memory.all().find(reaches)?.moment,
+            since: cut.next()?.0.moment,
             value: Some(decibels),
             unit: "dBFS",
             text: match at_full_scale {

@@ -70,10 +70,15 @@ impl Figures {
             speech,
             flat_runs: 0,
         };
-        if !figures.is_constant() && high.max(-low) >= FULL_SCALE {
+        if !figures.is_constant() && figures.peak() >= FULL_SCALE {
             figures.flat_runs = flat_runs(samples);
         }
         figures
+    }
+
+    /// The largest absolute value.
+    pub(super) fn peak(&self) -> f32 {
+        self.high.max(-self.low)
     }
 
     /// Nothing but one value.
