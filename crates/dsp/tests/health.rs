@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use v2m_dsp::health::{Facts, Finding, Judge, Kind, Moment, PATIENCE, WINDOW};
+use v2m_dsp::resample::Resampler;
 use v2m_dsp::vad::Model;
 use v2m_dsp::vad::native::Native;
 
@@ -134,5 +135,48 @@ fn what_is_done_to_speech_is_found() {
 
         let found = last(&|sample| (sample * gain(-62.0) * 32_768.0).round() / 32_768.0);
         assert!(has(&found, Kind::TooQuiet), "{name}: {found:?}");
+    }
+}
+
+/// Clipped where it was recorded, at 48 kHz; the resampler rounds the corners off.
+#[test]
+fn what_was_cut_off_before_the_resampler_is_found() {
+    for name in ["Front_Center", "Front_Left", "Rear_Center", "Side_Right"] {
+        let bytes = std::fs::read(format!("/usr/share/sounds/alsa/{name}.wav")).unwrap();
+        let samples = bytes[44..].as_chunks().0.iter();
+        let samples: Vec<f32> = samples
+            .map(|two| f32::from(i16::from_le_bytes(*two)) / 32_768.0)
+            .collect();
+        for (over, limit) in [(0.0, 1.0), (12.0, 0.999), (15.0, 0.1), (20.0, 0.5)] {
+            let scale = gain(over) * limit / 0.501;
+            let cut: Vec<f32> = samples
+                .repeat(6)
+                .iter()
+                .map(|sample| (sample * scale).clamp(-limit, limit))
+                .collect();
+            let mut resampler = Resampler::new(48_000).unwrap();
+            let mut resampled = vec![0.0; cut.len()];
+            let mut count = 0;
+            for part in cut.chunks(480) {
+                count += resampler.process(part, &mut resampled[count..]);
+            }
+            let mut judge = Judge::new(PATIENCE);
+            for window in resampled[..count].as_chunks().0 {
+                judge.window(window, None, Moment::default());
+            }
+            let found = judge.findings(&Facts::default(), Moment::default());
+            match found.first() {
+                None => assert_eq!(over, 0.0, "{name}: {over} dB over {limit}"),
+                Some(first) => {
+                    assert_eq!(first.kind, Kind::Clipping, "{name}: {found:?}");
+                    let decibels = 20.0 * limit.log10();
+                    assert!(
+                        (first.value.unwrap() - decibels).abs() < 1.5,
+                        "{name}: {found:?}"
+                    );
+                    assert!(over > 0.0, "{name}: {found:?}");
+                }
+            }
+        }
     }
 }

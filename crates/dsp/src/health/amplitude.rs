@@ -19,9 +19,9 @@ const BINS: usize = PER_OCTAVE * 8;
 /// What was counted fades to 1/e in 125 windows: four seconds.
 const FADING: f32 = 1.0 - 1.0 / 125.0;
 
-/// A pile begins so far below the highest samples, at most: what a resampler's
-/// ripple lies above it.
-const REACH: usize = 12;
+/// A pile lies at most 15 dB below the highest samples: where sibilants were cut off, what
+/// a resampler leaves of them rings far above it.
+const REACH: usize = 40;
 /// A share of samples so small is no part of the signal: a click.
 const STRAY: f32 = 1e-4;
 /// Fewer samples than these (2.5 ms) are no pile.
@@ -63,13 +63,14 @@ impl Amplitudes {
         *self = Self::new();
     }
 
-    pub(super) fn add(&mut self, samples: &[f32]) {
+    /// Counts samples by their distance to `center`.
+    pub(super) fn add(&mut self, samples: &[f32], center: f32) {
         for count in self.counts.as_flattened_mut() {
             *count *= FADING;
         }
         self.all = self.all * FADING + samples.len() as f32;
         for sample in samples {
-            let bits = sample.to_bits();
+            let bits = (sample - center).to_bits();
             let bin = ((bits & 0x7fff_ffff) >> SHIFT).wrapping_sub(FIRST) as usize;
             if let Some(count) = self.counts[(bits >> 31) as usize].get_mut(bin) {
                 *count += 1.0;
@@ -94,26 +95,21 @@ fn pile(counts: &[f32; BINS], all: f32) -> Option<Pile> {
         above += counts[bin];
         above > stray
     })?;
-    let below = &counts[top.saturating_sub(REACH + BELOW)..top.saturating_sub(REACH)];
-    if below.iter().filter(|&&count| count >= 1.0).count() < FILLED {
-        return None;
-    }
-    let mut above: f32 = counts[(top + 2).min(BINS)..].iter().sum();
     let mut steepest: Option<Pile> = None;
     for bin in (top.saturating_sub(REACH).max(3)..=top).rev() {
         // A pile may lie on the border of two bins; the bin below it is left out, where
         // the rounded corners are.
         let here = counts[bin] + counts.get(bin + 1).unwrap_or(&0.0);
-        if above > here {
-            break;
-        }
         let steepness = here / (counts[bin - 2] + counts[bin - 3] + PRIOR);
-        if here > ENOUGH.max(SHARE * all) && steepest.is_none_or(|pile| pile.steepness < steepness)
+        let below = &counts[bin.saturating_sub(BELOW)..bin];
+        let filled = below.iter().filter(|&&count| count >= 1.0).count();
+        if here > ENOUGH.max(SHARE * all)
+            && filled >= FILLED
+            && steepest.is_none_or(|pile| pile.steepness < steepness)
         {
             let level = f32::from_bits((FIRST + bin as u32 + 1) << SHIFT);
             steepest = Some(Pile { steepness, level });
         }
-        above += counts.get(bin + 1).unwrap_or(&0.0);
     }
     steepest
 }

@@ -69,6 +69,9 @@ const FLAT_WINDOWS: usize = 156;
 /// is said.
 const CLIPPING_LINGERS: usize = 20;
 
+/// Amplitudes are counted anew when DC has moved by so much: else its pauses would be a pile.
+const CENTER: f32 = 0.004;
+
 /// DC, of full scale.
 const DC: Limit = Limit {
     begins: 0.015,
@@ -101,6 +104,8 @@ pub struct Judge {
     high_pass: HighPass,
     memory: Memory,
     amplitudes: Amplitudes,
+    /// DC as of the last look: what amplitudes are counted from.
+    center: f32,
     /// Windows until the next look.
     until_look: usize,
     /// Uncaptured windows in a row.
@@ -125,6 +130,7 @@ impl Judge {
             high_pass: HighPass::default(),
             memory: Memory::new(),
             amplitudes: Amplitudes::new(),
+            center: 0.0,
             until_look: LOOK,
             missing: 0,
             open: Vec::new(),
@@ -138,7 +144,7 @@ impl Judge {
         let speech = probability.is_some_and(|probability| probability >= THRESHOLD);
         let figures = Figures::of(&samples, speech, moment, &mut self.high_pass);
         self.missing = 0;
-        self.amplitudes.add(&samples);
+        self.amplitudes.add(&samples, self.center);
         self.memory.push(figures);
         self.until_look -= 1;
         if self.until_look == 0 {
@@ -166,6 +172,7 @@ impl Judge {
         self.high_pass = HighPass::default();
         self.memory.clear();
         self.amplitudes.clear();
+        self.center = 0.0;
         self.until_look = LOOK;
     }
 
@@ -199,6 +206,11 @@ impl Judge {
 
     /// Looks at all figures.
     fn look(&mut self) {
+        let center = quantile(self.memory.all().map(|figures| figures.mean), 0.5);
+        if (center - self.center).abs() > CENTER {
+            self.amplitudes.clear();
+            self.center = center;
+        }
         let silence = self.silence(self.is_open(Kind::Silence));
         self.note(Kind::Silence, silence);
         let noise = self.noise(self.is_open(Kind::Noise));
