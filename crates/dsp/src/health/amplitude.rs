@@ -38,7 +38,7 @@ const PRIOR: f32 = 4.0;
 /// A place where samples pile up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Pile {
-    /// How many times more samples lie there than just below it.
+    /// How many times more samples lie there than just below it, for the same width.
     pub(super) steepness: f32,
     /// Where: of full scale.
     pub(super) level: f32,
@@ -100,7 +100,9 @@ fn pile(counts: &[f32; BINS], all: f32) -> Option<Pile> {
         // A pile may lie on the border of two bins; the bin below it is left out, where
         // the rounded corners are.
         let here = counts[bin] + counts.get(bin + 1).unwrap_or(&0.0);
-        let steepness = here / (counts[bin - 2] + counts[bin - 3] + PRIOR);
+        let just_below = counts[bin - 2] + counts[bin - 3] + PRIOR;
+        let widths = (width(bin - 2) + width(bin - 3)) / (width(bin) + width(bin + 1));
+        let steepness = here / just_below * widths;
         let below = &counts[bin.saturating_sub(BELOW)..bin];
         let filled = below.iter().filter(|&&count| count >= 1.0).count();
         if here > ENOUGH.max(SHARE * all)
@@ -112,4 +114,9 @@ fn pile(counts: &[f32; BINS], all: f32) -> Option<Pile> {
         }
     }
     steepest
+}
+
+/// Of a bin, in widths of the lowest: they double with each octave.
+fn width(bin: usize) -> f32 {
+    (1 << (bin / PER_OCTAVE)) as f32
 }

@@ -56,7 +56,7 @@ const THRESHOLD: f32 = 0.5;
 
 /// How much steeper a pile of samples is than a wave's summit, see [`Amplitudes`].
 const STEEP: Limit = Limit {
-    begins: 3.5,
+    begins: 3.3,
     ends: 2.5,
 };
 /// Runs of samples at full scale in the last five seconds.
@@ -419,14 +419,23 @@ fn muted(mute: &Mute, now: Moment) -> Found {
     }
 }
 
+/// Some have no sound while others have: where none has, that is silence.
 fn dead_channels(channels: &[Channel], now: Moment) -> Option<Found> {
     let names = names(channels, |channel| channel.dead)?;
+    let alive = channels.iter().find(|channel| !channel.dead)?;
+    let heard = channels
+        .iter()
+        .any(|channel| channel.heard && !channel.dead);
+    let remedy = match heard {
+        true => "nothing for speech, the others are heard at their own level; otherwise look at the cable of this input".into(),
+        false => format!("hear another: --channel auto, or --channel {}", alive.name),
+    };
     Some(Found {
         since: now,
         value: None,
         unit: "",
-        text: format!("{names}: no signal, while others have one"),
-        remedy: "nothing for speech, the others are heard at their own level; otherwise look at the cable of this input".into(),
+        text: format!("{names}: no sound, while others have some"),
+        remedy,
     })
 }
 

@@ -112,9 +112,11 @@ pub struct Mute {
 pub struct Channel {
     /// As the source names it.
     pub name: String,
-    /// It gives nothing, while others do.
+    /// It counts in what is heard.
+    pub heard: bool,
+    /// It carries no sound.
     pub dead: bool,
-    /// It is the negative of the channel that is heard.
+    /// It carries what is heard, in opposite polarity.
     pub inverted: bool,
 }
 

@@ -182,28 +182,56 @@ fn a_switch_that_is_off_explains_the_rest() {
 
 #[test]
 fn channels_are_named() {
-    let channel = |name: &str, dead, inverted| Channel {
+    let channel = |name: &str, heard, dead, inverted| Channel {
         name: name.into(),
+        heard,
         dead,
         inverted,
     };
-    let channels = [
-        channel("FL", false, false),
-        channel("FR", true, false),
-        channel("AUX2", true, false),
-        channel("AUX3", false, true),
-    ];
-    let facts = Facts {
-        mute: None,
-        channels: &channels,
+    let found = |channels: &[Channel]| {
+        let facts = Facts {
+            mute: None,
+            channels,
+        };
+        Judge::new(PATIENCE).findings(&facts, moment(7))
     };
-    let found = Judge::new(PATIENCE).findings(&facts, moment(7));
-    assert_eq!(kinds(&found), [Kind::DeadChannel, Kind::OppositePolarity]);
-    assert!(
-        found[0].text.starts_with("channels FR, AUX2: "),
-        "{found:?}"
+    let found_of = found(&[
+        channel("FL", true, false, false),
+        channel("FR", false, true, false),
+        channel("AUX2", false, true, false),
+        channel("AUX3", false, false, true),
+    ]);
+    assert_eq!(
+        kinds(&found_of),
+        [Kind::DeadChannel, Kind::OppositePolarity]
     );
-    assert!(found[1].text.starts_with("channel AUX3: "), "{found:?}");
+    assert!(
+        found_of[0].text.starts_with("channels FR, AUX2: "),
+        "{found_of:?}"
+    );
+    assert!(
+        found_of[0].remedy.starts_with("nothing for speech"),
+        "{found_of:?}"
+    );
+    assert!(
+        found_of[1].text.starts_with("channel AUX3: "),
+        "{found_of:?}"
+    );
+    // The one that was chosen is dead.
+    let found_of = found(&[
+        channel("FL", false, false, false),
+        channel("FR", true, true, false),
+    ]);
+    assert!(found_of[0].remedy.ends_with("--channel FL"), "{found_of:?}");
+    // All of them: that is silence. One: no other would be heard.
+    assert_eq!(
+        found(&[
+            channel("FL", false, true, false),
+            channel("FR", false, true, false)
+        ]),
+        []
+    );
+    assert_eq!(found(&[channel("MONO", true, true, false)]), []);
 }
 
 #[test]
@@ -231,10 +259,17 @@ fn a_thump_is_no_dc() {
 
 #[test]
 fn tones_are_neither_cut_off_nor_noise() {
-    for frequency in [50.0, 97.0, 440.0, 1_000.0, 3_000.0, 6_999.0] {
-        let tone = |n| (std::f32::consts::TAU * frequency * n as f32 / 16_000.0).sin();
-        let samples: Vec<f32> = (0..16_000 * 12).map(|n| 0.5 * tone(n)).collect();
-        assert_eq!(last(&samples), [], "{frequency} Hz");
+    for (n, frequency) in [50.0, 97.0, 440.0, 1_000.0, 3_000.0, 6_999.0]
+        .into_iter()
+        .enumerate()
+    {
+        let tone = |n| (std::f64::consts::TAU * frequency * f64::from(n) / 16_000.0).sin() as f32;
+        // Wherever they lie in the bins, also just above the border of an octave.
+        for decibels in [-5.9, -6.5 - 0.3 * n as f32] {
+            let level = gain(decibels);
+            let samples: Vec<f32> = (0..16_000 * 6).map(|n| level * tone(n)).collect();
+            assert_eq!(last(&samples), [], "{frequency} Hz at {decibels} dB");
+        }
     }
 }
 
