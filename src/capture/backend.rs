@@ -15,6 +15,7 @@ use super::{Block, Event, Events, Intake};
 use crate::bounded::Bounded;
 use crate::config::{Config, Fallback, SourceSpec};
 use crate::error::Result;
+use crate::health::Mute;
 use crate::latency::Latency;
 use crate::rt::{self, Role};
 use crate::status::SourceStatus;
@@ -125,6 +126,15 @@ impl Backend {
         }
     }
 
+    /// A switch that is off, if that is why nothing is heard.
+    pub fn mute(&self) -> Option<Mute> {
+        match self {
+            Self::Pipewire(pipewire) => mute_of(pipewire),
+            Self::Handover(handover) => handover.mute(),
+            Self::Alsa(_) | Self::File(_) => None,
+        }
+    }
+
     /// Says what is captured and how.
     pub fn describe(&self, status: &mut SourceStatus) {
         status.fallback = None;
@@ -182,6 +192,14 @@ impl Backend {
             Self::File(player) => player.stop(),
         }
     }
+}
+
+/// The source's volume, if that is why nothing is heard.
+pub(super) fn mute_of(pipewire: &Pipewire) -> Option<Mute> {
+    pipewire.inaudible().map(|source| Mute {
+        text: source.text(),
+        remedy: source.remedy(),
+    })
 }
 
 /// Says how PipeWire captures, and looks after its thread.

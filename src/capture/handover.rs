@@ -17,6 +17,7 @@ use super::pipewire::{Options, Pipewire};
 use super::{Block, Event, Events, Intake};
 use crate::bounded::Bounded;
 use crate::error::Result;
+use crate::health::Mute;
 use crate::latency::Latency;
 use crate::status::SourceStatus;
 
@@ -134,6 +135,14 @@ impl Handover {
         match &*self.shared.alsa() {
             Some((alsa, _)) => alsa.thread_id(),
             None => self.pipewire.thread_id(),
+        }
+    }
+
+    /// A switch that is off, if that is why nothing is heard.
+    pub(super) fn mute(&self) -> Option<Mute> {
+        match &*self.shared.alsa() {
+            Some(_) => None,
+            None => super::backend::mute_of(&self.pipewire),
         }
     }
 

@@ -10,6 +10,7 @@
 
 pub mod demand;
 mod flow;
+pub mod health_reader;
 #[allow(unsafe_code, reason = "adopts descriptors")]
 pub mod server;
 #[allow(unsafe_code, reason = "adopts the descriptor that systemd passes")]
@@ -21,22 +22,26 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use self::health_reader::HealthReader;
 use crate::bounded;
 use crate::capture::intake::Funnel;
 use crate::capture::{Backend, Event};
 use crate::config::{Config, SourceSpec};
 use crate::demand::{Capture, Demand};
 use crate::error::{Error, Result};
+use crate::health::{self, Facts};
 use crate::latency::Latency;
 use crate::ring::bell::Ringer;
 use crate::ring::{ControlWriter, Reader, Ring, State};
 use crate::rt::{self, DmaLatency, Role};
 use crate::server::{Door, Host, Server};
 use crate::status::{
-    GrantStatus, LossStatus, ReaderStatus, RingStatus, SourceStatus, Status, ThreadStatus,
+    FindingStatus, GrantStatus, LossStatus, ReaderStatus, RingStatus, SourceStatus, Status,
+    ThreadStatus,
 };
 use crate::systemd::Manager;
 use crate::time::monotonic_ns;
+use crate::vad;
 use crate::vad::worker::Worker;
 use flow::{Flow, Found};
 
@@ -93,6 +98,7 @@ struct Now {
     silent: Option<String>,
     /// A call that has not returned for long.
     hanging: Option<String>,
+    health: Vec<FindingStatus>,
 }
 
 impl Now {
@@ -173,6 +179,7 @@ impl Host for Known {
             service: self.service,
             state: now.state(),
             source: now.source(),
+            health: now.health.clone(),
             ring: RingStatus {
                 id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
                 history: self.ring.layout().history(),
@@ -249,6 +256,7 @@ pub struct Engine {
     backend: Backend,
     funnel: Arc<Funnel>,
     ringer: Ringer,
+    health: HealthReader,
     /// Held while live audio is captured.
     awake: Option<DmaLatency>,
 }
@@ -312,6 +320,7 @@ impl Engine {
                 },
                 silent: None,
                 hanging: None,
+                health: Vec::new(),
             }),
             messages: sender.clone(),
         });
@@ -321,6 +330,9 @@ impl Engine {
             let _ = events.send(Message::Capture(event));
         });
         let backend = Backend::start(&config, funnel.clone(), brake, on_demand, !idle, events)?;
+        let reader = Reader::new(known.ring.duplicate()?)?;
+        let detects = config.vad.backend != vad::backend::Backend::Off;
+        let health = HealthReader::new(reader, health::PATIENCE, detects);
         let mut engine = Self {
             config,
             known: known.clone(),
@@ -335,6 +347,7 @@ impl Engine {
             backend,
             funnel,
             ringer,
+            health,
             awake: None,
         };
         if idle {
@@ -413,6 +426,8 @@ impl Engine {
             self.funnel.fill(now);
         }
         self.known.vad.look_after(self.backend.audio_thread());
+        let health = self.health();
+        self.known.now().health = health;
         self.watch_calls();
         self.watch_flow(now);
         self.barred = if self.funnel.losses().is_some() {
@@ -470,6 +485,25 @@ impl Engine {
             tracing::warn!("{why}");
         }
         self.publish_state();
+    }
+
+    /// What is wrong with the source. One that isn't captured is neither well nor ill.
+    fn health(&mut self) -> Vec<FindingStatus> {
+        let state = self.known.now().state;
+        if !matches!(state, State::Running | State::Ended) {
+            self.health.forget();
+            return Vec::new();
+        }
+        let mute = self.backend.mute();
+        let facts = Facts {
+            mute: mute.as_ref(),
+            channels: &[],
+        };
+        self.health
+            .look(&facts)
+            .iter()
+            .map(FindingStatus::from)
+            .collect()
     }
 
     fn is_idle(&self) -> bool {
@@ -532,6 +566,7 @@ impl Engine {
                     now.source.linked = Some(source);
                     now.source.waiting = None;
                 }
+                self.health.forget();
                 self.control.device(monotonic_ns());
                 self.set_state(State::Running);
             }

@@ -1,6 +1,7 @@
 //! Signal processing without an operating system: [`resample`] brings any rate to
-//! 16 kHz, [`vad`] finds speech in it.
+//! 16 kHz, [`vad`] finds speech in it, [`health`] what is wrong with it.
 
+pub mod health;
 pub mod percentile;
 pub mod resample;
 pub mod vad;

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-pub use v2m_pw_graph::{Found, Source, Survey, has_ports, sources, survey};
+pub use v2m_pw_graph::{Found, Inaudible, Source, Survey, has_ports, sources, survey};
 
 use v2m_pw_filter::{before_rest, filter};
 use v2m_pw_graph::{connection, graph};
@@ -74,6 +74,8 @@ pub struct State {
     pub linked: Option<String>,
     /// Why nothing is linked.
     pub waiting: Option<String>,
+    /// The linked source's volume, if that is why nothing is heard.
+    pub inaudible: Option<Inaudible>,
     /// The graph's samples per second in the newest cycle; 0 before the first.
     pub rate: u32,
     /// The graph's samples per cycle in the newest cycle; 0 before the first.
@@ -209,6 +211,11 @@ impl Pipewire {
             tid => rt::inspect(tid),
         };
         state
+    }
+
+    /// The linked source's volume, if that is why nothing is heard.
+    pub fn inaudible(&self) -> Option<Inaudible> {
+        self.report().state.inaudible.clone()
     }
 
     /// The thread the graph calls, once it has.

@@ -28,6 +28,7 @@ use crate::latency::Latency;
 use crate::rt;
 use crate::{Error, ErrorKind, Result};
 use v2m_pw_filter::Direction;
+use v2m_pw_graph::{Inaudible, Volume};
 
 /// A daemon that takes the connection says hello within this; one that can't
 /// start lets whoever holds its socket (systemd) take connections all the same.
@@ -175,6 +176,8 @@ impl Control<'_> {
                 }
                 Err(error) => return (End::Lost(error), reached),
             }
+            let inaudible = session.inaudible();
+            self.write_report(|report| report.state.inaudible = inaudible);
             let left = hello.saturating_duration_since(Instant::now());
             let timeout = match reached {
                 true => Timeout::Infinite,
@@ -283,6 +286,8 @@ enum Trouble {
 struct Session {
     /// The links this engine made, by output port; dropping one removes it.
     links: BTreeMap<u32, (ProxyListener, Link)>,
+    /// Of the source that is linked.
+    volume: Option<Volume>,
     filter: Filter,
     /// Wakes clients.
     _rest: BeforeRest,
@@ -329,6 +334,7 @@ impl Session {
         filter.set_active(options.active);
         Ok(Self {
             links: BTreeMap::new(),
+            volume: None,
             filter,
             _rest: rest,
             connection,
@@ -391,7 +397,29 @@ impl Session {
             }
             self.connection.touch();
         }
+        self.listen_to_volume()?;
         Ok(Turn::Settled(steps.event))
+    }
+
+    /// Listens to the volume of what is linked now.
+    fn listen_to_volume(&mut self) -> Result<()> {
+        let id = self.heard().map(|(id, _)| id);
+        if self.volume.as_ref().map(Volume::id) != id {
+            let registry = &self.connection.registry;
+            self.volume = id.map(|id| Volume::listen(registry, id)).transpose()?;
+        }
+        Ok(())
+    }
+
+    fn heard(&self) -> Option<(u32, &str)> {
+        let graph = &self.connection.graph;
+        graph.heard_at(graph.input_of(self.filter.node_id()?)?)
+    }
+
+    /// Why nothing is heard, if the source's volume is why.
+    fn inaudible(&self) -> Option<Inaudible> {
+        let (volume, (_, name)) = (self.volume.as_ref()?, self.heard()?);
+        volume.inaudible(name)
     }
 
     fn link(&self, output: u32, input: u32) -> Result<(ProxyListener, Link)> {
