@@ -4,7 +4,9 @@
 mod convert;
 mod line;
 mod negotiate;
+#[allow(unsafe_code, reason = "alsa-lib is in C")]
 mod params;
+#[allow(unsafe_code, reason = "alsa-lib is in C")]
 mod pcm;
 mod refusal;
 mod stream;
@@ -23,7 +25,7 @@ pub use alsa::pcm::Access;
 pub use negotiate::{Options, Setup};
 
 use super::{Event, Intake, SourceInfo};
-use crate::bounded::Calls;
+use crate::rt::bounded::Calls;
 use crate::{Error, Result};
 use negotiate::Opened;
 use stream::{End, Stream};

@@ -1,0 +1,364 @@
+//! The recorder: an ordinary reader of the ring that keeps what it reads in files.
+//!
+//! ```text
+//! ring ──> Recorder ──────> Take ────────> Outbox ────────> Disk
+//!          which samples,   one file:      pieces until     io_uring, plain
+//!          which file       encodes, head  they are synced  writes, a pipe
+//! ```
+//!
+//! Float WAV goes from the ring's pages to the file without a copy in user space;
+//! anything else is encoded on the way. While the disk is slow, full or gone the ring
+//! keeps the audio; what it can't keep until the disk is back becomes silence of the
+//! same length, marked by a cue, and is counted.
+
+mod cues;
+#[allow(unsafe_code, reason = "the kernel reads from the shared pages")]
+mod disk;
+mod encoding;
+mod flac;
+mod format;
+mod head;
+#[allow(unsafe_code, reason = "local time is the C library's")]
+mod moment;
+mod options;
+mod outbox;
+mod pace;
+mod segments;
+mod speech;
+mod stop;
+mod take;
+mod target;
+mod wav;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::bookmark::Bookmark;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ring::{Reader, SAMPLE_RATE, State};
+pub use format::Format;
+use head::{Origin, seconds};
+pub use options::{Options, Progress};
+use pace::{Cadence, Pace};
+use speech::Speech;
+pub use stop::Stop;
+use take::Take;
+
+/// How long a recording that has ended waits for a disk that refuses, or a pipe
+/// that nobody reads.
+const GRACE: Duration = Duration::from_secs(3);
+/// From one write into a pipe to the next.
+const PIPE: Duration = Duration::from_millis(20);
+/// From one look at the engine's connection to the next, at least.
+const LOOK: Duration = Duration::from_millis(200);
+/// Samples of which the level is told, at most.
+const LEVEL: u64 = 4096;
+
+/// Why a recording ends.
+enum End {
+    /// Its length is reached, it was told to, or the source has ended.
+    Done,
+    /// The engine is gone.
+    Gone,
+}
+
+/// A recording to be run.
+pub struct Recorder {
+    ring: Arc<Reader>,
+    source: String,
+    path: PathBuf,
+    format: Format,
+    options: Options,
+    /// The position that comes next.
+    next: u64,
+    end: Option<u64>,
+    speech: Option<Speech>,
+    take: Option<Take>,
+    bookmark: Option<Arc<Bookmark>>,
+    /// Of the files before the present one, and speech that no file holds.
+    before: Progress,
+}
+
+impl Recorder {
+    /// Opens `path`, or standard output for `-`, to record what `ring` holds from now
+    /// on, or from `options.last` ago. `source` is what the engine captures.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: an option is out of range, the path says no format, it
+    /// exists or can't be made; [`ErrorKind::System`]: the disk refuses.
+    pub fn open(ring: Arc<Reader>, source: &str, path: &Path, options: Options) -> Result<Self> {
+        options.validate()?;
+        let stdout = path.as_os_str() == target::STDOUT;
+        let format = match options.format {
+            Some(format) => format,
+            None if stdout => Format::Wav,
+            None if options.split && path.is_dir() => Format::Wav,
+            None => Format::of(path)?,
+        };
+        if stdout && options.split {
+            let message = "segments in files of their own can't go to standard output: name a file";
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        let samples = |time: Duration| (time.as_secs_f64() * f64::from(SAMPLE_RATE)) as u64;
+        let (committed, oldest) = (ring.committed(), ring.oldest());
+        // What is about to be overwritten is not begun with.
+        let margin = if oldest > 0 {
+            u64::from(SAMPLE_RATE) / 4
+        } else {
+            0
+        };
+        let next = committed
+            .saturating_sub(samples(options.last))
+            .max(oldest + margin);
+        let next = next.min(committed);
+        let missing = samples(options.last).saturating_sub(committed - next);
+        if missing > margin {
+            tracing::warn!("the ring goes back by {} only", seconds(committed - next));
+        }
+        let speech = match options.speech || options.split {
+            true => Some(Speech::new(&ring, next)?),
+            false => None,
+        };
+        let mut recorder = Self {
+            end: options
+                .length
+                .map(|length| next.saturating_add(samples(length).max(1))),
+            source: source.to_owned(),
+            path: path.to_owned(),
+            ring,
+            format,
+            next,
+            speech,
+            take: None,
+            bookmark: None,
+            before: Progress::default(),
+            options,
+        };
+        if !recorder.options.split {
+            let path = recorder.path.clone();
+            recorder.take = Some(recorder.create(&path, next)?);
+        }
+        Ok(recorder)
+    }
+
+    /// Notes there how far it has read.
+    #[must_use]
+    pub fn noting(mut self, bookmark: Option<Arc<Bookmark>>) -> Self {
+        self.bookmark = bookmark;
+        self
+    }
+
+    fn create(&self, path: &Path, position: u64) -> Result<Take> {
+        let id = self.ring.layout().ring_id;
+        let time = self.ring.time_ns(position);
+        let origin = Origin {
+            ring: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            position,
+            began: time.map(|ns| (ns, moment::Moment::of_monotonic(ns))),
+            source: self.source.clone(),
+        };
+        Take::create(
+            path,
+            self.format,
+            self.options.overwrite,
+            origin,
+            &self.ring,
+        )
+    }
+
+    /// How the file is written, for people.
+    pub fn how(&self) -> &'static str {
+        self.take.as_ref().map_or("files", Take::how)
+    }
+
+    /// Records until the end, until `stop` is asked, or until `gone` says that the
+    /// engine is; `report` is told at intervals. What was recorded is in the files
+    /// then, also when this fails.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: the engine went away; [`ErrorKind::System`]: the disk
+    /// did not take all of it.
+    pub fn run(
+        mut self,
+        stop: &Stop,
+        gone: impl Fn() -> bool,
+        mut report: impl FnMut(&Progress),
+    ) -> Result<Progress> {
+        let mut pace = Pace::new(self.ring.committed());
+        let mut cadence = Cadence::new(self.interval(), Instant::now());
+        let mut reported = Instant::now();
+        let mut why = End::Done;
+        let (mut is_gone, mut asked) = (false, None::<Instant>);
+        let mut ended: Option<Instant> = None;
+        loop {
+            // Before the count: once it says that no more comes, the count is final.
+            let state = self.ring.state();
+            if asked.is_none_or(|asked| asked.elapsed() >= LOOK) {
+                is_gone |= gone();
+                asked = Some(Instant::now());
+            }
+            is_gone |= state == State::Stopped;
+            let committed = self.ring.committed();
+            if self.end.is_none_or(|end| committed < end) {
+                if is_gone {
+                    why = End::Gone;
+                }
+                if is_gone || stop.is_asked() || state == State::Ended {
+                    self.end = Some(committed);
+                }
+            }
+            let now = Instant::now();
+            let ending = self.end.is_some_and(|end| committed >= end);
+            let end = self.end.map_or(committed, |end| end.min(committed));
+            let pressed = end.saturating_sub(self.next) >= self.ring.layout().history() / 8;
+            let due = now >= cadence.due();
+            if due || pressed || ending {
+                self.advance(end, ending, is_gone)?;
+                if let Some(bookmark) = &self.bookmark {
+                    bookmark.reached(self.next);
+                }
+                if due {
+                    self.take.iter_mut().for_each(Take::sync);
+                    cadence.begin(now);
+                }
+            }
+            if let Some(take) = &mut self.take
+                && take.pump()?
+            {
+                cadence.done(Instant::now());
+            }
+            if self.close_take() && ending && self.is_over(end) {
+                break;
+            }
+            if ending {
+                let since = *ended.get_or_insert(now);
+                self.give_up(since)?;
+            }
+            if now.duration_since(reported) >= self.options.report {
+                report(&self.progress(Some(committed)));
+                reported = now;
+            }
+            let mut timeout = self.options.report.saturating_sub(reported.elapsed());
+            timeout = timeout.min(cadence.due().saturating_duration_since(Instant::now()));
+            timeout = timeout.min(pace.look(self.ring.committed(), self.ring.layout().history()));
+            if let Some(end) = self.end.filter(|_| !ending) {
+                let left = end.saturating_sub(committed) as f64 / f64::from(SAMPLE_RATE);
+                timeout = timeout.min(Duration::from_secs_f64(left.min(3600.0) + 0.002));
+            }
+            if ending {
+                timeout = Duration::from_millis(20);
+            }
+            let timeout = timeout.max(Duration::from_millis(1));
+            match &mut self.take {
+                Some(take) => take.wait(stop.bell(), timeout)?,
+                None => disk::idle(stop.bell(), timeout)?,
+            }
+        }
+        let progress = self.progress(None);
+        report(&progress);
+        match why {
+            End::Done => Ok(progress),
+            End::Gone => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "the engine is gone: recorded {} until then",
+                    seconds(progress.samples)
+                ),
+            )),
+        }
+    }
+
+    /// From one sync to the next; into a pipe, from one write to the next.
+    fn interval(&self) -> Duration {
+        match &self.take {
+            Some(take) if !take.is_file() => PIPE,
+            _ => self.options.sync,
+        }
+    }
+
+    /// Gives the present file what the ring has up to `end`.
+    fn advance(&mut self, end: u64, ending: bool, is_gone: bool) -> Result<()> {
+        if self.speech.is_some() {
+            return self.advance_speech(end, ending, is_gone);
+        }
+        let Some(take) = &mut self.take else {
+            return Ok(());
+        };
+        if take.has_room() && end > self.next {
+            take.add(self.next, end - self.next)?;
+            self.next = end;
+        }
+        if ending && self.next >= end {
+            take.end()?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of a file that is finished; true if none is under way.
+    fn close_take(&mut self) -> bool {
+        if self
+            .take
+            .as_ref()
+            .is_some_and(|take| take.is_done() || take.is_closed())
+            && let Some(take) = self.take.take()
+        {
+            self.before.samples += take.samples();
+            self.before.bytes += take.bytes();
+            self.before.lost += take.lost();
+            self.before.files.push(take.path().to_owned());
+            if take.is_closed() {
+                // Nobody listens to what would follow.
+                self.end = Some(self.next);
+                self.speech = None;
+            }
+        }
+        self.take.is_none()
+    }
+
+    fn is_over(&self, end: u64) -> bool {
+        match &self.speech {
+            Some(speech) => speech.is_over(),
+            None => self.next >= end,
+        }
+    }
+
+    /// After the end: a disk that refuses, or a pipe without a reader, is not waited
+    /// for for ever. (A disk that is only slow is.)
+    fn give_up(&self, since: Instant) -> Result<()> {
+        if since.elapsed() < GRACE {
+            return Ok(());
+        }
+        match &self.take {
+            Some(take) if take.trouble().is_some() || !take.is_file() => Err(take.incomplete()),
+            None => match &self.before.trouble {
+                Some(trouble) => Err(Error::new(ErrorKind::System, trouble.clone())),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn progress(&self, committed: Option<u64>) -> Progress {
+        let mut progress = self.before.clone();
+        if let Some(take) = &self.take {
+            progress.samples += take.samples();
+            progress.bytes += take.bytes();
+            progress.lost += take.lost();
+            progress.files.push(take.path().to_owned());
+            if let Some(trouble) = take.trouble() {
+                progress.trouble = Some(trouble.to_owned());
+            }
+        }
+        progress.level = committed.and_then(|committed| self.level(committed));
+        progress
+    }
+
+    /// The peak of the newest samples.
+    fn level(&self, committed: u64) -> Option<f32> {
+        let mut samples = vec![0.0; committed.min(LEVEL) as usize];
+        let first = committed - samples.len() as u64;
+        self.ring.read_samples(first, &mut samples).ok()?;
+        samples.into_iter().map(f32::abs).reduce(f32::max)
+    }
+}

@@ -1,0 +1,9 @@
+//! Signal processing without an operating system: [`resample`] brings any rate to
+//! 16 kHz, [`vad`] finds speech in it.
+
+pub mod percentile;
+pub mod resample;
+pub mod vad;
+
+pub use percentile::percentile;
+pub use v2m_error::{self as error, Error, ErrorKind, Result};

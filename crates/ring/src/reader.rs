@@ -1,0 +1,328 @@
+//! A reader's side: a read-only map, windows into it, and waiting for more.
+//! Nothing in the memory is believed beyond what was validated.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::time::{Duration, Instant};
+
+use super::layout::{HEADER_BYTES, LaneId, Layout, NS_PER_SAMPLE, WINDOW};
+use super::memory::Memory;
+use super::record::{GapReason, Record};
+use super::wake::{self, Waited};
+use super::{Lost, State};
+use crate::error::{Error, ErrorKind, Result};
+use crate::shm::{self, Access};
+use crate::sync::Ordering;
+
+/// A ring mapped for reading. Stays readable as long as it is held, whatever
+/// becomes of the engine.
+#[derive(Debug)]
+pub struct Reader {
+    memory: Memory,
+    file: OwnedFd,
+}
+
+/// Lanes of records that clients read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Filled silence.
+    Gaps,
+    /// Speech start and end.
+    Turns,
+    /// Changes of device and state.
+    Notices,
+}
+
+impl Records {
+    fn lane(self) -> LaneId {
+        match self {
+            Self::Gaps => LaneId::Gaps,
+            Self::Turns => LaneId::Turns,
+            Self::Notices => LaneId::Notices,
+        }
+    }
+}
+
+impl Reader {
+    /// Maps a ring received as a descriptor.
+    ///
+    /// Fails with [`ErrorKind::Protocol`] if it isn't sealed memory or its header
+    /// is not one of a ring.
+    pub fn new(file: OwnedFd) -> Result<Self> {
+        shm::check_sealed(file.as_fd())?;
+        let bytes = shm::file_size(file.as_fd())?;
+        let header = copy_header(file.as_fd(), bytes)?;
+        let layout = Layout::parse(&header, bytes)?;
+        let memory = Memory::map(file.as_fd(), layout, Access::Read)?;
+        Ok(Self { memory, file })
+    }
+
+    /// What never changes.
+    pub fn layout(&self) -> &Layout {
+        self.memory.layout()
+    }
+
+    /// The ring's descriptor.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Positions below this can be read.
+    #[inline]
+    pub fn committed(&self) -> u64 {
+        self.memory.lane(LaneId::Samples).committed()
+    }
+
+    /// The oldest position that is not overwritten now.
+    pub fn oldest(&self) -> u64 {
+        self.memory.lane(LaneId::Samples).oldest()
+    }
+
+    /// Whether samples from `position` on were still whole just now. To be asked
+    /// *after* reading them.
+    pub fn is_valid(&self, position: u64) -> bool {
+        self.memory.lane(LaneId::Samples).validate(position).is_ok()
+    }
+
+    /// The address of `count` contiguous samples (f32) from `position` on, if they
+    /// are committed and still there. The memory stays readable while the reader
+    /// lives; whether it still holds those samples afterwards,
+    /// [`is_valid`](Self::is_valid) tells.
+    pub fn window(&self, position: u64, count: u64) -> Result<NonNull<f32>> {
+        self.window_of(LaneId::Samples, position, count)
+            .map(NonNull::cast)
+    }
+
+    /// The address of the probabilities (f32) of `count` windows from number
+    /// `window` on; as [`window`](Self::window), in the speech track.
+    pub fn speech(&self, window: u64, count: u64) -> Result<NonNull<f32>> {
+        self.window_of(LaneId::Speech, window, count)
+            .map(NonNull::cast)
+    }
+
+    /// How many windows have a probability, counted from the ring's beginning.
+    pub fn speech_committed(&self) -> u64 {
+        self.memory.lane(LaneId::Speech).committed()
+    }
+
+    /// Copies the probabilities from window number `first` on.
+    pub fn read_speech(&self, first: u64, out: &mut [f32]) -> Result<()> {
+        self.read(LaneId::Speech, first, out)
+    }
+
+    /// Copies samples from `position` on.
+    ///
+    /// Fails with [`ErrorKind::Overrun`] if some were overwritten and with
+    /// [`ErrorKind::Invalid`] if some are not there yet.
+    pub fn read_samples(&self, position: u64, out: &mut [f32]) -> Result<()> {
+        self.read(LaneId::Samples, position, out)
+    }
+
+    fn read(&self, lane: LaneId, first: u64, out: &mut [f32]) -> Result<()> {
+        self.window_of(lane, first, out.len() as u64)?;
+        self.memory
+            .lane(lane)
+            .read(first, bytemuck::cast_slice_mut(out))
+            .map_err(|gone| overrun(first, gone.oldest))
+    }
+
+    fn window_of(&self, id: LaneId, first: u64, count: u64) -> Result<NonNull<u8>> {
+        let lane = self.memory.lane(id);
+        let committed = lane.committed();
+        if count > lane.capacity() || first.checked_add(count).is_none_or(|end| end > committed) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "{count} elements from {first} on are not there: {committed} are committed"
+                ),
+            ));
+        }
+        let oldest = lane.oldest();
+        if first < oldest {
+            return Err(overrun(first, oldest));
+        }
+        Ok(self.memory.element(id, first))
+    }
+
+    /// CLOCK_MONOTONIC nanoseconds at which the sample at `position` was captured;
+    /// `None` for a position not written yet or long forgotten.
+    pub fn time_ns(&self, position: u64) -> Option<i64> {
+        let lane = self.memory.lane(LaneId::Clock);
+        let window = position / WINDOW;
+        if window >= lane.committed() {
+            return None;
+        }
+        let mut words = [0_u32; 2];
+        lane.read(window, &mut words).ok()?;
+        let time: i64 = bytemuck::cast(words);
+        Some(time.wrapping_add((position % WINDOW) as i64 * NS_PER_SAMPLE))
+    }
+
+    /// Whether `[position, position + count)` holds filled silence. When the record
+    /// of it is overwritten already: true, since it can't be ruled out.
+    pub fn has_gap(&self, position: u64, count: u64) -> bool {
+        let lane = self.memory.lane(LaneId::Gaps);
+        let end = position.saturating_add(count);
+        let committed = lane.committed();
+        let oldest = committed.saturating_sub(lane.capacity());
+        // Newest first: what is asked about is nearly always recent.
+        for number in (oldest..committed).rev() {
+            let Some(record) = self.record_at(LaneId::Gaps, number) else {
+                return true;
+            };
+            if record.end() <= position {
+                return false;
+            }
+            if record.position < end {
+                return true;
+            }
+        }
+        oldest > 0
+    }
+
+    /// The records of filled silence in `[position, position + count)` that are still
+    /// there, oldest first.
+    pub fn gaps_within(&self, position: u64, count: u64) -> Vec<Record> {
+        let lane = self.memory.lane(LaneId::Gaps);
+        let committed = lane.committed();
+        let mut gaps: Vec<Record> = (committed.saturating_sub(lane.capacity())..committed)
+            .rev()
+            .map_while(|number| self.record_at(LaneId::Gaps, number))
+            .take_while(|gap| gap.end() > position)
+            .filter(|gap| gap.position < position.saturating_add(count))
+            .collect();
+        gaps.reverse();
+        gaps
+    }
+
+    /// The filled silence that `position` lies in, first position and end, if it
+    /// lies in one whose record is still there.
+    pub fn gap_at(&self, position: u64) -> Option<(u64, u64)> {
+        let lane = self.memory.lane(LaneId::Gaps);
+        let committed = lane.committed();
+        (committed.saturating_sub(lane.capacity())..committed)
+            .rev()
+            .map_while(|number| self.record_at(LaneId::Gaps, number))
+            .map(|gap| (gap.position, gap.end()))
+            .find(|&(first, _)| first <= position)
+            .filter(|&(_, end)| position < end)
+    }
+
+    /// How many records of a kind were ever written.
+    pub fn records_committed(&self, records: Records) -> u64 {
+        self.memory.lane(records.lane()).committed()
+    }
+
+    /// Where the newest stretch ends in which nobody listened and nothing was
+    /// captured: audio begins here. 0 if none is known.
+    pub fn unused_until(&self) -> u64 {
+        let count = self.records_committed(Records::Gaps);
+        (count.saturating_sub(64)..count)
+            .rev()
+            .filter_map(|number| self.record(Records::Gaps, number))
+            .find(|gap| gap.detail == GapReason::Unused as u32)
+            .map_or(0, |gap| gap.end())
+    }
+
+    /// Record number `number` of a kind; `None` if it is not there yet or no more.
+    pub fn record(&self, records: Records, number: u64) -> Option<Record> {
+        (number < self.records_committed(records))
+            .then(|| self.record_at(records.lane(), number))?
+    }
+
+    fn record_at(&self, lane: LaneId, number: u64) -> Option<Record> {
+        let mut words = [0; 8];
+        self.memory.lane(lane).read(number, &mut words).ok()?;
+        Some(Record::from_words(words))
+    }
+
+    /// What the engine lost so far.
+    pub fn losses(&self) -> Lost {
+        let words = self.memory.capture();
+        Lost {
+            gaps: words.gaps.load(Ordering::Relaxed),
+            samples: words.lost_samples.load(Ordering::Relaxed),
+            xruns: words.xruns.load(Ordering::Relaxed),
+            repeated: words.repeated.load(Ordering::Relaxed),
+        }
+    }
+
+    /// CLOCK_MONOTONIC nanoseconds at which the newest samples were written: how
+    /// long ago that was is how long a reader took to wake up.
+    pub fn written_ns(&self) -> i64 {
+        self.memory.capture().written_ns.load(Ordering::Relaxed) as i64
+    }
+
+    /// The engine's state.
+    pub fn state(&self) -> State {
+        State::from_number(self.memory.engine().state.load(Ordering::Acquire))
+    }
+
+    /// CLOCK_MONOTONIC nanoseconds of the engine's last sign of life.
+    pub fn heartbeat_ns(&self) -> i64 {
+        self.memory.engine().heartbeat_ns.load(Ordering::Relaxed) as i64
+    }
+
+    /// The value of the wake word. Take it, look at the counters, then wait for
+    /// it to change: nothing is missed in between.
+    #[inline]
+    pub fn ticket(&self) -> u32 {
+        wake::ticket(self.memory.wake_word())
+    }
+
+    /// The wake word's address, for those who wait by other means (io_uring).
+    pub fn wake_address(&self) -> *const u32 {
+        self.memory.wake_word().as_ptr()
+    }
+
+    /// Waits until something was committed after `ticket` was taken, at most
+    /// `timeout`.
+    pub fn wait(&self, ticket: u32, timeout: Duration) -> Waited {
+        wake::wait(self.memory.wake_word(), ticket, timeout)
+    }
+
+    /// Wakes whoever waits on this ring, in this process and others, without any
+    /// news: they look and wait on. For a thread that must stop waiting.
+    pub fn nudge(&self) {
+        wake::wake_all(self.memory.wake_word());
+    }
+
+    /// Waits until `position` samples are committed or `timeout` is over; says
+    /// which. For callers without anything else to look at meanwhile.
+    pub fn wait_for(&self, position: u64, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let ticket = self.ticket();
+            if self.committed() >= position {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            self.wait(ticket, left);
+        }
+    }
+}
+
+fn overrun(position: u64, oldest: u64) -> Error {
+    Error::new(
+        ErrorKind::Overrun,
+        format!("position {position} was overwritten; the oldest kept is {oldest}"),
+    )
+}
+
+/// The header's bytes, copied out so that they can't change while they are checked.
+fn copy_header(file: BorrowedFd<'_>, bytes: usize) -> Result<Vec<u8>> {
+    if bytes < HEADER_BYTES {
+        return Err(Error::new(
+            ErrorKind::Protocol,
+            format!("{bytes} bytes are too few for a ring"),
+        ));
+    }
+    let mut header = vec![0; HEADER_BYTES];
+    let read = rustix::io::pread(file, &mut header, 0)
+        .map_err(|cause| Error::system("cannot read the ring's header", cause))?;
+    header.truncate(read);
+    Ok(header)
+}

@@ -1,0 +1,282 @@
+//! The engine's side: one writer for each thread that writes, each with lanes
+//! of its own. None ever looks at a reader.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::State;
+use super::layout::{LaneId, Layout, NS_PER_SAMPLE, WINDOW};
+use super::memory::Memory;
+use super::record::{GapReason, Kind, Record};
+use crate::error::{Error, Result};
+use crate::shm::{self, Access};
+use crate::sync::{AtomicU32, Ordering};
+
+/// A new ring: what the engine keeps of it, and its writers.
+#[derive(Debug)]
+pub struct Ring {
+    memory: Arc<Memory>,
+    file: OwnedFd,
+}
+
+impl Ring {
+    /// Creates a ring that keeps at least `history` samples; sealed, its pages present.
+    pub fn create(history: u64) -> Result<(Self, CaptureWriter, SpeechWriter, ControlWriter)> {
+        let mut ring_id = [0; 16];
+        // Unique is all that it must be: zeros, should the call be refused, are as good a ring.
+        let _ = getrandom(&mut ring_id, GetRandomFlags::empty());
+        let layout = Layout::new(
+            history,
+            ring_id,
+            std::process::id(),
+            crate::time::monotonic_ns(),
+        )?;
+        let file = shm::create("v2m-ring", layout.total_bytes)?;
+        let memory = Arc::new(Memory::map(file.as_fd(), layout, Access::Write)?);
+        memory.write_header();
+        shm::seal(file.as_fd())?;
+        let file = shm::read_only(file.as_fd())?;
+        let capture = CaptureWriter {
+            memory: memory.clone(),
+            next: 0,
+            windows: 0,
+            gaps: 0,
+            lost: Lost::default(),
+        };
+        let speech = SpeechWriter {
+            memory: memory.clone(),
+            windows: 0,
+            turns: 0,
+        };
+        let control = ControlWriter {
+            memory: memory.clone(),
+            notices: 0,
+        };
+        Ok((Self { memory, file }, capture, speech, control))
+    }
+
+    /// The descriptor to give to readers: it can't be opened or mapped for writing.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// A descriptor of the engine's own, for a reader of its own.
+    pub fn duplicate(&self) -> Result<OwnedFd> {
+        let copy = self.file.try_clone();
+        copy.map_err(|cause| Error::system("cannot duplicate the ring's descriptor", cause))
+    }
+
+    /// What never changes.
+    pub fn layout(&self) -> &Layout {
+        self.memory.layout()
+    }
+
+    /// Keeps the ring in RAM; an error says which limit forbids it.
+    pub fn lock(&self) -> Result<()> {
+        self.memory.lock()
+    }
+
+    /// Windows whose samples are all there.
+    pub(super) fn complete_windows(&self) -> u64 {
+        self.memory.lane(LaneId::Samples).committed() / WINDOW
+    }
+
+    pub(super) fn wake_word(&self) -> &AtomicU32 {
+        self.memory.wake_word()
+    }
+}
+
+/// Counts of [`CaptureWriter::losses`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Stretches of filled silence.
+    pub gaps: u64,
+    /// Samples at 16 kHz that were lost.
+    pub samples: u64,
+    /// Jumps of the source's own clock.
+    pub xruns: u64,
+    /// Blocks offered twice and ignored.
+    pub repeated: u64,
+}
+
+/// Writes samples, their clock and their gaps. Real-time safe throughout: no
+/// allocation, lock or system call; time in proportion to the samples given.
+#[derive(Debug)]
+pub struct CaptureWriter {
+    memory: Arc<Memory>,
+    next: u64,
+    windows: u64,
+    gaps: u64,
+    lost: Lost,
+}
+
+impl CaptureWriter {
+    /// The position that the next sample gets.
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// Appends samples, the first of which was captured at `time_ns`
+    /// (CLOCK_MONOTONIC).
+    #[inline]
+    pub fn append(&mut self, samples: &[f32], time_ns: i64) {
+        self.extend(samples.len() as u64, time_ns, |i| {
+            samples[i as usize].to_bits()
+        });
+    }
+
+    /// Appends `count` samples of exact silence, in no more time than the whole
+    /// ring takes. Announce them by [`gap`](Self::gap) before.
+    pub fn append_silence(&mut self, count: u64, time_ns: i64) {
+        self.extend(count, time_ns, |_| 0);
+    }
+
+    #[inline]
+    fn extend(&mut self, count: u64, time_ns: i64, sample: impl Fn(u64) -> u32) {
+        // The clock first: a reader that sees a sample finds its window's time.
+        let windows = (self.next + count).div_ceil(WINDOW) - self.windows;
+        if windows > 0 {
+            let clock = self.memory.lane(LaneId::Clock);
+            clock.append(self.windows, windows, |n, i| {
+                let after = ((self.windows + n) * WINDOW - self.next) as i64;
+                let words: [u32; 2] = bytemuck::cast(time_ns + after * NS_PER_SAMPLE);
+                words[i]
+            });
+            self.windows += windows;
+        }
+        // From the vDSO: no system call.
+        let now = crate::time::monotonic_ns();
+        let words = self.memory.capture();
+        words.written_ns.store(now as u64, Ordering::Relaxed);
+        self.memory
+            .lane(LaneId::Samples)
+            .append(self.next, count, |n, _| sample(n));
+        self.next += count;
+    }
+
+    /// Announces that `length` samples from the next position on are not, or
+    /// not only, what the source sent.
+    pub fn gap(&mut self, length: u64, reason: GapReason, time_ns: i64) {
+        let record = Record {
+            kind: Kind::Gap as u32,
+            detail: reason as u32,
+            position: self.next,
+            length,
+            time_ns,
+        };
+        append_record(&self.memory, LaneId::Gaps, &mut self.gaps, record);
+        if !matches!(reason, GapReason::Continued | GapReason::Unused) {
+            self.lost.gaps += 1;
+        }
+        if reason == GapReason::Xrun {
+            self.lost.xruns += 1;
+        }
+        self.publish_losses();
+    }
+
+    /// Counts samples (at 16 kHz) that the source had and nobody will get.
+    pub fn count_lost(&mut self, samples: u64) {
+        self.lost.samples += samples;
+        self.publish_losses();
+    }
+
+    /// Counts a block that was offered twice.
+    pub fn count_repeated(&mut self) {
+        self.lost.repeated += 1;
+        self.publish_losses();
+    }
+
+    /// What was lost so far.
+    pub fn losses(&self) -> Lost {
+        self.lost
+    }
+
+    fn publish_losses(&self) {
+        let words = self.memory.capture();
+        words.gaps.store(self.lost.gaps, Ordering::Relaxed);
+        words
+            .lost_samples
+            .store(self.lost.samples, Ordering::Relaxed);
+        words.xruns.store(self.lost.xruns, Ordering::Relaxed);
+        words.repeated.store(self.lost.repeated, Ordering::Relaxed);
+    }
+}
+
+/// Writes the speech track.
+#[derive(Debug)]
+pub struct SpeechWriter {
+    memory: Arc<Memory>,
+    windows: u64,
+    turns: u64,
+}
+
+impl SpeechWriter {
+    /// The window whose probability comes next.
+    pub fn window(&self) -> u64 {
+        self.windows
+    }
+
+    /// Appends the probability of the next window.
+    pub fn probability(&mut self, probability: f32) {
+        self.memory
+            .lane(LaneId::Speech)
+            .append(self.windows, 1, |_, _| probability.to_bits());
+        self.windows += 1;
+    }
+
+    /// Appends a speech start or end.
+    pub fn turn(&mut self, record: Record) {
+        append_record(&self.memory, LaneId::Turns, &mut self.turns, record);
+    }
+}
+
+/// Writes what the engine says of itself.
+#[derive(Debug)]
+pub struct ControlWriter {
+    memory: Arc<Memory>,
+    notices: u64,
+}
+
+impl ControlWriter {
+    /// The engine lives at `time_ns`.
+    pub fn heartbeat(&mut self, time_ns: i64) {
+        self.memory
+            .engine()
+            .heartbeat_ns
+            .store(time_ns as u64, Ordering::Relaxed);
+    }
+
+    /// The engine's state from about the newest position on.
+    pub fn state(&mut self, state: State, time_ns: i64) {
+        self.memory
+            .engine()
+            .state
+            .store(state as u32, Ordering::Release);
+        self.notice(Kind::State, state as u32, time_ns);
+    }
+
+    /// Another source from about the newest position on.
+    pub fn device(&mut self, time_ns: i64) {
+        self.notice(Kind::Device, 0, time_ns);
+    }
+
+    fn notice(&mut self, kind: Kind, detail: u32, time_ns: i64) {
+        let position = self.memory.lane(LaneId::Samples).committed();
+        let record = Record {
+            kind: kind as u32,
+            detail,
+            position,
+            length: 0,
+            time_ns,
+        };
+        append_record(&self.memory, LaneId::Notices, &mut self.notices, record);
+    }
+}
+
+fn append_record(memory: &Memory, lane: LaneId, next: &mut u64, record: Record) {
+    let words = record.to_words();
+    memory.lane(lane).append(*next, 1, |_, i| words[i]);
+    *next += 1;
+}
