@@ -15,10 +15,10 @@ use super::backend::AlsaCapture;
 use super::intake::Funnel;
 use super::pipewire::{Options, Pipewire};
 use super::{Block, Event, Events, Intake};
-use crate::bounded::Bounded;
 use crate::error::Result;
 use crate::health::Mute;
 use crate::latency::Latency;
+use crate::rt::bounded::Bounded;
 use crate::status::SourceStatus;
 
 /// A daemon that was there may take so long to come back: a restart takes less.

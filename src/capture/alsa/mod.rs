@@ -25,7 +25,7 @@ pub use alsa::pcm::Access;
 pub use negotiate::{Options, Setup};
 
 use super::{Event, Intake, SourceInfo};
-use crate::bounded::Calls;
+use crate::rt::bounded::Calls;
 use crate::{Error, Result};
 use negotiate::Opened;
 use stream::{End, Stream};
