@@ -10,6 +10,7 @@ use super::stats::{Spread, step};
 use super::targets::{self, Target};
 use super::{Path, Score, receiver};
 use crate::resample::Resampler;
+use crate::ring::SAMPLE_RATE;
 use crate::status::{LossStatus, Status};
 
 /// A whole run. Times are in microseconds.
@@ -359,7 +360,8 @@ fn budget(scores: &[Score], graph: &Graph) -> Vec<Step> {
     if plain.is_empty() || sync.is_empty() || graph.path == Path::Physical {
         return Vec::new();
     }
-    let delay_ns = Resampler::new(graph.rate).map_or(0, |resampler| resampler.delay_ns());
+    let delay_ns =
+        Resampler::new(graph.rate, SAMPLE_RATE).map_or(0, |resampler| resampler.delay_ns());
     let resampler_ms = delay_ns as f64 / 1e6;
     let line = |what: &str, spread| Step {
         what: what.into(),
