@@ -9,9 +9,9 @@ use super::machine::Machine;
 use super::stats::{Spread, step};
 use super::targets::{self, Target};
 use super::{Path, Score, receiver};
-use crate::resample::Resampler;
-use crate::ring::SAMPLE_RATE;
-use crate::status::{LossStatus, Status};
+use v2m_client::status::{LossStatus, Status};
+use v2m_dsp::resample::Resampler;
+use v2m_ring::SAMPLE_RATE;
 
 /// A whole run. Times are in microseconds.
 #[derive(Debug, Serialize, Deserialize)]

@@ -140,8 +140,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::resample::Resampler;
-    use crate::ring::SAMPLE_RATE;
+    use v2m_dsp::resample::Resampler;
+    use v2m_ring::SAMPLE_RATE;
 
     fn played(rate: u32, seed: u64, from: u64, seconds: f64, cycle: usize) -> Vec<f32> {
         let train = Train::new(rate, seed);
