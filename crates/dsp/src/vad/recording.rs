@@ -29,7 +29,7 @@ impl Recording {
     pub fn new(rate: u32) -> Result<Self> {
         let resampler = match rate {
             SAMPLE_RATE => None,
-            HALF_RATE => Some(Resampler::new(rate)?),
+            HALF_RATE => Some(Resampler::new(rate, SAMPLE_RATE)?),
             other => {
                 let message = format!(
                     "a sample rate of {other} Hz: speech is found at {SAMPLE_RATE} Hz, or at {HALF_RATE} Hz, which is resampled; convert the audio to one of them"
