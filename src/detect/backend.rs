@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Model;
+use super::hearing::Hearing;
 use super::native::{self, Native, Network};
 use super::ort::Ort;
 use super::place::Cpu;
@@ -40,6 +41,8 @@ impl Backend {
 pub struct Settings {
     /// The implementation.
     pub backend: Backend,
+    /// Whether it hears as Silero does, or better.
+    pub hearing: Hearing,
     /// Other weights than those built in: safetensors for native, ONNX for ort.
     pub model: Option<PathBuf>,
     /// Where the worker runs.
@@ -55,15 +58,16 @@ impl Settings {
     ///
     /// Errors: the reason why it can't run, and what to do.
     pub fn open(&self) -> Result<Option<Box<dyn Model>>> {
-        let model = self.model.as_deref();
-        Ok(match self.backend {
-            Backend::Off => None,
+        let file = self.model.as_deref();
+        let model: Box<dyn Model> = match self.backend {
+            Backend::Off => return Ok(None),
             Backend::Native => {
-                let network = model.map_or_else(|| Ok(Network::embedded()), Network::read)?;
-                Some(Box::new(Native::with_path(network, native::Path::best())?))
+                let network = file.map_or_else(|| Ok(Network::embedded()), Network::read)?;
+                Box::new(Native::with_path(network, native::Path::best())?)
             }
-            Backend::Ort => Some(Box::new(Ort::new(&self.places(), model)?)),
-        })
+            Backend::Ort => Box::new(Ort::new(&self.places(), file)?),
+        };
+        Ok(Some(self.hearing.apply(model)))
     }
 
     /// Where ONNX Runtime may be.
