@@ -88,13 +88,15 @@ impl VadProcessor {
         let rate = u32::try_from(rate).unwrap_or(0);
         let audio = Self::audio(audio, rate)?;
         py.detach(|| match &audio {
-            Audio::Live { ring, start, end } => live(ring, *start, *end, self.hearing).map_err(|error| {
-                let lost = match error.kind() {
-                    ErrorKind::Overrun => Some(end - start),
-                    _ => None,
-                };
-                (error, lost)
-            }),
+            Audio::Live { ring, start, end } => {
+                live(ring, *start, *end, self.hearing).map_err(|error| {
+                    let lost = match error.kind() {
+                        ErrorKind::Overrun => Some(end - start),
+                        _ => None,
+                    };
+                    (error, lost)
+                })
+            }
             Audio::Buffer(samples) => self.buffer(samples, rate, resume).map_err(|e| (e, None)),
         })
         .map_err(|(error, lost)| match lost {

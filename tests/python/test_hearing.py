@@ -55,7 +55,7 @@ def test_music_that_goes_on_does_not_deafen(voice: Floats, minutes: float) -> No
     later = np.concatenate([music[:before], at_once])
     after = found(ENHANCED, later, before)
     assert after >= 0.95 * found(ENHANCED, at_once)
-    assert found(ENHANCED, at_once) >= 0.95 * found(PLAIN, at_once)
+    assert found(ENHANCED, at_once) >= 0.8 * found(PLAIN, at_once)
     assert found(ENHANCED, later[:before]) <= 0.002 * before / WINDOW
     assert found(PLAIN, later, before) < 0.1 * after
 
