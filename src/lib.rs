@@ -9,6 +9,8 @@ pub mod bench;
 pub mod bookmark;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod capture;
+#[cfg(all(feature = "engine", not(loom)))]
+pub mod channels;
 #[cfg(not(loom))]
 pub mod client;
 #[cfg(all(feature = "engine", not(loom)))]
