@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::capture::alsa;
 use crate::capture::pipewire::Source;
+use crate::channels::Selection;
 use crate::demand::Capture;
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
@@ -128,6 +129,11 @@ pub struct Layer {
     /// file:PATH [default: default]
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceSpec>,
+
+    /// Which of the source's channels to hear: auto (its voice, at its own level), mix (the
+    /// mean of all), a name (FL, AUX2) or a number from 1 [default: auto]
+    #[arg(long, value_name = "CHANNEL")]
+    pub channel: Option<Selection>,
 
     /// Play files as fast as the engine takes them instead of in real time
     #[arg(long = "no-pace", action = clap::ArgAction::SetFalse, default_value = None, default_missing_value = "false", num_args = 0)]
@@ -285,6 +291,7 @@ impl Layer {
     fn over(self, below: Self) -> Self {
         Self {
             source: self.source.or(below.source),
+            channel: self.channel.or(below.channel),
             pace: self.pace.or(below.pace),
             latency: self.latency.or(below.latency),
             latency_lowest: self.latency_lowest.or(below.latency_lowest),
@@ -357,6 +364,8 @@ fn table_name(line: &str) -> Option<&str> {
 pub struct Config {
     /// What to capture.
     pub source: SourceSpec,
+    /// Which of its channels to hear.
+    pub channel: Selection,
     /// Files are played in real time.
     pub pace: bool,
     /// The quantum asked of the graph while somebody listens.
@@ -401,6 +410,7 @@ impl Config {
             source: layer
                 .source
                 .unwrap_or(SourceSpec::Pipewire(Source::Default)),
+            channel: layer.channel.unwrap_or_default(),
             pace: layer.pace.unwrap_or(true),
             latency: layer.latency.unwrap_or(Latency::DEFAULT),
             latency_lowest: layer.latency_lowest.unwrap_or(Latency::LOWEST),

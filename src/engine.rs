@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::capture::channels::Channels;
 use crate::capture::intake::Funnel;
 use crate::capture::{Backend, Event};
 use crate::config::{Config, SourceSpec};
@@ -54,6 +55,7 @@ struct Known {
     started: Instant,
     service: bool,
     asked: SourceSpec,
+    channel: String,
     ring: Arc<Ring>,
     reader: Reader,
     vad: Worker,
@@ -96,6 +98,10 @@ impl Host for Known {
 
     fn source(&self) -> String {
         self.asked.to_string()
+    }
+
+    fn channel(&self) -> String {
+        self.channel.clone()
     }
 
     fn opening(&self) {
@@ -193,6 +199,7 @@ pub struct Engine {
     // In the order of stopping.
     server: Option<Server>,
     backend: Backend,
+    channels: Arc<Channels>,
     funnel: Arc<Funnel>,
     ringer: Ringer,
     /// Held while live audio is captured.
@@ -241,6 +248,7 @@ impl Engine {
             started: Instant::now(),
             service,
             asked: config.source.clone(),
+            channel: config.channel.to_string(),
             ring,
             reader,
             vad,
@@ -250,17 +258,31 @@ impl Engine {
                 state: State::Starting,
                 source: SourceStatus {
                     asked: config.source.to_string(),
+                    channel: config.channel.to_string(),
                     ..Default::default()
                 },
             }),
             messages: sender.clone(),
         });
+        let heard = sender.clone();
+        let channels = Channels::new(
+            config.channel.clone(),
+            Box::new(move |event| drop(heard.send(Message::Capture(event)))),
+        );
         let events = sender.clone();
         let on_demand = !service;
         let events = Box::new(move |event| {
             let _ = events.send(Message::Capture(event));
         });
-        let backend = Backend::start(&config, funnel.clone(), brake, on_demand, !idle, events)?;
+        let backend = Backend::start(
+            &config,
+            channels.clone(),
+            funnel.clone(),
+            brake,
+            on_demand,
+            !idle,
+            events,
+        )?;
         let mut engine = Self {
             config,
             known: known.clone(),
@@ -270,6 +292,7 @@ impl Engine {
             manager: Manager::new(service),
             server: None,
             backend,
+            channels,
             funnel,
             ringer,
             awake: None,
@@ -319,6 +342,7 @@ impl Engine {
         let state = {
             let mut now = self.known.now();
             self.backend.describe(&mut now.source);
+            now.source.channels = self.channels.status();
             now.state
         };
         self.manager
@@ -390,6 +414,11 @@ impl Engine {
                     now.source.waiting = Some(why);
                 }
                 self.set_state(State::Waiting);
+            }
+            Event::Heard { number, name } => {
+                tracing::info!("hears channel {number}, {name}");
+                self.control.channel(number, monotonic_ns());
+                self.ringer.bell().ring();
             }
             Event::Ended => {
                 tracing::info!("the source has come to its end");

@@ -94,6 +94,29 @@ pub struct SourceStatus {
     pub server_version: Option<String>,
     /// How the audio thread is scheduled, for instance `fifo 88`.
     pub scheduling: Option<String>,
+    /// Which channels are to be heard: `auto`, `mix`, a name or a number.
+    #[serde(default)]
+    pub channel: String,
+    /// The source's channels, in its order; empty as long as they are not known.
+    #[serde(default)]
+    pub channels: Vec<ChannelStatus>,
+}
+
+/// One of the source's channels, over the last 3 seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChannelStatus {
+    /// `FL`, `AUX0`, `MONO`, …; what `--channel` takes.
+    pub name: String,
+    /// Root mean square without DC, in dBFS; -120 is silence.
+    pub level_dbfs: f32,
+    /// The largest sample without DC, in dBFS; -120 is silence.
+    pub peak_dbfs: f32,
+    /// What it counts for in what is heard: 0 not at all, 1 at its own level.
+    pub heard: f32,
+    /// It carries no sound; hum and DC are none.
+    pub dead: bool,
+    /// It carries what is heard, in opposite polarity.
+    pub inverted: bool,
 }
 
 /// The ring at one moment.

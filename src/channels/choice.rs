@@ -368,7 +368,13 @@ mod tests {
     #[test]
     fn the_nearer_of_two_microphones_is_found() {
         let mut choice = ChannelChoice::new(2);
-        choice.window(&[quiet(), Measure { power: 1e-6, ..quiet() }]);
+        choice.window(&[
+            quiet(),
+            Measure {
+                power: 1e-6,
+                ..quiet()
+            },
+        ]);
         assert_eq!(choice.heard(), Some(1));
         let mut changes = 0;
         for n in 0..100u32 {
@@ -397,7 +403,11 @@ mod tests {
             deviation: 4.0,
             ..same
         };
-        let window = [same, inverted, same, Measure::default()];
+        let dead = Measure {
+            deviation: 1.0,
+            ..Measure::default()
+        };
+        let window = [same, inverted, same, dead];
         assert_eq!(feed(&mut choice, &window, 300), [0, 1]);
         assert_eq!(choice.weights().unwrap()[..4], [0.5, 0.0, 0.5, 0.0]);
         let louder = Measure {
@@ -405,7 +415,7 @@ mod tests {
             power: 2e-4,
             ..inverted
         };
-        assert_eq!(feed(&mut choice, &[same, louder, same, Measure::default()], 100), [15]);
+        assert_eq!(feed(&mut choice, &[same, louder, same, dead], 100), [15]);
         assert_eq!(choice.heard(), Some(1));
     }
 

@@ -103,7 +103,11 @@ impl Chooser {
     fn reference(&self) -> usize {
         let loudest = |weights: &Weights| {
             let all = weights.iter().take(self.channels).enumerate();
-            all.fold((0, 0.0), |best, (n, w)| if *w > best.1 { (n, *w) } else { best }).0
+            all.fold(
+                (0, 0.0),
+                |best, (n, w)| if *w > best.1 { (n, *w) } else { best },
+            )
+            .0
         };
         match &self.fixed {
             Some(weights) => loudest(weights),

@@ -205,7 +205,11 @@ impl Sums {
         let both = (self.own * self.heard).sqrt();
         Measure {
             power,
-            likeness: if both > nothing { self.product / both } else { 0.0 },
+            likeness: if both > nothing {
+                self.product / both
+            } else {
+                0.0
+            },
             gain: self.own / self.heard,
             deviation: self.apart / self.heard,
             speech: None,

@@ -59,6 +59,10 @@ impl<'a> Planar<'a> {
 }
 
 /// What is to be heard.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "copied where nothing may be allocated"
+)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Aim {
     /// Not decided yet: whichever channel is the loudest at the moment.

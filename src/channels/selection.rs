@@ -132,7 +132,15 @@ mod tests {
             assert_eq!(text.parse::<Selection>().unwrap(), meant);
             assert_eq!(meant.to_string().parse::<Selection>().unwrap(), meant);
         }
-        for wrong in ["", "0", "65", "-1", "1.5", "left ear", "99999999999999999999"] {
+        for wrong in [
+            "",
+            "0",
+            "65",
+            "-1",
+            "1.5",
+            "left ear",
+            "99999999999999999999",
+        ] {
             let error = wrong.parse::<Selection>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
             assert!(error.to_string().contains("auto, mix"), "{error}");
@@ -149,10 +157,16 @@ mod tests {
         assert_eq!(weights("1").unwrap(), Some(only(0)));
         for missing in ["3", "AUX0"] {
             let error = weights(missing).unwrap_err().to_string();
-            assert!(error.contains("FL, FR") && error.contains(missing), "{error}");
+            assert!(
+                error.contains("FL, FR") && error.contains(missing),
+                "{error}"
+            );
         }
         let mono = Selection::Number(2).weights(&names_for(1)).unwrap_err();
         assert!(mono.to_string().contains("MONO"), "{mono}");
-        assert_eq!(Selection::Auto.weights(&names_for(1)).unwrap(), Some(only(0)));
+        assert_eq!(
+            Selection::Auto.weights(&names_for(1)).unwrap(),
+            Some(only(0))
+        );
     }
 }

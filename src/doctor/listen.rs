@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::capture::alsa::{AlsaSource, Stop};
+use crate::capture::channels::Channels;
 use crate::capture::pipewire::{Options, Pipewire, Source};
 use crate::capture::{Block, Event, Intake};
 use crate::config::{Config, Fallback, SourceSpec};
@@ -57,7 +58,10 @@ impl Intake for Level {
 /// Listens to what the configuration says; `None` for a file. The error says why
 /// nothing is heard.
 pub(super) fn listen(config: &Config, reachable: bool) -> Option<Result<Heard, String>> {
-    let later = |pcm| AlsaSource::later(pcm, config.alsa);
+    let later = |pcm| {
+        let channels = Channels::new(config.channel.clone(), Box::new(drop));
+        AlsaSource::later(pcm, config.alsa).with_channels(channels)
+    };
     Some(match (&config.source, &config.fallback) {
         (SourceSpec::File(_), _) => return None,
         (SourceSpec::Alsa(pcm), _) => alsa(later(Some(pcm))),
@@ -75,6 +79,7 @@ fn graph(config: &Config, source: &Source) -> Result<Heard, String> {
         latency: Some(config.latency),
         active: true,
         remote: None,
+        channels: Channels::new(config.channel.clone(), Box::new(drop)),
     };
     let level = Arc::new(Level::default());
     let (events, received) = channel();

@@ -55,7 +55,7 @@ pub struct Setup {
     pub format: String,
     /// Samples per second.
     pub rate: u32,
-    /// Channels, averaged to one.
+    /// Channels.
     pub channels: u32,
     /// Frames of one period: how often audio comes.
     pub period: usize,
@@ -70,6 +70,8 @@ pub(super) struct Opened {
     pub(super) access: Access,
     pub(super) format: Format,
     pub(super) layout: Layout,
+    /// Its channels' names.
+    pub(super) names: Vec<String>,
     /// A card's, with a buffer that goes round.
     pub(super) hardware: bool,
     /// It offers rates that are neither this one nor to be avoided.
@@ -155,7 +157,7 @@ pub(super) fn open(name: &str, options: Options, avoid: &[u32]) -> Result<Opened
         .map_err(|errno| fail(&format!("no rate ({errno})")))?;
     resample::check_rate(rate).map_err(|error| fail(&error.to_string()))?;
     let channels = params
-        .set_channels(1)
+        .set_channels(wanted_channels(&pcm))
         .map_err(|errno| fail(&format!("no channels ({errno})")))?;
     let period = options.period.map_or(
         (u64::from(rate) * PERIOD_NS / 1_000_000_000) as usize,
@@ -189,15 +191,28 @@ pub(super) fn open(name: &str, options: Options, avoid: &[u32]) -> Result<Opened
         buffer,
     };
     let hardware = pcm.card().is_some();
+    let names = pcm.channel_names(channels as usize);
     Ok(Opened {
         pcm,
         setup,
         access,
         format,
         layout,
+        names,
         hardware,
         other_rates: left.next().is_some(),
     })
+}
+
+/// How many channels to ask for; the nearest that there are is taken.
+///
+/// The fewest that it has, of hardware. A PCM that converts, and a sound server, would mix
+/// them down to one by dividing them: as many as come through unmixed are asked for.
+fn wanted_channels(pcm: &Pcm) -> u32 {
+    match pcm.converts() || server_behind(&pcm.description()).is_some() {
+        true => 2,
+        false => 1,
+    }
 }
 
 fn access_name(access: Access) -> &'static str {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::capture::SourceInfo;
+use crate::channels::{MAX_CHANNELS, names_for};
 use crate::{Error, ErrorKind, Result};
 
 /// What to capture from PipeWire.
@@ -87,6 +88,10 @@ pub(super) struct Port {
     pub(super) direction: Direction,
     /// Carries mono DSP samples, so that it can be linked to the engine.
     pub(super) dsp: bool,
+    /// Its place among the node's ports of this direction.
+    pub(super) index: u32,
+    /// `audio.channel`: FL, AUX0, …; empty if it has none.
+    pub(super) channel: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +106,17 @@ pub(super) struct Target {
     pub(super) serial: u64,
     /// As `--source` would name it.
     pub(super) name: String,
-    /// Serials by id. May be empty: a device being set up has no ports yet.
-    pub(super) ports: BTreeMap<u32, u64>,
+    /// In the order of the channels. May be empty: a device being set up has no ports yet.
+    pub(super) ports: Vec<TargetPort>,
+}
+
+/// An output port to link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TargetPort {
+    pub(super) id: u32,
+    pub(super) serial: u64,
+    /// Its channel's name.
+    pub(super) channel: String,
 }
 
 /// All nodes, ports and links by global id.
@@ -136,21 +150,19 @@ impl Graph {
             | self.clients.remove(&id).is_some()
     }
 
-    /// The only input port of `node`, if the daemon has announced it.
-    pub(super) fn input_of(&self, node: u32) -> Option<u32> {
-        self.ports_of(node, Direction::In).next()
-    }
-
-    /// The ports of `node` in one direction that the daemon has announced.
+    /// The ports of `node` in one direction that the daemon has announced, in their order.
     pub(super) fn ports_of(
         &self,
         node: u32,
         direction: Direction,
     ) -> impl Iterator<Item = u32> + '_ {
-        self.ports
-            .iter()
-            .filter(move |(_, p)| p.node == node && p.direction == direction)
-            .map(|(id, _)| *id)
+        let ports = self.ports.iter();
+        let mut ports: Vec<_> = ports
+            .filter(|(_, p)| p.node == node && p.direction == direction)
+            .map(|(id, p)| (p.index, *id))
+            .collect();
+        ports.sort_unstable();
+        ports.into_iter().map(|(_, id)| id)
     }
 
     /// The node of this name.
@@ -205,16 +217,27 @@ impl Graph {
     /// What `source` means now; the error says, for people, what is missing.
     pub(super) fn target(&self, source: &Source) -> Result<Target, String> {
         let (id, node) = self.find(source)?;
-        let outputs = |p: &Port| p.node == id && p.direction == Direction::Out && p.dsp;
+        let outputs = self.ports_of(id, Direction::Out);
+        let outputs = outputs.filter_map(|id| Some((id, self.ports.get(&id)?)));
+        let mut ports: Vec<_> = outputs
+            .filter(|(_, port)| port.dsp)
+            .map(|(id, port)| TargetPort {
+                id,
+                serial: port.serial,
+                channel: port.channel.clone(),
+            })
+            .collect();
+        let unnamed = names_for(ports.len());
+        for (port, name) in ports.iter_mut().zip(unnamed) {
+            if port.channel.is_empty() {
+                port.channel = name;
+            }
+        }
+        ports.truncate(MAX_CHANNELS);
         Ok(Target {
             serial: node.serial,
             name: source_name(node),
-            ports: self
-                .ports
-                .iter()
-                .filter(|(_, p)| outputs(p))
-                .map(|(id, p)| (*id, p.serial))
-                .collect(),
+            ports,
         })
     }
 
@@ -386,11 +409,15 @@ mod tests {
                     node: 1,
                     direction,
                     dsp,
+                    index: 0,
+                    channel: String::new(),
                 }),
             );
         }
         let target = graph.target(&Source::Default).unwrap();
-        assert_eq!(target.ports, BTreeMap::from([(2, 7)]));
+        let ports: Vec<_> = target.ports.iter().map(|p| (p.id, p.serial)).collect();
+        assert_eq!(ports, [(2, 7)]);
+        assert_eq!(target.ports[0].channel, "MONO");
         assert!(graph.remove(2) && !graph.remove(2));
         assert!(graph.target(&Source::Default).unwrap().ports.is_empty());
     }

@@ -28,6 +28,7 @@ pub use player::{Destination, Fill, Moment, Player, PlayerOptions};
 pub use survey::{Found, Survey, survey};
 
 use self::data_thread::Gauges;
+use crate::capture::channels::Channels;
 use crate::capture::{Events, Intake, SourceInfo};
 use crate::latency::Latency;
 use crate::rt::{self, Scheduling};
@@ -49,6 +50,8 @@ pub struct Options {
     pub active: bool,
     /// The daemon's socket, by name or path; `None` is the session's.
     pub remote: Option<String>,
+    /// What is heard of the source's channels.
+    pub channels: Arc<Channels>,
 }
 
 impl Default for Options {
@@ -59,6 +62,7 @@ impl Default for Options {
             latency: Some(Latency::DEFAULT),
             active: true,
             remote: None,
+            channels: Channels::auto(),
         }
     }
 }
