@@ -24,7 +24,8 @@ impl<'a> Planar<'a> {
     /// # Panics
     /// If `samples` is too short for that.
     pub fn new(samples: &'a [f32], stride: usize, frames: usize, channels: usize) -> Self {
-        assert!(frames <= stride && (channels * stride <= samples.len() || channels * frames == 0));
+        let end = channels.saturating_sub(1) * stride + frames;
+        assert!(frames <= stride && (channels == 0 || end <= samples.len()));
         Self {
             samples,
             stride,
