@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::graph::{Direction, Graph, Source, Target};
+use v2m_pw_filter::Direction;
+
+use super::graph::{Graph, Source, Target};
 use crate::capture::Event;
-use crate::channels::Selection;
+use crate::channels::{MAX_CHANNELS, Selection, names_for};
 
 /// What to do, and what to tell.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -87,7 +89,7 @@ impl Linker {
     /// How many ports our node needs.
     pub(super) fn ports(&self, graph: &Graph) -> usize {
         let target = graph.target(&self.source);
-        target.map_or(1, |target| target.ports.len().max(1))
+        target.map_or(1, |target| target.ports.len().clamp(1, MAX_CHANNELS))
     }
 
     /// Our node is made again: links of ours are gone, and not by hand.
@@ -245,8 +247,15 @@ impl Linker {
     }
 }
 
+/// The names of its channels.
 fn channels(target: &Target) -> Vec<String> {
-    target.ports.iter().map(|p| p.channel.clone()).collect()
+    let unnamed = names_for(target.ports.len());
+    let ports = target.ports.iter().zip(unnamed);
+    let names = ports.map(|(port, unnamed)| match port.channel.is_empty() {
+        true => unnamed,
+        false => port.channel.clone(),
+    });
+    names.take(MAX_CHANNELS).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,487 @@
+//! Configuration: flags over the user's file over the system's file over
+//! defaults. [`Layer`] is the one list of keys: the file format, the flags and
+//! their help come from it.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::capture::alsa;
+use crate::capture::pipewire::Source;
+use crate::channels::Selection;
+use crate::demand::Capture;
+use crate::error::{Error, ErrorKind, Result};
+use crate::latency::Latency;
+use crate::ring::SAMPLE_RATE;
+use crate::vad::backend::{Backend, Settings};
+use crate::vad::place::Cpu;
+
+/// What to capture.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum SourceSpec {
+    /// From PipeWire.
+    Pipewire(Source),
+    /// An ALSA PCM, by alsa-lib's name for it.
+    Alsa(String),
+    /// A sound file.
+    File(PathBuf),
+}
+
+impl FromStr for SourceSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let missing = |form: &str| {
+            let message = format!("\"{text}\" names no source: write {form}");
+            Err(Error::new(ErrorKind::Invalid, message))
+        };
+        match text.split_once(':') {
+            Some(("file", "")) => missing("file:PATH"),
+            Some(("alsa", "")) => missing("alsa:PCM"),
+            Some(("file", path)) => Ok(Self::File(path.into())),
+            Some(("alsa", pcm)) => Ok(Self::Alsa(pcm.into())),
+            _ => text.parse().map(Self::Pipewire),
+        }
+    }
+}
+
+impl TryFrom<String> for SourceSpec {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for SourceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pipewire(source) => source.fmt(f),
+            Self::Alsa(pcm) => write!(f, "alsa:{pcm}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+/// What the source `default` means while PipeWire can't be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Fallback {
+    /// ALSA's default PCM, or the first card that captures where that leads to
+    /// a sound server.
+    #[default]
+    Auto,
+    /// Nothing: PipeWire is waited for.
+    Off,
+    /// This ALSA PCM.
+    Pcm(String),
+}
+
+impl FromStr for Fallback {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "" => {
+                let message = "an empty name is no ALSA PCM: write auto, off or a PCM's name";
+                Err(Error::new(ErrorKind::Invalid, message))
+            }
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            pcm => Ok(Self::Pcm(pcm.strip_prefix("alsa:").unwrap_or(pcm).into())),
+        }
+    }
+}
+
+impl TryFrom<String> for Fallback {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+/// How much the engine logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Nothing but errors.
+    Error,
+    /// And what degrades.
+    Warn,
+    /// And what changes.
+    Info,
+    /// And what is decided.
+    Debug,
+}
+
+/// One layer of configuration: whatever it leaves open, the layer below says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct Layer {
+    /// What to capture: default, a PipeWire node name, monitor:SINK, alsa:PCM,
+    /// file:PATH [default: default]
+    #[arg(long, value_name = "SOURCE")]
+    pub source: Option<SourceSpec>,
+
+    /// Which of the source's channels to hear: auto (its voice, at its own level), mix (the
+    /// mean of all), a name (FL, AUX2) or a number from 1 [default: auto]
+    #[arg(long, value_name = "CHANNEL")]
+    #[serde(default, deserialize_with = "channel")]
+    pub channel: Option<Selection>,
+
+    /// Play files as fast as the engine takes them instead of in real time
+    #[arg(long = "no-pace", action = clap::ArgAction::SetFalse, default_value = None, default_missing_value = "false", num_args = 0)]
+    pub pace: Option<bool>,
+
+    /// The quantum asked of the graph while somebody listens [default: 128/48000]
+    #[arg(long, value_name = "SAMPLES/RATE")]
+    pub latency: Option<Latency>,
+
+    /// The lowest quantum that a client may ask for [default: 32/48000]
+    #[arg(long, value_name = "SAMPLES/RATE")]
+    pub latency_lowest: Option<Latency>,
+
+    /// The highest quantum that a client may ask for [default: 8192/48000]
+    #[arg(long, value_name = "SAMPLES/RATE")]
+    pub latency_highest: Option<Latency>,
+
+    /// Seconds of audio that the ring keeps, rounded up to a power of two
+    /// samples, 4 to 16384 [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(4..=16384))]
+    pub history: Option<u32>,
+
+    /// When to capture: always, or only while somebody listens, so that the
+    /// desktop's microphone light tells the truth; files are played at once
+    /// [default: while-used]
+    #[arg(long, value_name = "WHEN")]
+    pub capture: Option<Capture>,
+
+    /// Seconds that capture goes on after the last listener, with while-used [default: 5]
+    #[arg(long, value_name = "SECONDS")]
+    pub linger: Option<u32>,
+
+    /// The name of the engine's node in the PipeWire graph [default: v2m-engine]
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// How much to log, to standard error or, under systemd, to the journal [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log: Option<LogLevel>,
+
+    /// The table `[vad]` of a file.
+    #[command(flatten)]
+    #[serde(default)]
+    pub vad: VadLayer,
+
+    /// The table `[alsa]`
+    #[command(flatten)]
+    #[serde(default)]
+    pub alsa: AlsaLayer,
+}
+
+/// The part of a layer that is about speech detection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct VadLayer {
+    /// What finds speech: native (built in), ort (ONNX Runtime), or off [default: native]
+    #[arg(
+        long = "vad-backend",
+        value_name = "BACKEND",
+        hide_possible_values = true
+    )]
+    pub backend: Option<Backend>,
+
+    /// Other weights of Silero's 16 kHz model than the built-in ones: safetensors for native,
+    /// ONNX for ort
+    #[arg(long = "vad-model", value_name = "PATH")]
+    pub model: Option<PathBuf>,
+
+    /// The CPU that speech detection keeps to: auto (not the audio thread's), a number, or off [default: auto]
+    #[arg(long = "vad-cpu", value_name = "CPU")]
+    pub cpu: Option<Cpu>,
+
+    /// ONNX Runtime's library, for ort; without this it is looked for
+    #[arg(long = "vad-onnxruntime", value_name = "PATH")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+impl VadLayer {
+    fn over(self, below: Self) -> Self {
+        Self {
+            backend: self.backend.or(below.backend),
+            model: self.model.or(below.model),
+            cpu: self.cpu.or(below.cpu),
+            onnxruntime: self.onnxruntime.or(below.onnxruntime),
+        }
+    }
+
+    fn settings(self) -> Settings {
+        Settings {
+            backend: self.backend.unwrap_or_default(),
+            model: self.model,
+            cpu: self.cpu.unwrap_or_default(),
+            onnxruntime: self.onnxruntime,
+            python: None,
+        }
+    }
+}
+
+/// One layer's table `[alsa]`; each key is a flag that begins with `--alsa-`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct AlsaLayer {
+    /// What to capture for `default` while PipeWire can't be reached: auto, off, or an ALSA PCM
+    /// [default: auto]
+    #[arg(long = "alsa-fallback", value_name = "PCM")]
+    pub fallback: Option<Fallback>,
+
+    /// Frames of one ALSA period, 16 to 65536; the nearest that the PCM has is taken, and
+    /// without this the one nearest to 2.7 ms
+    #[arg(long = "alsa-period", value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(16..=65536))]
+    #[serde(default, deserialize_with = "period")]
+    pub period: Option<u32>,
+
+    /// Periods of ALSA's buffer, 2 to 1024; without this 64
+    #[arg(long = "alsa-periods", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..=1024))]
+    #[serde(default, deserialize_with = "periods")]
+    pub periods: Option<u32>,
+}
+
+impl AlsaLayer {
+    fn over(self, below: Self) -> Self {
+        Self {
+            fallback: self.fallback.or(below.fallback),
+            period: self.period.or(below.period),
+            periods: self.periods.or(below.periods),
+        }
+    }
+}
+
+fn channel<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Selection>, D::Error> {
+    // A number may be written as one.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Name(String),
+        Number(u32),
+    }
+    let text = match Written::deserialize(deserializer)? {
+        Written::Name(name) => name,
+        Written::Number(number) => number.to_string(),
+    };
+    text.parse().map(Some).map_err(D::Error::custom)
+}
+
+fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    within(deserializer, 16..=65_536, "frames")
+}
+
+fn periods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    within(deserializer, 2..=1024, "periods")
+}
+
+fn within<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    range: RangeInclusive<u32>,
+    unit: &str,
+) -> Result<Option<u32>, D::Error> {
+    let value = u32::deserialize(deserializer)?;
+    if range.contains(&value) {
+        return Ok(Some(value));
+    }
+    let (least, most) = range.into_inner();
+    Err(D::Error::custom(format!(
+        "not between {least} and {most} {unit}"
+    )))
+}
+
+impl Layer {
+    /// This layer over another.
+    fn over(self, below: Self) -> Self {
+        Self {
+            source: self.source.or(below.source),
+            channel: self.channel.or(below.channel),
+            pace: self.pace.or(below.pace),
+            latency: self.latency.or(below.latency),
+            latency_lowest: self.latency_lowest.or(below.latency_lowest),
+            latency_highest: self.latency_highest.or(below.latency_highest),
+            history: self.history.or(below.history),
+            capture: self.capture.or(below.capture),
+            linger: self.linger.or(below.linger),
+            node_name: self.node_name.or(below.node_name),
+            log: self.log.or(below.log),
+            vad: self.vad.over(below.vad),
+            alsa: self.alsa.over(below.alsa),
+        }
+    }
+
+    /// Parses a file's text; errors name file, line and key.
+    fn parse(text: &str, path: &Path) -> Result<Self> {
+        let layer: Self = toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start.min(text.len()));
+            let before = &text[..start];
+            let line = before.matches('\n').count() + 1;
+            let content = text.lines().nth(line - 1).unwrap_or_default();
+            let key = content.split(['=', '#']).next().unwrap_or_default().trim();
+            let table = text.lines().take(line - 1).filter_map(table_name).last();
+            let key = match table.filter(|_| table_name(content).is_none()) {
+                Some(table) => format!("{table}.{key}"),
+                None => key.to_owned(),
+            };
+            let reason = error.message().replace('\n', " ");
+            let message = format!("{}:{line}: {key}: {reason}", path.display());
+            Error::new(ErrorKind::Invalid, message)
+        })?;
+        if layer
+            .history
+            .is_some_and(|seconds| !(4..=16_384).contains(&seconds))
+        {
+            let line = text
+                .lines()
+                .position(|line| line.trim_start().starts_with("history"));
+            let line = line.map_or(1, |line| line + 1);
+            let message = format!(
+                "{}:{line}: history: not between 4 and 16384 seconds",
+                path.display()
+            );
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        Ok(layer)
+    }
+
+    /// Reads a file; one that doesn't exist is an empty layer.
+    fn read(path: &Path) -> Result<Self> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(cause) => {
+                let message = format!("cannot read {}: {cause}", path.display());
+                Err(Error::new(ErrorKind::Invalid, message))
+            }
+        }
+    }
+}
+
+/// The name in a line that begins a table.
+fn table_name(line: &str) -> Option<&str> {
+    let (name, _) = line.trim_start().strip_prefix('[')?.split_once(']')?;
+    Some(name.trim())
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What to capture.
+    pub source: SourceSpec,
+    /// Which of its channels to hear.
+    pub channel: Selection,
+    /// Files are played in real time.
+    pub pace: bool,
+    /// The quantum asked of the graph while somebody listens.
+    pub latency: Latency,
+    /// The lowest that clients may ask for.
+    pub latency_lowest: Latency,
+    /// The highest that clients may ask for.
+    pub latency_highest: Latency,
+    /// Samples that the ring keeps, at least.
+    pub history: u64,
+    /// When to capture.
+    pub capture: Capture,
+    /// How long capture goes on after the last listener.
+    pub linger: Duration,
+    /// The node's name in the graph.
+    pub node_name: String,
+    /// How much to log.
+    pub log: LogLevel,
+    /// Speech detection.
+    pub vad: Settings,
+    /// What `default` means while PipeWire can't be reached.
+    pub fallback: Fallback,
+    /// How ALSA PCMs are opened.
+    pub alsa: alsa::Options,
+}
+
+impl Config {
+    /// `flags` over the user's file over the system's over defaults.
+    pub fn load(flags: Layer) -> Result<Self> {
+        let user = user_file().map_or(Ok(Layer::default()), |path| Layer::read(&path))?;
+        let system = Layer::read(Path::new("/etc/v2m-engine/config.toml"))?;
+        Self::from_layer(flags.over(user).over(system))
+    }
+
+    /// What one file's text alone comes to.
+    pub fn parse(text: &str) -> Result<Self> {
+        Self::from_layer(Layer::parse(text, Path::new("config.toml"))?)
+    }
+
+    pub(crate) fn from_layer(layer: Layer) -> Result<Self> {
+        let config = Self {
+            source: layer
+                .source
+                .unwrap_or(SourceSpec::Pipewire(Source::Default)),
+            channel: layer.channel.unwrap_or_default(),
+            pace: layer.pace.unwrap_or(true),
+            latency: layer.latency.unwrap_or(Latency::DEFAULT),
+            latency_lowest: layer.latency_lowest.unwrap_or(Latency::LOWEST),
+            latency_highest: layer.latency_highest.unwrap_or(Latency::HIGHEST),
+            history: u64::from(layer.history.unwrap_or(60)) * u64::from(SAMPLE_RATE),
+            capture: layer.capture.unwrap_or(Capture::WhileUsed),
+            linger: Duration::from_secs(u64::from(layer.linger.unwrap_or(5))),
+            node_name: layer.node_name.unwrap_or_else(|| "v2m-engine".into()),
+            log: layer.log.unwrap_or(LogLevel::Info),
+            vad: layer.vad.settings(),
+            fallback: layer.alsa.fallback.unwrap_or_default(),
+            alsa: alsa::Options {
+                period: layer.alsa.period,
+                periods: layer.alsa.periods,
+                access: None,
+            },
+        };
+        if config.latency_lowest.ns() > config.latency_highest.ns() {
+            let message = format!(
+                "latency_lowest ({}) is above latency_highest ({}): swap them",
+                config.latency_lowest, config.latency_highest
+            );
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        Ok(config)
+    }
+
+    /// Whether audio comes as time goes by.
+    pub fn is_live(&self) -> bool {
+        self.pace || !matches!(self.source, SourceSpec::File(_))
+    }
+
+    /// What the graph is asked for, given what clients asked for: the shortest
+    /// of these, within the limits.
+    pub fn latency_for(&self, asked: impl Iterator<Item = Option<Latency>>) -> Option<Latency> {
+        asked
+            .map(|latency| match latency.unwrap_or(self.latency) {
+                latency if latency.ns() < self.latency_lowest.ns() => self.latency_lowest,
+                latency if latency.ns() > self.latency_highest.ns() => self.latency_highest,
+                latency => latency,
+            })
+            .min_by_key(|latency| latency.ns())
+    }
+}
+
+/// `$XDG_CONFIG_HOME/v2m-engine/config.toml`, or the same under `~/.config`.
+fn user_file() -> Option<PathBuf> {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let directory = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
+    Some(directory.join("v2m-engine/config.toml"))
+}
+
+#[cfg(test)]
+mod tests;
