@@ -113,7 +113,7 @@ pub struct ChannelStatus {
     pub peak_dbfs: f32,
     /// What it counts for in what is heard: 0 not at all, 1 at its own level.
     pub heard: f32,
-    /// It carries no sound; hum and DC are none.
+    /// It carries no sound; DC is none.
     pub dead: bool,
     /// It carries what is heard, in opposite polarity.
     pub inverted: bool,

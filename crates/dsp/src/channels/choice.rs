@@ -415,7 +415,7 @@ mod tests {
             power: 2e-4,
             ..inverted
         };
-        assert_eq!(feed(&mut choice, &[same, louder, same, dead], 100), [15]);
+        assert_eq!(feed(&mut choice, &[same, louder, same, dead], 60), [15]);
         assert_eq!(choice.heard(), Some(1));
     }
 

@@ -14,7 +14,7 @@ pub struct ChannelLevel {
     pub peak_dbfs: f32,
     /// What it counts for.
     pub heard: f32,
-    /// No sound, hum and DC left aside.
+    /// No sound, DC left aside.
     pub dead: bool,
     /// The heard channel's sound, upside down.
     pub inverted: bool,

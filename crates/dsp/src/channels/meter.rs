@@ -22,8 +22,9 @@ struct Channel {
     samples: Vec<f32>,
     /// The differences of its samples; as long as the window.
     differences: Vec<f32>,
-    /// The last samples of the window before.
+    /// The last samples of the window before; empty before the first, whose DC is no step.
     before: Vec<f32>,
+    spacing: usize,
     power: f32,
     told: VecDeque<Told>,
     sums: Sums,
@@ -71,7 +72,8 @@ impl ChannelMeter {
         let channel = Channel {
             samples: vec![0.0; window],
             differences: vec![0.0; window],
-            before: vec![0.0; spacing(rate)],
+            before: Vec::new(),
+            spacing: spacing(rate),
             power: 0.0,
             told: VecDeque::with_capacity(TOLD),
             sums: Sums::default(),
@@ -139,7 +141,9 @@ impl ChannelMeter {
 
 impl Channel {
     fn differ(&mut self) {
-        let spacing = self.before.len();
+        if self.before.is_empty() {
+            self.before.resize(self.spacing, self.samples[0]);
+        }
         let earlier = self.before.iter().chain(&self.samples);
         let pairs = self.samples.iter().zip(earlier);
         let mut power = 0.0;
@@ -150,11 +154,9 @@ impl Channel {
             power += *difference * *difference;
         }
         self.power = power / self.samples.len() as f32;
-        let end = self.samples.len().saturating_sub(spacing);
-        self.before.rotate_left(self.samples.len().min(spacing));
-        let kept = self.samples.len() - end;
-        let at = spacing - kept;
-        self.before[at..].copy_from_slice(&self.samples[end..]);
+        let end = self.samples.len().saturating_sub(self.spacing);
+        self.before.clear();
+        self.before.extend_from_slice(&self.samples[end..]);
     }
 
     fn tell(&mut self) {
