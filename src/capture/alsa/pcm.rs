@@ -142,6 +142,19 @@ impl Pcm {
         unsafe { alsa_sys::snd_pcm_type(self.handle) == alsa_sys::SND_PCM_TYPE_PLUG }
     }
 
+    /// How many channels the PCM has that this one converts from, once it is set up.
+    pub(super) fn behind(&self) -> Option<u32> {
+        if !self.converts() {
+            return None;
+        }
+        let text = self.description();
+        let mut lines = text.lines().rev();
+        lines.find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            (name.trim() == "channels").then(|| value.trim().parse().ok())?
+        })
+    }
+
     /// The names of its `count` channels, once it is set up: as the driver places them, or
     /// by their number.
     pub(super) fn channel_names(&self, count: usize) -> Vec<String> {
