@@ -57,7 +57,10 @@ pub struct FileSource {
     ended: bool,
     /// Why it can't be read any further.
     failed: Option<Error>,
+    /// The last packet's samples.
     interleaved: Vec<f32>,
+    /// How many channels it has, until it is listened to.
+    pending: Option<usize>,
     heard: Heard,
     block: Vec<f32>,
     block_len: usize,
@@ -145,6 +148,7 @@ impl FileSource {
             ended: false,
             failed: None,
             interleaved: Vec::new(),
+            pending: None,
             heard,
             block: Vec::with_capacity(block_len),
             block_len,
@@ -193,16 +197,19 @@ impl FileSource {
         Ok(Some(&self.block[..]).filter(|block| !block.is_empty()))
     }
 
-    /// Takes the next packet, or a piece of what is missing; false at the end.
+    /// Takes what is missing before the last packet, that packet, or the next; false at the
+    /// end.
     fn advance(&mut self) -> Result<bool> {
-        match self.silence {
-            0 => self.decode(),
-            silence => {
-                let piece = silence.min(ahead::PIECE as u64);
-                self.silence -= piece;
-                self.heard.push_silence(piece as usize).map(|()| true)
-            }
+        if self.silence > 0 {
+            let piece = self.silence.min(ahead::PIECE as u64);
+            self.silence -= piece;
+            self.heard.push_silence(piece as usize)?;
+        } else if let Some(channels) = self.pending.take() {
+            self.heard.push(&self.interleaved, channels)?;
+        } else {
+            return self.decode();
         }
+        Ok(true)
     }
 
     /// Takes the next packet; false at the end.
@@ -247,7 +254,7 @@ impl FileSource {
             Ok(audio) => {
                 audio.copy_to_vec_interleaved(&mut self.interleaved);
                 let channels = audio.spec().channels().count();
-                self.heard.push(&self.interleaved, channels)?;
+                self.pending = Some(channels);
                 self.position += (self.interleaved.len() / channels) as u64;
             }
             Err(e) => self.lose_until(starts.saturating_add(packet.dur.get()), &e.to_string()),
