@@ -77,7 +77,7 @@ enum Note {
     /// Another mixer copies from now on, so many channels.
     Tap(Consumer<u32>, usize),
     /// Other channels.
-    Arranged(Arranged),
+    Arranged(Box<Arranged>),
 }
 
 /// Channels that are listened to.
@@ -148,7 +148,7 @@ impl Channels {
         };
         self.aims.begin(arranged);
         if let Some((notes, _)) = &*lock(&self.listener) {
-            let _ = notes.send(Note::Arranged(arranged));
+            let _ = notes.send(Note::Arranged(Box::new(arranged)));
         }
         Ok(())
     }
@@ -174,7 +174,7 @@ impl Channels {
         let notes = self.listener()?;
         let arranged = lock(&self.report).arranged;
         let _ = notes.send(Note::Tap(copies, channels));
-        let _ = notes.send(Note::Arranged(arranged));
+        let _ = notes.send(Note::Arranged(Box::new(arranged)));
         Ok(Mixer {
             aims: self.aims.clone(),
             seen: u32::MAX,
@@ -403,7 +403,7 @@ impl Listener {
                 Ok(Note::Arranged(arranged)) => {
                     // What is still on its way is of the channels before.
                     while self.next().is_some() {}
-                    self.arranged = arranged;
+                    self.arranged = *arranged;
                     self.chooser = None;
                     self.idle = false;
                 }

@@ -37,7 +37,6 @@ pub(crate) fn capture_alone(pcm: &str, period: u32, periods: u32, seconds: u64) 
         ..Options::default()
     };
     let source = AlsaSource::open(pcm, options).unwrap();
-    let channels = setup(&source).channels;
     let found = capture(source, 16, |events| {
         assert!(matches!(next_event(events), Event::Linked(_)));
         println!("CAPTURING");

@@ -72,7 +72,6 @@ pub(crate) fn shared() {
     let mut other = Other::capture(name, 256, 64, 2);
     other.line("CAPTURING");
     let source = AlsaSource::open(name, Options::default()).unwrap();
-    let channels = setup(&source).channels;
     let found = capture(source, 16, |events| {
         assert!(matches!(next_event(events), Event::Linked(_)));
         other.line("FOUND");

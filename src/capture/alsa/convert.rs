@@ -72,8 +72,8 @@ pub(super) fn to_planar(
     }
 }
 
-fn each<'a, const N: usize>(
-    out: &mut dyn Iterator<Item = (usize, &'a mut [f32])>,
+fn each<const N: usize>(
+    out: &mut dyn Iterator<Item = (usize, &mut [f32])>,
     layout: Layout,
     bytes: &[u8],
     sample: impl Fn([u8; N]) -> f32,
