@@ -109,10 +109,10 @@ def test_the_one_who_speaks_is_heard_beside_a_loopback(
         with AudioCapture(engine="service", buffer_size=1600).stream(timeout=30) as stream:
             settles(iter(stream), 440, 0.5)
             play(rig, tmp_path, "interface", AUX1=0.2 * voice / np.abs(voice).max())
-                # What there is of it in the voice is not much.
-                chunks = iter(stream)
-                assert any(level(chunks, 440) < 0.05 for _ in range(100))
-                assert all(level(chunks, 440) < 0.05 for _ in range(10))
+            # What there is of it in the voice is not much.
+            chunks = iter(stream)
+            assert any(level(chunks, 440) < 0.05 for _ in range(100))
+            assert all(level(chunks, 440) < 0.05 for _ in range(10))
         assert [c["heard"] for c in status(rig)["channels"]] == [0, 1, 0, 0, 0, 0, 0, 0]
         log = engine.stop()
     assert "hears channel 2, AUX1" in log
