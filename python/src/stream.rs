@@ -1,4 +1,5 @@
 //! `AudioStream`: the Python face of a [`Feed`]. Its asyncio half is `_aio.py`.
+#![allow(unsafe_code, reason = "the buffer protocol is in C")]
 
 use std::ffi::c_int;
 use std::sync::{Arc, Mutex};

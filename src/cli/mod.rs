@@ -2,11 +2,11 @@
 
 mod bench;
 mod doctor;
-mod generate;
 mod listen;
 mod monitor;
 mod reach;
 mod record;
+#[allow(unsafe_code, reason = "adopts the descriptor that a client passes")]
 mod run;
 mod sources;
 mod status;
@@ -14,6 +14,7 @@ mod status;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+#[cfg(feature = "ort")]
 use v2m_engine::vad::runtime::QUIET;
 use v2m_engine::{Error, ErrorKind, Result};
 
@@ -43,13 +44,16 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Measure latencies here, on this machine
     Bench(bench::Arguments),
-    /// Write manual pages, completions and the default configuration, for packages
-    #[command(hide = true)]
-    Generate(generate::Arguments),
+}
+
+/// The command line as clap has it, for what is made from it.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Parses the command line and runs the command.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
+    #[cfg(feature = "ort")]
     no_telemetry();
     let arguments = Arguments::parse();
     let done = match arguments.command {
@@ -61,7 +65,6 @@ pub(crate) fn main() -> ExitCode {
         Command::Listen(arguments) => listen::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments),
-        Command::Generate(arguments) => generate::run(&arguments, Arguments::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,10 +80,14 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// ONNX Runtime, should it be loaded, reports to nobody unless the user wants it to.
+#[cfg(feature = "ort")]
 fn no_telemetry() {
     if std::env::var_os(QUIET).is_none() {
+        #[allow(unsafe_code, reason = "the environment is every thread's")]
         // SAFETY: first thing in `main`: no other thread reads the environment.
-        unsafe { std::env::set_var(QUIET, "1") };
+        unsafe {
+            std::env::set_var(QUIET, "1")
+        };
     }
 }
 

@@ -5,9 +5,10 @@
 //! server ─> backend ─> funnel ─> VAD worker ─> bell ─> ring      stop
 //! ```
 
-pub mod config;
 pub mod demand;
+#[allow(unsafe_code, reason = "adopts descriptors")]
 pub mod server;
+#[allow(unsafe_code, reason = "adopts the descriptor that systemd passes")]
 pub mod systemd;
 
 use std::os::fd::BorrowedFd;

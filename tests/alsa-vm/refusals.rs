@@ -5,7 +5,7 @@ use v2m_engine::ErrorKind;
 use v2m_engine::capture::Event;
 use v2m_engine::capture::alsa::{AlsaSource, Options};
 
-use crate::guest::{Other, capture, next_event, setup};
+use crate::guest::{Other, capture, next_event};
 
 fn refusal(name: &str) -> String {
     let error = AlsaSource::open(name, Options::default())

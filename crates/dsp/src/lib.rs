@@ -2,7 +2,9 @@
 //! 16 kHz, [`vad`] finds speech in it, [`channels`] says which of a source's channels to hear.
 
 pub mod channels;
+pub mod percentile;
 pub mod resample;
 pub mod vad;
 
+pub use percentile::percentile;
 pub use v2m_error::{self as error, Error, ErrorKind, Result};

@@ -7,6 +7,7 @@
 mod memory;
 mod registry;
 mod rtkit;
+#[allow(unsafe_code, reason = "system calls that have no safe wrapper")]
 mod sys;
 
 use std::time::Duration;

@@ -4,7 +4,9 @@
 mod convert;
 mod line;
 mod negotiate;
+#[allow(unsafe_code, reason = "alsa-lib is in C")]
 mod params;
+#[allow(unsafe_code, reason = "alsa-lib is in C")]
 mod pcm;
 mod refusal;
 mod stream;
