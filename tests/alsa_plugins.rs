@@ -303,9 +303,9 @@ mod inside {
     fn a_channel_is_had_by_number_and_name_or_refused_with_those_there_are() {
         let open = |channel: &str| {
             let channels = Channels::new(channel.parse().unwrap(), Box::new(drop));
-            AlsaSource::later(Some("mic8"), Options::default())
-                .with_channels(channels)
-                .opened()
+            let source = AlsaSource::later(Some("mic8"), Options::default());
+            let mut source = source.with_channels(channels);
+            source.prepare().map(|()| source)
         };
         for (channel, silent) in [("1", false), ("aux0", false), ("2", true), ("AUX7", true)] {
             let (kept, _) = capture(open(channel).unwrap(), Duration::from_millis(300));

@@ -14,6 +14,7 @@ mod status;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use v2m_engine::rt::bounded;
 #[cfg(feature = "ort")]
 use v2m_engine::vad::runtime::QUIET;
 use v2m_engine::{Error, ErrorKind, Result};
@@ -66,17 +67,19 @@ pub fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match done {
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("v2m-engine: {error}");
-            ExitCode::from(if error.kind() == ErrorKind::Invalid {
+            if error.kind() == ErrorKind::Invalid {
                 2
             } else {
                 1
-            })
+            }
         }
-    }
+    };
+    bounded::exit_past_those_left_behind(code.into());
+    ExitCode::from(code)
 }
 
 /// ONNX Runtime, should it be loaded, reports to nobody unless the user wants it to.

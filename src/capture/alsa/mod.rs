@@ -26,6 +26,7 @@ pub use negotiate::{Options, Setup};
 
 use super::channels::Channels;
 use super::{Event, Intake, SourceInfo};
+use crate::rt::bounded::Calls;
 use crate::{Error, Result};
 use negotiate::Opened;
 use stream::{End, Stream};
@@ -116,6 +117,7 @@ pub struct AlsaSource {
     refused: Vec<u32>,
     setup: Arc<Mutex<Option<Setup>>>,
     channels: Arc<Channels>,
+    calls: Calls,
 }
 
 impl AlsaSource {
@@ -127,20 +129,9 @@ impl AlsaSource {
     /// plays, or nothing that it offers can be used; [`crate::ErrorKind::Invalid`]
     /// for what can be no name. The message names the PCM.
     pub fn open(pcm: &str, options: Options) -> Result<Self> {
-        Self::later(Some(pcm), options).opened()
-    }
-
-    /// The same for what [`later`](Self::later) gave.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open); [`crate::ErrorKind::Invalid`] if the PCM has no such
-    /// channel as is to be heard.
-    pub fn opened(mut self) -> Result<Self> {
-        let _quiet = quiet();
-        let opened = self.reopen()?;
-        self.publish(Some(opened.setup.clone()));
-        self.opened = Some(opened);
-        Ok(self)
+        let mut source = Self::later(Some(pcm), options);
+        source.prepare()?;
+        Ok(source)
     }
 
     /// With what is to be heard of its channels; else it is their voice.
@@ -160,14 +151,36 @@ impl AlsaSource {
             setup: Arc::default(),
             channels: Channels::auto(),
             opened: None,
+            calls: Calls::default(),
         }
     }
 
+    /// Where its thread notes the calls that may not return: plugins of alsa-lib wait for
+    /// servers.
+    pub fn note_calls(&mut self, calls: &Calls) {
+        self.calls = calls.clone();
+    }
+
+    /// Opens it now, for [`capture`](Self::capture) to find it open.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`crate::ErrorKind::Invalid`] if the PCM has no such
+    /// channel as is to be heard.
+    pub fn prepare(&mut self) -> Result<()> {
+        let _quiet = quiet();
+        let opened = self.reopen()?;
+        self.publish(Some(opened.setup.clone()));
+        self.opened = Some(opened);
+        Ok(())
+    }
+
     fn reopen(&mut self) -> Result<Opened> {
-        let opened = match &self.name {
+        let name = self.name.as_deref().unwrap_or("default");
+        let opening = format!("opening ALSA PCM {name}");
+        let opened = self.calls.during(opening, || match &self.name {
             Some(name) => negotiate::open(name, self.options, &self.refused),
             None => negotiate::open_any(self.options, &self.refused),
-        };
+        });
         let opened = opened?;
         self.card = opened.hardware;
         let named = |error: crate::Error| error.context(format!("ALSA PCM {}", opened.setup.pcm));
@@ -287,10 +300,12 @@ impl AlsaSource {
             Ok(stream) => stream,
             Err(errno) => return (End::Refused(errno), false),
         };
-        let end = stream.run(|| {
+        let end = stream.run(&self.calls, || {
             flowed = true;
             events(Event::Linked(format!("alsa:{name}")));
         });
+        let closing = format!("closing ALSA PCM {name}");
+        self.calls.during(closing, || drop(stream));
         (end, flowed)
     }
 

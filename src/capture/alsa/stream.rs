@@ -20,6 +20,7 @@ use crate::capture::channels::Mixer;
 use crate::capture::{Block, Intake};
 use crate::channels::{MAX_CHANNELS, Planar};
 use crate::rt;
+use crate::rt::bounded::Calls;
 use crate::time::monotonic_ns;
 
 /// Silent for so long, a running PCM counts as stalled.
@@ -118,8 +119,9 @@ impl<'a> Stream<'a> {
 
     /// Captures until something ends it; `flows` is called when the first audio
     /// has come.
-    pub(super) fn run(&mut self, mut flows: impl FnMut()) -> End {
-        if let Err(errno) = self.pcm().start() {
+    pub(super) fn run(&mut self, calls: &Calls, mut flows: impl FnMut()) -> End {
+        let starting = format!("starting ALSA PCM {}", self.opened.setup.pcm);
+        if let Err(errno) = calls.during(starting, || self.pcm().start()) {
             return match self.failed(errno) {
                 End::Changed => End::Refused(errno),
                 end => end,

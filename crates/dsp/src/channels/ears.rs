@@ -44,7 +44,7 @@ impl Ears {
     pub(super) fn new(channels: usize, rate: u32) -> Result<Self> {
         let resampler = match rate {
             SAMPLE_RATE => None,
-            rate => Some(Resampler::new(rate)?),
+            rate => Some(Resampler::new(rate, SAMPLE_RATE)?),
         };
         let ear = || Ear {
             resampler: resampler.clone(),
