@@ -83,13 +83,15 @@ def test_one_live_channel_of_eight_comes_at_its_own_level(
 def test_opposite_polarity_does_not_cancel_and_a_mean_is_had_for_the_asking(
     rig: PrivatePipeWire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play(rig, tmp_path, "rig-mic-stereo", FL=tone(1000, 0.25), FR=-tone(1000, 0.25))
+    # Players begin whole cycles of the graph apart, which are whole periods of this tone.
+    hertz = 6 * RATE / 256
+    play(rig, tmp_path, "rig-mic-stereo", FL=tone(hertz, 0.25), FR=-tone(hertz, 0.25))
     for channel, wanted in (("auto", 0.25), ("FR", 0.25), ("mix", 0.0)):
         with Engine(rig, "--source", "rig-mic-stereo", "--channel", channel) as engine:
             monkeypatch.setenv("V2M_ENGINE_SOCKET", engine.socket)
             rig.wait_for_links("rig-mic-stereo", "v2m-engine", count=2)
             with AudioCapture(engine="service", buffer_size=1600).stream(timeout=30) as stream:
-                settles(iter(stream), 1000, wanted)
+                settles(iter(stream), hertz, wanted)
             if channel == "auto":
                 rig.wait_for(
                     lambda: sum(c["inverted"] for c in status(rig)["channels"]) == 1, "polarity"
