@@ -39,6 +39,8 @@ pub(crate) enum Mode {
 pub(crate) struct Wish {
     pub(crate) mode: Mode,
     pub(crate) source: Option<String>,
+    /// Which of its channels to hear; none asks for nothing.
+    pub(crate) channel: Option<String>,
     pub(crate) latency: Option<Latency>,
     /// Where the engine's program may lie, beside `$V2M_ENGINE_BIN` and `$PATH`.
     pub(crate) places: Vec<PathBuf>,
@@ -56,6 +58,8 @@ pub(crate) struct Engine {
     pub(crate) bookmark: Option<Arc<Bookmark>>,
     /// What it captures, as its configuration says.
     pub(crate) source: String,
+    /// Which of its channels it hears, the same way.
+    pub(crate) channel: String,
     pub(crate) private: bool,
     lost: AtomicBool,
 }
@@ -64,11 +68,13 @@ impl Engine {
     fn open(mut connection: Connection, latency: Option<Latency>) -> Result<Arc<Self>> {
         let (ring, source) = connection.open(latency)?;
         let private = connection.private_pid().is_some();
+        let channel = connection.channel().unwrap_or("auto").to_owned();
         Ok(Arc::new(Self {
             bookmark: connection.bookmark(),
             connection: Mutex::new(Some(connection)),
             ring: Arc::new(ring),
             source,
+            channel,
             private,
             lost: AtomicBool::new(false),
         }))
@@ -150,6 +156,7 @@ struct Known {
     engine: Weak<Engine>,
     /// What a private engine was started for.
     source: Option<String>,
+    channel: Option<String>,
     latency: Option<Latency>,
 }
 
@@ -225,6 +232,17 @@ impl Wish {
             );
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
+        if let Some(channel) = self
+            .channel
+            .as_ref()
+            .filter(|asked| **asked != engine.channel)
+        {
+            let message = format!(
+                "the service hears channel {}, not {channel}: configure it so, or ask for a private engine",
+                engine.channel
+            );
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
         self.remember(&engine, None);
         Ok(engine)
     }
@@ -237,6 +255,9 @@ impl Wish {
         let mut arguments: Vec<OsString> = Vec::new();
         if let Some(source) = &self.source {
             arguments.extend(["--source".into(), source.into()]);
+        }
+        if let Some(channel) = &self.channel {
+            arguments.extend(["--channel".into(), channel.into()]);
         }
         if let Some(directory) = &self.onnxruntime {
             arguments.extend(["--python-onnxruntime".into(), directory.into()]);
@@ -267,7 +288,8 @@ impl Wish {
     fn shared(&self) -> Option<Arc<Engine>> {
         let found = lock(&KNOWN).iter().find_map(|known| {
             let engine = known.engine.upgrade()?;
-            let fits = engine.private && known.source == self.source && !engine.check();
+            let same = known.source == self.source && known.channel == self.channel;
+            let fits = engine.private && same && !engine.check();
             fits.then_some((engine, known.latency))
         });
         let (engine, latency) = found?;
@@ -289,6 +311,7 @@ impl Wish {
         known.push(Known {
             engine: Arc::downgrade(engine),
             source: self.source.clone(),
+            channel: self.channel.clone(),
             latency,
         });
     }

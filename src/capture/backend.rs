@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::alsa::{AlsaSource, Setup, Stop};
+use super::channels::Channels;
 use super::file::{FileSource, Pace, play};
 use super::handover::{Handover, Standby};
 use super::intake::Funnel;
@@ -37,6 +38,7 @@ impl Backend {
     /// is left alone until it is `active`.
     pub fn start(
         config: &Config,
+        channels: Arc<Channels>,
         intake: Arc<Funnel>,
         brake: Brake,
         on_demand: bool,
@@ -45,10 +47,8 @@ impl Backend {
     ) -> Result<Self> {
         match &config.source {
             SourceSpec::Alsa(pcm) => {
-                let source = match active {
-                    true => AlsaSource::open(pcm, config.alsa)?,
-                    false => AlsaSource::later(Some(pcm), config.alsa),
-                };
+                let source = AlsaSource::later(Some(pcm), config.alsa).with_channels(channels);
+                let source = if active { source.opened()? } else { source };
                 AlsaCapture::start(source, intake, active, events).map(Self::Alsa)
             }
             SourceSpec::File(path) => {
@@ -57,8 +57,8 @@ impl Backend {
                 } else {
                     Pace::Unpaced
                 };
-                let player =
-                    FilePlayer::start(FileSource::open(path)?, pace, intake, brake, events)?;
+                let file = FileSource::open_with(path, channels)?;
+                let player = FilePlayer::start(file, pace, intake, brake, events)?;
                 if !on_demand {
                     player.go();
                 }
@@ -71,6 +71,7 @@ impl Backend {
                     latency: None,
                     active,
                     remote: None,
+                    channels: channels.clone(),
                 };
                 // ALSA knows no node and no monitor by PipeWire's names.
                 match &config.fallback {
@@ -83,6 +84,7 @@ impl Backend {
                                 _ => None,
                             },
                             options: config.alsa,
+                            channels,
                         };
                         let handover = Handover::start(options, standby, intake, events);
                         return handover.map(Self::Handover);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use crate::channels::Selection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
 use crate::ring::SAMPLE_RATE;
@@ -150,6 +151,12 @@ pub struct Layer {
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceSpec>,
 
+    /// Which of the source's channels to hear: auto (its voice, at its own level), mix (the
+    /// mean of all), a name (FL, AUX2) or a number from 1 [default: auto]
+    #[arg(long, value_name = "CHANNEL")]
+    #[serde(default, deserialize_with = "channel")]
+    pub channel: Option<Selection>,
+
     /// Play files as fast as the engine takes them instead of in real time
     #[arg(long = "no-pace", action = clap::ArgAction::SetFalse, default_value = None, default_missing_value = "false", num_args = 0)]
     pub pace: Option<bool>,
@@ -278,6 +285,21 @@ impl AlsaLayer {
     }
 }
 
+fn channel<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Selection>, D::Error> {
+    // A number may be written as one.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Name(String),
+        Number(u32),
+    }
+    let text = match Written::deserialize(deserializer)? {
+        Written::Name(name) => name,
+        Written::Number(number) => number.to_string(),
+    };
+    text.parse().map(Some).map_err(D::Error::custom)
+}
+
 fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     within(deserializer, 16..=65_536, "frames")
 }
@@ -306,6 +328,7 @@ impl Layer {
     fn over(self, below: Self) -> Self {
         Self {
             source: self.source.or(below.source),
+            channel: self.channel.or(below.channel),
             pace: self.pace.or(below.pace),
             latency: self.latency.or(below.latency),
             latency_lowest: self.latency_lowest.or(below.latency_lowest),
@@ -378,6 +401,8 @@ fn table_name(line: &str) -> Option<&str> {
 pub struct Config {
     /// What to capture.
     pub source: SourceSpec,
+    /// Which of its channels to hear.
+    pub channel: Selection,
     /// Files are played in real time.
     pub pace: bool,
     /// The quantum asked of the graph while somebody listens.
@@ -422,6 +447,7 @@ impl Config {
             source: layer
                 .source
                 .unwrap_or(SourceSpec::Pipewire(Source::Default)),
+            channel: layer.channel.unwrap_or_default(),
             pace: layer.pace.unwrap_or(true),
             latency: layer.latency.unwrap_or(Latency::DEFAULT),
             latency_lowest: layer.latency_lowest.unwrap_or(Latency::LOWEST),

@@ -19,12 +19,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use self::health_reader::HealthReader;
+use crate::capture::channels::Channels;
 use crate::capture::intake::Funnel;
 use crate::capture::{Backend, Event};
 use crate::config::{Config, SourceSpec};
 use crate::demand::{Capture, Demand};
 use crate::error::Result;
-use crate::health::{self, Facts};
+use crate::health::{self, Channel, Facts};
 use crate::latency::Latency;
 use crate::ring::bell::Ringer;
 use crate::ring::{ControlWriter, Reader, Ring, State};
@@ -65,6 +66,7 @@ struct Known {
     started: Instant,
     service: bool,
     asked: SourceSpec,
+    channel: String,
     ring: Arc<Ring>,
     reader: Reader,
     vad: Worker,
@@ -108,6 +110,10 @@ impl Host for Known {
 
     fn source(&self) -> String {
         self.asked.to_string()
+    }
+
+    fn channel(&self) -> String {
+        self.channel.clone()
     }
 
     fn opening(&self) {
@@ -206,6 +212,7 @@ pub struct Engine {
     // In the order of stopping.
     server: Option<Server>,
     backend: Backend,
+    channels: Arc<Channels>,
     funnel: Arc<Funnel>,
     ringer: Ringer,
     health: HealthReader,
@@ -255,6 +262,7 @@ impl Engine {
             started: Instant::now(),
             service,
             asked: config.source.clone(),
+            channel: config.channel.to_string(),
             ring,
             reader,
             vad,
@@ -264,21 +272,35 @@ impl Engine {
                 state: State::Starting,
                 source: SourceStatus {
                     asked: config.source.to_string(),
+                    channel: config.channel.to_string(),
                     ..Default::default()
                 },
                 health: Vec::new(),
             }),
             messages: sender.clone(),
         });
+        let heard = sender.clone();
+        let channels = Channels::new(
+            config.channel.clone(),
+            Box::new(move |event| drop(heard.send(Message::Capture(event)))),
+        );
         let events = sender.clone();
         let on_demand = !service;
         let events = Box::new(move |event| {
             let _ = events.send(Message::Capture(event));
         });
-        let backend = Backend::start(&config, funnel.clone(), brake, on_demand, !idle, events)?;
         let reader = Reader::new(known.ring.duplicate()?)?;
         let detects = config.vad.backend != vad::backend::Backend::Off;
         let health = HealthReader::new(reader, health::PATIENCE, detects);
+        let backend = Backend::start(
+            &config,
+            channels.clone(),
+            funnel.clone(),
+            brake,
+            on_demand,
+            !idle,
+            events,
+        )?;
         let mut engine = Self {
             config,
             known: known.clone(),
@@ -288,6 +310,7 @@ impl Engine {
             manager: Manager::new(service),
             server: None,
             backend,
+            channels,
             funnel,
             ringer,
             health,
@@ -340,6 +363,7 @@ impl Engine {
             let mut now = self.known.now();
             self.backend.describe(&mut now.source);
             now.health = health;
+            now.source.channels = self.channels.status();
             now.state
         };
         self.manager
@@ -354,9 +378,11 @@ impl Engine {
             return Vec::new();
         }
         let mute = self.backend.mute();
+        let channels = self.channels.status();
+        let channels: Vec<Channel> = channels.iter().map(Channel::from).collect();
         let facts = Facts {
             mute: mute.as_ref(),
-            channels: &[],
+            channels: &channels,
         };
         self.health
             .look(&facts)
@@ -431,6 +457,11 @@ impl Engine {
                     now.source.waiting = Some(why);
                 }
                 self.set_state(State::Waiting);
+            }
+            Event::Heard { number, name } => {
+                tracing::info!("hears channel {number}, {name}");
+                self.control.channel(number, monotonic_ns());
+                self.ringer.bell().ring();
             }
             Event::Ended => {
                 tracing::info!("the source has come to its end");

@@ -36,6 +36,8 @@ pub struct Connection {
     bookmark: Option<Arc<Bookmark>>,
     /// Answers that came too late for who asked, and are still to come.
     late: u32,
+    /// What the engine said when it gave the ring.
+    channel: Option<String>,
 }
 
 /// Where the user's engine listens: `$V2M_ENGINE_SOCKET`, or
@@ -91,6 +93,7 @@ impl Connection {
             owner: std::process::id(),
             bookmark: None,
             late: 0,
+            channel: None,
         })
     }
 
@@ -140,6 +143,7 @@ impl Connection {
             owner: std::process::id(),
             bookmark: None,
             late: 0,
+            channel: None,
         })
     }
 
@@ -152,6 +156,12 @@ impl Connection {
     /// stays as it is.
     pub fn observe(&mut self) -> Result<(Reader, String)> {
         self.ask_for_ring(None, true)
+    }
+
+    /// Which of the source's channels the engine hears, as its configuration says it; known
+    /// from the first [`open`](Self::open) on.
+    pub fn channel(&self) -> Option<&str> {
+        self.channel.as_deref()
     }
 
     /// Where to note how far this client has read, for the engine's status; it
@@ -178,7 +188,10 @@ impl Connection {
         let bookmark = bookmark.as_ref().map(|mark| mark.descriptor());
         let packet = self.ask(&request, bookmark, ANSWER)?;
         match (packet.message, packet.descriptor) {
-            (Reply::Opened { source }, Some(file)) => Ok((Reader::new(file)?, source)),
+            (Reply::Opened { source, channel }, Some(file)) => {
+                self.channel = Some(channel);
+                Ok((Reader::new(file)?, source))
+            }
             (Reply::Refused { message }, _) => Err(Error::new(ErrorKind::Unavailable, message)),
             _ => Err(Error::new(
                 ErrorKind::Protocol,

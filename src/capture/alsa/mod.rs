@@ -24,6 +24,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 pub use alsa::pcm::Access;
 pub use negotiate::{Options, Setup};
 
+use super::channels::Channels;
 use super::{Event, Intake, SourceInfo};
 use crate::{Error, Result};
 use negotiate::Opened;
@@ -114,6 +115,7 @@ pub struct AlsaSource {
     /// Rates that were agreed and at which it then did not start.
     refused: Vec<u32>,
     setup: Arc<Mutex<Option<Setup>>>,
+    channels: Arc<Channels>,
 }
 
 impl AlsaSource {
@@ -125,14 +127,25 @@ impl AlsaSource {
     /// plays, or nothing that it offers can be used; [`crate::ErrorKind::Invalid`]
     /// for what can be no name. The message names the PCM.
     pub fn open(pcm: &str, options: Options) -> Result<Self> {
+        Self::later(Some(pcm), options).opened()
+    }
+
+    /// The same for what [`later`](Self::later) gave.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`crate::ErrorKind::Invalid`] if the PCM has no such
+    /// channel as is to be heard.
+    pub fn opened(mut self) -> Result<Self> {
         let _quiet = quiet();
-        let opened = negotiate::open(pcm, options, &[])?;
-        Ok(Self {
-            card: opened.hardware,
-            setup: Arc::new(Mutex::new(Some(opened.setup.clone()))),
-            opened: Some(opened),
-            ..Self::later(Some(pcm), options)
-        })
+        let opened = self.reopen()?;
+        self.publish(Some(opened.setup.clone()));
+        self.opened = Some(opened);
+        Ok(self)
+    }
+
+    /// With what is to be heard of its channels; else it is their voice.
+    pub fn with_channels(self, channels: Arc<Channels>) -> Self {
+        Self { channels, ..self }
     }
 
     /// A PCM that [`AlsaSource::capture`] opens, as soon as it can be. Without a
@@ -145,6 +158,7 @@ impl AlsaSource {
             card: pcm.is_some_and(is_card),
             refused: Vec::new(),
             setup: Arc::default(),
+            channels: Channels::auto(),
             opened: None,
         }
     }
@@ -154,7 +168,11 @@ impl AlsaSource {
             Some(name) => negotiate::open(name, self.options, &self.refused),
             None => negotiate::open_any(self.options, &self.refused),
         };
-        opened.inspect(|opened| self.card = opened.hardware)
+        let opened = opened?;
+        self.card = opened.hardware;
+        let named = |error: crate::Error| error.context(format!("ALSA PCM {}", opened.setup.pcm));
+        self.channels.arrange(&opened.names).map_err(named)?;
+        Ok(opened)
     }
 
     /// What is agreed with the hardware; `None` while it is away. Lives on while
@@ -258,7 +276,14 @@ impl AlsaSource {
     ) -> (End, bool) {
         let mut flowed = false;
         let name = opened.setup.pcm.clone();
-        let mut stream = match Stream::new(opened, intake, stop) {
+        let mixer = match self.channels.mixer(opened.layout.channels, pcm::CHUNK) {
+            Ok(mixer) => mixer,
+            Err(error) => {
+                tracing::error!("{error}");
+                return (End::Changed, false);
+            }
+        };
+        let mut stream = match Stream::new(opened, mixer, intake, stop) {
             Ok(stream) => stream,
             Err(errno) => return (End::Refused(errno), false),
         };
