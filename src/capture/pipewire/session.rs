@@ -447,8 +447,7 @@ impl Session {
 
     fn heard(&self) -> Option<(u32, &str)> {
         let graph = &self.connection.graph;
-        let mut inputs = graph.ports_of(self.node_id()?, Direction::In);
-        inputs.find_map(|input| graph.heard_at(input))
+        graph.heard_by(self.node_id()?)
     }
 
     /// Why nothing is heard, if the source's volume is why.
