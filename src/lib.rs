@@ -38,6 +38,7 @@ pub mod status;
 mod sync;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod systemd;
+pub mod text;
 #[cfg(not(loom))]
 pub mod time;
 #[cfg(not(loom))]
