@@ -205,7 +205,10 @@ mod tests {
         let evil = b"\x1b]0;owned\x07\r\nroot\xe2\x80\xae\xff\xfe";
         bytes[at::NAME..].fill(0);
         bytes[at::NAME..at::NAME + evil.len()].copy_from_slice(evil);
-        assert_eq!(parse(&bytes).name.unwrap(), "\u{fffd}]0;owned\u{fffd}  root\u{fffd}\u{fffd}\u{fffd}");
+        assert_eq!(
+            parse(&bytes).name.unwrap(),
+            "\u{fffd}]0;owned\u{fffd}  root\u{fffd}\u{fffd}\u{fffd}"
+        );
         bytes[at::NAME..].fill(b'x');
         assert_eq!(parse(&bytes).name.unwrap().len(), 64);
         bytes[at::NAME] = 0;

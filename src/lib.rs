@@ -20,6 +20,8 @@ pub mod doctor;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod engine;
 pub mod error;
+#[cfg(not(loom))]
+pub mod files;
 pub mod latency;
 #[cfg(all(feature = "engine", not(loom)))]
 pub mod monitor;

@@ -191,7 +191,8 @@ pub fn peer_of_same_user(socket: BorrowedFd<'_>) -> Result<i32> {
     Err(Error::new(
         ErrorKind::Protocol,
         format!(
-            "user {} is on the other side, not {own}: refused",
+            "process {} of user {} is on the other side, not user {own}: refused",
+            peer.pid(),
             peer.uid()
         ),
     ))

@@ -75,7 +75,10 @@ mod tests {
             ("\u{9b}31m", "\u{fffd}31m"),
             ("abc\u{202e}gpj", "abc\u{fffd}gpj"),
             ("mi\u{200b}c\u{feff}", "mi\u{fffd}c\u{fffd}"),
-            ("\u{0}\u{7f}\u{e000}\u{e0041}", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
+            (
+                "\u{0}\u{7f}\u{e000}\u{e0041}",
+                "\u{fffd}\u{fffd}\u{fffd}\u{fffd}",
+            ),
         ] {
             assert_eq!(name(text), shown, "{text:?}");
         }

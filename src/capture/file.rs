@@ -1,7 +1,6 @@
 //! A WAV or FLAC file as a source: decoded and mixed to mono on an ordinary
 //! thread, delivered in real time or as fast as the slowest reader wants it.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +17,7 @@ use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
 
 use super::{Block, Intake};
-use crate::{Error, ErrorKind, Result, resample};
+use crate::{Error, ErrorKind, Result, files, resample};
 
 /// The longest block, in samples.
 const LONGEST_BLOCK: usize = 1024;
@@ -76,14 +75,8 @@ impl FileSource {
     fn open_track(path: &Path) -> Result<Self> {
         let invalid = |reason: String| Error::new(ErrorKind::Invalid, reason);
 
-        // Looked at before it is opened: opening a FIFO would wait for its writer.
-        let metadata = path.metadata().map_err(|e| invalid(e.to_string()))?;
-        if !metadata.is_file() {
-            return Err(invalid(
-                "it is not a regular file: name a WAV or FLAC file".into(),
-            ));
-        }
-        let file = File::open(path).map_err(|e| invalid(e.to_string()))?;
+        let file =
+            files::open(path).map_err(|e| invalid(format!("{e}: name a WAV or FLAC file")))?;
 
         let stream = MediaSourceStream::new(Box::new(file), Default::default());
         let format = symphonia::default::get_probe()

@@ -4,10 +4,12 @@ mod bench;
 mod doctor;
 mod generate;
 mod listen;
+mod log;
 mod monitor;
 mod reach;
 mod record;
 mod run;
+mod signals;
 mod sources;
 mod status;
 

@@ -3,17 +3,15 @@
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
-use nix::sys::signal::{SigSet, Signal};
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 use v2m_engine::client::socket_path;
 use v2m_engine::config::{Config, Layer, LogLevel};
 use v2m_engine::engine::{Engine, Message};
 use v2m_engine::protocol::{self, Reply};
-use v2m_engine::server::{Door, ServiceSocket};
+use v2m_engine::server::{Bound, Door, ServiceSocket};
 use v2m_engine::systemd;
 use v2m_engine::{Error, ErrorKind, Result};
+
+use super::signals::{self, Signals};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -30,19 +28,14 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
-    // Before any thread exists: all of them inherit the mask, one waits.
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    signals
-        .thread_block()
-        .map_err(|cause| Error::system("cannot block signals", cause))?;
-
+    let signals = Signals::watch()?;
     let passed = systemd::socket()?;
     let private = arguments.private_fd.map(adopt).transpose()?;
     // Kept to tell the client why its engine doesn't come up.
     let line = private.as_ref().map(OwnedFd::try_clone).transpose();
     let line =
         line.map_err(|cause| Error::system("cannot duplicate the client's socket", cause))?;
-    let started = start(arguments, private, passed);
+    let started = start(arguments, private, passed, &signals);
     let (engine, messages) = match (started, line) {
         (Ok(started), _) => started,
         (Err(error), Some(line)) => {
@@ -57,14 +50,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         }
         (Err(error), None) => return Err(error),
     };
-    let spawned = std::thread::Builder::new()
-        .name("v2m-signals".into())
-        .spawn(move || {
-            if let Ok(signal) = signals.wait() {
-                let _ = messages.send(Message::Stop(signal.as_str()));
-            }
-        });
-    spawned.map_err(|cause| Error::system("cannot start the signals' thread", cause))?;
+    signals.hand_over(move |signal| drop(messages.send(Message::Stop(signal.as_str()))));
     let why = engine.run();
     tracing::info!("stopped: {why}");
     Ok(())
@@ -74,16 +60,25 @@ fn start(
     arguments: Arguments,
     private: Option<OwnedFd>,
     passed: Option<OwnedFd>,
+    signals: &Signals,
 ) -> Result<(Engine, std::sync::mpsc::Sender<Message>)> {
     let mut config = Config::load(arguments.flags)?;
     config.vad.python = arguments.python_onnxruntime;
     // A client's own engine speaks up only when something is wrong.
     let quiet = private.is_some() && config.log == LogLevel::Info;
-    log(if quiet { LogLevel::Warn } else { config.log });
+    super::log::start(if quiet { LogLevel::Warn } else { config.log });
     let door = match (private, passed) {
         (Some(socket), _) => Door::Private(socket),
         (None, Some(socket)) => Door::Service(ServiceSocket::inherited(socket)?),
-        (None, None) => Door::Service(ServiceSocket::bind(&socket_path()?)?),
+        (None, None) => {
+            let socket = ServiceSocket::bind(&socket_path()?)?;
+            let bound = socket.bound();
+            signals.hand_over(move |signal| {
+                bound.iter().for_each(Bound::remove);
+                signals::end(signal);
+            });
+            Door::Service(socket)
+        }
     };
     Engine::start(config, door)
 }
@@ -99,30 +94,4 @@ fn adopt(number: RawFd) -> Result<OwnedFd> {
     // SAFETY: open (just seen), inherited for us, and used nowhere else: no
     // descriptor above the standard ones has been made yet.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// Logs from this level on to standard error.
-pub(super) fn log(level: LogLevel) {
-    let filter = match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-    };
-    // Where standard error is the journal anyway, it gets levels and fields too.
-    if systemd::stderr_is_journal()
-        && let Ok(journal) = tracing_journald::layer()
-    {
-        tracing_subscriber::registry()
-            .with(journal.with_syslog_identifier("v2m-engine".into()))
-            .with(filter)
-            .init();
-        return;
-    }
-    tracing_subscriber::fmt()
-        .with_max_level(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
-        .init();
 }
