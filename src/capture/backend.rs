@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::latency::Latency;
 use crate::rt::{self, Role};
 use crate::status::SourceStatus;
+use crate::text;
 use crate::vad::worker::Brake;
 
 /// Where the audio comes from.
@@ -281,7 +282,8 @@ impl FilePlayer {
                 while !gone.load(Ordering::Acquire) && !stopped.load(Ordering::Acquire) {
                     std::thread::park();
                 }
-                events(Event::Linked(file.path().display().to_string()));
+                let name = text::printable(&file.path().to_string_lossy(), text::MESSAGE);
+                events(Event::Linked(name));
                 match play(file, pace, &*intake, &stopped, || brake.hold(&stopped)) {
                     Ok(()) => {
                         intake.finish();

@@ -28,6 +28,9 @@ const SCRATCH: usize = 4096;
 /// Longer ones come from [`Funnel::fill`].
 const LONGEST_GAP: u64 = SAMPLE_RATE as u64;
 
+/// Samples that are wiped at once.
+const PIECE: u64 = 1 << 18;
+
 /// Without audio for so long, silence is filled in.
 const IDLE_NS: i64 = 500_000_000;
 /// Filling stays so far behind the present: more than any quantum, so that
@@ -160,6 +163,12 @@ impl Funnel {
         if self.inner.try_with(|inner| inner.catch_up(now_ns)) == Some(true) {
             self.bell.ring();
         }
+    }
+
+    /// Wipes some of the audio that the ring keeps. Off the real-time thread, while
+    /// nothing is captured, as often as there is time until all of it is gone.
+    pub fn wipe(&self) {
+        self.inner.try_with(|inner| inner.writer.wipe(PIECE));
     }
 
     /// The source has ended: what the resampler still holds is written.
@@ -405,6 +414,10 @@ impl Inner {
     fn catch_up(&mut self, now_ns: i64) -> bool {
         if self.writer.position() == 0 || now_ns <= self.next_ns {
             return false;
+        }
+        // What was begun is ended before anybody gets to read it.
+        if self.writer.is_wiping() {
+            while self.writer.wipe(PIECE) {}
         }
         self.unused = true;
         self.close_run();

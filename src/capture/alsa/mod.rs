@@ -23,7 +23,7 @@ pub use alsa::pcm::Access;
 pub use negotiate::{Options, Setup};
 
 use super::{Event, Intake, SourceInfo};
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 use negotiate::Opened;
 use stream::{End, Stream};
 use wait::{Watch, Woken};
@@ -310,6 +310,7 @@ fn hints() -> impl Iterator<Item = (String, String)> {
         .filter(|hint| hint.direction != Some(Direction::Playback))
         .filter_map(|hint| {
             let name = hint.name.filter(|name| name != "null")?;
-            Some((name, hint.desc.unwrap_or_default().replace('\n', ", ")))
+            let description = hint.desc.unwrap_or_default().replace('\n', ", ");
+            Some((text::name(&name), text::name(&description)))
         })
 }

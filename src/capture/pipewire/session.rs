@@ -25,7 +25,7 @@ use super::linker::Linker;
 use super::{Command, Options, Report};
 use crate::capture::{Event, Events, Intake};
 use crate::latency::Latency;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, text};
 
 /// A daemon that takes the connection says hello within this; one that can't
 /// start lets whoever holds its socket (systemd) take connections all the same.
@@ -372,7 +372,7 @@ impl Session {
             .upcast_ref()
             .add_listener_local()
             .error(move |_seq, _result, message| {
-                let _ = sender.send(Trouble::Link(output, message.to_owned()));
+                let _ = sender.send(Trouble::Link(output, text::name(message)));
             })
             .register();
         Ok((listener, link))
