@@ -26,6 +26,8 @@ mod task;
 mod waiter;
 mod window;
 
+extern crate v2m_client as v2m_engine;
+
 use pyo3::prelude::*;
 
 /// The module `v2m_engine._native`.

@@ -1,0 +1,328 @@
+//! Those who receive the impulses: what they are, and one stretch of listening by each.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::mpsc::{Receiver as Inbox, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::load::Load;
+use super::process::{Process, cpu_ns, thread_cpu_ns};
+use super::reader;
+use super::recording::Recording;
+use super::stage::Stage;
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_ring::SAMPLE_RATE;
+use v2m_rt as rt;
+
+/// How long a receiver may take to its first audio, and to hand over what it recorded.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A receiver: a command that speaks as [`recording`](super::recording) says.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// What it is, for people.
+    pub name: String,
+    /// In which form: `default` or `best` of a peer.
+    #[serde(default)]
+    pub form: String,
+    /// Whether it runs Python.
+    #[serde(default)]
+    pub python: bool,
+    /// Program and arguments; empty for the reader in the bench's own process.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Added to its environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Seconds that it may be behind: it goes on for so long after the last impulse counted.
+    #[serde(default = "short_drain")]
+    pub drain_s: f64,
+    /// Why it can't be measured; then it is only reported.
+    #[serde(default)]
+    pub missing: Option<String>,
+    /// Whether it reads the engine's ring.
+    #[serde(skip)]
+    pub ours: bool,
+}
+
+fn short_drain() -> f64 {
+    0.3
+}
+
+/// Our own receivers, in the order of the report.
+pub fn ours(python: &str, load: Load) -> Result<Vec<Spec>> {
+    let program = std::env::current_exe()
+        .map_err(|cause| Error::system("cannot find this program's own file", cause))?;
+    let one = |name: &str, command: Vec<String>, python| Spec {
+        name: name.into(),
+        form: String::new(),
+        python,
+        command,
+        env: BTreeMap::new(),
+        drain_s: short_drain(),
+        missing: None,
+        ours: true,
+    };
+    let missing = python_module(python, "v2m_engine._bench", "v2m-engine").err();
+    let no_uvloop = python_module(python, "uvloop", "uvloop").err();
+    let script = |name: &str, arguments: &[&str]| {
+        let mut command = vec![python.to_owned(), "-m".into(), "v2m_engine._bench".into()];
+        command.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        Spec {
+            missing: missing.clone(),
+            ..one(name, command, true)
+        }
+    };
+    let program = program.to_string_lossy().into_owned();
+    let mut all = vec![
+        one(INSIDE, Vec::new(), false),
+        one(
+            PLAIN,
+            vec![program, "bench".into(), "receiver".into()],
+            false,
+        ),
+        script(SYNC, &["sync"]),
+        script(ASYNCIO, &["asyncio"]),
+        script(UVLOOP, &["uvloop"]),
+    ];
+    if let (Some(last), None) = (all.last_mut(), &missing) {
+        last.missing = no_uvloop;
+    }
+    if load == Load::Gil {
+        all.push(script(
+            SYNC_REMEDY,
+            &["sync", "--switch-interval", "0.0002"],
+        ));
+        all.push(script(
+            ASYNCIO_REMEDY,
+            &["asyncio", "--switch-interval", "0.0002"],
+        ));
+    }
+    Ok(all)
+}
+
+/// The reader in the bench's own process.
+pub const INSIDE: &str = "reader, this process";
+/// The plain reader in another process: what others are compared with.
+pub const PLAIN: &str = "reader, other process";
+/// A `for` loop.
+pub const SYNC: &str = "Python, sync";
+/// An `async for` loop.
+pub const ASYNCIO: &str = "Python, asyncio";
+/// An `async for` loop on the event loop that is written in C.
+pub const UVLOOP: &str = "Python, asyncio on uvloop";
+/// The same with the interpreter's switch interval lowered.
+pub const SYNC_REMEDY: &str = "Python, sync, switch_interval";
+/// The same with the interpreter's switch interval lowered.
+pub const ASYNCIO_REMEDY: &str = "Python, asyncio, switch_interval";
+
+/// Whether `python` has `module`, of the distribution `name`; the error says what to do.
+fn python_module(python: &str, module: &str, name: &str) -> Result<(), String> {
+    let done = Command::new(python)
+        .args(["-c", &format!("import {module}")])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|cause| format!("{python} can't be run: {cause}; name another by --python"))?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let reason = String::from_utf8_lossy(&done.stderr);
+    let reason = reason.lines().last().unwrap_or("no reason given");
+    let package = module.split('.').next().unwrap_or(module);
+    Err(format!(
+        "{python} has no {package} ({reason}): pip install {name}, or name another by --python"
+    ))
+}
+
+/// A receiver at work.
+pub struct Listening {
+    name: String,
+    how: How,
+}
+
+enum How {
+    Inside {
+        thread: JoinHandle<Result<Recording>>,
+        stop: Arc<AtomicBool>,
+        tid: Arc<AtomicI32>,
+    },
+    Outside {
+        process: Process,
+        stdin: Option<ChildStdin>,
+        output: Inbox<Output>,
+        errors: std::path::PathBuf,
+        rate: u32,
+    },
+}
+
+enum Output {
+    Ready(u32),
+    Rest(Vec<u8>),
+}
+
+impl Listening {
+    /// Starts a receiver; returns once it gets audio.
+    pub fn start(spec: &Spec, stage: &Stage, load: Load) -> Result<Self> {
+        if let Some(why) = &spec.missing {
+            return Err(Error::new(ErrorKind::Unavailable, why));
+        }
+        let how = match spec.command.is_empty() {
+            true => Self::inside(stage),
+            false => Self::outside(spec, stage, load),
+        }?;
+        Ok(Self {
+            name: spec.name.clone(),
+            how,
+        })
+    }
+
+    fn inside(stage: &Stage) -> Result<How> {
+        let mut connection = stage.connect()?;
+        let (reader, _) = connection.open(None)?;
+        let arrived = Arc::new(AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
+        let tid = Arc::new(AtomicI32::new(0));
+        let (seen, stopped, id) = (arrived.clone(), stop.clone(), tid.clone());
+        let thread = std::thread::spawn(move || {
+            id.store(rt::thread_id(), Ordering::Relaxed);
+            let recording = reader::record(&reader, &seen, &stopped);
+            // Until now the engine counted it as listening.
+            drop(connection);
+            recording
+        });
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !arrived.load(Ordering::Relaxed) {
+            if std::time::Instant::now() > deadline {
+                stop.store(true, Ordering::Relaxed);
+                return Err(no_audio(""));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(How::Inside { thread, stop, tid })
+    }
+
+    fn outside(spec: &Spec, stage: &Stage, load: Load) -> Result<How> {
+        let failed = |cause| Error::system("cannot keep what receivers say", cause);
+        let errors = stage.directory().join("receiver.log");
+        let log = fs::File::create(&errors).map_err(failed)?;
+        let mut command = Command::new(&spec.command[0]);
+        command
+            .args(&spec.command[1..])
+            .envs(stage.environment())
+            .envs(&spec.env)
+            .env("V2M_BENCH_LOAD", load.name())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        let mut process = Process::start(&mut command)?;
+        let stdin = process.0.stdin.take();
+        let stdout = process.0.stdout.take().map(BufReader::new);
+        let (sender, output) = channel();
+        std::thread::spawn(move || {
+            let Some(mut stdout) = stdout else { return };
+            let mut line = String::new();
+            let rate = loop {
+                line.clear();
+                match stdout.read_line(&mut line) {
+                    Ok(0) | Err(_) => return,
+                    Ok(_) => {}
+                }
+                let words = line.trim().strip_prefix("ready ");
+                if let Some(rate) = words.and_then(|word| word.parse().ok()) {
+                    break rate;
+                }
+            };
+            let _ = sender.send(Output::Ready(rate));
+            let mut rest = Vec::new();
+            if stdout.read_to_end(&mut rest).is_ok() {
+                let _ = sender.send(Output::Rest(rest));
+            }
+        });
+        match output.recv_timeout(PATIENCE) {
+            Ok(Output::Ready(rate)) => Ok(How::Outside {
+                process,
+                stdin,
+                output,
+                errors,
+                rate,
+            }),
+            Ok(Output::Rest(_)) | Err(RecvTimeoutError::Timeout) => {
+                Err(no_audio(&last_line(&errors)))
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let _ = process.wait(Duration::from_secs(1));
+                let message = format!("it ended before any audio: {}", last_line(&errors));
+                Err(Error::new(ErrorKind::Unavailable, message))
+            }
+        }
+    }
+
+    /// CPU time that it has used so far, in nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        match &self.how {
+            How::Inside { tid, .. } => thread_cpu_ns(tid.load(Ordering::Relaxed)),
+            How::Outside { process, .. } => cpu_ns(process.0.id()),
+        }
+    }
+
+    /// Stops it and takes what it recorded.
+    pub fn finish(self) -> Result<Recording> {
+        match self.how {
+            How::Inside { thread, stop, .. } => {
+                stop.store(true, Ordering::Relaxed);
+                let joined = thread.join();
+                let mut recording =
+                    joined.map_err(|_| Error::system(self.name, "its thread panicked"))??;
+                recording.rate = SAMPLE_RATE;
+                Ok(recording)
+            }
+            How::Outside {
+                mut process,
+                stdin,
+                output,
+                errors,
+                rate,
+            } => {
+                drop(stdin);
+                let Ok(Output::Rest(bytes)) = output.recv_timeout(PATIENCE) else {
+                    let message =
+                        format!("it does not hand over what it got: {}", last_line(&errors));
+                    return Err(Error::new(ErrorKind::Timeout, message));
+                };
+                match process.wait(PATIENCE) {
+                    Some(status) if status.success() => Recording::parse(rate, &bytes),
+                    Some(status) => {
+                        let message = format!("it failed ({status}): {}", last_line(&errors));
+                        Err(Error::new(ErrorKind::Unavailable, message))
+                    }
+                    None => Err(Error::new(ErrorKind::Timeout, "it does not end")),
+                }
+            }
+        }
+    }
+}
+
+/// The variables that a receiver finds; see `README.md` in `benches/peers`.
+pub type Environment = Vec<(&'static str, OsString)>;
+
+fn no_audio(said: &str) -> Error {
+    let message = format!("no audio within {} s {said}", PATIENCE.as_secs());
+    Error::new(ErrorKind::Timeout, message.trim_end())
+}
+
+fn last_line(path: &Path) -> String {
+    let text = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let line = text.lines().rfind(|line| !line.trim().is_empty());
+    line.unwrap_or("no reason given").trim().to_owned()
+}

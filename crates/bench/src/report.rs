@@ -1,0 +1,397 @@
+//! What a run came to: one JSON document, or a page of text.
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use super::load::Load;
+use super::machine::Machine;
+use super::stats::{Spread, step};
+use super::targets::{self, Target};
+use super::{Path, Score, receiver};
+use v2m_client::status::{LossStatus, Status};
+use v2m_dsp::resample::Resampler;
+
+/// A whole run. Times are in microseconds.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// This program's version.
+    pub version: String,
+    /// What it ran on.
+    pub machine: Machine,
+    /// What it ran in.
+    pub graph: Graph,
+    /// What ran beside it.
+    pub load: Load,
+    /// The engine.
+    pub engine: Engine,
+    /// The injector.
+    pub injector: Injected,
+    /// What each receiver got: first the ring, then ours, then others.
+    pub receivers: Vec<Row>,
+    /// From the sample's capture to Python's hand, step by step; empty if that was not
+    /// measured.
+    pub budget: Vec<Step>,
+    /// What was aimed at, and whether it was met.
+    pub targets: Vec<Target>,
+}
+
+/// The graph that the impulses went through.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Graph {
+    /// How the impulses reached the engine.
+    pub path: Path,
+    /// PipeWire's version.
+    pub version: Option<String>,
+    /// Samples per cycle, as it ran while ours listened.
+    pub quantum: u32,
+    /// Samples per second.
+    pub rate: u32,
+    /// Whether 1024 was what the graph ran at unless somebody asked for less.
+    pub stock: bool,
+}
+
+/// The engine during the run.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Engine {
+    /// How its audio thread is scheduled.
+    pub scheduling: Option<String>,
+    /// Of one core, with one reader.
+    pub cpu_percent: f64,
+    /// What it lost during the run, and says so.
+    pub losses: LossStatus,
+    /// What is not as it should be.
+    pub degraded: Vec<String>,
+}
+
+impl Engine {
+    pub(super) fn new(status: &Status, before: &LossStatus, cpu: (u64, u64)) -> Self {
+        let lost = &status.losses;
+        Self {
+            scheduling: status.source.scheduling.clone(),
+            cpu_percent: percent(cpu),
+            losses: LossStatus {
+                gaps: lost.gaps.saturating_sub(before.gaps),
+                lost_samples: lost.lost_samples.saturating_sub(before.lost_samples),
+                xruns: lost.xruns.saturating_sub(before.xruns),
+                repeated: lost.repeated.saturating_sub(before.repeated),
+            },
+            degraded: status.degraded.clone(),
+        }
+    }
+}
+
+/// The injector during the run.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Injected {
+    /// How its thread is scheduled.
+    pub scheduling: Option<String>,
+    /// How many left.
+    pub impulses: usize,
+    /// Of those, how many the graph may not have waited for: they count as neither
+    /// received nor lost.
+    pub unheard: usize,
+    /// Cycles of the graph.
+    pub cycles: u64,
+    /// Of those, how many came late.
+    pub late_cycles: u64,
+    /// The longest time from the graph's wake-up to the injector: the machine's noise.
+    pub worst_lateness_us: f64,
+}
+
+/// One receiver.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// What it is.
+    pub name: String,
+    /// `default` or `best` of a peer; empty for ours.
+    pub form: String,
+    /// Whether it reads the engine's ring.
+    pub ours: bool,
+    /// Whether it runs Python.
+    pub python: bool,
+    /// Why there are no numbers, or not from all rounds.
+    pub error: Option<String>,
+    /// Its samples per second.
+    pub rate: u32,
+    /// Impulses that the graph took while it listened.
+    pub sent: usize,
+    /// How many of them it got.
+    pub received: usize,
+    /// How many it never got.
+    pub lost: usize,
+    /// Of those, how many lie in gaps that the engine reported.
+    pub lost_in_gaps: usize,
+    /// How often it got one again.
+    pub duplicated: usize,
+    /// Of one core, its children included.
+    pub cpu_percent: f64,
+    /// From the graph to its hand.
+    pub latency: Spread,
+    /// From the sample's capture to its hand: with the time that the cycle took to fill.
+    pub from_capture: Spread,
+    /// From the writing into the ring to its hand; only ours.
+    pub from_ring: Option<Spread>,
+    /// Each single latency, in the order in which they came.
+    pub latencies_us: Vec<f64>,
+}
+
+/// One line of the budget.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Step {
+    /// What takes the time.
+    pub what: String,
+    /// How much of it.
+    pub spread: Spread,
+}
+
+/// The row of the time at which audio stood in the ring.
+pub(super) const RING: &str = "ring (written)";
+
+impl Report {
+    pub(super) fn new(
+        machine: Machine,
+        graph: Graph,
+        load: Load,
+        engine: Engine,
+        injector: Injected,
+        scores: Vec<Score>,
+    ) -> Self {
+        let mut receivers = Vec::with_capacity(scores.len() + 1);
+        for score in &scores {
+            if score.spec.name == receiver::INSIDE {
+                receivers.push(ring_row(score));
+            }
+            receivers.push(row(score));
+        }
+        let mut report = Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            budget: budget(&scores, &graph),
+            machine,
+            graph,
+            load,
+            engine,
+            injector,
+            receivers,
+            targets: Vec::new(),
+        };
+        report.targets = targets::of(&report);
+        report
+    }
+
+    /// The row of this name, if it has numbers.
+    pub fn row(&self, name: &str) -> Option<&Row> {
+        self.receivers
+            .iter()
+            .find(|row| row.name == name && row.received > 0)
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string can't fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        for line in self.heading() {
+            writeln!(out, "{line}")?;
+        }
+        writeln!(
+            out,
+            "\nfrom the graph to the receiver's hand, ms:\n{:<34}{:>9}{:>9}{:>9}{:>9}{:>9}{:>7}{:>6}{:>5}{:>7}",
+            "", "p50", "p95", "p99", "max", "jitter", "of", "lost", "dup", "cpu %"
+        )?;
+        for row in &self.receivers {
+            let name = row.title();
+            if row.received == 0 {
+                let why = row.error.as_deref().unwrap_or("nothing was received");
+                writeln!(out, "{name:<34}  {why}")?;
+                continue;
+            }
+            let s = &row.latency;
+            write!(out, "{name:<34}")?;
+            for value in [s.p50, s.p95, s.p99, s.max, s.jitter] {
+                write!(out, "{:>9.3}", value / 1000.0)?;
+            }
+            writeln!(
+                out,
+                "{:>7}{:>6}{:>5}{:>7.1}",
+                row.sent, row.lost, row.duplicated, row.cpu_percent
+            )?;
+            if let Some(error) = &row.error {
+                writeln!(out, "{:<34}  not every round: {error}", "")?;
+            }
+        }
+        if !self.budget.is_empty() {
+            writeln!(
+                out,
+                "\nfrom the sample's capture to Python's hand, ms:\n{:<60}{:>9}{:>9}{:>9}",
+                "", "p50", "p99", "max"
+            )?;
+            for step in &self.budget {
+                let s = &step.spread;
+                write!(out, "{:<60}", step.what)?;
+                for value in [s.p50, s.p99, s.max] {
+                    write!(out, "{:>9.3}", value / 1000.0)?;
+                }
+                writeln!(out)?;
+            }
+        }
+        if !self.targets.is_empty() {
+            writeln!(out, "\ntargets:")?;
+            for target in &self.targets {
+                writeln!(out, "{target}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What stands above the numbers.
+    pub fn heading(&self) -> Vec<String> {
+        let (graph, machine, engine) = (&self.graph, &self.machine, &self.engine);
+        let milliseconds = f64::from(graph.quantum) * 1000.0 / f64::from(graph.rate.max(1));
+        let stock = if graph.stock {
+            ", 1024 unless asked"
+        } else {
+            ""
+        };
+        let path = match graph.path {
+            Path::Private => "private graph",
+            Path::Loopback => "the session, through pw-loopback",
+            Path::Direct => "the session, straight from the injector",
+            Path::Node => "the session, through a node of it",
+            Path::Physical => "through a sink and a source",
+        };
+        let unknown = || "unknown".to_owned();
+        let losses = &engine.losses;
+        vec![
+            format!(
+                "quantum {}/{} ({milliseconds:.1} ms){stock}, {path}, PipeWire {}, load: {}",
+                graph.quantum,
+                graph.rate,
+                graph.version.clone().unwrap_or_else(unknown),
+                self.load.name()
+            ),
+            format!(
+                "audio thread: {}; injector: {}, worst lateness {:.2} ms, {} of {} cycles late",
+                engine.scheduling.clone().unwrap_or_else(unknown),
+                self.injector.scheduling.clone().unwrap_or_else(unknown),
+                self.injector.worst_lateness_us / 1000.0,
+                self.injector.late_cycles,
+                self.injector.cycles
+            ),
+            format!(
+                "engine: {:.1} % of a core, {} samples lost in {} gaps",
+                engine.cpu_percent, losses.lost_samples, losses.gaps
+            ),
+            format!(
+                "{} x {}, Linux {}, load average {:.2}",
+                machine.cores, machine.cpu, machine.kernel, machine.load_average
+            ),
+        ]
+    }
+}
+
+impl Row {
+    /// Name and form.
+    pub fn title(&self) -> String {
+        match self.form.as_str() {
+            "" => self.name.clone(),
+            form => format!("{} ({form})", self.name),
+        }
+    }
+}
+
+fn row(score: &Score) -> Row {
+    let arrivals = &score.outcome.arrivals;
+    let latencies = arrivals.iter().map(|a| a.held_ns - a.emitted_ns);
+    Row {
+        name: score.spec.name.clone(),
+        form: score.spec.form.clone(),
+        ours: score.spec.ours,
+        python: score.spec.python,
+        error: score.error.clone(),
+        rate: score.rate,
+        sent: score.outcome.sent,
+        received: arrivals.len(),
+        lost: score.outcome.lost.len(),
+        lost_in_gaps: score.in_gaps,
+        duplicated: score.outcome.duplicated,
+        cpu_percent: percent(score.cpu),
+        latency: step(arrivals, |a| a.held_ns - a.emitted_ns),
+        from_capture: step(arrivals, |a| a.held_ns - a.captured_ns),
+        from_ring: score
+            .spec
+            .ours
+            .then(|| step(arrivals, |a| a.held_ns - a.written_ns)),
+        latencies_us: latencies.map(|ns| ns as f64 / 1000.0).collect(),
+    }
+}
+
+/// As seen by the reader in this process: an upper bound where that slept too long.
+fn ring_row(score: &Score) -> Row {
+    let arrivals = &score.outcome.arrivals;
+    let latencies = arrivals.iter().map(|a| a.written_ns - a.emitted_ns);
+    Row {
+        name: RING.into(),
+        cpu_percent: 0.0,
+        latency: step(arrivals, |a| a.written_ns - a.emitted_ns),
+        from_capture: step(arrivals, |a| a.written_ns - a.captured_ns),
+        from_ring: None,
+        latencies_us: latencies.map(|ns| ns as f64 / 1000.0).collect(),
+        ..row(score)
+    }
+}
+
+/// Where the time goes, for the receiver in synchronous Python.
+fn budget(scores: &[Score], graph: &Graph) -> Vec<Step> {
+    let of = |name| {
+        let score = scores.iter().find(|score| score.spec.name == name);
+        score.map(|score| score.outcome.arrivals.as_slice())
+    };
+    let [Some(inside), Some(plain), Some(sync)] =
+        [receiver::INSIDE, receiver::PLAIN, receiver::SYNC].map(of)
+    else {
+        return Vec::new();
+    };
+    if plain.is_empty() || sync.is_empty() || graph.path == Path::Physical {
+        return Vec::new();
+    }
+    let delay_ns = Resampler::new(graph.rate).map_or(0, |resampler| resampler.delay_ns());
+    let resampler_ms = delay_ns as f64 / 1e6;
+    let line = |what: &str, spread| Step {
+        what: what.into(),
+        spread,
+    };
+    vec![
+        line(
+            &format!(
+                "quantum {}/{}: until the cycle is full",
+                graph.quantum, graph.rate
+            ),
+            step(sync, |a| a.emitted_ns - a.captured_ns),
+        ),
+        line(
+            &format!("graph, and the resampler's {resampler_ms:.2} ms in whole cycles"),
+            step(inside, |a| a.written_ns - a.emitted_ns),
+        ),
+        line(
+            "wake-up and Python: from the ring to its hand",
+            step(sync, |a| a.held_ns - a.written_ns),
+        ),
+        line(
+            "  of that, the wake-up of a plain reader",
+            step(plain, |a| a.held_ns - a.written_ns),
+        ),
+        line(
+            "all of it: from capture to Python's hand",
+            step(sync, |a| a.held_ns - a.captured_ns),
+        ),
+    ]
+}
+
+fn percent((used, of): (u64, u64)) -> f64 {
+    used as f64 * 100.0 / of.max(1) as f64
+}

@@ -1,0 +1,106 @@
+//! What becomes of segments of speech: a cue in one file, or a file for each.
+
+use std::path::PathBuf;
+
+use super::Recorder;
+use super::head::seconds;
+use super::moment::Moment;
+use super::speech::{Found, Speech};
+use super::take::Take;
+use crate::error::Result;
+
+impl Recorder {
+    /// Gives the files the speech that the ring has up to `end`.
+    pub(super) fn advance_speech(&mut self, end: u64, ending: bool, is_gone: bool) -> Result<()> {
+        let Some(mut speech) = self.speech.take() else {
+            return Ok(());
+        };
+        let done = self.take_segments(&mut speech, end, ending, is_gone);
+        self.speech = Some(speech);
+        self.next = end;
+        done
+    }
+
+    fn take_segments(
+        &mut self,
+        speech: &mut Speech,
+        end: u64,
+        ending: bool,
+        is_gone: bool,
+    ) -> Result<()> {
+        if ending {
+            speech.end(&self.ring, end, is_gone);
+        }
+        let split = self.options.split;
+        while self
+            .take
+            .as_ref()
+            .map_or(split, |take| !split && take.has_room())
+            && let Some(found) = speech.next(&self.ring)
+        {
+            match found {
+                Found::Segment { start, end } if split => {
+                    match self.create(&self.name(start)?, start) {
+                        Ok(mut take) => {
+                            take.add(start, end - start)?;
+                            take.end()?;
+                            self.take = Some(take);
+                        }
+                        // Later, perhaps: the ring still has it for a while.
+                        Err(error) => {
+                            speech.put_back(start, end);
+                            if self.before.trouble.is_none() {
+                                tracing::warn!("{error}");
+                            }
+                            self.before.trouble = Some(error.to_string());
+                            return Ok(());
+                        }
+                    }
+                    self.before.trouble = None;
+                }
+                Found::Segment { start, end } => {
+                    let label = self.label(start);
+                    if let Some(take) = &mut self.take {
+                        take.cue(label);
+                        take.add(start, end - start)?;
+                    }
+                }
+                Found::Lost(samples) => match &mut self.take {
+                    Some(take) if !split => take.lose(samples)?,
+                    _ => {
+                        tracing::warn!("{} of speech were overwritten", seconds(samples));
+                        self.before.lost += samples;
+                    }
+                },
+            }
+        }
+        if ending && !split && speech.is_over() {
+            self.take.as_mut().map_or(Ok(()), Take::end)?;
+        }
+        Ok(())
+    }
+
+    /// What a cue says of a segment of speech.
+    fn label(&self, position: u64) -> String {
+        let time = self.ring.time_ns(position).map(Moment::of_monotonic);
+        let time = time.map_or(String::new(), |time| format!(" {}", time.file_name()));
+        format!("speech{time} @{position}")
+    }
+
+    /// The file of the segment that begins at `position`.
+    fn name(&self, position: u64) -> Result<PathBuf> {
+        let time = self
+            .ring
+            .time_ns(position)
+            .unwrap_or_else(v2m_ring::time::monotonic_ns);
+        let time = Moment::of_monotonic(time).file_name();
+        let extension = self.format.extension();
+        if self.path.is_dir() {
+            return Ok(self.path.join(format!("{time}.{extension}")));
+        }
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+        Ok(self
+            .path
+            .with_file_name(format!("{stem}-{time}.{extension}")))
+    }
+}

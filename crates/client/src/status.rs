@@ -1,0 +1,349 @@
+//! What an engine says of itself: the answer to `v2m-engine status --json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ring::{SAMPLE_RATE, State};
+
+/// An engine at one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The engine's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_s: f64,
+    /// Whether it serves the user (true) or one client only.
+    pub service: bool,
+    /// What it does.
+    pub state: State,
+    /// Where its audio comes from.
+    pub source: SourceStatus,
+    /// The ring.
+    pub ring: RingStatus,
+    /// The speech track.
+    pub vad: VadStatus,
+    /// What was lost.
+    pub losses: LossStatus,
+    /// Clients that hold the ring now.
+    pub clients: usize,
+    /// These clients, in the order in which they came; the first 128.
+    #[serde(default)]
+    pub readers: Vec<ReaderStatus>,
+    /// Threads that real time was asked for.
+    #[serde(default)]
+    pub threads: Vec<ThreadStatus>,
+    /// What else was asked of the system: memory, the CPU's sleep.
+    #[serde(default)]
+    pub grants: Vec<GrantStatus>,
+    /// What is not as it should be, one line each.
+    pub degraded: Vec<String>,
+}
+
+/// What a thread asked for and got.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ThreadStatus {
+    /// Its name, as `top -H` shows it.
+    pub name: String,
+    /// Its id.
+    pub tid: i32,
+    /// What it does: `capture`, `wake`, `vad`, …
+    pub role: String,
+    /// What was asked for first, for instance `fifo 70`.
+    pub asked: String,
+    /// What it has now.
+    pub got: String,
+    /// Whether that is real time.
+    pub real_time: bool,
+    /// Who gave it: `limits`, `RTKit`, `nice`, `PipeWire`, `nobody`.
+    pub by: String,
+    /// Each refusal on the way, in order.
+    pub why_not: Vec<String>,
+}
+
+/// Whether something asked of the system was granted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GrantStatus {
+    /// What was asked for.
+    pub asked: String,
+    /// Whether it was given.
+    pub granted: bool,
+    /// Why it wasn't.
+    pub why_not: Option<String>,
+}
+
+/// Where the audio comes from.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// As configured.
+    pub asked: String,
+    /// `pipewire`, `alsa` or `file`.
+    pub backend: String,
+    /// What is captured now; null if nothing.
+    pub linked: Option<String>,
+    /// Why nothing is captured; null if something is.
+    pub waiting: Option<String>,
+    /// Why another backend is used than the one asked for; null if that one is.
+    #[serde(default)]
+    pub fallback: Option<String>,
+    /// Samples of one graph cycle or period, as it really runs; 0 if unknown.
+    pub quantum: u32,
+    /// Samples per second of the source; 0 if unknown.
+    pub rate: u32,
+    /// The audio server's version.
+    pub server_version: Option<String>,
+    /// How the audio thread is scheduled, for instance `fifo 88`.
+    pub scheduling: Option<String>,
+}
+
+/// The ring at one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RingStatus {
+    /// Hexadecimal; another ring has another.
+    pub id: String,
+    /// Samples at 16 kHz that it keeps.
+    pub history: u64,
+    /// Samples written so far.
+    pub position: u64,
+    /// CLOCK_MONOTONIC nanoseconds at which the newest sample was captured.
+    pub time_ns: Option<i64>,
+}
+
+/// A client that holds the ring.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ReaderStatus {
+    /// Its process id, as the engine sees it; 0 if it can't.
+    pub pid: u32,
+    /// What it calls itself, or the kernel calls it; null if neither is known.
+    pub name: Option<String>,
+    /// Seconds since it got the ring.
+    pub age_s: f64,
+    /// It only looks on: no quantum is asked of the graph for it.
+    pub observes: bool,
+    /// How far it has read, as it says; null if it doesn't.
+    pub position: Option<u64>,
+    /// Samples at 16 kHz that it has not read yet; null if unknown.
+    pub lag: Option<u64>,
+    /// The same in milliseconds.
+    pub lag_ms: Option<f64>,
+}
+
+impl ReaderStatus {
+    /// Fills in how far it is behind; a position that can't be is forgotten.
+    pub fn measure_lag(&mut self, committed: u64) {
+        self.position = self.position.filter(|&position| position <= committed);
+        self.lag = self.position.map(|position| committed - position);
+        self.lag_ms = self
+            .lag
+            .map(|lag| lag as f64 * 1000.0 / f64::from(SAMPLE_RATE));
+    }
+}
+
+/// How the speech track is made.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct VadStatus {
+    /// As configured: `native`, `ort` or `off`.
+    pub backend: String,
+    /// What runs, implementation and model; null if nothing does (yet).
+    pub model: Option<String>,
+    /// Why there are no probabilities although they were asked for, and what to do; null if there are.
+    pub problem: Option<String>,
+    /// The CPU that the worker is kept on; null if on none.
+    pub cpu: Option<usize>,
+    /// How the worker is scheduled, for instance `fifo 60`.
+    pub scheduling: Option<String>,
+    /// Windows with a probability.
+    pub windows: u64,
+    /// Complete windows that wait for theirs now, in ms of audio.
+    pub lag_ms: u64,
+    /// The most that ever waited.
+    pub worst_lag_ms: u64,
+    /// Times that the worker was behind by more than a second and caught up.
+    pub caught_up: u64,
+    /// Windows without a probability (NaN): overwritten before they could be looked at, or the model failed.
+    pub missed: u64,
+    /// From a window's samples in the ring to its probability beside them, in µs; null without any.
+    pub cost_us: Option<Percentiles>,
+    /// From the commit of a window's last sample to that of its probability, in µs; null without any.
+    pub delay_us: Option<Percentiles>,
+    /// Times that the worker found itself on another CPU.
+    pub migrations: u64,
+    /// Samples that were no usable numbers (NaN, infinite, beyond 1e12) and counted as silence.
+    pub unusable_samples: u64,
+}
+
+/// Median and 99th percentile, rounded up by at most a sixteenth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// Half of them were no more.
+    pub p50: f64,
+    /// 99 of 100 were no more.
+    pub p99: f64,
+}
+
+/// What was lost since the engine started.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct LossStatus {
+    /// Stretches of filled silence.
+    pub gaps: u64,
+    /// Samples at 16 kHz in them that nobody got.
+    pub lost_samples: u64,
+    /// Jumps of the source's own clock.
+    pub xruns: u64,
+    /// Blocks offered twice and ignored.
+    pub repeated: u64,
+}
+
+/// A source that can be captured, as `v2m-engine sources` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceInfo {
+    /// What `--source` takes.
+    pub name: String,
+    /// What a person reads.
+    pub description: String,
+    /// Captured when nothing else is asked for.
+    pub default: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    //! `docs/status.md` and the structures above have the same fields.
+
+    use std::collections::BTreeMap;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../../../docs/status.md");
+
+    /// The example in the document.
+    fn example() -> Status {
+        serde_json::from_value(documented_example()).unwrap_or_else(|error| {
+            panic!("the example in docs/status.md is no status any more: {error}")
+        })
+    }
+
+    fn documented_example() -> Value {
+        let (_, rest) = DOCUMENT.split_once("```json\n").unwrap();
+        let (json, _) = rest.split_once("```").unwrap();
+        serde_json::from_str(json).unwrap()
+    }
+
+    /// Field and type of each row of the document's table.
+    fn documented_fields() -> BTreeMap<String, String> {
+        let rows = DOCUMENT.lines().filter_map(|row| {
+            let mut cells = row.strip_prefix("| `")?.split(" | ");
+            let field = cells.next()?.trim_end_matches('`');
+            Some((field.to_owned(), cells.next()?.to_owned()))
+        });
+        rows.collect()
+    }
+
+    /// Every field of a value with its type, by its path.
+    fn fields(value: &Value, path: &str, out: &mut BTreeMap<String, String>) {
+        match value {
+            Value::Object(object) => {
+                for (name, value) in object {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    let path = format!("{path}{dot}{name}");
+                    out.insert(path.clone(), type_of(value, &path).to_owned());
+                    fields(value, &path, out);
+                }
+            }
+            Value::Array(list) => {
+                let path = format!("{path}[]");
+                let first = &list[0];
+                if !first.is_object() {
+                    out.insert(path.clone(), type_of(first, &path).to_owned());
+                }
+                fields(first, &path, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn type_of(value: &Value, path: &str) -> &'static str {
+        match value {
+            Value::String(_) => "text",
+            Value::Number(_) => "number",
+            Value::Bool(_) => "true or false",
+            Value::Object(_) => "object",
+            Value::Array(list) if !list.is_empty() => "list",
+            _ => panic!("give `{path}` a value in the example in docs/status.md"),
+        }
+    }
+
+    /// The value at a path; the first element of lists.
+    fn at<'v>(value: &'v mut Value, path: &str) -> &'v mut Value {
+        path.split('.')
+            .fold(value, |value, name| match name.strip_suffix("[]") {
+                Some(list) => &mut value[list][0],
+                None => &mut value[name],
+            })
+    }
+
+    #[test]
+    fn the_document_has_the_fields_of_the_status_and_no_others() {
+        let full = serde_json::to_value(example()).unwrap();
+        let mut real = BTreeMap::new();
+        fields(&full, "", &mut real);
+        // What may be null is still a status with null there.
+        for (path, kind) in &mut real {
+            let mut without = full.clone();
+            *at(&mut without, path) = Value::Null;
+            if serde_json::from_value::<Status>(without).is_ok() {
+                kind.push_str(" or null");
+            }
+        }
+        let documented = documented_fields();
+        let row = |(field, kind): (&String, &String)| format!("`{field}` | {kind}");
+        let missing: Vec<_> = real
+            .iter()
+            .filter(|(field, kind)| documented.get(*field) != Some(kind))
+            .map(row)
+            .collect();
+        let stale: Vec<_> = documented
+            .iter()
+            .filter(|(field, kind)| real.get(*field) != Some(kind))
+            .map(row)
+            .collect();
+        assert!(
+            missing.is_empty() && stale.is_empty(),
+            "docs/status.md: its table and example must hold each field of the status.\n\
+             Rows to add (field | type), also with a value in the example: {missing:#?}\n\
+             Rows that are wrong or of fields that are gone: {stale:#?}"
+        );
+    }
+
+    #[test]
+    fn the_example_holds_what_a_status_holds() {
+        let real = serde_json::to_value(example()).unwrap();
+        assert_eq!(
+            documented_example(),
+            real,
+            "the example in docs/status.md (left) lacks fields, or has others than the status (right)"
+        );
+    }
+
+    #[test]
+    fn an_older_engines_status_is_understood() {
+        let mut old = documented_example();
+        old.as_object_mut().unwrap().remove("readers");
+        let status: Status = serde_json::from_value(old).unwrap();
+        assert_eq!((status.clients, status.readers.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_position_that_cannot_be_is_forgotten() {
+        let mut reader = ReaderStatus {
+            position: Some(1_600),
+            ..Default::default()
+        };
+        reader.measure_lag(3_200);
+        assert_eq!((reader.lag, reader.lag_ms), (Some(1_600), Some(100.0)));
+        reader.measure_lag(1_599);
+        assert_eq!((reader.position, reader.lag), (None, None));
+        assert_eq!(reader.lag_ms, None);
+    }
+}

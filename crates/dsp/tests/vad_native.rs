@@ -1,0 +1,291 @@
+//! The native model against the reference, on every path that this CPU can run.
+//!
+//! Long audio comes from `python tests/vad_reference.py DIRECTORY --test`, which
+//! runs the ignored tests here with the directory in `V2M_VAD_REFERENCE`.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use v2m_dsp::vad::native::{Batch, Native, Network, Path};
+use v2m_dsp::vad::{Model, WINDOW};
+
+const TOLERANCE: f32 = 1e-4;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: all of it is System's; counting a thread's calls allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|n| n.set(n.get() + 1));
+        // SAFETY: the caller's promises are System's demands.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+struct Recording {
+    windows: Vec<[f32; WINDOW]>,
+    probabilities: Vec<f32>,
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect()
+}
+
+/// Ten seconds of everything.
+fn golden() -> Recording {
+    let samples = include_bytes!("../../../tests/data/vad_golden.i16")
+        .as_chunks()
+        .0
+        .iter();
+    let samples: Vec<f32> = samples
+        .map(|b| f32::from(i16::from_le_bytes(*b)) / 32768.0)
+        .collect();
+    Recording {
+        windows: samples.as_chunks().0.to_vec(),
+        probabilities: floats(include_bytes!("../../../tests/data/vad_golden.f32")),
+    }
+}
+
+/// Half an hour and more.
+fn reference() -> Recording {
+    let place = std::env::var("V2M_VAD_REFERENCE").expect("V2M_VAD_REFERENCE names a directory");
+    let read = |file| std::fs::read(format!("{place}/{file}")).expect("made by vad_reference.py");
+    Recording {
+        windows: floats(&read("audio.f32")).as_chunks().0.to_vec(),
+        probabilities: floats(&read("probabilities.f32")),
+    }
+}
+
+fn native(path: Path) -> Native {
+    Native::with_path(Network::embedded(), path).expect("an available path")
+}
+
+/// Panics at the first window that differs, or is no number.
+fn assert_equal(what: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len());
+    let mut worst = 0.0f32;
+    for (window, (a, b)) in found.iter().zip(expected).enumerate() {
+        let difference = (a - b).abs();
+        assert!(
+            difference <= TOLERANCE,
+            "{what}: window {window}: {a}, not {b}"
+        );
+        worst = worst.max(difference);
+    }
+    println!("{what}: {} windows, worst {worst:e}", found.len());
+}
+
+fn stepped(path: Path, recording: &Recording) -> Vec<f32> {
+    let mut native = native(path);
+    recording
+        .windows
+        .iter()
+        .map(|window| native.step(window))
+        .collect()
+}
+
+#[test]
+fn equals_the_reference_on_every_path() {
+    let golden = golden();
+    for path in Path::available() {
+        assert_equal(path.name(), &stepped(path, &golden), &golden.probabilities);
+    }
+}
+
+#[test]
+fn a_recording_at_once_equals_its_windows_one_by_one() {
+    let golden = golden();
+    for path in Path::available() {
+        // In pieces of lengths that fill no tile, the state going on between them.
+        let (mut native, mut found) = (native(path), vec![0.0; golden.windows.len()]);
+        let (mut begin, mut length) = (0, 1);
+        while begin < found.len() {
+            let end = (begin + length).min(found.len());
+            native.probabilities(&golden.windows[begin..end], &mut found[begin..end]);
+            (begin, length) = (end, length * 2 + 1);
+        }
+        assert_equal(path.name(), &found, &golden.probabilities);
+    }
+}
+
+#[test]
+fn streams_of_a_batch_do_not_concern_each_other() {
+    let (golden, windows) = (golden(), 90usize);
+    for path in Path::available() {
+        // Stream s is s windows late, silence before that, and starts afresh with the audio.
+        for streams in [1, 18] {
+            let mut batch = Batch::new(Network::embedded(), path, streams).expect("a path");
+            let mut found = vec![Vec::new(); streams];
+            let mut out = vec![0.0; streams];
+            for step in 0..windows {
+                let window = |s: usize| match step.checked_sub(s) {
+                    Some(n) => golden.windows[n],
+                    None => [0.0; WINDOW],
+                };
+                let windows: Vec<_> = (0..streams).map(window).collect();
+                if step < streams {
+                    batch.reset(step);
+                }
+                batch
+                    .probabilities(&windows, &mut out)
+                    .expect("one window per stream");
+                (0..=step.min(streams - 1)).for_each(|s| found[s].push(out[s]));
+            }
+            for (s, found) in found.iter().enumerate() {
+                assert_equal(path.name(), found, &golden.probabilities[..windows - s]);
+            }
+            assert!(batch.probabilities(&[], &mut []).is_err());
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_counts_as_silence_and_poisons_nothing() {
+    let golden = golden();
+    for path in Path::available() {
+        let (mut wronged, mut silent) = (native(path), native(path));
+        let mut bad = 0;
+        for (n, window) in golden.windows.iter().enumerate() {
+            let (mut a, mut b) = (*window, *window);
+            if n % 5 == 0 {
+                let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -1e30];
+                for (k, value) in values.into_iter().cycle().take(n % 512).enumerate() {
+                    // Also where the next window sees them as context.
+                    (a[511 - k], b[511 - k]) = (value, 0.0);
+                    bad += 1;
+                }
+            }
+            let (a, b) = (wronged.step(&a), silent.step(&b));
+            assert!(
+                a.is_finite() && a == b,
+                "{}: window {n}: {a}, not {b}",
+                path.name()
+            );
+        }
+        assert_eq!(
+            (wronged.unusable_samples(), silent.unusable_samples()),
+            (bad, 0)
+        );
+        // All 1e12, the largest that is taken, overflows nothing either.
+        for _ in 0..50 {
+            assert!(wronged.step(&[1e12; WINDOW]).is_finite());
+            assert!(
+                wronged
+                    .step(&std::array::from_fn(|n| [1e12, -1e12][n % 2]))
+                    .is_finite()
+            );
+        }
+        assert!(wronged.step(&[0.0; WINDOW]).is_finite());
+        assert_eq!(wronged.unusable_samples(), bad);
+    }
+}
+
+#[test]
+fn subnormal_samples_are_silence() {
+    for path in Path::available() {
+        let (mut tiny, mut silent) = (native(path), native(path));
+        for n in 0..50 {
+            let window = std::array::from_fn(|k| f32::from_bits((n * 512 + k as u32) % 8_000_000));
+            assert_eq!(tiny.step(&window), silent.step(&[0.0; WINDOW]));
+        }
+        assert_eq!(tiny.unusable_samples(), 0);
+    }
+}
+
+#[test]
+fn reset_forgets_all_but_the_count() {
+    let golden = golden();
+    let mut native = Native::new();
+    native.step(&[f32::NAN; WINDOW]);
+    golden
+        .windows
+        .iter()
+        .take(100)
+        .for_each(|window| assert!(native.step(window) < 1.0));
+    native.reset();
+    let found: Vec<_> = golden
+        .windows
+        .iter()
+        .map(|w| native.probability(w).expect("it can't fail"))
+        .collect();
+    assert_equal("after a reset", &found, &golden.probabilities);
+    assert_eq!(native.unusable_samples(), 512);
+}
+
+#[test]
+fn no_window_allocates() {
+    let golden = golden();
+    for path in Path::available() {
+        let mut native = native(path);
+        let mut batch = Batch::new(Network::embedded(), path, 20).expect("an available path");
+        let mut out = vec![0.0; golden.windows.len()];
+        // Once, for the workspace that only recordings need.
+        native.probabilities(&golden.windows[..1], &mut out[..1]);
+        let before = ALLOCATIONS.get();
+        golden
+            .windows
+            .iter()
+            .for_each(|window| assert!(native.step(window) < 1.0));
+        native.probabilities(&golden.windows, &mut out);
+        batch
+            .probabilities(&golden.windows[..20], &mut out[..20])
+            .expect("as many");
+        native.reset();
+        assert_eq!(ALLOCATIONS.get(), before, "{}", path.name());
+    }
+}
+
+#[test]
+#[ignore = "needs audio from tests/vad_reference.py --test"]
+fn half_an_hour_equals_the_reference_on_every_path() {
+    let reference = reference();
+    assert!(
+        reference.windows.len() >= 30 * 60 * 16000 / WINDOW,
+        "less than 30 minutes"
+    );
+    for path in Path::available() {
+        assert_equal(
+            path.name(),
+            &stepped(path, &reference),
+            &reference.probabilities,
+        );
+        let mut at_once = vec![0.0; reference.windows.len()];
+        native(path).probabilities(&reference.windows, &mut at_once);
+        assert_equal(path.name(), &at_once, &reference.probabilities);
+    }
+}
+
+/// Ten hours of one stream: the recording over and over. What could drift is the state, and
+/// the LSTM forgets; so the reference need not run for as long. Its state is that of the
+/// recording's start, and five minutes later both must agree on the last round as on the first.
+#[test]
+#[ignore = "needs audio from tests/vad_reference.py --test"]
+fn ten_hours_do_not_drift() {
+    let reference = reference();
+    let settle = 300 * 16000 / WINDOW;
+    for path in Path::available() {
+        let (mut native, mut out) = (native(path), vec![0.0; reference.windows.len()]);
+        let rounds = (10 * 3600 * 16000 / WINDOW).div_ceil(out.len());
+        for _ in 0..rounds {
+            native.probabilities(&reference.windows, &mut out);
+        }
+        let what = format!("{} after {rounds} rounds", path.name());
+        assert_equal(&what, &out[settle..], &reference.probabilities[settle..]);
+    }
+}

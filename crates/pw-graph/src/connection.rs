@@ -1,0 +1,391 @@
+//! A connection to the daemon: keeps the graph as the registry tells it, and knows
+//! when a change has been told completely.
+//!
+//! Callbacks only queue what they heard. It is taken up by [`Connection::pump`],
+//! outside of every callback, so proxies are never freed inside their own.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use libspa::utils::dict::DictRef;
+use libspa::utils::result::AsyncSeq;
+use pipewire::context::ContextRc;
+use pipewire::core::{CoreRc, Listener as CoreListener, PW_ID_CORE};
+use pipewire::main_loop::MainLoopRc;
+use pipewire::metadata::{Metadata, MetadataListener};
+use pipewire::properties::PropertiesBox;
+use pipewire::registry::{GlobalObject, Listener as RegistryListener, RegistryRc};
+use pipewire::types::ObjectType;
+
+use super::graph::{Graph, Link, Node, Object, Port};
+use super::survey::settle;
+use crate::{Error, ErrorKind, Result};
+use v2m_client::latency::Latency;
+use v2m_client::status::SourceInfo;
+use v2m_error::text;
+use v2m_pw_filter::Direction;
+use v2m_pw_filter::filter::realtime_config;
+
+enum Note {
+    Added(u32, Object),
+    Gone(u32),
+    Metadata(GlobalObject<PropertiesBox>),
+    DefaultSource(Option<String>),
+    DefaultSink(Option<String>),
+    GraphQuantum(u32),
+    GraphRate(u32),
+    Version(String),
+    Done(AsyncSeq),
+    Lost(String),
+}
+
+/// Fields are dropped in this order: listeners before what they listen to, and
+/// every proxy before the core, which would free it.
+pub struct Connection {
+    metadata: Vec<(MetadataListener, Metadata)>,
+    _registry_listener: RegistryListener,
+    /// What the daemon announces and lets bind.
+    pub registry: RegistryRc,
+    _core_listener: CoreListener,
+    /// The connection itself.
+    pub core: CoreRc,
+    notes: Receiver<Note>,
+    sender: Sender<Note>,
+    /// As far as it has been told; complete when [`pump`](Self::pump) says so.
+    pub graph: Graph,
+    /// What the graph runs at when no node asks for anything.
+    pub graph_default: Latency,
+    /// The daemon's version, once it has said hello.
+    pub version: Option<String>,
+    dirty: bool,
+    sync: Option<AsyncSeq>,
+}
+
+/// A context for connections; without a daemon it can be kept and tried again.
+pub fn new_context(main_loop: &MainLoopRc) -> Result<ContextRc> {
+    let mut properties = PropertiesBox::new();
+    properties.insert("config.name", realtime_config());
+    properties.insert("application.name", "v2m-engine");
+    ContextRc::new(main_loop, Some(properties)).map_err(|_| {
+        let cause = std::io::Error::last_os_error();
+        Error::system(
+            "libpipewire can't start, is the package libpipewire-0.3-modules there",
+            cause,
+        )
+    })
+}
+
+impl Connection {
+    /// Connects to the daemon; `remote` is a socket's name or path, the usual one if `None`.
+    pub fn open(context: &ContextRc, remote: Option<&str>) -> Result<Self> {
+        let properties = remote.map(|name| {
+            let mut properties = PropertiesBox::new();
+            properties.insert("remote.name", name);
+            properties
+        });
+        let unreachable = |_| unreachable_error(remote, &std::io::Error::last_os_error());
+        let core = context.connect_rc(properties).map_err(unreachable)?;
+        let (sender, notes) = channel();
+
+        let (info, done, error) = (sender.clone(), sender.clone(), sender.clone());
+        let core_listener = core
+            .add_listener_local()
+            .info(move |core| tell(&info, Note::Version(text::name(core.version()))))
+            .done(move |id, seq| {
+                if id == PW_ID_CORE {
+                    tell(&done, Note::Done(seq));
+                }
+            })
+            .error(move |id, _seq, result, message| {
+                if id == PW_ID_CORE && result == -libc::EPIPE {
+                    tell(&error, Note::Lost(message.to_owned()));
+                } else {
+                    // Such as destroying what the daemon has destroyed itself.
+                    tracing::debug!(id, result, message, "PipeWire reports an error");
+                }
+            })
+            .register();
+
+        let registry = core.get_registry_rc().map_err(unreachable)?;
+        let (added, gone) = (sender.clone(), sender.clone());
+        let registry_listener = registry
+            .add_listener_local()
+            .global(move |global| {
+                if let Some(note) = read_global(global) {
+                    tell(&added, note);
+                }
+            })
+            .global_remove(move |id| tell(&gone, Note::Gone(id)))
+            .register();
+
+        Ok(Self {
+            metadata: Vec::new(),
+            _registry_listener: registry_listener,
+            registry,
+            _core_listener: core_listener,
+            core,
+            notes,
+            sender,
+            graph: Graph::default(),
+            graph_default: Latency {
+                samples: 1024,
+                rate: 48000,
+            },
+            version: None,
+            dirty: true,
+            sync: None,
+        })
+    }
+
+    /// Something was asked of the daemon: settle again when it is done.
+    pub fn touch(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Takes up what was heard. True when the graph has settled: everything the
+    /// daemon did before is in it, so that a decision can be made.
+    pub fn pump(&mut self) -> Result<bool> {
+        let mut settled = false;
+        while let Ok(note) = self.notes.try_recv() {
+            match note {
+                Note::Added(id, object) => {
+                    self.graph.add(id, object);
+                    self.dirty = true;
+                }
+                Note::Gone(id) => self.dirty |= self.graph.remove(id),
+                Note::Metadata(global) => {
+                    self.bind(&global);
+                    self.dirty = true;
+                }
+                Note::DefaultSource(name) => {
+                    self.graph.default_source = name;
+                    self.dirty = true;
+                }
+                Note::DefaultSink(name) => self.graph.default_sink = name,
+                Note::GraphQuantum(frames) => {
+                    self.graph_default.samples = frames;
+                    self.dirty = true;
+                }
+                Note::GraphRate(rate) => {
+                    self.graph_default.rate = rate;
+                    self.dirty = true;
+                }
+                Note::Version(version) => self.version = Some(version),
+                Note::Done(seq) if self.sync == Some(seq) => {
+                    self.sync = None;
+                    settled = true;
+                }
+                Note::Done(_) => {}
+                Note::Lost(message) => {
+                    return Err(Error::new(
+                        ErrorKind::Unavailable,
+                        format!("the connection to PipeWire broke: {message}"),
+                    ));
+                }
+            }
+        }
+        if self.dirty && self.sync.is_none() {
+            self.dirty = false;
+            let refused = |e| Error::system("PipeWire takes no request", e);
+            self.sync = Some(self.core.sync(0).map_err(refused)?);
+            settled = false;
+        }
+        Ok(settled)
+    }
+
+    fn bind(&mut self, global: &GlobalObject<PropertiesBox>) {
+        let metadata: Metadata = match self.registry.bind(global) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                tracing::warn!(%error, "PipeWire's metadata can't be read; the default source is guessed");
+                return;
+            }
+        };
+        let sender = self.sender.clone();
+        let listener = metadata
+            .add_listener_local()
+            .property(move |subject, key, _type, value| {
+                if let (0, Some(note)) = (subject, read_property(key, value)) {
+                    tell(&sender, note);
+                }
+                0
+            })
+            .register();
+        self.metadata.push((listener, metadata));
+    }
+}
+
+/// What a running daemon offers for capture; waits 2 s at most.
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`] if the daemon can't be reached, [`ErrorKind::Timeout`]
+/// if it does not answer.
+pub fn sources(remote: Option<&str>) -> Result<Vec<SourceInfo>> {
+    look(remote, Graph::sources)
+}
+
+/// Whether a running daemon has a node of this name that has ports already; as
+/// [`sources`].
+///
+/// # Errors
+/// As [`sources`].
+pub fn has_ports(remote: Option<&str>, node: &str) -> Result<bool> {
+    look(remote, |graph| {
+        let mut ports = [Direction::In, Direction::Out].into_iter();
+        let node = graph.node_named(node);
+        node.is_some_and(|node| ports.any(|way| graph.ports_of(node, way).next().is_some()))
+    })
+}
+
+/// Connects, waits until the graph has been told completely, and looks at it.
+fn look<T>(remote: Option<&str>, at: impl FnOnce(&Graph) -> T) -> Result<T> {
+    pipewire::init();
+    let main_loop = MainLoopRc::new(None).map_err(|e| Error::system("no PipeWire loop", e))?;
+    let context = new_context(&main_loop)?;
+    let mut connection = Connection::open(&context, remote)?;
+    settle(&main_loop, &mut connection, remote)?;
+    Ok(at(&connection.graph))
+}
+
+fn tell(sender: &Sender<Note>, note: Note) {
+    // Fails only while the connection is being dropped.
+    let _ = sender.send(note);
+}
+
+fn read_global(global: &GlobalObject<&DictRef>) -> Option<Note> {
+    let properties = global.props?;
+    let text = |key| text::name(properties.get(key).unwrap_or_default());
+    let number = |key: &str| properties.get(key).and_then(|v| v.parse::<u32>().ok());
+    let serial = properties.get("object.serial").and_then(|v| v.parse().ok());
+    let serial = serial.unwrap_or(u64::from(global.id)); // daemons before 0.3.42
+    let object = match global.type_ {
+        ObjectType::Node => Object::Node(Node {
+            serial,
+            name: text("node.name"),
+            description: text(match properties.get("node.description") {
+                Some(_) => "node.description",
+                None => "node.name",
+            }),
+            class: text("media.class"),
+            priority: properties
+                .get("priority.session")
+                .and_then(|v| v.parse().ok())
+                .unwrap_or_default(),
+        }),
+        ObjectType::Port => Object::Port(Port {
+            serial,
+            node: number("node.id")?,
+            direction: match properties.get("port.direction")? {
+                "in" => Direction::In,
+                _ => Direction::Out,
+            },
+            dsp: properties.get("format.dsp") == Some("32 bit float mono audio"),
+        }),
+        ObjectType::Link => Object::Link(Link {
+            output: number("link.output.port")?,
+            input: number("link.input.port")?,
+        }),
+        ObjectType::Client => Object::Client(text("application.name")),
+        ObjectType::Metadata
+            if matches!(
+                properties.get("metadata.name"),
+                Some("default" | "settings")
+            ) =>
+        {
+            return Some(Note::Metadata(global.to_owned()));
+        }
+        _ => return None,
+    };
+    Some(Note::Added(global.id, object))
+}
+
+/// A property of the metadata `default` or `settings`; no key means all of them went.
+fn read_property(key: Option<&str>, value: Option<&str>) -> Option<Note> {
+    let number = || value?.parse().ok().filter(|n| *n > 0);
+    match key {
+        None => Some(Note::DefaultSource(None)),
+        Some("default.audio.source") => Some(Note::DefaultSource(value.and_then(node_name))),
+        Some("default.audio.sink") => Some(Note::DefaultSink(value.and_then(node_name))),
+        Some("clock.quantum") => number().map(Note::GraphQuantum),
+        Some("clock.rate") => number().map(Note::GraphRate),
+        Some(_) => None,
+    }
+}
+
+/// The name in `{"name": "alsa_input.usb"}`.
+fn node_name(json: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(json).ok()?;
+    Some(text::name(value.get("name")?.as_str()?))
+}
+
+/// A daemon takes the connection and says nothing.
+pub fn silent_error(remote: Option<&str>, waited: Duration) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!(
+            "PipeWire at {} does not answer within {} s; restart it with \
+             systemctl --user restart pipewire",
+            socket_path(remote).display(),
+            waited.as_secs()
+        ),
+    )
+}
+
+/// Where libpipewire looks for the daemon's socket.
+pub fn socket_path(remote: Option<&str>) -> PathBuf {
+    let set = |key: &str| std::env::var_os(key).filter(|v| !v.is_empty());
+    let name = set("PIPEWIRE_REMOTE")
+        .or_else(|| remote.map(Into::into))
+        .unwrap_or_else(|| "pipewire-0".into());
+    let directory = set("PIPEWIRE_RUNTIME_DIR")
+        .or_else(|| set("XDG_RUNTIME_DIR"))
+        .unwrap_or_else(|| "/run/pipewire".into());
+    PathBuf::from(directory).join(name)
+}
+
+fn unreachable_error(remote: Option<&str>, cause: &std::io::Error) -> Error {
+    let cause = match cause.raw_os_error() {
+        // libpipewire's way to say ENOENT.
+        Some(libc::EHOSTDOWN | libc::ENOENT) => "no daemon listens there".to_owned(),
+        _ => cause.to_string(),
+    };
+    let path = socket_path(remote);
+    Error::new(
+        ErrorKind::Unavailable,
+        format!(
+            "PipeWire can't be reached at {}: {cause}; start it with \
+             systemctl --user start pipewire, or capture from ALSA with --source alsa:default",
+            path.display()
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_default_source_from_its_json() {
+        assert_eq!(
+            node_name(r#"{ "name": "alsa_input.usb" }"#).as_deref(),
+            Some("alsa_input.usb")
+        );
+        assert_eq!(node_name("{}"), None);
+        assert_eq!(node_name("alsa_input.usb"), None);
+    }
+
+    #[test]
+    fn a_missing_daemon_is_named_by_its_socket() {
+        let error = sources(Some("/nonexistent/pipewire-7")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(
+            error.to_string().contains("/nonexistent/pipewire-7"),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("no daemon listens there"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! The ring: 16 kHz mono audio and what is known about it, in shared memory.
+//! One engine writes, any number of processes map it read-only.
+//!
+//! Read in this order: `lane` (the protocol), [`layout`] (where everything
+//! lies), `memory` (layout + map), [`writer`] and [`reader`] (the two sides),
+//! `wake` (how a reader waits), [`bell`] (who wakes it).
+#![cfg_attr(
+    loom,
+    allow(dead_code, unused_imports, reason = "only the protocol is modelled")
+)]
+
+#[cfg(not(loom))]
+pub mod bell;
+mod lane;
+pub mod layout;
+#[cfg(not(loom))]
+mod memory;
+#[cfg(all(loom, test))]
+mod model;
+#[cfg(not(loom))]
+pub mod reader;
+pub mod record;
+pub mod shm;
+pub mod sync;
+#[cfg(not(loom))]
+pub mod time;
+pub mod wake;
+#[cfg(not(loom))]
+pub mod writer;
+
+#[cfg(not(loom))]
+pub use bell::{Bell, WindowBell};
+pub use layout::{Layout, NS_PER_SAMPLE, SAMPLE_RATE, WINDOW};
+#[cfg(not(loom))]
+pub use reader::{Reader, Records};
+pub use record::{GapReason, Kind, Record};
+#[cfg(not(loom))]
+pub use wake::Waited;
+#[cfg(not(loom))]
+pub use writer::{CaptureWriter, ControlWriter, Lost, Ring, SpeechWriter};
+
+pub use v2m_error::{self as error, Error, ErrorKind, Result};
+
+/// What the engine is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u32)]
+pub enum State {
+    /// Looking for its source.
+    Starting = 0,
+    /// Audio arrives.
+    Running = 1,
+    /// The source or the audio server is gone; silence is filled in meanwhile.
+    Waiting = 2,
+    /// The source has come to its end (a file); nothing follows.
+    Ended = 3,
+    /// The engine has stopped; nothing follows.
+    Stopped = 4,
+    /// Nobody listens and nothing is captured; positions stand still until
+    /// somebody does.
+    Idle = 5,
+}
+
+impl State {
+    pub(crate) fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Starting,
+            1 => Self::Running,
+            3 => Self::Ended,
+            4 => Self::Stopped,
+            5 => Self::Idle,
+            // 2, and numbers of versions to come: nothing to rely on.
+            _ => Self::Waiting,
+        }
+    }
+}

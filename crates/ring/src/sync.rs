@@ -1,0 +1,111 @@
+//! Atomics of the ring, swapped for loom's when it checks the models, and the
+//! one cell that hands `&mut` to whichever thread comes first.
+
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+pub(crate) use std::sync::atomic::Ordering;
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::AtomicBool;
+
+/// An exclusive value that is only ever *tried* for: nobody waits, so a
+/// real-time thread may use it. Who comes second is told so and goes on.
+pub struct TryCell<T> {
+    taken: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: `try_with` lets one thread at a time reach the value (the swap of
+// `taken` decides), so sharing the cell only ever moves `T` between threads.
+unsafe impl<T: Send> Sync for TryCell<T> {}
+
+impl<T> TryCell<T> {
+    /// A cell that nobody has.
+    pub fn new(value: T) -> Self {
+        Self {
+            taken: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Runs `f` on the value unless another thread is just doing that. A panic
+    /// in `f` leaves the cell taken for good: a half-changed value is not reused.
+    pub fn try_with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        if self.taken.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        // SAFETY: the swap found the cell free, so this is the only reference
+        // until the store below, and Acquire/Release order it after the last.
+        let result = f(unsafe { &mut *self.value.get() });
+        self.taken.store(false, Ordering::Release);
+        Some(result)
+    }
+}
+
+/// The places where the ring's protocol depends on memory order. Outside loom
+/// a site's order is a constant; under loom a test may weaken one site at a
+/// time to show that the models notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Site {
+    /// Writer: the claim must be visible before any sample it announces.
+    Claim,
+    /// Writer: samples must be visible before the commit that covers them.
+    Commit,
+    /// Reader: samples must be read after the commit was.
+    Committed,
+    /// Reader: the claim must be looked at after the samples were read.
+    Validate,
+    /// Waker: the commit must be visible before the new value of the wake word.
+    Wake,
+    /// Reader: the commit must be read after the wake word.
+    Awake,
+}
+
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) const fn order(_site: Site, order: Ordering) -> Ordering {
+    order
+}
+
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn fence_at(_site: Site, order: Ordering) {
+    fence(order);
+}
+
+#[cfg(loom)]
+#[allow(dead_code)]
+pub(crate) mod weaken {
+    use super::Site;
+    use std::sync::Mutex;
+
+    static WEAKENED: Mutex<Option<Site>> = Mutex::new(None);
+
+    pub(crate) fn set(site: Option<Site>) {
+        *WEAKENED.lock().unwrap() = site;
+    }
+
+    pub(super) fn is(site: Site) -> bool {
+        *WEAKENED.lock().unwrap() == Some(site)
+    }
+}
+
+#[cfg(loom)]
+pub(crate) fn order(site: Site, order: Ordering) -> Ordering {
+    if weaken::is(site) {
+        Ordering::Relaxed
+    } else {
+        order
+    }
+}
+
+#[cfg(loom)]
+pub(crate) fn fence_at(site: Site, order: Ordering) {
+    if !weaken::is(site) {
+        fence(order);
+    }
+}

@@ -1,0 +1,306 @@
+//! The ring from outside: what a reader gets, and what nobody can do to it.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap};
+use nix::sys::stat::Mode;
+use proptest::prelude::*;
+use v2m_ring::ErrorKind;
+use v2m_ring::shm;
+use v2m_ring::{GapReason, Layout, NS_PER_SAMPLE, Reader, Records, Ring, WINDOW};
+
+const HISTORY: u64 = 1 << 16;
+
+fn reader(ring: &Ring) -> Reader {
+    Reader::new(ring.duplicate().unwrap()).unwrap()
+}
+
+fn ramp(from: u64, count: u64) -> Vec<f32> {
+    (from..from + count).map(|n| n as f32).collect()
+}
+
+#[test]
+fn what_is_written_is_read_across_the_end_of_the_ring() {
+    let (ring, mut writer, ..) = Ring::create(HISTORY).unwrap();
+    let reader = reader(&ring);
+    let mut position = 0;
+    for block in [1, 85, 86, 4096, 43, 60_000, 5000, 4096] {
+        writer.append(&ramp(position, block), position as i64 * NS_PER_SAMPLE);
+        position += block;
+        assert_eq!(reader.committed(), position);
+        let count = position.min(4096);
+        let mut copy = vec![0.0; count as usize];
+        reader.read_samples(position - count, &mut copy).unwrap();
+        assert_eq!(copy, ramp(position - count, count));
+        // The window is the same memory, contiguous wherever it begins.
+        let window = reader.window(position - count, count).unwrap();
+        // SAFETY: `count` floats behind the window, and nobody writes in this test.
+        let window = unsafe { std::slice::from_raw_parts(window.as_ptr(), count as usize) };
+        assert_eq!(window, copy);
+        assert_eq!(
+            reader.time_ns(position - count),
+            Some((position - count) as i64 * NS_PER_SAMPLE)
+        );
+    }
+    assert!(position > HISTORY, "the ring was not lapped");
+}
+
+#[test]
+fn overwritten_and_future_samples_are_errors_that_say_which() {
+    let (ring, mut writer, ..) = Ring::create(HISTORY).unwrap();
+    let reader = reader(&ring);
+    writer.append(&ramp(0, HISTORY), 0);
+    assert!(reader.is_valid(0));
+    writer.append(&ramp(HISTORY, 100), HISTORY as i64 * NS_PER_SAMPLE);
+    assert!(!reader.is_valid(99) && reader.is_valid(100));
+    assert_eq!(reader.oldest(), 100);
+    let gone = reader.window(99, 10).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::Overrun);
+    assert!(gone.to_string().contains("100"), "{gone}");
+    for (position, count) in [
+        (HISTORY + 91, 10),
+        (u64::MAX, 1),
+        (u64::MAX - 5, 10),
+        (100, HISTORY + 1),
+    ] {
+        assert_eq!(
+            reader.window(position, count).unwrap_err().kind(),
+            ErrorKind::Invalid
+        );
+    }
+    assert_eq!(reader.time_ns(HISTORY * 2), None);
+}
+
+#[test]
+fn gaps_are_where_they_were_announced() {
+    let (ring, mut writer, ..) = Ring::create(HISTORY).unwrap();
+    let reader = reader(&ring);
+    writer.append(&ramp(0, 1000), 0);
+    writer.gap(50, GapReason::Xrun, 0);
+    writer.append_silence(50, 0);
+    writer.append(&ramp(1050, 1000), 0);
+    assert!(!reader.has_gap(0, 1000) && reader.has_gap(0, 1001));
+    assert!(reader.has_gap(1049, 1) && !reader.has_gap(1050, 1000));
+    assert!(reader.has_gap(0, u64::MAX));
+    let record = reader.record(Records::Gaps, 0).unwrap();
+    assert_eq!((record.position, record.length), (1000, 50));
+    assert_eq!(reader.record(Records::Gaps, 1), None);
+    assert_eq!((reader.losses().gaps, reader.losses().xruns), (1, 1));
+    let mut silence = [1.0; 50];
+    reader.read_samples(1000, &mut silence).unwrap();
+    assert_eq!(silence, [0.0; 50]);
+}
+
+#[test]
+fn where_gap_records_are_forgotten_a_gap_is_assumed() {
+    let (ring, mut writer, ..) = Ring::create(HISTORY).unwrap();
+    let reader = reader(&ring);
+    writer.append(&ramp(0, 10), 0);
+    for _ in 0..3000 {
+        writer.gap(1, GapReason::Xrun, 0);
+        writer.append_silence(1, 0);
+        writer.append(&ramp(0, 3), 0);
+    }
+    assert!(
+        reader.has_gap(0, 5),
+        "nothing is known about the first samples any more"
+    );
+    assert!(!reader.has_gap(reader.committed() - 3, 3));
+}
+
+#[test]
+fn the_speech_track_is_a_window_too() {
+    let (ring, _capture, mut speech, _) = Ring::create(HISTORY).unwrap();
+    let reader = reader(&ring);
+    for n in 0..HISTORY / WINDOW * 3 {
+        speech.probability(n as f32);
+        assert_eq!(reader.speech_committed(), n + 1);
+    }
+    let last = reader.speech_committed() - 8;
+    let mut copy = [0.0; 8];
+    reader.read_speech(last, &mut copy).unwrap();
+    assert_eq!(copy.to_vec(), ramp(last, 8));
+    // SAFETY: eight floats behind the window, and nobody writes in this test.
+    let window = unsafe { std::slice::from_raw_parts(reader.speech(last, 8).unwrap().as_ptr(), 8) };
+    assert_eq!(window, copy);
+}
+
+#[test]
+fn nobody_can_write_to_a_ring_or_change_its_size() {
+    let (ring, ..) = Ring::create(HISTORY).unwrap();
+    let file = ring.descriptor();
+    let seals = SealFlag::from_bits_retain(fcntl(file, FcntlArg::F_GET_SEALS).unwrap());
+    assert!(seals.contains(shm::SEALS));
+    let length = std::num::NonZeroUsize::new(4096).unwrap();
+    let again = open(
+        format!("/proc/self/fd/{}", file.as_raw_fd()).as_str(),
+        OFlag::O_RDWR,
+        Mode::empty(),
+    );
+    let mut files = vec![ring.duplicate().unwrap()];
+    files.extend(again);
+    for file in &files {
+        for flags in [MapFlags::MAP_SHARED, MapFlags::MAP_SHARED_VALIDATE] {
+            // SAFETY: a map that must be refused; nothing refers to it.
+            let map = unsafe {
+                mmap(
+                    None,
+                    length,
+                    ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                    flags,
+                    file,
+                    0,
+                )
+            };
+            assert!(map.is_err(), "a writable map was granted");
+        }
+        assert!(nix::unistd::write(file.as_fd(), b"x").is_err());
+        assert!(nix::unistd::ftruncate(file, 0).is_err());
+        // SAFETY: a new private-to-this-test read-only map, made writable below in vain.
+        let map = unsafe {
+            mmap(
+                None,
+                length,
+                ProtFlags::PROT_READ,
+                MapFlags::MAP_SHARED,
+                file,
+                0,
+            )
+        }
+        .unwrap();
+        // SAFETY: only changes the protection of that map.
+        let changed = unsafe {
+            nix::sys::mman::mprotect(map, 4096, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
+        };
+        assert!(changed.is_err(), "a read-only map became writable");
+        // SAFETY: that map, used no more.
+        unsafe { nix::sys::mman::munmap(map, 4096) }.unwrap();
+    }
+}
+
+#[test]
+fn only_sealed_memory_is_accepted() {
+    let loose = shm::create("loose", shm::ALIGNMENT).unwrap();
+    assert_eq!(Reader::new(loose).unwrap_err().kind(), ErrorKind::Protocol);
+    let file: OwnedFd = std::fs::File::open("/proc/self/exe").unwrap().into();
+    assert_eq!(Reader::new(file).unwrap_err().kind(), ErrorKind::Protocol);
+    let small = shm::create("small", 4096).unwrap();
+    shm::seal(small.as_fd()).unwrap();
+    assert_eq!(Reader::new(small).unwrap_err().kind(), ErrorKind::Protocol);
+}
+
+/// A sealed file of a given size that begins with given bytes.
+fn forged(header: &[u8], size: usize) -> OwnedFd {
+    let file = shm::create("forged", size).unwrap();
+    let count = header.len().min(size);
+    assert_eq!(nix::unistd::write(&file, &header[..count]).unwrap(), count);
+    shm::seal(file.as_fd()).unwrap();
+    file
+}
+
+fn genuine() -> (Vec<u8>, usize) {
+    let (ring, ..) = Ring::create(HISTORY).unwrap();
+    let size = shm::file_size(ring.descriptor()).unwrap();
+    let mut header = vec![0; 4096];
+    let read = nix::sys::uio::pread(ring.descriptor(), &mut header, 0).unwrap();
+    assert_eq!(read, header.len());
+    (header, size)
+}
+
+#[test]
+fn a_header_that_lies_is_refused_by_name() {
+    let (header, size) = genuine();
+    assert!(Reader::new(forged(&header, size)).is_ok());
+    let cases: [(usize, &[u8], &str); 8] = [
+        (0, b"x", "magic"),
+        (8, &2_u32.to_ne_bytes(), "layout version"),
+        (0x0c, &4096_u32.to_ne_bytes(), "header size"),
+        (0x10, &(size as u64 * 2).to_ne_bytes(), "bytes"),
+        (0x28, &48_000_u32.to_ne_bytes(), "sample rate"),
+        (0x80 + 8, &u64::MAX.to_ne_bytes(), "Samples"),
+        (0x80 + 16, &(HISTORY * 2).to_ne_bytes(), "Clock"),
+        (0x80 + 32 + 16, &(u64::MAX / 2 + 1).to_ne_bytes(), "Clock"),
+    ];
+    for (offset, bytes, named) in cases {
+        let mut lie = header.clone();
+        lie[offset..offset + bytes.len()].copy_from_slice(bytes);
+        let error = Reader::new(forged(&lie, size)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol);
+        assert!(
+            error.to_string().contains(named),
+            "{error} does not name {named}"
+        );
+    }
+}
+
+#[test]
+fn counters_that_lie_neither_crash_nor_hang_a_reader() {
+    let (mut header, size) = genuine();
+    let numbers = [
+        0,
+        1,
+        HISTORY,
+        HISTORY + 1,
+        1 << 40,
+        u64::MAX / 2,
+        u64::MAX - 1,
+        u64::MAX,
+    ];
+    for claimed in numbers {
+        for committed in numbers {
+            for lane in 0..6 {
+                let at = 0x400 + lane * 0x80;
+                header[at..at + 8].copy_from_slice(&claimed.to_ne_bytes());
+                header[at + 8..at + 16].copy_from_slice(&committed.to_ne_bytes());
+            }
+            let reader = Reader::new(forged(&header, size)).unwrap();
+            let mut out = [0.0; 600];
+            for position in numbers {
+                let _ = reader.window(position, 600);
+                let _ = reader.read_samples(position, &mut out);
+                let _ = reader.read_speech(position, &mut out);
+                let _ = reader.time_ns(position);
+                let _ = reader.has_gap(position, 600);
+                let _ = reader.record(Records::Notices, position);
+                let _ = reader.is_valid(position);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn parsing_never_panics_and_what_it_accepts_fits(
+        changes in prop::collection::vec((0_usize..0x140, any::<u8>()), 0..6),
+        size in prop_oneof![Just(0_usize), 0_usize..1 << 24],
+        keep_size in any::<bool>(),
+    ) {
+        let (mut header, genuine_size) = genuine();
+        for (offset, byte) in changes {
+            header[offset] = byte;
+        }
+        let size = if keep_size { genuine_size } else { size };
+        if let Ok(layout) = Layout::parse(&header, size) {
+            prop_assert!(layout.history() * 4 < size as u64);
+        }
+    }
+
+    #[test]
+    fn any_split_into_blocks_gives_the_same_ring(blocks in prop::collection::vec(1_u64..3000, 1..60)) {
+        let (ring, mut writer, ..) = Ring::create(HISTORY).unwrap();
+        let reader = reader(&ring);
+        let mut position = 0;
+        for block in blocks {
+            writer.append(&ramp(position, block), position as i64 * NS_PER_SAMPLE);
+            position += block;
+        }
+        let kept = position.min(HISTORY);
+        let mut all = vec![0.0; kept as usize];
+        reader.read_samples(position - kept, &mut all).unwrap();
+        prop_assert_eq!(all, ramp(position - kept, kept));
+        for at in [position - kept, position - kept / 2, position - 1] {
+            prop_assert_eq!(reader.time_ns(at), Some(at as i64 * NS_PER_SAMPLE));
+        }
+    }
+}
