@@ -110,9 +110,10 @@ def undisturbed(env: dict[str, str]) -> Iterator[None]:
 
 def as_nobody(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs Python as another user, to its end."""
+    # What it imports may lie where the other user can't go.
+    become = f"import os, socket, sys\nos.setgid({NOBODY})\nos.setuid({NOBODY})\n"
     return subprocess.run(
-        [sys.executable, "-c", f"import os; os.setgid({NOBODY}); os.setuid({NOBODY})\n" + code]
-        + list(arguments),
+        [sys.executable, "-c", become + code, *arguments],
         capture_output=True,
         text=True,
         timeout=120,

@@ -85,13 +85,15 @@ def test_a_source_is_captured_by_the_name_that_is_shown(rig: PrivatePipeWire) ->
     assert shown in log and is_clean(log), log
 
 
-@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("odd", ODD[:8])
 def test_refusals_name_what_was_asked_for(rig: PrivatePipeWire, odd: str) -> None:
-    for source in (f"alsa:hw:{odd}", f"file:/nowhere/{odd}.wav"):
-        done = run(rig, "run", "--source", source)
+    for out, source in (
+        ("/dev/null", f"alsa:hw:{odd}"),
+        ("/dev/null", f"file:/nowhere/{odd}.wav"),
+        (f"/nowhere/{odd}.wav", "file:/usr/share/sounds/alsa/Front_Center.wav"),
+    ):
+        done = run(rig, "record", out, "--format", "wav", "--source", source)
         assert done.returncode in (1, 2) and is_clean(done.stderr), done.stderr
-    done = run(rig, "record", f"/nowhere/{odd}.wav", "--source", "file:/dev/null")
-    assert done.returncode in (1, 2) and is_clean(done.stderr), done.stderr
 
 
 def test_sources_of_alsa(rig: PrivatePipeWire) -> None:

@@ -147,7 +147,6 @@ def test_another_users_connections_fill_no_log(user: Any, tmp_path: Path) -> Non
         start(user, tmp_path, V2M_ENGINE_SOCKET=str(path))
         path.chmod(0o666)
         done = as_nobody(
-            "import socket, sys\n"
             "for _ in range(2000):\n"
             "    peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
             "    peer.connect(sys.argv[1])\n"
