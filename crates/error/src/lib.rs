@@ -1,4 +1,5 @@
-//! One error type for the whole crate; its kind says what the caller should do.
+//! One error type for all crates; its kind says what the caller should do. And [`text`]
+//! from elsewhere, as it may be shown.
 
 use std::fmt;
 
