@@ -242,6 +242,21 @@ pub fn check_sealed(file: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
+/// Checks that all of a sealed file's memory is there already. A writer allocates it at
+/// once; where it has holes, mapping it would take memory that nobody has yet. (Sealed as it
+/// is, it can't get any later.)
+pub fn check_present(file: BorrowedFd<'_>) -> Result<()> {
+    let known =
+        fstat(file).map_err(|cause| Error::system("cannot look at the shared memory", cause))?;
+    match known.st_blocks.saturating_mul(512) >= known.st_size {
+        true => Ok(()),
+        false => Err(Error::new(
+            ErrorKind::Protocol,
+            "the shared memory received has holes; is this a v2m-engine?",
+        )),
+    }
+}
+
 /// A second descriptor of the same memory that cannot even be asked to write.
 pub fn read_only(file: BorrowedFd<'_>) -> Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());

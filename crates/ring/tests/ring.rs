@@ -61,7 +61,10 @@ fn what_is_wiped_is_gone_and_says_so() {
         ErrorKind::Overrun
     );
     while writer.wipe(10_000) {}
-    assert!(!writer.is_wiping() && !writer.wipe(10_000), "once is enough");
+    assert!(
+        !writer.is_wiping() && !writer.wipe(10_000),
+        "once is enough"
+    );
     // What comes next is there, and what was before is silence that is flagged.
     let next = HISTORY + 1000;
     writer.append(&ramp(1, 100), time(next));
@@ -212,6 +215,22 @@ fn nobody_can_write_to_a_ring_or_change_its_size() {
         // SAFETY: that map, used no more.
         unsafe { nix::sys::mman::munmap(map, 4096) }.unwrap();
     }
+}
+
+#[test]
+fn memory_with_holes_is_refused() {
+    let (ring, ..) = Ring::create(HISTORY).unwrap();
+    let size = shm::file_size(ring.descriptor()).unwrap();
+    let mut header = vec![0; 0x980];
+    nix::sys::uio::pread(ring.descriptor(), &mut header, 0).unwrap();
+    let flags = nix::sys::memfd::MFdFlags::MFD_ALLOW_SEALING;
+    let holes = nix::sys::memfd::memfd_create("holes", flags).unwrap();
+    nix::unistd::ftruncate(&holes, size as i64).unwrap();
+    nix::sys::uio::pwrite(&holes, &header, 0).unwrap();
+    shm::seal(holes.as_fd()).unwrap();
+    let error = Reader::new(holes).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+    assert!(error.to_string().contains("holes"), "{error}");
 }
 
 #[test]
