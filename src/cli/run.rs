@@ -2,16 +2,24 @@
 
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use v2m_engine::client::socket_path;
 use v2m_engine::config::{Config, Layer, LogLevel};
 use v2m_engine::engine::{Engine, Message};
 use v2m_engine::protocol::{self, Reply};
+use v2m_engine::rt::bounded;
 use v2m_engine::server::{Bound, Door, ServiceSocket};
 use v2m_engine::systemd;
 use v2m_engine::{Error, ErrorKind, Result};
 
-use super::signals::{self, Signals};
+use super::signals::Signals;
+
+/// After a signal everything that ends in order has ended within this.
+const LAST_RESORT: Duration = Duration::from_millis(1900);
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -29,14 +37,24 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     let signals = Signals::watch()?;
+    let (sender, messages) = channel();
+    let stop = sender.clone();
+    let bound = Arc::<OnceLock<Bound>>::default();
+    let socket = bound.clone();
+    signals.hand_over(move |signal| {
+        let _ = stop.send(Message::Stop(signal.as_str()));
+        std::thread::sleep(LAST_RESORT);
+        give_up(signal, socket.get());
+    });
+
     let passed = systemd::socket()?;
     let private = arguments.private_fd.map(adopt).transpose()?;
     // Kept to tell the client why its engine doesn't come up.
     let line = private.as_ref().map(OwnedFd::try_clone).transpose();
     let line =
         line.map_err(|cause| Error::system("cannot duplicate the client's socket", cause))?;
-    let started = start(arguments, private, passed, &signals);
-    let (engine, messages) = match (started, line) {
+    let started = start(arguments, private, passed, &bound, (sender, messages));
+    let engine = match (started, line) {
         (Ok(started), _) => started,
         (Err(error), Some(line)) => {
             let _ = protocol::send(
@@ -50,18 +68,28 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         }
         (Err(error), None) => return Err(error),
     };
-    signals.hand_over(move |signal| drop(messages.send(Message::Stop(signal.as_str()))));
-    let why = engine.run();
+    let why = engine.run()?;
     tracing::info!("stopped: {why}");
     Ok(())
+}
+
+/// The main thread itself hangs, as with a configuration on a disk that is gone: what is left
+/// to do is to end.
+fn give_up(signal: Signal, socket: Option<&Bound>) -> ! {
+    if let Some(socket) = socket {
+        socket.remove();
+    }
+    eprintln!("v2m-engine: {signal}: ended at once, as something does not return");
+    bounded::exit_now(0)
 }
 
 fn start(
     arguments: Arguments,
     private: Option<OwnedFd>,
     passed: Option<OwnedFd>,
-    signals: &Signals,
-) -> Result<(Engine, std::sync::mpsc::Sender<Message>)> {
+    bound: &OnceLock<Bound>,
+    messages: (Sender<Message>, Receiver<Message>),
+) -> Result<Engine> {
     let mut config = Config::load(arguments.flags)?;
     config.vad.python = arguments.python_onnxruntime;
     // A client's own engine speaks up only when something is wrong.
@@ -72,15 +100,13 @@ fn start(
         (None, Some(socket)) => Door::Service(ServiceSocket::inherited(socket)?),
         (None, None) => {
             let socket = ServiceSocket::bind(&socket_path()?)?;
-            let bound = socket.bound();
-            signals.hand_over(move |signal| {
-                bound.iter().for_each(Bound::remove);
-                signals::end(signal);
-            });
+            if let Some(file) = socket.bound() {
+                let _ = bound.set(file);
+            }
             Door::Service(socket)
         }
     };
-    Engine::start(config, door)
+    Engine::start(config, door, messages)
 }
 
 /// Takes over the descriptor that the client passed on.

@@ -1,15 +1,21 @@
 //! Which implementation of the model runs, and with what: as configured.
 
-use std::path::{Path, PathBuf};
+#[cfg(feature = "ort")]
+use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::Model;
 use super::native::{self, Native, Network};
+#[cfg(feature = "ort")]
 use super::ort::Ort;
 use super::place::Cpu;
+#[cfg(feature = "ort")]
 use super::runtime::Places;
 use crate::error::Result;
+#[cfg(not(feature = "ort"))]
+use crate::error::{Error, ErrorKind};
 
 /// An implementation of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -62,11 +68,19 @@ impl Settings {
                 let network = model.map_or_else(|| Ok(Network::embedded()), Network::read)?;
                 Some(Box::new(Native::with_path(network, native::Path::best())?))
             }
+            #[cfg(feature = "ort")]
             Backend::Ort => Some(Box::new(Ort::new(&self.places(), model)?)),
+            #[cfg(not(feature = "ort"))]
+            Backend::Ort => {
+                let message = "this build runs no model by ONNX Runtime: use the backend native, \
+                               or a build with the feature ort";
+                return Err(Error::new(ErrorKind::Invalid, message));
+            }
         })
     }
 
     /// Where ONNX Runtime may be.
+    #[cfg(feature = "ort")]
     pub fn places(&self) -> Places {
         Places {
             configured: self.onnxruntime.clone(),
@@ -80,6 +94,7 @@ impl Settings {
 
 /// The package's own directory: `lib/v2m-engine` beside the program's `bin`, or
 /// the program's where it is alone.
+#[cfg(feature = "ort")]
 fn package(program: &Path) -> Option<PathBuf> {
     let directory = program.parent()?;
     let own = directory.parent().map(|up| up.join("lib/v2m-engine"));

@@ -73,6 +73,7 @@ fn state(speech_track: bool) -> State {
     status.source.waiting = None;
     status.vad.problem = None;
     status.degraded.clear();
+    status.health.clear();
     status.readers.push(ReaderStatus {
         pid: 4900,
         name: Some("v2m-engine monitor".into()),

@@ -4,6 +4,7 @@
 //! [`Native`] is one stream; [`Native::probabilities`] takes a whole recording,
 //! [`Batch`] many streams at once. No call on a window allocates.
 
+#[allow(unsafe_code, reason = "calls what the CPU was found to have")]
 mod dispatch;
 mod kernels;
 mod network;

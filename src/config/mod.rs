@@ -11,15 +11,13 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use crate::capture::alsa;
-use crate::capture::pipewire::Source;
-use crate::demand::Capture;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::latency::Latency;
 use crate::ring::SAMPLE_RATE;
 use crate::vad::backend::{Backend, Settings};
 use crate::vad::place::Cpu;
+use v2m_pw_graph::Source;
 
 /// Bytes of a configuration file, at most.
 const LONGEST: u64 = 1 << 20;
@@ -108,6 +106,29 @@ impl TryFrom<String> for Fallback {
     fn try_from(text: String) -> Result<Self> {
         text.parse()
     }
+}
+
+/// When audio is captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Capture {
+    /// As long as the engine runs.
+    Always,
+    /// While somebody listens, and for `linger` seconds afterwards.
+    WhileUsed,
+}
+
+/// How ALSA PCMs are opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlsaOptions {
+    /// Frames of one period; the hardware's nearest is taken. By default 2.7 ms,
+    /// 128 frames at 48 kHz.
+    pub period: Option<u32>,
+    /// Periods of the buffer; at least 2. By default 64.
+    pub periods: Option<u32>,
+    /// The one way of access to try, for hardware where the first that it offers
+    /// doesn't work.
+    pub access: Option<alsa::pcm::Access>,
 }
 
 /// How much the engine logs.
@@ -400,7 +421,7 @@ pub struct Config {
     /// What `default` means while PipeWire can't be reached.
     pub fallback: Fallback,
     /// How ALSA PCMs are opened.
-    pub alsa: alsa::Options,
+    pub alsa: AlsaOptions,
 }
 
 impl Config {
@@ -432,7 +453,7 @@ impl Config {
             log: layer.log.unwrap_or(LogLevel::Info),
             vad: layer.vad.settings(),
             fallback: layer.alsa.fallback.unwrap_or_default(),
-            alsa: alsa::Options {
+            alsa: AlsaOptions {
                 period: layer.alsa.period,
                 periods: layer.alsa.periods,
                 access: None,
