@@ -3,7 +3,7 @@
 use v2m_engine::client::Connection;
 use v2m_engine::config::SourceSpec;
 use v2m_engine::ring::Reader;
-use v2m_engine::{Error, ErrorKind, Result};
+use v2m_engine::{Error, ErrorKind, Result, text};
 
 /// A connection, its ring, and what is captured.
 pub(super) type Reached = (Connection, Reader, String);
@@ -12,9 +12,13 @@ pub(super) type Reached = (Connection, Reader, String);
 /// that ends with this process.
 pub(super) fn reach(source: Option<&SourceSpec>) -> Result<Reached> {
     let asked = source.map(ToString::to_string);
+    // As a peer's text comes to us.
+    let shown = asked
+        .as_ref()
+        .map(|asked| text::printable(asked, text::MESSAGE));
     let service = Connection::service().and_then(open);
     match service {
-        Ok(service) if asked.as_ref().is_none_or(|asked| *asked == service.2) => Ok(service),
+        Ok(service) if shown.is_none_or(|shown| shown == service.2) => Ok(service),
         Err(error) if error.kind() != ErrorKind::Unavailable => Err(error),
         _ => {
             let program = std::env::current_exe()

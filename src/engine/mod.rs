@@ -445,7 +445,9 @@ impl Engine {
         self.control.heartbeat(now);
         self.funnel.prepare();
         self.follow_demand();
-        if self.backend.is_live() && !self.is_idle() {
+        if self.is_idle() {
+            self.funnel.wipe();
+        } else if self.backend.is_live() {
             self.funnel.fill(now);
         }
         self.known.vad.look_after(self.backend.audio_thread());

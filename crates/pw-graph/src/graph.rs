@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::{Direction, Error, ErrorKind, Result};
 use v2m_client::status::SourceInfo;
+use v2m_error::text;
 
 /// What to capture from PipeWire.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -23,8 +24,9 @@ pub enum Source {
 impl FromStr for Source {
     type Err = Error;
 
-    /// `default`, `monitor:<sink>`, or a node's name.
+    /// `default`, `monitor:<sink>`, or a node's name, as it is shown.
     fn from_str(text: &str) -> Result<Self> {
+        let text = &*text::name(text);
         match text.strip_prefix("monitor:") {
             Some("") => Err(Error::new(
                 ErrorKind::Invalid,

@@ -26,7 +26,7 @@ use crate::capture::{Event, Events, Intake};
 use crate::latency::Latency;
 use crate::rt;
 use crate::rt::bounded::Calls;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, text};
 use v2m_pw_filter::Direction;
 use v2m_pw_graph::{Inaudible, Volume};
 
@@ -475,7 +475,7 @@ impl Session {
             .upcast_ref()
             .add_listener_local()
             .error(move |_seq, _result, message| {
-                let _ = sender.send(Trouble::Link(output, message.to_owned()));
+                let _ = sender.send(Trouble::Link(output, text::name(message)));
             })
             .register();
         Ok((listener, link))
