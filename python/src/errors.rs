@@ -31,16 +31,9 @@ create_exception!(
 );
 create_exception!(
     v2m_engine._native,
-    EngineLost,
-    EngineUnavailableError,
-    "The connection ended: time to connect again."
-);
-
-create_exception!(
-    v2m_engine._native,
-    SpeechUnheard,
+    NeedsRecovery,
     V2MError,
-    "Audio comes without speech detection: time to ask why."
+    "The engine is gone, or detects no speech: time for what blocks."
 );
 
 /// The exception for an error of the core.
@@ -76,6 +69,5 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     overrun.setattr("lost", 0)?;
     module.add("OverrunError", overrun)?;
     module.add("DeviceError", py.get_type::<DeviceError>())?;
-    module.add("_EngineLost", py.get_type::<EngineLost>())?;
-    module.add("_SpeechUnheard", py.get_type::<SpeechUnheard>())
+    module.add("_NeedsRecovery", py.get_type::<NeedsRecovery>())
 }

@@ -18,7 +18,7 @@ use crate::chunk::AudioChunk;
 use crate::cursor::{Cursor, Hop, Step};
 use crate::engine::{self, Engine, is_same, lock};
 use crate::errors::{self, DeviceError, EngineUnavailableError, V2MError};
-use crate::waiter::Waiter;
+use crate::readiness::Readiness;
 
 /// How often a wait looks whether the engine is still there.
 const SLICE: Duration = Duration::from_millis(200);
@@ -36,8 +36,8 @@ pub(crate) struct Feed {
     opened: Mutex<Option<Opened>>,
     /// Held while connecting again, so that several threads do it once.
     connecting: Mutex<()>,
-    /// Wake the event loops that wait for this stream, if any do.
-    waiters: Mutex<Vec<Weak<Waiter>>>,
+    /// What event loops wait by, if any do.
+    readiness: Mutex<Weak<Readiness>>,
 }
 
 /// The engine and ring that a stream reads now.
@@ -182,7 +182,7 @@ impl Feed {
             closed: AtomicBool::new(false),
             opened: Mutex::new(None),
             connecting: Mutex::new(()),
-            waiters: Mutex::default(),
+            readiness: Mutex::default(),
         }
     }
 
@@ -230,11 +230,6 @@ impl Feed {
     /// When the newest audio was written; 0 without any.
     pub(crate) fn written_ns(&self) -> i64 {
         self.current().map_or(0, |engine| engine.ring.written_ns())
-    }
-
-    /// To be taken before the look that decides whether to wait.
-    pub(crate) fn ticket(&self) -> Option<u32> {
-        self.current().map(|engine| engine.ring.ticket())
     }
 
     pub(crate) fn current(&self) -> Option<Arc<Engine>> {
@@ -291,11 +286,15 @@ impl Feed {
         }
     }
 
-    /// Closing will wake this event loop.
-    pub(crate) fn woken_by(&self, waiter: &Arc<Waiter>) {
-        let mut waiters = lock(&self.waiters);
-        waiters.retain(|waiter| waiter.strong_count() > 0);
-        waiters.push(Arc::downgrade(waiter));
+    /// What event loops wait by; the same for as long as somebody holds it.
+    pub(crate) fn readiness(&self) -> v2m_engine::Result<Arc<Readiness>> {
+        let mut known = lock(&self.readiness);
+        if let Some(readiness) = known.upgrade() {
+            return Ok(readiness);
+        }
+        let readiness = Arc::new(Readiness::new()?);
+        *known = Arc::downgrade(&readiness);
+        Ok(readiness)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -452,9 +451,8 @@ impl Feed {
         if let Some(engine) = self.current() {
             engine.ring.nudge();
         }
-        let waiters = std::mem::take(&mut *lock(&self.waiters));
-        for waiter in waiters.iter().filter_map(Weak::upgrade) {
-            waiter.wake();
+        if let Some(readiness) = lock(&self.readiness).upgrade() {
+            readiness.notify();
         }
         self.release();
     }

@@ -4,8 +4,8 @@
 //! Read in this order: `capture` (what to capture), `stream` (the face of
 //! `feed`, which uses `cursor` for positions and `engine` for connections),
 //! `chunk` and `window` (memory for Python), `segments` and `segment` (speech),
-//! `processor` (speech in any audio), `recording` (files), `link` and `waiter` (event loops),
-//! `task` (what waits on them), `switch` (the GIL's switch interval).
+//! `processor` (speech in any audio), `recording` (files), `readiness` and `link` (event
+//! loops), `switch` (the GIL's switch interval).
 
 mod capture;
 mod chunk;
@@ -16,14 +16,13 @@ mod feed;
 mod link;
 mod params;
 mod processor;
+mod readiness;
 mod recording;
 mod samples;
 mod segment;
 mod segments;
 mod stream;
 mod switch;
-mod task;
-mod waiter;
 mod window;
 
 use pyo3::prelude::*;
@@ -40,7 +39,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<segment::SpeechSegment>()?;
     module.add_class::<processor::VadProcessor>()?;
     module.add_class::<recording::Recording>()?;
-    module.add_class::<task::Wakeup>()?;
     errors::register(module)?;
     let forked = wrap_pyfunction!(after_fork, module)?;
     let hooks = pyo3::types::PyDict::new(py);

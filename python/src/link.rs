@@ -1,20 +1,17 @@
-//! What `_aio.py` needs of whatever an event loop waits for.
+//! What `_aio.py` needs of a stream: its descriptor, and a place for the tasks that wait.
 
-use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::{Arc, Mutex};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
 
-use crate::engine::{Engine, is_same, lock};
+use crate::engine::lock;
 use crate::errors;
-use crate::feed::{Awaited, Look};
-use crate::task::Wakeup;
-use crate::waiter::Waiter;
+use crate::feed::Feed;
+use crate::readiness::Readiness;
 
 /// Calls a function of the asyncio half on `object`.
 pub(crate) fn aio<'py>(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -27,201 +24,74 @@ pub(crate) fn aio<'py>(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound
     .call_method1(name, (object,))
 }
 
-/// The wake-ups on an event loop: an `_aio.Link`, None before the first.
+/// An `_aio.Tasks`; None before the first wait, and after the last.
 #[derive(Default)]
-pub(crate) struct Link(Mutex<Option<Py<PyAny>>>);
+pub(crate) struct Tasks(Mutex<Option<Py<PyAny>>>);
 
-impl Link {
+impl Tasks {
     pub(crate) fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        lock(&self.0).as_ref().map(|link| link.clone_ref(py))
+        lock(&self.0).as_ref().map(|tasks| tasks.clone_ref(py))
     }
 
-    pub(crate) fn set(&self, link: Option<Py<PyAny>>) {
-        let before = std::mem::replace(&mut *lock(&self.0), link);
+    pub(crate) fn set(&self, tasks: Option<Py<PyAny>>) {
+        let before = std::mem::replace(&mut *lock(&self.0), tasks);
         drop(before);
     }
 
-    /// Leaves the loop, on the loop's own thread, whichever this one is.
-    pub(crate) fn abandon(&self, py: Python<'_>) {
-        let link = lock(&self.0).take();
-        if let Some(link) = link {
-            // A closed loop has nothing to leave; where else would an error go?
-            let _ = link.call_method0(py, intern!(py, "abandon"));
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Held for an instant at a time, never while Python runs.
+        match self.0.try_lock() {
+            Ok(tasks) => visit.call(&*tasks),
+            Err(_) => Ok(()),
         }
     }
 }
 
-/// Wake-ups as an event loop sees them: a descriptor that it watches, a callback for it,
-/// and the tasks to resume. Holds no reference to the stream.
-#[pyclass(frozen, name = "_Waiter", module = "v2m_engine._native")]
-pub(crate) struct LoopWaiter {
-    awaited: Arc<dyn Awaited>,
-    waiter: Arc<Waiter>,
-    engine: Weak<Engine>,
-    /// None once collected as garbage.
-    event_loop: Mutex<Option<Py<PyAny>>>,
-    waiting: Mutex<Vec<Py<Wakeup>>>,
-    /// Whether the loop watches the descriptor.
-    open: AtomicBool,
-    /// Whether a timer looks if audio still comes.
-    watched: AtomicBool,
+/// The descriptor of a stream as an event loop sees it. Holds no reference to the stream's
+/// object: one that is collected closes, and the loop hears of it.
+#[pyclass(frozen, name = "_Readiness", module = "v2m_engine._native")]
+pub(crate) struct LoopReadiness {
+    feed: Arc<Feed>,
+    readiness: Arc<Readiness>,
 }
 
-impl LoopWaiter {
-    pub(crate) fn new(awaited: Arc<dyn Awaited>, event_loop: Py<PyAny>) -> PyResult<Self> {
-        let feed = awaited.feed();
-        let engine = feed.engine()?;
-        let waiter = Arc::new(Waiter::new(&engine).map_err(errors::raise)?);
-        feed.woken_by(&waiter);
+impl LoopReadiness {
+    pub(crate) fn new(feed: &Arc<Feed>) -> PyResult<Self> {
         Ok(Self {
-            awaited,
-            waiter,
-            engine: Arc::downgrade(&engine),
-            event_loop: Mutex::new(Some(event_loop)),
-            waiting: Mutex::new(Vec::new()),
-            open: AtomicBool::new(true),
-            watched: AtomicBool::new(false),
+            feed: feed.clone(),
+            readiness: feed.readiness().map_err(errors::raise)?,
         })
-    }
-
-    pub(crate) fn runs_on(&self, event_loop: &Bound<'_, PyAny>) -> bool {
-        lock(&self.event_loop)
-            .as_ref()
-            .is_some_and(|own| own.is(event_loop))
     }
 }
 
 #[pymethods]
-impl LoopWaiter {
+impl LoopReadiness {
     fn fileno(&self) -> RawFd {
-        self.waiter.descriptor()
+        self.readiness.as_fd().as_raw_fd()
     }
 
-    /// To be called when the descriptor is readable: resumes whoever waits. Not for less
-    /// than a hop: then the next wake-up is asked for, and the tasks are left alone.
-    fn woken(&self, py: Python<'_>) -> PyResult<()> {
-        if self.awaited.feed().is_closed() {
-            return self.close(py);
-        }
-        let mut result = Ok(());
-        if self.waited_for() && (self.stale() || !matches!(self.awaited.look(), Look::Wait)) {
-            // The tasks first: they have their audio, and have asked for more, before
-            // any system call is made.
-            self.waiter.came();
-            result = self.wake(py, true);
-        }
-        self.waiter.drain();
-        // What came meanwhile may have been silenced with the rest.
-        if self.awaited.feed().is_closed() {
-            return result.and(self.close(py));
-        }
-        if self.waited_for() && !self.arm()? {
-            self.waiter.wake();
-        }
-        result
-    }
-
-    /// Whether it has left the loop, or waits on a ring that isn't the stream's any more:
-    /// make another.
-    pub(crate) fn stale(&self) -> bool {
-        let current = self.awaited.feed().current();
-        !self.open.load(Ordering::Acquire)
-            || current.is_some_and(|now| !is_same(&now, &self.engine))
-    }
-
-    /// Asks for the next wake-up. False: there is no need to wait.
-    pub(crate) fn arm(&self) -> PyResult<bool> {
-        if self.stale() {
-            return Ok(false);
-        }
-        let Some(ticket) = self.awaited.feed().ticket() else {
-            return Ok(false);
-        };
-        match self.awaited.look() {
-            Look::Wait => {
-                self.waiter.arm(ticket).map_err(errors::raise)?;
-                Ok(true)
-            }
-            _ => Ok(false),
+    /// Asks for a wake-up when anything changes from now on: look afterwards.
+    fn arm(&self) -> PyResult<()> {
+        match self.feed.current() {
+            Some(engine) => self.readiness.arm(&engine).map_err(errors::raise),
+            None => Ok(()),
         }
     }
 
-    /// Will resume this one.
-    pub(crate) fn remember(&self, wakeup: Py<Wakeup>) {
-        lock(&self.waiting).push(wakeup);
+    /// Takes note of the wake-ups so far: arm again, then look.
+    fn drain(&self) {
+        self.readiness.drain();
     }
 
-    /// Won't any more.
-    pub(crate) fn forget(&self, wakeup: Py<Wakeup>) {
-        let mut waiting = lock(&self.waiting);
-        let at = waiting.iter().position(|known| known.is(&wakeup));
-        let forgotten = at.map(|at| waiting.swap_remove(at));
-        drop(waiting);
-        drop(forgotten);
-    }
-
-    /// Whether anybody waits.
-    fn waited_for(&self) -> bool {
-        !lock(&self.waiting).is_empty()
-    }
-
-    /// Resumes whoever waits, with True for news and False for a timeout.
-    fn wake(&self, py: Python<'_>, came: bool) -> PyResult<()> {
-        // Whoever is resumed may wait again at once: not in this round.
-        let waiting: Vec<_> = lock(&self.waiting)
-            .iter()
-            .map(|wakeup| wakeup.clone_ref(py))
-            .collect();
-        let mut result = Ok(());
-        for wakeup in waiting {
-            result = result.and(Wakeup::come(wakeup.bind(py), came));
-        }
-        result
-    }
-
-    /// Leaves the loop; whoever waits looks again.
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.open.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let event_loop = lock(&self.event_loop).as_ref().map(|it| it.clone_ref(py));
-        if let Some(event_loop) = event_loop {
-            event_loop.call_method1(py, intern!(py, "remove_reader"), (self.fileno(),))?;
-        }
-        self.wake(py, true)
-    }
-
+    /// Whether the stream is closed: time to leave the loop.
     #[getter]
-    pub(crate) fn get_watched(&self) -> bool {
-        self.watched.load(Ordering::Relaxed)
+    fn closed(&self) -> bool {
+        self.feed.is_closed()
     }
 
-    #[setter]
-    fn set_watched(&self, watched: bool) {
-        self.watched.store(watched, Ordering::Relaxed);
-    }
-
-    /// When the newest audio was written, CLOCK_MONOTONIC nanoseconds.
+    /// When the newest audio was written, CLOCK_MONOTONIC nanoseconds; 0 without any.
+    #[getter]
     fn written_ns(&self) -> i64 {
-        self.awaited.feed().written_ns()
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // Held for an instant at a time, never while Python runs.
-        if let Ok(event_loop) = self.event_loop.try_lock() {
-            visit.call(&*event_loop)?;
-        }
-        if let Ok(waiting) = self.waiting.try_lock() {
-            for wakeup in waiting.iter() {
-                visit.call(wakeup)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn __clear__(&self) {
-        let event_loop = lock(&self.event_loop).take();
-        let waiting = std::mem::take(&mut *lock(&self.waiting));
-        drop((event_loop, waiting));
+        self.feed.written_ns()
     }
 }

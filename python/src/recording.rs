@@ -24,11 +24,19 @@ pub(crate) struct Recording {
     settings: Settings,
     path: PathBuf,
     options: Options,
-    /// `None` before it is entered.
-    running: Mutex<Option<Arc<Running>>>,
+    state: Mutex<State>,
     /// Its failure was told.
     told: AtomicBool,
     progress: Arc<Mutex<Progress>>,
+}
+
+enum State {
+    New,
+    /// Connecting.
+    Opening,
+    Running(Arc<Running>),
+    /// Whoever was entering gave up.
+    Abandoned,
 }
 
 /// Its thread, as others see it.
@@ -63,7 +71,7 @@ impl Recording {
             settings,
             path,
             options,
-            running: Mutex::default(),
+            state: Mutex::new(State::New),
             told: AtomicBool::new(false),
             progress: Arc::default(),
         }
@@ -100,7 +108,10 @@ impl Recording {
     }
 
     fn running(&self) -> Option<Arc<Running>> {
-        lock(&self.running).clone()
+        match &*lock(&self.state) {
+            State::Running(running) => Some(running.clone()),
+            State::New | State::Opening | State::Abandoned => None,
+        }
     }
 
     /// Waits for the end; Ctrl-C gets through. False: not within `timeout`.
@@ -224,21 +235,36 @@ impl Recording {
         )
     }
 
-    /// For `_aio.py`. Blocks, without the GIL.
+    // For `_aio.py`.
+
+    /// Blocks, without the GIL.
     fn _open(&self, py: Python<'_>) -> PyResult<()> {
-        let begun = py.detach(|| {
-            let mut running = lock(&self.running);
-            if running.is_none() {
-                *running = Some(Arc::new(self.begin()?));
-                return Ok(true);
+        match &mut *lock(&self.state) {
+            state @ State::New => *state = State::Opening,
+            _ => {
+                return Err(V2MError::new_err(
+                    "the recording was used already: make another by capture.record()",
+                ));
             }
-            Ok(false)
-        });
-        match begun.map_err(errors::raise)? {
-            true => Ok(()),
-            false => Err(V2MError::new_err(
-                "the recording was used already: make another by capture.record()",
-            )),
+        }
+        let begun = py.detach(|| self.begin());
+        let mut state = lock(&self.state);
+        match (begun, &*state) {
+            (Ok(running), State::Abandoned) => running.stop.ask(),
+            (Ok(running), _) => *state = State::Running(Arc::new(running)),
+            (Err(error), _) => {
+                *state = State::New;
+                return Err(errors::raise(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends it if it has begun, and as soon as it has; doesn't wait for that.
+    fn _abandon(&self) {
+        match &mut *lock(&self.state) {
+            State::Running(running) => running.stop.ask(),
+            state => *state = State::Abandoned,
         }
     }
 }

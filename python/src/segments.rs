@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyStopAsyncIteration;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use v2m_engine::ErrorKind;
 use v2m_engine::ring::{Reader, SAMPLE_RATE, State, WINDOW};
@@ -12,10 +14,11 @@ use v2m_engine::vad::segment::Params;
 
 use crate::chunk::AudioChunk;
 use crate::engine::{Engine, is_same, lock};
-use crate::errors::{self, EngineLost, SpeechUnheard};
+use crate::errors::{self, NeedsRecovery};
 use crate::feed::{Awaited, Behind, Feed, Look};
-use crate::link::{self, Link, LoopWaiter};
+use crate::link;
 use crate::segment::SpeechSegment;
+use crate::stream::AudioStream;
 
 /// So much audio without any probability: time to ask the engine why.
 const UNHEARD: u64 = 2 * SAMPLE_RATE as u64;
@@ -27,8 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Utterances as they become certain.
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct SpeechSegments {
-    track: Arc<Track>,
-    link: Link,
+    track: Track,
+    stream: Py<AudioStream>,
 }
 
 /// What is behind it.
@@ -187,7 +190,8 @@ impl Awaited for Track {
 
 impl SpeechSegments {
     /// Those of an open stream.
-    pub(crate) fn new(feed: Arc<Feed>, params: Params) -> PyResult<Self> {
+    pub(crate) fn new(stream: &Bound<'_, AudioStream>, params: Params) -> PyResult<Self> {
+        let feed = stream.get().feed().clone();
         params.validate().map_err(errors::raise)?;
         feed.engine()?;
         let following = Following::begin(&params, &feed, false).map_err(errors::raise)?;
@@ -195,12 +199,12 @@ impl SpeechSegments {
             return Err(errors::V2MError::new_err("the stream was closed meanwhile"));
         };
         Ok(Self {
-            track: Arc::new(Track {
+            track: Track {
                 feed,
                 params,
                 following: Mutex::new(following),
-            }),
-            link: Link::default(),
+            },
+            stream: stream.clone().unbind(),
         })
     }
 }
@@ -220,7 +224,7 @@ impl SpeechSegments {
             match self.track.look() {
                 Look::Over => return Ok(None),
                 Look::Lost => self.track.feed.recover(py)?,
-                Look::Deaf => self._ask(py)?,
+                Look::Deaf => py.detach(|| self.track.ask()).map_err(errors::raise)?,
                 Look::Ready => {}
                 Look::Wait => self.track.wait(py)?,
             }
@@ -237,61 +241,39 @@ impl SpeechSegments {
 
     // For `_aio.py`; see `AudioStream`.
 
-    fn _reconnect(&self, py: Python<'_>) -> PyResult<bool> {
-        py.detach(|| self.track.feed.reconnect())
-    }
-
-    fn _take(&self, py: Python<'_>) -> PyResult<Option<Py<SpeechSegment>>> {
+    fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<SpeechSegment>>> {
         if let Some(segment) = self.track.take(py)? {
             return Ok(Some(segment));
         }
         self.track.feed.entered()?;
         match self.track.look() {
-            Look::Lost => Err(EngineLost::new_err("the engine is gone")),
-            Look::Deaf => Err(SpeechUnheard::new_err("no speech detection so far")),
-            _ => Ok(None),
+            Look::Lost => Err(NeedsRecovery::new_err("the engine is gone")),
+            Look::Deaf => Err(NeedsRecovery::new_err("no speech detection so far")),
+            Look::Over => Err(PyStopAsyncIteration::new_err(())),
+            Look::Ready | Look::Wait => Ok(None),
         }
     }
 
-    /// Whether the engine detects speech at all; says why not. Blocks, without the GIL.
-    fn _ask(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.track.ask()).map_err(errors::raise)
+    fn _pending(&self) -> bool {
+        matches!(self.track.look(), Look::Wait)
     }
 
-    fn _over(&self) -> bool {
-        matches!(self.track.look(), Look::Over)
-    }
-
-    fn _stalled(&self, py: Python<'_>) -> PyErr {
-        self.track.feed.stalled(py)
+    /// One attempt to connect again, or the question whether the engine detects speech at
+    /// all; False: try once more. Blocks, without the GIL.
+    fn _recover(&self, py: Python<'_>) -> PyResult<bool> {
+        py.detach(|| match self.track.look() {
+            Look::Lost => self.track.feed.reconnect(),
+            Look::Deaf => self.track.ask().map(|()| true).map_err(errors::raise),
+            _ => Ok(true),
+        })
     }
 
     #[getter]
-    fn _timeout(&self) -> Option<f64> {
-        self.track
-            .feed
-            .timeout()
-            .map(|timeout| timeout.as_secs_f64())
+    fn _stream(&self, py: Python<'_>) -> Py<AudioStream> {
+        self.stream.clone_ref(py)
     }
 
-    fn _waiter(&self, event_loop: Py<PyAny>) -> PyResult<LoopWaiter> {
-        LoopWaiter::new(self.track.clone(), event_loop)
-    }
-
-    #[getter(_link)]
-    fn link(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.link.get(py)
-    }
-
-    #[setter(_link)]
-    fn set_link(&self, link: Option<Py<PyAny>>) {
-        self.link.set(link);
-    }
-}
-
-impl Drop for SpeechSegments {
-    fn drop(&mut self) {
-        // A loop that is left early (`break`) ends here.
-        Python::attach(|py| self.link.abandon(py));
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.stream)
     }
 }

@@ -3,6 +3,8 @@
 use std::ffi::c_int;
 use std::sync::{Arc, Mutex};
 
+use pyo3::exceptions::PyStopAsyncIteration;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 use v2m_engine::ring::SAMPLE_RATE;
@@ -11,20 +13,19 @@ use v2m_engine::vad::segment::Params;
 use crate::chunk::AudioChunk;
 use crate::cursor::Hop;
 use crate::engine::lock;
-use crate::errors::{self, DeviceError, EngineLost, EngineUnavailableError, V2MError};
+use crate::errors::{self, DeviceError, EngineUnavailableError, NeedsRecovery, V2MError};
 use crate::feed::{Awaited, Feed, Look};
-use crate::link::{self, Link, LoopWaiter};
+use crate::link::{self, LoopReadiness, Tasks};
 use crate::params;
 use crate::segments::SpeechSegments;
 use crate::switch::Lowered;
-use crate::task::{NextChunk, running_loop};
 use crate::window;
 
 /// Audio as it arrives.
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct AudioStream {
     feed: Arc<Feed>,
-    link: Link,
+    tasks: Tasks,
     /// Seconds that a busy thread may keep the GIL from us; None: as the program has it.
     switch_interval: Option<f64>,
     /// In force while the stream is open.
@@ -35,7 +36,7 @@ impl AudioStream {
     pub(crate) fn new(feed: Feed, switch_interval: Option<f64>) -> Self {
         Self {
             feed: Arc::new(feed),
-            link: Link::default(),
+            tasks: Tasks::default(),
             switch_interval,
             lowered: Mutex::new(None),
         }
@@ -44,28 +45,6 @@ impl AudioStream {
     /// What it reads by.
     pub(crate) fn feed(&self) -> &Arc<Feed> {
         &self.feed
-    }
-
-    /// What a task on the running loop is to wait by, and that loop; None: `_aio.py` has
-    /// something to do first, or to say.
-    pub(crate) fn waiting_on(
-        &self,
-        py: Python<'_>,
-    ) -> PyResult<Option<(Py<LoopWaiter>, Py<PyAny>)>> {
-        let Some(link) = self.link.get(py) else {
-            return Ok(None);
-        };
-        let link = link.bind(py);
-        let waiter = link.getattr(intern!(py, "waiter"))?;
-        let waiter = waiter.cast_into::<LoopWaiter>()?;
-        let event_loop = running_loop(py)?;
-        if waiter.get().stale() || !waiter.get().runs_on(&event_loop) {
-            return Ok(None);
-        }
-        if !waiter.get().get_watched() {
-            link.call_method0(intern!(py, "watch"))?;
-        }
-        Ok(Some((waiter.unbind(), event_loop.unbind())))
     }
 }
 
@@ -125,8 +104,8 @@ impl AudioStream {
         Self::__iter__(slf)
     }
 
-    fn __anext__(slf: &Bound<'_, Self>) -> NextChunk {
-        NextChunk::new(slf)
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        link::aio(slf, "following")
     }
 
     fn latest(&self) -> PyResult<AudioChunk> {
@@ -139,7 +118,7 @@ impl AudioStream {
     ))]
     #[allow(clippy::too_many_arguments, reason = "the signature in Python")]
     fn segments(
-        &self,
+        slf: &Bound<'_, Self>,
         min_speech_ms: i64,
         min_silence_ms: i64,
         pad_ms: i64,
@@ -159,7 +138,7 @@ impl AudioStream {
                 .map(|ms| params::ms("partial_ms", ms))
                 .transpose()?,
         };
-        SpeechSegments::new(self.feed.clone(), params)
+        SpeechSegments::new(slf, params)
     }
 
     fn close(&self, py: Python<'_>) {
@@ -266,11 +245,6 @@ impl AudioStream {
         Ok(())
     }
 
-    /// One attempt to connect again; False: try once more. Blocks, without the GIL.
-    fn _reconnect(&self, py: Python<'_>) -> PyResult<bool> {
-        py.detach(|| self.feed.reconnect())
-    }
-
     /// After the wait for the first window: is it there?
     fn _check_first(&self) -> PyResult<()> {
         match self.feed.look() {
@@ -293,21 +267,27 @@ impl AudioStream {
         }
     }
 
-    /// The next chunk; None: nothing yet, or over (see `_over`).
-    fn _take(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
+    /// The next chunk; None: nothing yet.
+    fn _poll(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
         if let Some(chunk) = self.feed.take(py)? {
             return Ok(Some(chunk));
         }
         self.feed.entered()?;
         match self.feed.look() {
-            Look::Lost => Err(EngineLost::new_err("the engine is gone")),
-            _ => Ok(None),
+            Look::Lost => Err(NeedsRecovery::new_err("the engine is gone")),
+            Look::Over => Err(PyStopAsyncIteration::new_err(())),
+            Look::Ready | Look::Wait | Look::Deaf => Ok(None),
         }
     }
 
-    /// Whether nothing more comes.
-    fn _over(&self) -> bool {
-        matches!(self.feed.look(), Look::Over)
+    /// Whether there is nothing for `_poll` to tell yet.
+    fn _pending(&self) -> bool {
+        matches!(self.feed.look(), Look::Wait)
+    }
+
+    /// One attempt to connect again; False: try once more. Blocks, without the GIL.
+    fn _recover(&self, py: Python<'_>) -> PyResult<bool> {
+        py.detach(|| self.feed.reconnect())
     }
 
     /// The exception for a wait in which nothing came.
@@ -320,18 +300,31 @@ impl AudioStream {
         self.feed.timeout().map(|timeout| timeout.as_secs_f64())
     }
 
-    fn _waiter(&self, event_loop: Py<PyAny>) -> PyResult<LoopWaiter> {
-        LoopWaiter::new(self.feed.clone(), event_loop)
+    fn _readiness(&self) -> PyResult<LoopReadiness> {
+        LoopReadiness::new(&self.feed)
     }
 
-    #[getter(_link)]
-    fn link(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.link.get(py)
+    #[getter]
+    fn _stream(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
     }
 
-    #[setter(_link)]
-    fn set_link(&self, link: Option<Py<PyAny>>) {
-        self.link.set(link);
+    #[getter]
+    fn _tasks(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.tasks.get(py)
+    }
+
+    #[setter(_tasks)]
+    fn set_tasks(&self, tasks: Option<Py<PyAny>>) {
+        self.tasks.set(tasks);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.tasks.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.tasks.set(None);
     }
 }
 
