@@ -151,7 +151,7 @@ class Tasks:
         self._readiness.arm()
         if not source._pending():
             return True
-        future = self.loop.create_future()
+        future: asyncio.Future[bool] = self.loop.create_future()
         self._waiting[future] = source
         if self._timer is None and self._timeout is not None:
             self._timer = self.loop.call_later(self._timeout, self._look)

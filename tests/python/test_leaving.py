@@ -13,13 +13,13 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Recording, process_is_gone
+from support import Recording
 
 from v2m_engine import AudioCapture, AudioStream, EngineUnavailableError, V2MError
 
@@ -66,6 +66,11 @@ def timers(loop: Any) -> int:
     return sum(not handle.cancelled() for handle in scheduled)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
 async def chunks(audio: AudioStream) -> None:
     async for _ in audio:
         pass
@@ -87,8 +92,7 @@ async def close(audio: AudioStream, tasks: list[asyncio.Task[None]]) -> None:
 async def close_elsewhere(audio: AudioStream, tasks: list[asyncio.Task[None]]) -> None:
     thread = threading.Thread(target=audio.close)
     thread.start()
-    while thread.is_alive():
-        await asyncio.sleep(0.001)
+    await until(lambda: not thread.is_alive())
 
 
 async def cancel(audio: AudioStream, tasks: list[asyncio.Task[None]]) -> None:
@@ -105,8 +109,7 @@ async def lose(audio: AudioStream, tasks: list[asyncio.Task[None]]) -> None:
     before = audio.private_engine_pid
     assert before is not None
     os.kill(before, signal.SIGKILL)
-    while audio.private_engine_pid in (before, None):
-        await asyncio.sleep(0.005)
+    await until(lambda: audio.private_engine_pid not in (before, None))
 
 
 async def lose_and_close(audio: AudioStream, tasks: list[asyncio.Task[None]]) -> None:
@@ -126,7 +129,8 @@ async def told(wait: Awaitable[None]) -> None:
     try:
         await wait
     except asyncio.CancelledError as error:
-        assert error.args == ("enough",)
+        if error.args != ("enough",):
+            raise AssertionError(error.args) from error
         raise
 
 
@@ -157,10 +161,14 @@ async def one_group(capture: AudioCapture, count: int) -> None:
         await anext(audio)
 
 
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    return Recording(tmp_path_factory.mktemp("long") / "recording.wav", 600)
+
+
 @pytest.fixture
-def capture(recording: Recorder) -> Iterator[AudioCapture]:
-    source = recording(400).source
-    with_engine = AudioCapture(engine="private", source=source, buffer_size=160)
+def capture(long: Recording) -> Iterator[AudioCapture]:
+    with_engine = AudioCapture(engine="private", source=long.source, buffer_size=160)
     yield with_engine
     with_engine.close()
 
@@ -196,3 +204,147 @@ def test_any_way_out(capture: AudioCapture, run: Callable[[Any], Any]) -> None:
         assert said == []
 
     run(main())
+
+
+def test_recordings_end_while_others_wait(
+    capture: AudioCapture, run: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    """As many as fill the threads that a loop has for what blocks."""
+
+    async def one(number: int, count: int, way: str) -> None:
+        recording = capture.record(tmp_path / f"{number}.wav", sync=0.05)
+        async with asyncio.timeout(HANGS):
+            try:
+                async with asyncio.timeout(0.1), recording:
+                    tasks = [
+                        asyncio.create_task(asyncio.to_thread(recording.wait)) for _ in range(count)
+                    ]
+                    await asyncio.sleep(0.01)
+                    if way == "time out":
+                        await asyncio.sleep(HANGS)
+                    elif way == "cancel":
+                        tasks[0].cancel()
+                    elif way == "close":
+                        recording.close()
+            except TimeoutError:
+                pass
+            assert recording.done
+            for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                assert ended is True or isinstance(ended, asyncio.CancelledError)
+
+    async def main() -> None:
+        async with capture.stream() as audio:
+            await anext(audio)
+        await one(0, 10, "leave")
+        before = held()
+        ways = itertools.product((1, 2, 10), ("leave", "close", "cancel", "time out"))
+        for number, (count, way) in enumerate(ways, 1):
+            await one(number, count, way)
+        assert held() == before
+
+    run(main())
+
+
+def test_a_recording_that_nobody_entered_after_all(
+    capture: AudioCapture, run: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    async def one(number: int) -> None:
+        recording = capture.record(tmp_path / f"{number}.wav", sync=0.05)
+        entering = asyncio.create_task(recording.__aenter__())
+        await asyncio.sleep(number / 2000)
+        entering.cancel()
+        if (await asyncio.gather(entering, return_exceptions=True))[0] is recording:
+            recording.close()
+
+    async def main() -> None:
+        async with capture.stream() as audio:
+            await anext(audio)
+        before = held()
+        for number in range(20):
+            await one(number)
+        async with asyncio.timeout(HANGS):
+            await until(lambda: held() == before)
+
+    run(main())
+
+
+def test_tasks_share_a_stream_whose_engine_dies(
+    capture: AudioCapture, run: Callable[[Any], Any]
+) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(HANGS), capture.stream() as audio, asyncio.TaskGroup() as group:
+            gone = 0
+
+            async def listen() -> None:
+                nonlocal gone
+                async for chunk in audio:
+                    gone += chunk.gap or gone > 0
+                    if gone > 50:
+                        audio.close()
+
+            for _ in range(5):
+                group.create_task(listen())
+            await lose(audio, [])
+        assert gone > 50
+
+    run(main())
+
+
+def test_no_engine_stands_in(recording: Recorder, run: Callable[[Any], Any]) -> None:
+    """Everybody who waits is told."""
+    source = recording(20)
+
+    async def main() -> None:
+        capture = AudioCapture(engine="private", source=source.source, buffer_size=160)
+        async with asyncio.timeout(HANGS), capture.stream() as audio:
+            tasks = [asyncio.create_task(wait(audio)) for wait in WAITS * 5]
+            await asyncio.sleep(0.05)
+            source.path.unlink()
+            assert audio.private_engine_pid is not None
+            os.kill(audio.private_engine_pid, signal.SIGKILL)
+            for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                assert isinstance(ended, EngineUnavailableError), ended
+
+    run(main())
+
+
+def test_anyio_scopes_and_groups(capture: AudioCapture) -> None:
+    anyio = import_module("anyio")
+
+    async def main() -> None:
+        async with capture.stream() as audio:
+            with anyio.move_on_after(0.05) as scope:
+                await chunks(audio)
+            assert scope.cancelled_caught
+            with pytest.raises(TimeoutError), anyio.fail_after(0.05):
+                await segments(audio)
+            async with anyio.create_task_group() as group:
+                for wait in WAITS * 5:
+                    group.start_soon(wait, audio)
+                await anyio.sleep(0.02)
+                group.cancel_scope.cancel()
+            await anext(audio)
+            async with anyio.create_task_group() as group:
+                for wait in WAITS:
+                    group.start_soon(wait, audio)
+                await anyio.sleep(0.02)
+                audio.close()
+        stream = capture.stream()
+        with anyio.move_on_after(0):
+            await stream.__aenter__()
+        assert stream.closed
+
+    anyio.run(main)
+
+
+def test_trio_is_told_the_way(capture: AudioCapture) -> None:
+    trio = import_module("trio")
+
+    async def main() -> int:
+        stream = capture.stream()
+        with pytest.raises(RuntimeError, match=r"asyncio.*trio\.to_thread\.run_sync"):
+            await stream.__aenter__()
+        with capture.stream() as audio:
+            return len(await trio.to_thread.run_sync(next, audio, None))
+
+    assert trio.run(main) == 160
