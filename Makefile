@@ -93,7 +93,7 @@ rust:
 # One writer, one and two readers, every order that the memory model allows; then
 # the same with each ordering weakened in turn, which must be noticed.
 loom:
-	RUSTFLAGS="--cfg loom" cargo test --profile loom --lib --no-default-features --target-dir target/loom model
+	RUSTFLAGS="--cfg loom" cargo test --profile loom --package v2m-ring --lib --target-dir target/loom model
 
 # RUSTC_BOOTSTRAP: the sanitizer's flags on a released compiler.
 FUZZ_SECONDS := 12

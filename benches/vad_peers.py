@@ -9,7 +9,7 @@ recording per call, divided by its windows, and window by window (`resume=True`)
 window in each of the other packages, each in a virtual environment of its own below
 `target/bench`, with the versions pinned here; what can't be installed is reported as such.
 ONNX Runtime gets silero's usual file and, the best that can be had from Python, the fastest
-of equal output (`models/README.md`). webrtcvad is another, much smaller model (30 ms).
+of equal output (`crates/dsp/models/README.md`). webrtcvad is another, much smaller model (30 ms).
 silero-vad's own wrapper needs torch, some gigabytes: `V2M_BENCH_TORCH=1` installs it.
 """
 
@@ -63,7 +63,7 @@ def onnxruntime(samples: Any, model: str | None = None) -> Step:
 
 
 def fastest(samples: Any) -> Step:
-    return onnxruntime(samples, str(ROOT / "models/silero_vad_16k.onnx"))
+    return onnxruntime(samples, str(ROOT / "crates/dsp/models/silero_vad_16k.onnx"))
 
 
 def minutes(samples: Any) -> Step:

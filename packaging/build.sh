@@ -26,8 +26,8 @@ stage() { # DIRECTORY
     chmod -R u=rwX,go=rX "$1"
     find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
     # Cargo goes by those times: have it compile all that is ours.
-    rm -rf "$CARGO_TARGET_DIR"/release/.fingerprint/v2m-engine-* \
-        "$CARGO_TARGET_DIR"/*/release/.fingerprint/v2m-engine-*
+    rm -rf "$CARGO_TARGET_DIR"/release/.fingerprint/v2m-* \
+        "$CARGO_TARGET_DIR"/*/release/.fingerprint/v2m-*
 }
 
 # Where deb and rpm compile: debugging information has the path.

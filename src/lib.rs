@@ -3,44 +3,19 @@
 //!
 //! Follow a sample: `capture` (PipeWire, ALSA, file) → `resample` → [`ring`] → readers.
 
-#[cfg(all(feature = "engine", not(loom)))]
 pub mod bench;
-#[cfg(not(loom))]
-pub mod bookmark;
-#[cfg(all(feature = "engine", not(loom)))]
 pub mod capture;
-#[cfg(not(loom))]
-pub mod client;
-#[cfg(all(feature = "engine", not(loom)))]
 pub mod config;
-#[cfg(all(feature = "engine", not(loom)))]
 pub mod demand;
-#[cfg(all(feature = "engine", not(loom)))]
 pub mod doctor;
-#[cfg(all(feature = "engine", not(loom)))]
 pub mod engine;
-pub mod error;
-pub mod latency;
-#[cfg(all(feature = "engine", not(loom)))]
 pub mod monitor;
-#[cfg(not(loom))]
-pub mod protocol;
-#[cfg(not(loom))]
-pub mod record;
-pub mod resample;
-pub mod ring;
-#[cfg(all(feature = "engine", not(loom)))]
 pub mod rt;
-#[cfg(all(feature = "engine", not(loom)))]
 pub mod server;
-pub mod shm;
-pub mod status;
-mod sync;
-#[cfg(all(feature = "engine", not(loom)))]
 pub mod systemd;
-#[cfg(not(loom))]
-pub mod time;
-#[cfg(not(loom))]
 pub mod vad;
 
-pub use error::{Error, ErrorKind, Result};
+pub use v2m_client::{bookmark, connection as client, latency, protocol, record, status};
+pub use v2m_dsp::resample;
+pub use v2m_error::{self as error, Error, ErrorKind, Result};
+pub use v2m_ring::{self as ring, shm, sync, time};

@@ -1,6 +1,5 @@
 //! ALSA capture against alsa-lib's own plugins and the tests' microphone, which
 //! is one too (`tests/rig/alsa_mic.c`): no hardware, a configuration of the test's own.
-#![cfg(feature = "engine")]
 
 mod known;
 

@@ -1,5 +1,4 @@
 //! Files as a source: what they hold, what is wrong with them, how they are paced.
-#![cfg(feature = "engine")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

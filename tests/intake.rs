@@ -1,6 +1,5 @@
 //! Loss accounting without a sound server: blocks that are missing, repeated,
 //! late, or from another clock, and what the ring says afterwards.
-#![cfg(feature = "engine")]
 
 use std::sync::Arc;
 

@@ -1,8 +1,6 @@
 //! Captures from a private PipeWire: what was played is what arrives, by position,
 //! whatever happens to graph, source and daemon meanwhile.
 
-#![cfg(feature = "engine")]
-
 mod rig;
 
 use std::sync::mpsc::{Receiver, channel};

@@ -1,6 +1,5 @@
 //! What threads get of each kind of user: as root, as an ordinary one with and
 //! without limits, by an RTKit, and when none of it is there.
-#![cfg(feature = "engine")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -150,7 +150,7 @@ def compare_weights() -> None:
 
     from safetensors.numpy import load_file
 
-    models = Path(__file__).parent.parent / "models"
+    models = Path(__file__).parent.parent / "crates/dsp/models"
     sys.path.insert(0, str(models))
     from extract import extract
 
@@ -177,7 +177,7 @@ def main() -> None:
     print(f"{len(samples) / RATE / 60:.1f} minutes, {share:.0%} of it speech to the reference")
     if args.test:
         compare_weights()
-        command = "cargo test --release --no-default-features --test vad_native"
+        command = "cargo test --release --package v2m-dsp --test vad_native"
         place = {"V2M_VAD_REFERENCE": str(args.directory.resolve())}
         command += " -- --ignored --nocapture"
         raise SystemExit(subprocess.run(command.split(), env=os.environ | place).returncode)

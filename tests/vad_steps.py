@@ -3,7 +3,7 @@
     python tests/vad_steps.py
 
 Each case is a window and an LSTM state from a generator that
-`src/vad/native/tests.rs` repeats exactly; the file holds its seed, the
+`crates/dsp/src/vad/native/tests.rs` repeats exactly; the file holds its seed, the
 probability, and the 128 values of the LSTM's output. Speech alone leaves some
 neurons silent; the cases are chosen so that every one speaks up, and no weight
 can be wrong unnoticed. Louder
@@ -86,7 +86,7 @@ def choose() -> list[int]:
     the layers that are the most silent, 2 to 3 and 3 to 4, windows until each pair
     of neurons that ever speak up together does so, those with most new pairs first.
     """
-    w = load_file(Path(__file__).parent.parent / "models" / "silero_vad_16k.safetensors")
+    w = load_file(Path(__file__).parent.parent / "crates/dsp/models" / "silero_vad_16k.safetensors")
     shares, pairs = [[], [], [], []], []
     for seed in range(CANDIDATES):
         layers = activations(window(Random(seed)), w)

@@ -1,6 +1,5 @@
 //! The VAD worker on a ring: what it publishes is what the model says of the same
 //! windows, whatever happened to the audio and whenever the worker came to it.
-#![cfg(feature = "engine")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use v2m_engine::bookmark::{BYTES, parse};
-use v2m_engine::status::ReaderStatus;
+use v2m_client::bookmark::{BYTES, parse};
+use v2m_client::status::ReaderStatus;
 
 fuzz_target!(|input: (bool, [u8; BYTES], u64)| {
     let (genuine, mut bytes, committed) = input;

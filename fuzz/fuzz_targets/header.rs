@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use v2m_engine::ring::Layout;
+use v2m_client::ring::Layout;
 
 fuzz_target!(|input: (Vec<(u16, u64)>, Option<u32>, Vec<u8>)| {
     let (changes, size, raw) = input;

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 
 use libfuzzer_sys::fuzz_target;
-use v2m_engine::protocol::{MAX_REPLY, MAX_REQUEST, Reply, Request, parse, receive};
+use v2m_client::protocol::{MAX_REPLY, MAX_REQUEST, Reply, Request, parse, receive};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(request) = parse::<Request>(bytes) {
@@ -25,6 +25,6 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn said_again(request: &Request) -> Request {
     let (here, there) = UnixDatagram::pair().expect("a socket pair");
-    v2m_engine::protocol::send(here.as_fd(), request, None).expect("a request can be sent");
+    v2m_client::protocol::send(here.as_fd(), request, None).expect("a request can be sent");
     receive(there.as_fd(), MAX_REQUEST).expect("and received").expect("at once").message
 }

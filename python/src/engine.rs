@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use v2m_engine::bookmark::Bookmark;
-use v2m_engine::client::Connection;
+use v2m_engine::connection::Connection;
 use v2m_engine::latency::Latency;
 use v2m_engine::ring::Reader;
 use v2m_engine::status::Status;

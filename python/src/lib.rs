@@ -25,6 +25,8 @@ mod stream;
 mod switch;
 mod window;
 
+extern crate v2m_client as v2m_engine;
+
 use pyo3::prelude::*;
 
 /// The module `v2m_engine._native`.

@@ -1,49 +1,16 @@
-//! Voice activity: which 32 ms windows hold speech, and where utterances begin and end.
+//! Speech detection in the engine: `worker` reads the ring and writes the speech track.
 //!
-//! A [`Model`] turns a window of samples into a probability; [`native::Native`]
-//! is Silero without a runtime, `ort::Ort` the same through ONNX Runtime. [`segment`] turns
-//! probabilities into segments, [`follow`] a ring's speech track into segments of its audio,
-//! and [`recording`] takes audio from elsewhere. In the engine `worker` reads the ring and
-//! writes the speech track.
+//! What it computes is in `v2m_dsp::vad`, the model without a runtime among it; `ort::Ort`
+//! is the same model, or another one, through ONNX Runtime.
 
-#[cfg(feature = "engine")]
 pub mod backend;
-pub mod follow;
-#[cfg(feature = "engine")]
 mod meter;
-pub mod native;
 #[cfg(feature = "ort")]
 pub mod ort;
-#[cfg(feature = "engine")]
 pub mod place;
-pub mod recording;
 #[cfg(feature = "ort")]
 pub mod runtime;
-pub mod segment;
-#[cfg(feature = "engine")]
 pub mod worker;
 
-use crate::Result;
-
-/// Samples per second of everything here.
-pub const SAMPLE_RATE: u32 = 16_000;
-/// Samples per window: 32 ms.
-pub const WINDOW: usize = 512;
-/// Samples of the window before that the model sees again.
-pub const CONTEXT: usize = 64;
-
-/// A window in, a probability out; context and recurrent state live inside.
-pub trait Model: Send {
-    /// The probability that `window`, the 512 samples after those of the last
-    /// call, holds speech: 0 to 1. Samples that are no usable number count as silence.
-    fn probability(&mut self, window: &[f32; WINDOW]) -> Result<f32>;
-
-    /// Forgets what came before, as after a gap.
-    fn reset(&mut self);
-
-    /// What runs, for `status`: implementation and model.
-    fn name(&self) -> &str;
-
-    /// Samples so far that were NaN, infinite or beyond 1e12, and counted as silence.
-    fn unusable_samples(&self) -> u64;
-}
+pub use v2m_client::follow;
+pub use v2m_dsp::vad::*;

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// The same network as [`super::native`]'s, the file that runs fastest.
-static EMBEDDED: &[u8] = include_bytes!("../../models/silero_vad_16k.onnx");
+static EMBEDDED: &[u8] = include_bytes!("../../crates/dsp/models/silero_vad_16k.onnx");
 
 /// Names of the recurrent inputs, each with the output that holds its next value.
 const STATES: [(&str, &str); 3] = [("state", "stateN"), ("h", "hn"), ("c", "cn")];

@@ -22,7 +22,7 @@ SPEECH = sorted(Path("/usr/share/sounds/alsa").glob("*_*.wav"))
 
 def prototype() -> tuple[npt.NDArray[np.float64], int]:
     """The filter's taps at 48 kHz and the delay that is compensated, in samples."""
-    text = (ROOT / "src/resample/prototype.rs").read_text()
+    text = (ROOT / "crates/dsp/src/resample/prototype.rs").read_text()
     delay = re.search(r"DELAY: usize = (\d+);", text)
     taps = re.search(r"TAPS: \[f64; \d+\] = \[(.*?)\];", text, re.DOTALL)
     assert delay and taps

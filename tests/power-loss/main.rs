@@ -6,7 +6,6 @@
 //!
 //! Run by `cargo test --test power-loss -- --ignored`, with `V2M_TEST_RECORD_LONG` set at
 //! length. Takes `.venv` (`make setup-test`) to open the files.
-#![cfg(feature = "engine")]
 
 mod log;
 #[path = "../machine/mod.rs"]

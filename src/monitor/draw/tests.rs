@@ -13,13 +13,20 @@ use crate::monitor::ear::Update;
 use crate::monitor::state::{Action, State};
 use crate::monitor::wakes::Wake;
 use crate::ring::{GapReason, Kind, Reader, Record, Ring, WINDOW};
-use crate::status::ReaderStatus;
-use crate::status::tests::example;
+use crate::status::{ReaderStatus, Status};
 use crate::{Error, ErrorKind};
 
 const COLORS: Theme = Theme::new(true, true);
 const PLAIN: Theme = Theme::new(false, false);
 const NO_COLORS: Theme = Theme::new(false, true);
+
+/// The status that is documented as an example.
+fn example() -> Status {
+    let document = include_str!("../../../docs/status.md");
+    let (_, rest) = document.split_once("```json\n").unwrap();
+    let (json, _) = rest.split_once("```").unwrap();
+    serde_json::from_str(json).unwrap()
+}
 
 /// Eleven seconds: a rising tone, speech in its second third, two losses, a new device.
 fn state(speech_track: bool) -> State {

@@ -5,8 +5,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use v2m_engine::vad::native::{Batch, Native, Network, Path};
-use v2m_engine::vad::{Model, WINDOW};
+use v2m_dsp::vad::native::{Batch, Native, Network, Path};
+use v2m_dsp::vad::{Model, WINDOW};
 
 const TOLERANCE: f32 = 1e-4;
 
@@ -49,13 +49,16 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 
 /// Ten seconds of everything.
 fn golden() -> Recording {
-    let samples = include_bytes!("data/vad_golden.i16").as_chunks().0.iter();
+    let samples = include_bytes!("../../../tests/data/vad_golden.i16")
+        .as_chunks()
+        .0
+        .iter();
     let samples: Vec<f32> = samples
         .map(|b| f32::from(i16::from_le_bytes(*b)) / 32768.0)
         .collect();
     Recording {
         windows: samples.as_chunks().0.to_vec(),
-        probabilities: floats(include_bytes!("data/vad_golden.f32")),
+        probabilities: floats(include_bytes!("../../../tests/data/vad_golden.f32")),
     }
 }
 

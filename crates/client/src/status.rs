@@ -195,7 +195,7 @@ pub struct LossStatus {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     //! `docs/status.md` and the structures above have the same fields.
 
     use std::collections::BTreeMap;
@@ -204,10 +204,10 @@ pub(crate) mod tests {
 
     use super::*;
 
-    const DOCUMENT: &str = include_str!("../docs/status.md");
+    const DOCUMENT: &str = include_str!("../../../docs/status.md");
 
     /// The example in the document.
-    pub(crate) fn example() -> Status {
+    fn example() -> Status {
         serde_json::from_value(documented_example()).unwrap_or_else(|error| {
             panic!("the example in docs/status.md is no status any more: {error}")
         })

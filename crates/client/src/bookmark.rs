@@ -6,12 +6,12 @@
 //! for the reader and nothing for the engine. The layout is in `docs/ring-layout.md`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::uio::{pread, pwrite};
 
 use crate::error::{Error, Result};
-use crate::shm::{self, ALIGNMENT, Access, Map, Section};
-use crate::sync::{AtomicU64, Ordering};
+use v2m_ring::shm::{self, ALIGNMENT, Access, Map, Section};
 
 const MAGIC: [u8; 8] = *b"v2m-mark";
 const VERSION: u32 = 1;
@@ -148,7 +148,7 @@ pub fn parse(bytes: &[u8; BYTES]) -> Note {
 
 /// A name from elsewhere: up to the first zero, without what moves a terminal's
 /// cursor, at most 64 characters; None if nothing is left.
-pub(crate) fn printable(bytes: &[u8]) -> Option<String> {
+pub fn printable(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().position(|&byte| byte == 0);
     let text = String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]);
     let name: String = text

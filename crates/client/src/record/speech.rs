@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
+use crate::follow::{Follower, Step};
 use crate::ring::{Reader, WINDOW};
-use crate::vad::follow::{Follower, Step};
-use crate::vad::segment::Params;
+use v2m_dsp::vad::segment::Params;
 
 /// How long the end of a recording waits for the engine to judge its last samples.
 const PATIENCE: Duration = Duration::from_secs(2);

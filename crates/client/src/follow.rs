@@ -7,10 +7,10 @@
 
 use std::collections::VecDeque;
 
-use super::segment::{Params, Segment, Segmenter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ring::{Reader, SAMPLE_RATE, State, WINDOW};
 use crate::status::Status;
+use v2m_dsp::vad::segment::{Params, Segment, Segmenter};
 
 /// Probabilities copied at once.
 const BATCH: usize = 64;

@@ -183,7 +183,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::ring::Waited;
+    use crate::Waited;
 
     const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(100);

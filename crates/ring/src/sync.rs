@@ -1,9 +1,6 @@
 //! Atomics of the ring, swapped for loom's when it checks the models, and the
 //! one cell that hands `&mut` to whichever thread comes first.
 
-// Clients use the atomics only.
-#![cfg_attr(not(feature = "engine"), allow(dead_code))]
-
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
@@ -17,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 
 /// An exclusive value that is only ever *tried* for: nobody waits, so a
 /// real-time thread may use it. Who comes second is told so and goes on.
-pub(crate) struct TryCell<T> {
+pub struct TryCell<T> {
     taken: AtomicBool,
     value: UnsafeCell<T>,
 }
@@ -27,7 +24,8 @@ pub(crate) struct TryCell<T> {
 unsafe impl<T: Send> Sync for TryCell<T> {}
 
 impl<T> TryCell<T> {
-    pub(crate) fn new(value: T) -> Self {
+    /// A cell that nobody has.
+    pub fn new(value: T) -> Self {
         Self {
             taken: AtomicBool::new(false),
             value: UnsafeCell::new(value),
@@ -36,7 +34,7 @@ impl<T> TryCell<T> {
 
     /// Runs `f` on the value unless another thread is just doing that. A panic
     /// in `f` leaves the cell taken for good: a half-changed value is not reused.
-    pub(crate) fn try_with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+    pub fn try_with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
         if self.taken.swap(true, Ordering::Acquire) {
             return None;
         }

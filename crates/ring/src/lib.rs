@@ -20,6 +20,10 @@ mod model;
 #[cfg(not(loom))]
 pub mod reader;
 pub mod record;
+pub mod shm;
+pub mod sync;
+#[cfg(not(loom))]
+pub mod time;
 pub mod wake;
 #[cfg(not(loom))]
 pub mod writer;
@@ -34,6 +38,8 @@ pub use record::{GapReason, Kind, Record};
 pub use wake::Waited;
 #[cfg(not(loom))]
 pub use writer::{CaptureWriter, ControlWriter, Lost, Ring, SpeechWriter};
+
+pub use v2m_error::{self as error, Error, ErrorKind, Result};
 
 /// What the engine is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

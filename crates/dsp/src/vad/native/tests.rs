@@ -61,7 +61,7 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let bytes = include_bytes!("../../../tests/data/vad_steps.f32");
+    let bytes = include_bytes!("../../../../../tests/data/vad_steps.f32");
     let values: Vec<f32> = bytes
         .as_chunks()
         .0

@@ -92,7 +92,7 @@ impl Recorder {
         let time = self
             .ring
             .time_ns(position)
-            .unwrap_or_else(crate::time::monotonic_ns);
+            .unwrap_or_else(v2m_ring::time::monotonic_ns);
         let time = Moment::of_monotonic(time).file_name();
         let extension = self.format.extension();
         if self.path.is_dir() {

@@ -6,9 +6,9 @@ use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::stat::Mode;
 use proptest::prelude::*;
-use v2m_engine::ErrorKind;
-use v2m_engine::ring::{GapReason, Layout, NS_PER_SAMPLE, Reader, Records, Ring, WINDOW};
-use v2m_engine::shm;
+use v2m_ring::ErrorKind;
+use v2m_ring::shm;
+use v2m_ring::{GapReason, Layout, NS_PER_SAMPLE, Reader, Records, Ring, WINDOW};
 
 const HISTORY: u64 = 1 << 16;
 

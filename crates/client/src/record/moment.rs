@@ -3,7 +3,7 @@
 use nix::time::{ClockId, clock_gettime};
 
 use crate::ring::SAMPLE_RATE;
-use crate::time::monotonic_ns;
+use v2m_ring::time::monotonic_ns;
 
 /// A moment, taken apart in the local time zone.
 #[derive(Clone, Copy)]

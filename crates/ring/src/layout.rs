@@ -104,7 +104,8 @@ pub(crate) struct LanePlace {
 /// Everything that stays the same for the life of a ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    pub(crate) total_bytes: usize,
+    /// Of the whole memory.
+    pub total_bytes: usize,
     pub(crate) lanes: [LanePlace; LANES.len()],
     /// Random; two rings never share it.
     pub ring_id: [u8; 16],

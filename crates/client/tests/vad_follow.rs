@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use v2m_engine::ErrorKind;
-use v2m_engine::ring::{CaptureWriter, ControlWriter, Reader, Ring, SpeechWriter, State};
-use v2m_engine::vad::follow::{Follower, Step};
-use v2m_engine::vad::segment::{Params, Segment};
+use v2m_client::ErrorKind;
+use v2m_client::follow::{Follower, Step};
+use v2m_client::ring::{CaptureWriter, ControlWriter, Reader, Ring, SpeechWriter, State};
+use v2m_dsp::vad::segment::{Params, Segment};
 
 const WINDOW: u64 = 512;
 const PAD: u64 = 3200;

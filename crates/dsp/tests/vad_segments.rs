@@ -1,7 +1,7 @@
 //! Segments: equal to silero-vad's own for equal parameters, and sound for any input.
 
 use proptest::prelude::*;
-use v2m_engine::vad::segment::{Edge, OnOff, Params, Segment, Segmenter};
+use v2m_dsp::vad::segment::{Edge, OnOff, Params, Segment, Segmenter};
 
 /// threshold, neg_threshold, min_speech_ms, min_silence_ms, pad_ms, max_s
 type Row = (f32, Option<f32>, u32, u32, u32, Option<f64>);
@@ -32,7 +32,8 @@ fn run(params: &Params, probabilities: &[f32], length: u64) -> Vec<Segment> {
 #[test]
 fn equals_silero_for_equal_parameters() {
     let golden: Golden =
-        serde_json::from_str(include_str!("data/vad_segments.json")).expect("the golden file");
+        serde_json::from_str(include_str!("../../../tests/data/vad_segments.json"))
+            .expect("the golden file");
     let mut seen = 0;
     for (c, case) in golden.cases.iter().enumerate() {
         for (parameters, expected) in golden.parameters.iter().zip(&case.segments) {
@@ -153,7 +154,7 @@ fn bad_parameters_are_named() {
         ),
     ] {
         let error = Segmenter::new(&params).err().expect("refused");
-        assert_eq!(error.kind(), v2m_engine::ErrorKind::Invalid);
+        assert_eq!(error.kind(), v2m_dsp::ErrorKind::Invalid);
         assert!(error.to_string().starts_with(name), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 use std::f64::consts::TAU;
 
 use proptest::prelude::*;
-use v2m_engine::resample::{OUTPUT_RATE, Resampler, Skipped};
+use v2m_dsp::resample::{OUTPUT_RATE, Resampler, Skipped};
 
 /// The rates the bands are specified for.
 const SPECIFIED: [u32; 6] = [44_100, 48_000, 88_200, 96_000, 176_400, 192_000];
@@ -225,7 +225,7 @@ fn sixteen_kilohertz_passes_bit_for_bit() {
 fn rates_out_of_range_are_refused() {
     for rate in [0, 1, 7_999, 384_001, u32::MAX] {
         let error = Resampler::new(rate).unwrap_err();
-        assert_eq!(error.kind(), v2m_engine::ErrorKind::Invalid);
+        assert_eq!(error.kind(), v2m_dsp::ErrorKind::Invalid);
         assert!(error.to_string().contains("8000 to 384000"), "{error}");
     }
 }

@@ -1,0 +1,21 @@
+//! The client of an engine: [`connection`] asks it for audio and maps its [`ring`],
+//! [`follow`] finds utterances in that, [`record`] writes it to files.
+//! Links no audio library.
+
+pub mod bookmark;
+pub mod connection;
+pub mod follow;
+pub mod latency;
+pub mod protocol;
+pub mod record;
+pub mod status;
+
+pub use v2m_dsp as dsp;
+pub use v2m_error::{self as error, Error, ErrorKind, Result};
+pub use v2m_ring as ring;
+
+/// Speech detection, as one module with what follows an engine's.
+pub mod vad {
+    pub use crate::follow;
+    pub use v2m_dsp::vad::*;
+}
