@@ -9,8 +9,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView};
-use v2m_engine::ring::{NS_PER_SAMPLE, Reader, WINDOW};
-use v2m_engine::{Error, ErrorKind, Result};
+use v2m_client::ring::{NS_PER_SAMPLE, Reader, WINDOW};
+use v2m_client::stream;
+use v2m_client::{ErrorKind, Result};
 
 use crate::errors;
 use crate::window::Window;
@@ -25,31 +26,18 @@ pub(crate) struct AudioChunk {
 }
 
 impl AudioChunk {
-    /// The window of `count` samples from `position` on.
+    /// That window.
     ///
     /// Fails with [`ErrorKind::Overrun`] if it is overwritten already.
-    pub(crate) fn new(ring: &Arc<Reader>, position: u64, count: u64) -> Result<Self> {
-        let start = ring.window(position, count)?;
-        // The oldest window's time goes a little before its last samples do.
-        let time_ns = ring.time_ns(position).or_else(|| {
-            let next = ring.time_ns(position + WINDOW)?;
-            Some(next - WINDOW as i64 * NS_PER_SAMPLE)
-        });
-        let time_ns = time_ns.ok_or_else(|| {
-            let message = format!("the time of position {position} was overwritten");
-            Error::new(ErrorKind::Overrun, message)
-        })?;
+    pub(crate) fn new(window: &stream::Window) -> Result<Self> {
+        let ring = window.ring.clone();
+        let start = ring.window(window.position, window.count)?;
         Ok(Self {
-            window: Window::new(ring.clone(), start, count as usize),
-            position,
-            time_ns,
-            gap: ring.has_gap(position, count),
+            window: Window::new(ring, start, window.count as usize),
+            position: window.position,
+            time_ns: window.time_ns,
+            gap: window.gap,
         })
-    }
-
-    /// The same chunk, marked as not following on what came before.
-    pub(crate) fn after_gap(self) -> Self {
-        Self { gap: true, ..self }
     }
 
     pub(crate) fn ring(&self) -> &Arc<Reader> {

@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 use pyo3::{create_exception, intern};
-use v2m_engine::{Error, ErrorKind};
+use v2m_client::{Error, ErrorKind};
 
 create_exception!(
     v2m_engine,

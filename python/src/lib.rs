@@ -1,33 +1,33 @@
 //! The Python binding: the ring's reader as Python objects, and nothing of the
 //! audio itself. `v2m_engine/_native.pyi` documents what Python sees.
 //!
-//! Read in this order: `capture` (what to capture), `stream` (the face of
-//! `feed`, which uses `cursor` for positions and `engine` for connections),
-//! `chunk` and `window` (memory for Python), `segments` and `segment` (speech),
-//! `processor` (speech in any audio), `recording` (files), `readiness` and `link` (event
-//! loops), `switch` (the GIL's switch interval).
+//! Read in this order: `capture` (what to capture), `stream` and `segments` (the faces of
+//! the client's, which `source` makes iterators), `chunk`, `segment` and `window` (memory
+//! for Python), `processor` (speech in any audio), `recording` (files), `switch` (the GIL's
+//! switch interval).
 
 mod capture;
 mod chunk;
-mod cursor;
-mod engine;
 mod errors;
-mod feed;
-mod link;
 mod params;
 mod processor;
-mod readiness;
 mod recording;
 mod samples;
 mod segment;
 mod segments;
+mod source;
 mod stream;
 mod switch;
 mod window;
 
-extern crate v2m_client as v2m_engine;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
+
+/// Locks; a panic elsewhere leaves nothing half done here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The module `v2m_engine._native`.
 #[pymodule]
@@ -53,5 +53,5 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// A forked child has its parent's streams; they aren't its own.
 #[pyfunction]
 fn after_fork() {
-    engine::forked();
+    v2m_client::engine::forked();
 }

@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use v2m_engine::ring::{Reader, SAMPLE_RATE, WINDOW};
-use v2m_engine::vad::Model;
-use v2m_engine::vad::native::Native;
-use v2m_engine::vad::recording::Recording;
-use v2m_engine::vad::segment::{Params, Segment, Segmenter};
-use v2m_engine::{ErrorKind, Result};
+use v2m_client::ring::{Reader, SAMPLE_RATE, WINDOW};
+use v2m_client::vad::Model;
+use v2m_client::vad::native::Native;
+use v2m_client::vad::recording::Recording;
+use v2m_client::vad::segment::{Params, Segment, Segmenter};
+use v2m_client::{ErrorKind, Result};
 
 use crate::chunk::{self, AudioChunk};
-use crate::engine::lock;
 use crate::errors;
+use crate::lock;
 use crate::params;
 use crate::samples::Samples;
 use crate::stream::AudioStream;
@@ -68,7 +68,7 @@ impl VadProcessor {
             })
         };
         if let Ok(stream) = audio.cast::<AudioStream>() {
-            return live(&stream.get().feed().latest()?);
+            return live(&stream.get().newest()?);
         }
         if let Ok(chunk) = audio.cast::<AudioChunk>() {
             return live(chunk.get());
@@ -102,7 +102,7 @@ impl VadProcessor {
     }
 
     fn buffer(&self, samples: &Samples, rate: u32, resume: bool) -> Result<Judged> {
-        let invalid = |message| Err(v2m_engine::Error::new(ErrorKind::Invalid, message));
+        let invalid = |message| Err(v2m_client::Error::new(ErrorKind::Invalid, message));
         let mut probabilities = Vec::new();
         if resume {
             let mut resumed = lock(&self.resumed);
@@ -148,7 +148,7 @@ impl VadProcessor {
 fn usable(samples: &Samples) -> Result<()> {
     match samples.unusable() {
         None => Ok(()),
-        Some((at, sample)) => Err(v2m_engine::Error::new(
+        Some((at, sample)) => Err(v2m_client::Error::new(
             ErrorKind::Invalid,
             format!("audio that is no audio: sample {at} is {sample}"),
         )),

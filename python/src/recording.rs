@@ -6,14 +6,15 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use v2m_engine::record::{Options, Progress, Recorder, Stop};
-use v2m_engine::vad::follow;
-use v2m_engine::{Error, Result};
+use v2m_client::engine::generation;
+use v2m_client::locator::Locator;
+use v2m_client::record::{Options, Progress, Recorder, Stop};
+use v2m_client::vad::follow;
+use v2m_client::{Error, Result};
 
-use crate::capture::Settings;
-use crate::engine::{generation, lock};
 use crate::errors::{self, V2MError};
-use crate::link;
+use crate::lock;
+use crate::source::aio;
 
 /// How often a wait looks for Ctrl-C.
 const SLICE: Duration = Duration::from_millis(100);
@@ -21,7 +22,7 @@ const SLICE: Duration = Duration::from_millis(100);
 /// What a capture gives, in files.
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct Recording {
-    settings: Settings,
+    locator: Locator,
     path: PathBuf,
     options: Options,
     state: Mutex<State>,
@@ -66,9 +67,9 @@ impl End {
 }
 
 impl Recording {
-    pub(crate) fn new(settings: Settings, path: PathBuf, options: Options) -> Self {
+    pub(crate) fn new(locator: Locator, path: PathBuf, options: Options) -> Self {
         Self {
-            settings,
+            locator,
             path,
             options,
             state: Mutex::new(State::New),
@@ -79,15 +80,15 @@ impl Recording {
 
     /// Connects, opens the file, starts the thread. Blocks.
     fn begin(&self) -> Result<Running> {
-        let engine = self.settings.connect(&self.settings.wish)?;
+        let engine = self.locator.connect()?;
         if self.options.speech
             && let Some(status) = engine.status()
         {
             follow::check(&status)?;
         }
         let options = self.options.clone();
-        let recorder = Recorder::open(engine.ring.clone(), &engine.source, &self.path, options)?
-            .noting(engine.bookmark.clone());
+        let recorder = Recorder::open(engine.ring().clone(), engine.source(), &self.path, options)?
+            .noting(engine.bookmark());
         let (stop, end) = (Stop::new()?, Arc::new(End::default()));
         let (asked, ended, progress) = (stop.clone(), end.clone(), self.progress.clone());
         let run = move || {
@@ -152,7 +153,7 @@ impl Recording {
     }
 
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        link::aio(slf, "begin")
+        aio(slf, "begin")
     }
 
     #[pyo3(signature = (*exception))]
@@ -161,7 +162,7 @@ impl Recording {
         exception: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let failed = exception.get_item(0).is_ok_and(|kind| !kind.is_none());
-        link::aio(slf, if failed { "leave_quietly" } else { "end" })
+        aio(slf, if failed { "leave_quietly" } else { "end" })
     }
 
     #[pyo3(signature = (timeout=None))]

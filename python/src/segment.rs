@@ -1,11 +1,9 @@
 //! `SpeechSegment`: a chunk that is an utterance, or what there is of it so far.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
-use v2m_engine::Result;
-use v2m_engine::ring::{Reader, SAMPLE_RATE};
-use v2m_engine::vad::segment::Segment;
+use v2m_client::Result;
+use v2m_client::ring::SAMPLE_RATE;
+use v2m_client::segments::Utterance;
 
 use crate::chunk::AudioChunk;
 
@@ -16,20 +14,12 @@ pub(crate) struct SpeechSegment {
 }
 
 impl SpeechSegment {
-    /// The window of `segment`, and what makes it one; `broken` if it doesn't follow on what came before.
+    /// That utterance.
     ///
     /// Fails with `ErrorKind::Overrun` if it is overwritten already.
-    pub(crate) fn new(
-        ring: &Arc<Reader>,
-        segment: Segment,
-        broken: bool,
-    ) -> Result<(Self, AudioChunk)> {
-        let chunk = AudioChunk::new(ring, segment.start, segment.end - segment.start)?;
-        let chunk = match broken {
-            true => chunk.after_gap(),
-            false => chunk,
-        };
-        let is_final = segment.is_final;
+    pub(crate) fn new(utterance: &Utterance) -> Result<(Self, AudioChunk)> {
+        let chunk = AudioChunk::new(&utterance.window)?;
+        let is_final = utterance.is_final;
         Ok((Self { is_final }, chunk))
     }
 }

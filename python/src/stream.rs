@@ -1,30 +1,31 @@
-//! `AudioStream`: the Python face of a [`Feed`]. Its asyncio half is `_aio.py`.
+//! `AudioStream`: the Python face of a client's [`Stream`]. Its asyncio half is `_aio.py`.
 
 use std::ffi::c_int;
 use std::sync::{Arc, Mutex};
 
-use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
-use v2m_engine::ring::SAMPLE_RATE;
-use v2m_engine::vad::segment::Params;
+use v2m_client::cursor::Hop;
+use v2m_client::engine::Engine;
+use v2m_client::progress::Source;
+use v2m_client::ring::SAMPLE_RATE;
+use v2m_client::stream::Stream;
+use v2m_client::vad::segment::Params;
 
 use crate::chunk::AudioChunk;
-use crate::cursor::Hop;
-use crate::engine::lock;
-use crate::errors::{self, DeviceError, EngineUnavailableError, NeedsRecovery, V2MError};
-use crate::feed::{Awaited, Feed, Look};
-use crate::link::{self, LoopReadiness, Tasks};
+use crate::errors::{self, V2MError};
+use crate::lock;
 use crate::params;
 use crate::segments::SpeechSegments;
+use crate::source::{self, LoopReadiness, Tasks, aio, usable};
 use crate::switch::Lowered;
 use crate::window;
 
 /// Audio as it arrives.
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct AudioStream {
-    feed: Arc<Feed>,
+    stream: Arc<Stream>,
     tasks: Tasks,
     /// Seconds that a busy thread may keep the GIL from us; None: as the program has it.
     switch_interval: Option<f64>,
@@ -33,18 +34,35 @@ pub(crate) struct AudioStream {
 }
 
 impl AudioStream {
-    pub(crate) fn new(feed: Feed, switch_interval: Option<f64>) -> Self {
+    pub(crate) fn new(stream: Stream, switch_interval: Option<f64>) -> Self {
         Self {
-            feed: Arc::new(feed),
+            stream: Arc::new(stream),
             tasks: Tasks::default(),
             switch_interval,
             lowered: Mutex::new(None),
         }
     }
 
-    /// What it reads by.
-    pub(crate) fn feed(&self) -> &Arc<Feed> {
-        &self.feed
+    /// What it reads from.
+    pub(crate) fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// The newest window.
+    pub(crate) fn newest(&self) -> PyResult<AudioChunk> {
+        usable(&self.stream)?;
+        let window = self.stream.latest().map_err(errors::raise)?;
+        let window = window.ok_or_else(|| {
+            let size = self.stream.size();
+            V2MError::new_err(format!("the buffer of {size} samples is not full yet"))
+        })?;
+        AudioChunk::new(&window).map_err(errors::raise)
+    }
+
+    fn engine(&self) -> PyResult<Arc<Engine>> {
+        usable(&self.stream)?;
+        let closed = || V2MError::new_err("the stream is closed");
+        self.stream.engine().ok_or_else(closed)
     }
 }
 
@@ -53,8 +71,7 @@ impl AudioStream {
     fn __enter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         let (py, this) = (slf.py(), slf.get());
         this._open(py)?;
-        let opened = this.feed.wait(py).and_then(|()| this._check_first());
-        match opened {
+        match source::await_news(py, &*this.stream).and_then(|()| this._check_first()) {
             Ok(()) => Ok(slf),
             Err(error) => {
                 this.close(py);
@@ -69,27 +86,16 @@ impl AudioStream {
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
-        slf.get().feed.engine()?;
+        usable(&slf.get().stream)?;
         Ok(slf)
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
-        loop {
-            if let Some(chunk) = self.feed.take(py)? {
-                return Ok(Some(chunk));
-            }
-            self.feed.entered()?;
-            match self.feed.look() {
-                Look::Over => return Ok(None),
-                Look::Lost => self.feed.recover(py)?,
-                Look::Ready | Look::Deaf => {}
-                Look::Wait => self.feed.wait(py)?,
-            }
-        }
+        chunk(source::next(py, &*self.stream)?)
     }
 
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        link::aio(slf, "enter")
+        aio(slf, "enter")
     }
 
     #[pyo3(signature = (*_exception))]
@@ -97,7 +103,7 @@ impl AudioStream {
         slf: &Bound<'py, Self>,
         _exception: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        link::aio(slf, "leave")
+        aio(slf, "leave")
     }
 
     fn __aiter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
@@ -105,11 +111,11 @@ impl AudioStream {
     }
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        link::aio(slf, "following")
+        aio(slf, "following")
     }
 
     fn latest(&self) -> PyResult<AudioChunk> {
-        self.feed.latest()
+        self.newest()
     }
 
     #[pyo3(signature = (
@@ -142,7 +148,7 @@ impl AudioStream {
     }
 
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.feed.close());
+        py.detach(|| self.stream.close());
         let lowered = lock(&self.lowered).take();
         if let Some(Err(error)) = lowered.map(|lowered| lowered.restore(py)) {
             error.write_unraisable(py, None);
@@ -151,7 +157,7 @@ impl AudioStream {
 
     #[getter]
     fn closed(&self) -> bool {
-        self.feed.is_closed()
+        self.stream.is_closed()
     }
 
     #[getter]
@@ -161,12 +167,12 @@ impl AudioStream {
 
     #[getter]
     fn buffer_size(&self) -> u64 {
-        self.feed.buffer_size()
+        self.stream.size()
     }
 
     #[getter]
     fn hop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match self.feed.hop() {
+        match self.stream.hop() {
             Hop::Samples(samples) => Ok(samples.into_pyobject(py)?.into_any()),
             Hop::Quantum => Ok(intern!(py, "quantum").clone().into_any()),
         }
@@ -174,38 +180,38 @@ impl AudioStream {
 
     #[getter]
     fn position(&self) -> PyResult<u64> {
-        Ok(self.feed.engine()?.ring.committed())
+        Ok(self.engine()?.ring().committed())
     }
 
     #[getter]
     fn written_ns(&self) -> PyResult<i64> {
-        Ok(self.feed.engine()?.ring.written_ns())
+        Ok(self.engine()?.ring().written_ns())
     }
 
     #[getter]
     fn history(&self) -> PyResult<u64> {
-        Ok(self.feed.engine()?.ring.layout().history())
+        Ok(self.engine()?.ring().layout().history())
     }
 
     #[getter]
     fn source(&self) -> PyResult<String> {
-        Ok(self.feed.engine()?.source.clone())
+        Ok(self.engine()?.source().to_owned())
     }
 
     #[getter]
     fn private_engine_pid(&self) -> PyResult<Option<u32>> {
-        Ok(self.feed.engine()?.private_pid())
+        Ok(self.engine()?.private_pid())
     }
 
     fn __len__(&self) -> usize {
-        self.feed.buffer_size() as usize
+        self.stream.size() as usize
     }
 
     fn __repr__(&self) -> String {
-        let state = match self.feed.engine() {
-            Ok(engine) => format!("of {} at {}", engine.source, engine.ring.committed()),
-            Err(_) if self.feed.is_closed() => "closed".into(),
-            Err(_) => "not open".into(),
+        let state = match self.stream.engine() {
+            Some(engine) => format!("of {} at {}", engine.source(), engine.ring().committed()),
+            None if self.stream.is_closed() => "closed".into(),
+            None => "not open".into(),
         };
         format!("<AudioStream {state}>")
     }
@@ -215,7 +221,7 @@ impl AudioStream {
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        let newest = Bound::new(slf.py(), slf.get().latest()?)?;
+        let newest = Bound::new(slf.py(), slf.get().newest()?)?;
         // SAFETY: CPython gives a view to fill.
         unsafe { window::delegate(newest.as_any(), view, flags) }
     }
@@ -224,21 +230,23 @@ impl AudioStream {
 
     /// Connects. Blocks, without the GIL.
     fn _open(&self, py: Python<'_>) -> PyResult<()> {
-        self.feed.own()?;
-        if self.feed.is_closed() {
+        if !self.stream.is_own() {
+            return usable(&self.stream);
+        }
+        if self.stream.is_closed() {
             return Err(V2MError::new_err(
                 "the stream is closed: make another by capture.stream()",
             ));
         }
-        if self.feed.engine().is_ok() {
+        if self.stream.engine().is_some() {
             return Err(V2MError::new_err("the stream is open already"));
         }
-        py.detach(|| self.feed.open()).map_err(errors::raise)?;
+        py.detach(|| self.stream.open()).map_err(errors::raise)?;
         if let Some(seconds) = self.switch_interval {
             let lowered = Lowered::new(py, seconds)?;
             *lock(&self.lowered) = Some(lowered);
             // Closed meanwhile, by another thread that found nothing to restore.
-            if self.feed.is_closed() {
+            if self.stream.is_closed() {
                 self.close(py);
             }
         }
@@ -247,61 +255,40 @@ impl AudioStream {
 
     /// After the wait for the first window: is it there?
     fn _check_first(&self) -> PyResult<()> {
-        match self.feed.look() {
-            Look::Ready | Look::Wait | Look::Deaf => Ok(()),
-            Look::Lost => Err(EngineUnavailableError::new_err(
-                "the engine ended before it gave a full buffer",
-            )),
-            Look::Over if self.feed.is_closed() => {
-                Err(V2MError::new_err("the stream was closed meanwhile"))
-            }
-            Look::Over => {
-                let engine = self.feed.engine()?;
-                Err(DeviceError::new_err(format!(
-                    "{} ended after {} samples, less than the buffer of {}",
-                    engine.source,
-                    engine.ring.committed(),
-                    self.feed.buffer_size(),
-                )))
-            }
-        }
+        usable(&self.stream)?;
+        self.stream.check_first().map_err(errors::raise)
     }
 
     /// The next chunk; None: nothing yet.
     fn _poll(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
-        if let Some(chunk) = self.feed.take(py)? {
-            return Ok(Some(chunk));
-        }
-        self.feed.entered()?;
-        match self.feed.look() {
-            Look::Lost => Err(NeedsRecovery::new_err("the engine is gone")),
-            Look::Over => Err(PyStopAsyncIteration::new_err(())),
-            Look::Ready | Look::Wait | Look::Deaf => Ok(None),
-        }
+        chunk(source::poll(py, &*self.stream)?)
     }
 
     /// Whether there is nothing for `_poll` to tell yet.
     fn _pending(&self) -> bool {
-        matches!(self.feed.look(), Look::Wait)
+        self.stream.is_pending()
     }
 
     /// One attempt to connect again; False: try once more. Blocks, without the GIL.
     fn _recover(&self, py: Python<'_>) -> PyResult<bool> {
-        py.detach(|| self.feed.reconnect())
+        py.detach(|| self.stream.recover()).map_err(errors::raise)
     }
 
-    /// The exception for a wait in which nothing came.
+    /// The exception for a wait in which nothing came. Blocks, without the GIL.
     fn _stalled(&self, py: Python<'_>) -> PyErr {
-        self.feed.stalled(py)
+        match usable(&self.stream) {
+            Ok(()) => errors::raise(py.detach(|| self.stream.stalled())),
+            Err(closed) => closed,
+        }
     }
 
     #[getter]
     fn _timeout(&self) -> Option<f64> {
-        self.feed.timeout().map(|timeout| timeout.as_secs_f64())
+        self.stream.timeout().map(|timeout| timeout.as_secs_f64())
     }
 
     fn _readiness(&self) -> PyResult<LoopReadiness> {
-        LoopReadiness::new(&self.feed)
+        LoopReadiness::new(&self.stream)
     }
 
     #[getter]
@@ -326,6 +313,11 @@ impl AudioStream {
     fn __clear__(&self) {
         self.tasks.set(None);
     }
+}
+
+fn chunk(window: Option<v2m_client::stream::Window>) -> PyResult<Option<AudioChunk>> {
+    let chunk = window.map(|window| AudioChunk::new(&window)).transpose();
+    chunk.map_err(errors::raise)
 }
 
 impl Drop for AudioStream {

@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use io_uring::{IoUring, Probe, opcode, types};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use v2m_engine::ring::wake::mask;
-use v2m_engine::ring::{Reader, Waited};
-use v2m_engine::{Error, Result};
 
 use crate::engine::{Engine, generation, is_same, lock};
+use crate::error::{Error, Result};
+use crate::ring::wake::mask;
+use crate::ring::{Reader, Waited};
 
 /// How often the helper thread looks whether the engine is still there.
 const SLICE: Duration = Duration::from_millis(200);
 
 /// A level-triggered descriptor: after a wake-up readable until [`drain`](Self::drain).
-pub(crate) struct Readiness {
+pub struct Readiness {
     event: Arc<EventFd>,
     /// What waits for the engine that it was armed for last.
     wait: Mutex<Option<Wait>>,
@@ -47,8 +47,8 @@ impl Readiness {
     /// Asks for a wake-up when anything is committed to `engine`'s ring from now on: look
     /// at the counters afterwards, and nothing is missed. One that was asked for before and
     /// has not come yet serves as well.
-    pub(crate) fn arm(&self, engine: &Arc<Engine>) -> Result<()> {
-        let ticket = engine.ring.ticket();
+    pub(crate) fn arm_for(&self, engine: &Arc<Engine>) -> Result<()> {
+        let ticket = engine.ring().ticket();
         let mut wait = lock(&self.wait);
         if !wait.as_ref().is_some_and(|wait| wait.serves(engine)) {
             *wait = Some(Wait::new(engine, &self.event)?);
@@ -65,7 +65,7 @@ impl Readiness {
 
     /// Takes note of the wake-ups so far. What is committed meanwhile may be among them:
     /// arm again, then look.
-    pub(crate) fn drain(&self) {
+    pub fn drain(&self) {
         let mut wait = lock(&self.wait);
         // Looking for completions makes the descriptor readable once more, so it is read
         // afterwards; and what completed in between has done so in vain.
@@ -176,7 +176,7 @@ impl Uring {
             armed: false,
             watching: false,
             engine: Arc::downgrade(engine),
-            memory: engine.ring.clone(),
+            memory: engine.ring().clone(),
         })
     }
 
@@ -268,7 +268,7 @@ impl Helper {
     fn new(engine: &Arc<Engine>, event: &Arc<EventFd>) -> Result<Self> {
         let shared = Arc::new(Shared {
             event: event.clone(),
-            ring: engine.ring.clone(),
+            ring: engine.ring().clone(),
             engine: Arc::downgrade(engine),
             asked: Mutex::new(None),
             changed: Condvar::new(),
