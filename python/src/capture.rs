@@ -72,7 +72,8 @@ impl AudioCapture {
             mode,
             source,
             latency,
-            programs: programs(py)?,
+            program: None,
+            places: places(py)?,
             onnxruntime: onnxruntime(py).ok().flatten(),
             keeper: Arc::downgrade(&keeper),
         };
@@ -218,7 +219,7 @@ fn onnxruntime(py: Python<'_>) -> PyResult<Option<PathBuf>> {
 }
 
 /// Where the engine's program may have been installed with this package.
-fn programs(py: Python<'_>) -> PyResult<Vec<PathBuf>> {
+fn places(py: Python<'_>) -> PyResult<Vec<PathBuf>> {
     let package = py.import(intern!(py, "v2m_engine"))?;
     let mut places: Vec<PathBuf> = package
         .getattr(intern!(py, "__path__"))?

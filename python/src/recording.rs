@@ -87,13 +87,12 @@ impl Recording {
             follow::check(&status)?;
         }
         let options = self.options.clone();
-        let recorder = Recorder::open(engine.ring().clone(), engine.source(), &self.path, options)?
-            .noting(engine.bookmark());
+        let recorder = Recorder::open(engine, self.locator.clone(), &self.path, options)?;
         let (stop, end) = (Stop::new()?, Arc::new(End::default()));
         let (asked, ended, progress) = (stop.clone(), end.clone(), self.progress.clone());
         let run = move || {
             let report = |now: &Progress| *lock(&progress) = now.clone();
-            let result = recorder.run(&asked, || engine.check(), report);
+            let result = recorder.run(&asked, report);
             *lock(&ended.result) = Some(result);
             ended.came.notify_all();
         };

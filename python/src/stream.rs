@@ -241,7 +241,8 @@ impl AudioStream {
         if self.stream.engine().is_some() {
             return Err(V2MError::new_err("the stream is open already"));
         }
-        py.detach(|| self.stream.open()).map_err(errors::raise)?;
+        py.detach(|| self.stream.open().map(drop))
+            .map_err(errors::raise)?;
         if let Some(seconds) = self.switch_interval {
             let lowered = Lowered::new(py, seconds)?;
             *lock(&self.lowered) = Some(lowered);

@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -78,25 +77,23 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
             false => defaults.report,
         },
     };
-    let (mut connection, ring, source) = super::reach::reach(arguments.source.as_ref())?;
-    if options.speech || options.split {
-        follow::check(&connection.status()?)?;
+    let locator = super::reach::locator(arguments.source.as_ref())?;
+    let engine = locator.connect()?;
+    if (options.speech || options.split)
+        && let Some(status) = engine.status()
+    {
+        follow::check(&status)?;
     }
-    let recorder = Recorder::open(Arc::new(ring), &source, &arguments.path, options)
-        .map_err(|error| advise(error, &arguments.path, arguments.overwrite))?
-        .noting(connection.bookmark());
+    let recorder = Recorder::open(engine, locator, &arguments.path, options)
+        .map_err(|error| advise(error, &arguments.path, arguments.overwrite))?;
     let stop = Stop::new()?;
     watch(signals, stop.clone())?;
     let how = recorder.how();
-    let done = recorder.run(
-        &stop,
-        || connection.is_closed(),
-        |progress| {
-            if terminal {
-                show(progress);
-            }
-        },
-    );
+    let done = recorder.run(&stop, |progress| {
+        if terminal {
+            show(progress);
+        }
+    });
     if terminal {
         eprintln!();
     }

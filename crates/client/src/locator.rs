@@ -35,8 +35,10 @@ pub struct Locator {
     pub source: Option<String>,
     /// The quantum to ask the graph for; None: the engine's own.
     pub latency: Option<Latency>,
-    /// Where the engine's program may lie, before `$PATH` and after `$V2M_ENGINE_BIN`.
-    pub programs: Vec<PathBuf>,
+    /// The engine's program; None: it is looked for.
+    pub program: Option<PathBuf>,
+    /// Where to look first, except at `$V2M_ENGINE_BIN`.
+    pub places: Vec<PathBuf>,
     /// A directory of Python's onnxruntime, which a private engine may use.
     pub onnxruntime: Option<PathBuf>,
     /// Who keeps a private engine beyond those who use it.
@@ -141,6 +143,9 @@ impl Locator {
 
     /// The engine's programs, in the order of preference; at least one.
     fn candidates(&self) -> Result<Vec<PathBuf>> {
+        if let Some(program) = &self.program {
+            return Ok(vec![program.clone()]);
+        }
         let unavailable = |message: String| Error::new(ErrorKind::Unavailable, message);
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         if let Some(program) = set("V2M_ENGINE_BIN").map(PathBuf::from) {
@@ -155,7 +160,7 @@ impl Locator {
         let path = set("PATH").unwrap_or_default();
         let on_path = std::env::split_paths(&path).map(|directory| directory.join("v2m-engine"));
         let mut programs: Vec<PathBuf> = Vec::new();
-        for program in self.programs.iter().cloned().chain(on_path) {
+        for program in self.places.iter().cloned().chain(on_path) {
             if is_program(&program) && !programs.contains(&program) {
                 programs.push(program);
             }

@@ -164,14 +164,15 @@ impl Stream {
         }
     }
 
-    /// Opens it at the newest audio of an engine. Blocks.
+    /// Opens it at the newest audio of an engine, which is kept while it is open. Blocks.
     ///
     /// # Errors
     /// Those of [`Locator::connect`]; [`ErrorKind::Invalid`]: the window is too long for
     /// this engine.
-    pub fn open(&self) -> Result<()> {
+    pub fn open(&self) -> Result<Arc<Engine>> {
         let engine = self.locator.connect()?;
-        self.begin(engine, false, None)
+        self.begin(engine.clone(), false, None)?;
+        Ok(engine)
     }
 
     fn begin(&self, engine: Arc<Engine>, broken: bool, lost_since: Option<Instant>) -> Result<()> {
