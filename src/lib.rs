@@ -3,19 +3,17 @@
 //!
 //! Follow a sample: `capture` (PipeWire, ALSA, file) → `resample` → [`ring`] → readers.
 
-pub mod bench;
 pub mod capture;
-pub mod config;
-pub mod demand;
+pub mod detect;
 pub mod doctor;
 pub mod engine;
 pub mod monitor;
-pub mod rt;
-pub mod server;
-pub mod systemd;
-pub mod vad;
 
+pub use detect as vad;
+pub use engine::{config, demand, server, systemd};
+pub use v2m_bench as bench;
 pub use v2m_client::{bookmark, connection as client, latency, protocol, record, status};
 pub use v2m_dsp::resample;
 pub use v2m_error::{self as error, Error, ErrorKind, Result};
 pub use v2m_ring::{self as ring, shm, sync, time};
+pub use v2m_rt as rt;

@@ -9,7 +9,7 @@ from typing import Any
 
 Report = dict[str, Any]
 
-# Names of receivers, as src/bench/receiver.rs has them.
+# Names of receivers, as crates/bench/src/receiver.rs has them.
 PLAIN = "reader, other process"
 SYNC = "Python, sync"
 ASYNCIO = "Python, asyncio"

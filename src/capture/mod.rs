@@ -10,6 +10,7 @@ pub mod pipewire;
 mod timeline;
 
 pub use backend::Backend;
+pub use v2m_client::status::SourceInfo;
 
 /// One cycle of audio as a backend got it: mono, at the rate of its own clock.
 #[derive(Clone, Copy, Debug)]
@@ -40,17 +41,6 @@ pub trait Intake: Send + Sync {
     /// Makes ready for blocks of this rate; called before the first of them, and
     /// allowed what [`block`](Self::block) is not.
     fn expect(&self, _rate: u32) {}
-}
-
-/// A source that can be captured, as `v2m-engine sources` lists it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct SourceInfo {
-    /// What `--source` takes.
-    pub name: String,
-    /// What a person reads.
-    pub description: String,
-    /// Captured when nothing else is asked for.
-    pub default: bool,
 }
 
 /// Where a backend tells its [`Event`]s.

@@ -194,6 +194,17 @@ pub struct LossStatus {
     pub repeated: u64,
 }
 
+/// A source that can be captured, as `v2m-engine sources` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceInfo {
+    /// What `--source` takes.
+    pub name: String,
+    /// What a person reads.
+    pub description: String,
+    /// Captured when nothing else is asked for.
+    pub default: bool,
+}
+
 #[cfg(test)]
 mod tests {
     //! `docs/status.md` and the structures above have the same fields.

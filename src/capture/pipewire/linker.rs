@@ -206,8 +206,9 @@ impl Linker {
 
 #[cfg(test)]
 mod tests {
-    use super::super::graph::{Direction, Link, Node, Object, Port};
+    use super::super::graph::{Link, Node, Object, Port};
     use super::*;
+    use v2m_pw_filter::Direction;
 
     const ENGINE: u32 = 10;
     const INPUT: u32 = 11;

@@ -7,25 +7,19 @@
 //! When the daemon goes, all of it is torn down and tried again.
 
 mod arrival;
-mod before_rest;
-mod connection;
 mod data_thread;
-mod filter;
-mod graph;
 mod linker;
-mod player;
 mod session;
-mod survey;
 
 use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
-pub use connection::{has_ports, sources};
-pub use graph::Source;
-pub use player::{Destination, Fill, Moment, Player, PlayerOptions};
-pub use survey::{Found, Survey, survey};
+pub use v2m_pw_graph::{Found, Source, Survey, has_ports, sources, survey};
+
+use v2m_pw_filter::{before_rest, filter};
+use v2m_pw_graph::{connection, graph};
 
 use self::data_thread::Gauges;
 use crate::capture::{Events, Intake, SourceInfo};

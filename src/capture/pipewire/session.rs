@@ -20,12 +20,12 @@ use super::before_rest::BeforeRest;
 use super::connection::{Connection, new_context, silent_error, socket_path};
 use super::data_thread::{DataThread, Gauges};
 use super::filter::{Failure, Filter};
-use super::graph::Direction;
 use super::linker::Linker;
 use super::{Command, Options, Report};
 use crate::capture::{Event, Events, Intake};
 use crate::latency::Latency;
 use crate::{Error, ErrorKind, Result};
+use v2m_pw_filter::Direction;
 
 /// A daemon that takes the connection says hello within this; one that can't
 /// start lets whoever holds its socket (systemd) take connections all the same.

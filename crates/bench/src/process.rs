@@ -9,7 +9,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
-use crate::error::{Error, ErrorKind, Result};
+use v2m_error::{Error, ErrorKind, Result};
 
 /// How long a child may take to end when asked to.
 const GRACE: Duration = Duration::from_secs(3);

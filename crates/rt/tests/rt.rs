@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use v2m_engine::rt::{Grant, Means, Policy, Promotion, Role, inspect, lock, promote, thread_id};
+use v2m_rt::{Grant, Means, Policy, Promotion, Role, inspect, lock, promote, thread_id};
 
 /// Set in the processes that the tests start: which of [`child`]'s jobs to do.
 const JOB: &str = "V2M_TEST_RT_JOB";

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::player::{Destination, PlayerOptions};
 use super::process::Process;
 use super::{Options, Path as Route};
-use crate::capture::pipewire::{self, Destination, PlayerOptions};
-use crate::client::Connection;
-use crate::error::{Error, ErrorKind, Result};
-use crate::status::Status;
+use v2m_client::connection::Connection;
+use v2m_client::status::Status;
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_pw_graph as pipewire;
 
 /// How long a daemon, a node or an engine may take to come up.
 const PATIENCE: Duration = Duration::from_secs(8);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::capture::SourceInfo;
-use crate::{Error, ErrorKind, Result};
+use crate::{Direction, Error, ErrorKind, Result};
+use v2m_client::status::SourceInfo;
 
 /// What to capture from PipeWire.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -51,75 +51,83 @@ impl fmt::Display for Source {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
-    In,
-    Out,
-}
-
 /// A node, a port or a link, as the registry announces it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Object {
+pub enum Object {
+    /// What has ports.
     Node(Node),
+    /// Where a node's samples enter or leave.
     Port(Port),
+    /// From an output to an input port.
     Link(Link),
     /// A program that is connected, by its name.
     Client(String),
 }
 
+/// A node, by what its owner says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Node {
+pub struct Node {
     /// Never used twice by one daemon, unlike the id.
-    pub(super) serial: u64,
-    pub(super) name: String,
-    pub(super) description: String,
+    pub serial: u64,
+    /// `node.name`: what it is found by.
+    pub name: String,
+    /// `node.description`, for people.
+    pub description: String,
     /// `media.class`; empty if it has none.
-    pub(super) class: String,
+    pub class: String,
     /// `priority.session`: higher is preferred.
-    pub(super) priority: i64,
+    pub priority: i64,
 }
 
+/// A port of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Port {
+pub struct Port {
     /// Never used twice by one daemon, unlike the id.
-    pub(super) serial: u64,
-    pub(super) node: u32,
-    pub(super) direction: Direction,
+    pub serial: u64,
+    /// Global id of the node that has it.
+    pub node: u32,
+    /// Seen from the node.
+    pub direction: Direction,
     /// Carries mono DSP samples, so that it can be linked to the engine.
-    pub(super) dsp: bool,
+    pub dsp: bool,
 }
 
+/// A link, by its ports' global ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Link {
-    pub(super) output: u32,
-    pub(super) input: u32,
+pub struct Link {
+    /// Samples come from here.
+    pub output: u32,
+    /// They go here.
+    pub input: u32,
 }
 
 /// The node a source means now, and the output ports to link.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) serial: u64,
+pub struct Target {
+    /// The node's; never used twice by one daemon.
+    pub serial: u64,
     /// As `--source` would name it.
-    pub(super) name: String,
+    pub name: String,
     /// Serials by id. May be empty: a device being set up has no ports yet.
-    pub(super) ports: BTreeMap<u32, u64>,
+    pub ports: BTreeMap<u32, u64>,
 }
 
 /// All nodes, ports and links by global id.
 #[derive(Debug, Default)]
-pub(super) struct Graph {
+pub struct Graph {
     nodes: BTreeMap<u32, Node>,
     ports: BTreeMap<u32, Port>,
     links: BTreeMap<u32, Link>,
     clients: BTreeMap<u32, String>,
     /// The node's name in the metadata `default.audio.source`.
-    pub(super) default_source: Option<String>,
+    pub default_source: Option<String>,
     /// The node's name in the metadata `default.audio.sink`.
-    pub(super) default_sink: Option<String>,
+    pub default_sink: Option<String>,
 }
 
 impl Graph {
-    pub(super) fn add(&mut self, id: u32, object: Object) {
+    /// Takes up what the registry announced, in place of what had the id before.
+    pub fn add(&mut self, id: u32, object: Object) {
         match object {
             Object::Node(node) => drop(self.nodes.insert(id, node)),
             Object::Port(port) => drop(self.ports.insert(id, port)),
@@ -129,7 +137,7 @@ impl Graph {
     }
 
     /// True if the id was one of ours to know.
-    pub(super) fn remove(&mut self, id: u32) -> bool {
+    pub fn remove(&mut self, id: u32) -> bool {
         self.nodes.remove(&id).is_some()
             | self.ports.remove(&id).is_some()
             | self.links.remove(&id).is_some()
@@ -137,16 +145,12 @@ impl Graph {
     }
 
     /// The only input port of `node`, if the daemon has announced it.
-    pub(super) fn input_of(&self, node: u32) -> Option<u32> {
+    pub fn input_of(&self, node: u32) -> Option<u32> {
         self.ports_of(node, Direction::In).next()
     }
 
     /// The ports of `node` in one direction that the daemon has announced.
-    pub(super) fn ports_of(
-        &self,
-        node: u32,
-        direction: Direction,
-    ) -> impl Iterator<Item = u32> + '_ {
+    pub fn ports_of(&self, node: u32, direction: Direction) -> impl Iterator<Item = u32> + '_ {
         self.ports
             .iter()
             .filter(move |(_, p)| p.node == node && p.direction == direction)
@@ -154,13 +158,13 @@ impl Graph {
     }
 
     /// The node of this name.
-    pub(super) fn node_named(&self, name: &str) -> Option<u32> {
+    pub fn node_named(&self, name: &str) -> Option<u32> {
         self.named(name).map(|(id, _)| id)
     }
 
     /// The sink that the session plays to: the one its manager names, or else the one it
     /// would prefer.
-    pub(super) fn default_sink(&self) -> Option<&str> {
+    pub fn default_sink(&self) -> Option<&str> {
         if let Some(name) = &self.default_sink {
             return Some(name);
         }
@@ -170,8 +174,13 @@ impl Graph {
             .map(|node| node.name.as_str())
     }
 
+    /// The link of this id.
+    pub fn link(&self, id: u32) -> Option<Link> {
+        self.links.get(&id).copied()
+    }
+
     /// The output ports linked to `input`.
-    pub(super) fn linked_to(&self, input: u32) -> impl Iterator<Item = u32> + '_ {
+    pub fn linked_to(&self, input: u32) -> impl Iterator<Item = u32> + '_ {
         self.links
             .values()
             .filter(move |link| link.input == input)
@@ -179,13 +188,13 @@ impl Graph {
     }
 
     /// The name of the node that has this port.
-    pub(super) fn owner(&self, port: u32) -> Option<&str> {
+    pub fn owner(&self, port: u32) -> Option<&str> {
         let node = self.ports.get(&port)?.node;
         self.nodes.get(&node).map(|node| node.name.as_str())
     }
 
     /// The session manager's name, if one is connected.
-    pub(super) fn session_manager(&self) -> Option<&str> {
+    pub fn session_manager(&self) -> Option<&str> {
         let managers = ["wireplumber", "media-session"];
         let mut clients = self.clients.values();
         clients
@@ -197,13 +206,13 @@ impl Graph {
     }
 
     /// The node that `source` means now, and its name.
-    pub(super) fn node_of(&self, source: &Source) -> Result<(u32, String), String> {
+    pub fn node_of(&self, source: &Source) -> Result<(u32, String), String> {
         let (id, node) = self.find(source)?;
         Ok((id, source_name(node)))
     }
 
     /// What `source` means now; the error says, for people, what is missing.
-    pub(super) fn target(&self, source: &Source) -> Result<Target, String> {
+    pub fn target(&self, source: &Source) -> Result<Target, String> {
         let (id, node) = self.find(source)?;
         let outputs = |p: &Port| p.node == id && p.direction == Direction::Out && p.dsp;
         Ok(Target {
@@ -244,7 +253,7 @@ impl Graph {
     }
 
     /// Everything that can be captured, the default first, then by priority.
-    pub(super) fn sources(&self) -> Vec<SourceInfo> {
+    pub fn sources(&self) -> Vec<SourceInfo> {
         let default = self.default_node().ok().map(|(id, _)| id);
         let mut nodes: Vec<_> = self
             .nodes
@@ -306,13 +315,6 @@ fn source_name(node: &Node) -> String {
     match is_sink(node) {
         true => Source::Monitor(node.name.clone()).to_string(),
         false => node.name.clone(),
-    }
-}
-
-#[cfg(test)]
-impl Graph {
-    pub(super) fn link(&self, id: u32) -> Option<Link> {
-        self.links.get(&id).copied()
     }
 }
 

@@ -5,6 +5,11 @@
 //! server ─> backend ─> funnel ─> VAD worker ─> bell ─> ring      stop
 //! ```
 
+pub mod config;
+pub mod demand;
+pub mod server;
+pub mod systemd;
+
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};

@@ -15,11 +15,12 @@ use pipewire::loop_::Timeout;
 use pipewire::main_loop::MainLoopRc;
 use pipewire::properties::PropertiesBox;
 
-use super::connection::{Connection, new_context};
-use super::filter::{Cycle, Failure, Filter};
-use super::graph::{Direction, Graph};
-use crate::rt::{self, Scheduling};
-use crate::{Error, ErrorKind, Result};
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_pw_filter::Direction;
+use v2m_pw_filter::filter::{Cycle, Failure, Filter};
+use v2m_pw_graph::Graph;
+use v2m_pw_graph::connection::{Connection, new_context};
+use v2m_rt::{self as rt, Scheduling};
 
 /// The longest cycle that is played; what is longer stays silent.
 const SCRATCH: usize = 8192;

@@ -9,8 +9,8 @@ use super::machine::Machine;
 use super::stats::{Spread, step};
 use super::targets::{self, Target};
 use super::{Path, Score, receiver};
-use crate::resample::Resampler;
-use crate::status::{LossStatus, Status};
+use v2m_client::status::{LossStatus, Status};
+use v2m_dsp::resample::Resampler;
 
 /// A whole run. Times are in microseconds.
 #[derive(Debug, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Grant, Means, Policy, Promotion, Role, Scheduling, inspect};
-use crate::status::{GrantStatus, ThreadStatus};
+use v2m_client::status::{GrantStatus, ThreadStatus};
 
 static NOTED: Mutex<Noted> = Mutex::new(Noted {
     threads: Vec::new(),

@@ -14,14 +14,14 @@ use pipewire_sys as pw_sys;
 
 /// Called on the data thread, after cycles and whatever else it was woken for: no
 /// allocation, lock or log.
-pub(super) type Call = Box<dyn Fn() + Send>;
+pub type Call = Box<dyn Fn() + Send>;
 
 /// How often, and after which pause, a loop that doesn't run yet is tried again.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// A call before every rest of the data thread, until dropped.
-pub(super) struct BeforeRest {
+pub struct BeforeRest {
     /// `None` where PipeWire has no thread of its own for nodes.
     hooked: Option<(NonNull<pw_sys::pw_data_loop>, NonNull<Hooked>)>,
     // The context, and with it the loop, stays as long as the core.
@@ -42,7 +42,7 @@ struct Hooked {
 
 impl BeforeRest {
     /// Begins; the first call may come before this returns.
-    pub(super) fn new(core: &CoreRc, call: Call) -> Self {
+    pub fn new(core: &CoreRc, call: Call) -> Self {
         // SAFETY: the core is alive, and its context as long; a context gives its data
         // loop or null, and a loop that is there its control. All live as long as the
         // context, which `_core` keeps.
@@ -88,7 +88,7 @@ impl BeforeRest {
     }
 
     /// The id of the thread that calls; `None` if none will.
-    pub(super) fn thread(&self) -> Option<i32> {
+    pub fn thread(&self) -> Option<i32> {
         let (_, hooked) = self.hooked?;
         // SAFETY: alive until `drop`; written by calls that `new` has waited for.
         unsafe { (*hooked.as_ptr()).thread.get() }

@@ -19,9 +19,9 @@ use super::process::{Process, cpu_ns, thread_cpu_ns};
 use super::reader;
 use super::recording::Recording;
 use super::stage::Stage;
-use crate::error::{Error, ErrorKind, Result};
-use crate::ring::SAMPLE_RATE;
-use crate::rt;
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_ring::SAMPLE_RATE;
+use v2m_rt as rt;
 
 /// How long a receiver may take to its first audio, and to hand over what it recorded.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -12,7 +12,7 @@
 
 use std::io::Write;
 
-use crate::error::{Error, ErrorKind, Result};
+use v2m_error::{Error, ErrorKind, Result};
 
 /// Audio as it came.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -18,12 +18,13 @@ use pipewire::properties::PropertiesBox;
 use pipewire::registry::{GlobalObject, Listener as RegistryListener, RegistryRc};
 use pipewire::types::ObjectType;
 
-use super::filter::realtime_config;
-use super::graph::{Direction, Graph, Link, Node, Object, Port};
+use super::graph::{Graph, Link, Node, Object, Port};
 use super::survey::settle;
-use crate::capture::SourceInfo;
-use crate::latency::Latency;
 use crate::{Error, ErrorKind, Result};
+use v2m_client::latency::Latency;
+use v2m_client::status::SourceInfo;
+use v2m_pw_filter::Direction;
+use v2m_pw_filter::filter::realtime_config;
 
 enum Note {
     Added(u32, Object),
@@ -40,25 +41,28 @@ enum Note {
 
 /// Fields are dropped in this order: listeners before what they listen to, and
 /// every proxy before the core, which would free it.
-pub(super) struct Connection {
+pub struct Connection {
     metadata: Vec<(MetadataListener, Metadata)>,
     _registry_listener: RegistryListener,
-    pub(super) registry: RegistryRc,
+    /// What the daemon announces and lets bind.
+    pub registry: RegistryRc,
     _core_listener: CoreListener,
-    pub(super) core: CoreRc,
+    /// The connection itself.
+    pub core: CoreRc,
     notes: Receiver<Note>,
     sender: Sender<Note>,
-    pub(super) graph: Graph,
+    /// As far as it has been told; complete when [`pump`](Self::pump) says so.
+    pub graph: Graph,
     /// What the graph runs at when no node asks for anything.
-    pub(super) graph_default: Latency,
+    pub graph_default: Latency,
     /// The daemon's version, once it has said hello.
-    pub(super) version: Option<String>,
+    pub version: Option<String>,
     dirty: bool,
     sync: Option<AsyncSeq>,
 }
 
 /// A context for connections; without a daemon it can be kept and tried again.
-pub(super) fn new_context(main_loop: &MainLoopRc) -> Result<ContextRc> {
+pub fn new_context(main_loop: &MainLoopRc) -> Result<ContextRc> {
     let mut properties = PropertiesBox::new();
     properties.insert("config.name", realtime_config());
     properties.insert("application.name", "v2m-engine");
@@ -73,7 +77,7 @@ pub(super) fn new_context(main_loop: &MainLoopRc) -> Result<ContextRc> {
 
 impl Connection {
     /// Connects to the daemon; `remote` is a socket's name or path, the usual one if `None`.
-    pub(super) fn open(context: &ContextRc, remote: Option<&str>) -> Result<Self> {
+    pub fn open(context: &ContextRc, remote: Option<&str>) -> Result<Self> {
         let properties = remote.map(|name| {
             let mut properties = PropertiesBox::new();
             properties.insert("remote.name", name);
@@ -134,13 +138,13 @@ impl Connection {
     }
 
     /// Something was asked of the daemon: settle again when it is done.
-    pub(super) fn touch(&mut self) {
+    pub fn touch(&mut self) {
         self.dirty = true;
     }
 
     /// Takes up what was heard. True when the graph has settled: everything the
     /// daemon did before is in it, so that a decision can be made.
-    pub(super) fn pump(&mut self) -> Result<bool> {
+    pub fn pump(&mut self) -> Result<bool> {
         let mut settled = false;
         while let Ok(note) = self.notes.try_recv() {
             match note {
@@ -316,7 +320,7 @@ fn node_name(json: &str) -> Option<String> {
 }
 
 /// A daemon takes the connection and says nothing.
-pub(super) fn silent_error(remote: Option<&str>, waited: Duration) -> Error {
+pub fn silent_error(remote: Option<&str>, waited: Duration) -> Error {
     Error::new(
         ErrorKind::Timeout,
         format!(
@@ -329,7 +333,7 @@ pub(super) fn silent_error(remote: Option<&str>, waited: Duration) -> Error {
 }
 
 /// Where libpipewire looks for the daemon's socket.
-pub(super) fn socket_path(remote: Option<&str>) -> PathBuf {
+pub fn socket_path(remote: Option<&str>) -> PathBuf {
     let set = |key: &str| std::env::var_os(key).filter(|v| !v.is_empty());
     let name = set("PIPEWIRE_REMOTE")
         .or_else(|| remote.map(Into::into))

@@ -16,12 +16,11 @@ use pipewire::core::CoreRc;
 use pipewire::properties::PropertiesBox;
 use pipewire_sys as pw_sys;
 
-use super::graph::Direction;
-use crate::{Error, ErrorKind, Result};
+use crate::{Direction, Error, ErrorKind, Result};
 
 /// The client configuration that asks for a real-time data thread: since 1.3 there is
 /// only one, and it does.
-pub(super) fn realtime_config() -> &'static str {
+pub fn realtime_config() -> &'static str {
     // SAFETY: returns a static C string, any time.
     let version = unsafe { CStr::from_ptr(pw_sys::pw_get_library_version()) }.to_string_lossy();
     let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
@@ -33,35 +32,35 @@ pub(super) fn realtime_config() -> &'static str {
 
 /// One cycle of the graph, as the data thread sees it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cycle<'a> {
+pub struct Cycle<'a> {
     /// The bits of the port's samples (f32), at most `quantum` of them; `None` if the
     /// graph gave no buffer. Other processes map this memory too: copy it, once. Of an
     /// output port: to be filled.
-    pub(super) samples: Option<&'a [AtomicU32]>,
+    pub samples: Option<&'a [AtomicU32]>,
     /// The graph's samples per second in this cycle.
-    pub(super) rate: u32,
+    pub rate: u32,
     /// The cycle's length in samples.
-    pub(super) quantum: u32,
+    pub quantum: u32,
     /// The driver's count at the cycle's start.
-    pub(super) position: u64,
+    pub position: u64,
     /// The same as the driver has it now: another once it has begun the next cycle.
-    pub(super) now: &'a AtomicU64,
+    pub now: &'a AtomicU64,
     /// Which driver counts.
-    pub(super) clock_id: u32,
+    pub clock_id: u32,
     /// CLOCK_MONOTONIC nanoseconds of the driver's wake-up for this cycle.
-    pub(super) nsec: u64,
+    pub nsec: u64,
     /// Samples between `position` and the hardware, at `rate`; positive for capture.
-    pub(super) delay: i64,
+    pub delay: i64,
     /// The position is not where the cycle before ended: cycles were lost or repeated.
-    pub(super) xrun: bool,
+    pub xrun: bool,
 }
 
 /// Called for every cycle on the data thread: no allocation, lock, log or system call.
-pub(super) type Process = Box<dyn FnMut(&Cycle<'_>) + Send>;
+pub type Process = Box<dyn FnMut(&Cycle<'_>) + Send>;
 
 /// What went wrong with the node.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub enum Failure {
     /// PipeWire reports an error, and why.
     Error(String),
     /// The daemon has no such node any more: it is gone, or somebody removed the node.
@@ -69,11 +68,11 @@ pub(super) enum Failure {
 }
 
 /// Called on the main loop's thread, also while the filter is dropped.
-pub(super) type Failed = Box<dyn Fn(Failure)>;
+pub type Failed = Box<dyn Fn(Failure)>;
 
 /// A connected filter node. Lives on the main loop's thread; dropping it waits
 /// until the data thread has let go.
-pub(super) struct Filter {
+pub struct Filter {
     filter: NonNull<pw_sys::pw_filter>,
     // libpipewire keeps pointers to these three until the filter is destroyed,
     // so they are freed after it, and are boxed so that moving `Filter` leaves
@@ -104,7 +103,7 @@ struct Data {
 
 impl Filter {
     /// Creates a node with `properties` and one port, and connects it.
-    pub(super) fn new(
+    pub fn new(
         core: &CoreRc,
         name: &str,
         properties: PropertiesBox,
@@ -218,20 +217,20 @@ impl Filter {
     }
 
     /// The node's global id, once the daemon has given it one.
-    pub(super) fn node_id(&self) -> Option<u32> {
+    pub fn node_id(&self) -> Option<u32> {
         // SAFETY: the filter is alive.
         let id = unsafe { pw_sys::pw_filter_get_node_id(self.filter.as_ptr()) };
         (id != spa_sys::SPA_ID_INVALID).then_some(id)
     }
 
     /// Runs with the graph, or rests; links stay as they are.
-    pub(super) fn set_active(&self, active: bool) {
+    pub fn set_active(&self, active: bool) {
         // SAFETY: the filter is alive. Fails only where no daemon is left to tell.
         unsafe { pw_sys::pw_filter_set_active(self.filter.as_ptr(), active) };
     }
 
     /// Changes one of the node's properties while it runs.
-    pub(super) fn set_property(&self, key: &CStr, value: &CStr) {
+    pub fn set_property(&self, key: &CStr, value: &CStr) {
         let item = spa_sys::spa_dict_item {
             key: key.as_ptr(),
             value: value.as_ptr(),

@@ -19,8 +19,8 @@ use pipewire::types::ObjectType;
 
 use super::connection::{Connection, new_context, silent_error};
 use super::graph::Source;
-use crate::latency::Latency;
 use crate::{Error, Result};
+use v2m_client::latency::Latency;
 
 /// How long the daemon may take for each answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ pub struct Found {
 /// Looks at the daemon and at `source` in it; waits a few seconds at most.
 ///
 /// # Errors
-/// As [`super::sources`].
+/// As [`crate::sources`].
 pub fn survey(remote: Option<&str>, source: &Source) -> Result<Survey> {
     pipewire::init();
     let main_loop = MainLoopRc::new(None).map_err(|e| Error::system("no PipeWire loop", e))?;
@@ -73,7 +73,7 @@ pub fn survey(remote: Option<&str>, source: &Source) -> Result<Survey> {
 }
 
 /// Until the daemon has told everything that it was asked.
-pub(super) fn settle(
+pub fn settle(
     main_loop: &MainLoopRc,
     connection: &mut Connection,
     remote: Option<&str>,

@@ -10,6 +10,7 @@ pub mod code;
 pub mod injector;
 pub mod load;
 pub mod machine;
+pub mod player;
 pub mod process;
 pub mod reader;
 pub mod receiver;
@@ -31,9 +32,9 @@ use self::receiver::{Listening, Spec};
 use self::report::{Engine, Graph, Injected, Report};
 use self::stage::Stage;
 use self::stats::Outcome;
-use crate::error::{Error, ErrorKind, Result};
-use crate::ring::{NS_PER_SAMPLE, Reader, Records};
-use crate::time::monotonic_ns;
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_ring::time::monotonic_ns;
+use v2m_ring::{NS_PER_SAMPLE, Reader, Records};
 
 /// From a receiver's first audio until impulses count: its start is over.
 const SETTLE: Duration = Duration::from_millis(300);

@@ -140,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::resample::Resampler;
+    use v2m_dsp::resample::Resampler;
 
     fn played(rate: u32, seed: u64, from: u64, seconds: f64, cycle: usize) -> Vec<f32> {
         let train = Train::new(rate, seed);

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::recording::{Block, Recording};
-use crate::client::Connection;
-use crate::error::{Error, Result};
-use crate::ring::{Reader, SAMPLE_RATE};
-use crate::time::monotonic_ns;
+use v2m_client::connection::Connection;
+use v2m_error::{Error, Result};
+use v2m_ring::time::monotonic_ns;
+use v2m_ring::{Reader, SAMPLE_RATE};
 
 /// How often a reader looks whether it should stop.
 const SLICE: Duration = Duration::from_millis(100);

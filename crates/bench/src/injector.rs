@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use super::code::Train;
-use crate::capture::pipewire::{Moment, Player, PlayerOptions};
-use crate::error::Result;
-use crate::rt::Scheduling;
-use crate::time::monotonic_ns;
+use super::player::{Moment, Player, PlayerOptions};
+use v2m_error::Result;
+use v2m_ring::time::monotonic_ns;
+use v2m_rt::Scheduling;
 
 /// Impulses that are noted; then the player falls silent. Half an hour of them.
 const ROOM: usize = 45_000;

@@ -1,0 +1,17 @@
+//! Nodes in PipeWire's graph, safely: [`filter`] is a node whose closure PipeWire calls
+//! once per cycle, [`before_rest`] a call before its thread waits for the next one.
+//! All of this project's own calls into libpipewire that aren't safe are here.
+
+pub mod before_rest;
+pub mod filter;
+
+pub use v2m_error::{Error, ErrorKind, Result};
+
+/// Which way samples go at a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Into the node.
+    In,
+    /// Out of the node.
+    Out,
+}
