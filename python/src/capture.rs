@@ -7,6 +7,7 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use v2m_client::cursor::Hop;
 use v2m_client::latency::Latency;
 use v2m_client::locator::{Keeper, Locator, Mode};
@@ -21,7 +22,7 @@ use crate::recording::Recording;
 use crate::stream::AudioStream;
 use crate::switch;
 
-/// Audio from one source, for any number of streams.
+#[doc = doc!("AudioCapture")]
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct AudioCapture {
     locator: Locator,
@@ -84,6 +85,7 @@ impl AudioCapture {
         })
     }
 
+    #[doc = doc!("AudioCapture.stream")]
     #[pyo3(signature = (hop=None, *, timeout=Some(10.0), switch_interval=None))]
     fn stream(
         &self,
@@ -104,6 +106,7 @@ impl AudioCapture {
         Ok(AudioStream::new(stream, switch_interval))
     }
 
+    #[doc = doc!("AudioCapture.record")]
     #[pyo3(signature = (
         path, *, format=None, speech=false, split=false, last=0.0, seconds=None,
         overwrite=false, sync=1.0,
@@ -140,6 +143,7 @@ impl AudioCapture {
         Ok(Recording::new(self.locator.clone(), path, options))
     }
 
+    #[doc = doc!("AudioCapture.close")]
     fn close(&self, py: Python<'_>) {
         py.detach(|| {
             let engine = lock(&self.keeper).take();
@@ -147,14 +151,34 @@ impl AudioCapture {
         });
     }
 
+    #[doc = doc!("AudioCapture.sample_rate")]
     #[getter]
     fn sample_rate(&self) -> u32 {
         SAMPLE_RATE
     }
 
+    #[doc = doc!("AudioCapture.buffer_size")]
     #[getter]
     fn buffer_size(&self) -> u64 {
         self.buffer_size
+    }
+
+    /// Pickling: the settings; the copy has an engine of its own.
+    fn __getnewargs_ex__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<((u32, u64), Bound<'py, PyDict>)> {
+        let named = PyDict::new(py);
+        named.set_item("source", &self.locator.source)?;
+        let engine = match self.locator.mode {
+            Mode::Auto => "auto",
+            Mode::Service => "service",
+            Mode::Private => "private",
+        };
+        named.set_item("engine", engine)?;
+        let latency = self.locator.latency.map(|latency| latency.to_string());
+        named.set_item("latency", latency)?;
+        Ok(((SAMPLE_RATE, self.buffer_size), named))
     }
 
     fn __repr__(&self) -> String {

@@ -4,6 +4,7 @@ use std::ffi::c_int;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -16,7 +17,7 @@ use v2m_client::{ErrorKind, Result};
 use crate::errors;
 use crate::window::Window;
 
-/// A window of audio in the ring's own memory.
+#[doc = doc!("AudioChunk")]
 #[pyclass(frozen, subclass, module = "v2m_engine")]
 pub(crate) struct AudioChunk {
     window: Window,
@@ -62,26 +63,31 @@ impl AudioChunk {
 
 #[pymethods]
 impl AudioChunk {
+    #[doc = doc!("AudioChunk.position")]
     #[getter]
     fn position(&self) -> u64 {
         self.position
     }
 
+    #[doc = doc!("AudioChunk.time_ns")]
     #[getter]
     fn time_ns(&self) -> i64 {
         self.time_ns
     }
 
+    #[doc = doc!("AudioChunk.gap")]
     #[getter]
     fn gap(&self) -> bool {
         self.gap
     }
 
+    #[doc = doc!("AudioChunk.valid")]
     #[getter]
     fn valid(&self) -> bool {
         self.window.ring().is_valid(self.position)
     }
 
+    #[doc = doc!("AudioChunk.speech")]
     #[getter]
     fn speech<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         let ring = self.window.ring();
@@ -102,6 +108,7 @@ impl AudioChunk {
         PyMemoryView::from(Bound::new(py, Probabilities { window })?.as_any())
     }
 
+    #[doc = doc!("AudioChunk.copy")]
     fn copy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
@@ -118,6 +125,12 @@ impl AudioChunk {
             py,
             gone,
             format!("{gone} samples of the chunk were overwritten before they were copied"),
+        ))
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "a chunk lies in the engine's memory and can't be pickled: pickle its copy()",
         ))
     }
 

@@ -5,30 +5,15 @@ use pyo3::prelude::*;
 use pyo3::{create_exception, intern};
 use v2m_client::{Error, ErrorKind};
 
-create_exception!(
-    v2m_engine,
-    V2MError,
-    PyException,
-    "The base of this package's errors."
-);
+create_exception!(v2m_engine, V2MError, PyException, doc!("V2MError"));
 create_exception!(
     v2m_engine,
     EngineUnavailableError,
     V2MError,
-    "No engine can be reached or started, or it went away and did not come back."
+    doc!("EngineUnavailableError")
 );
-create_exception!(
-    v2m_engine,
-    OverrunError,
-    V2MError,
-    "Audio was overwritten before it was read; `lost` says how many samples."
-);
-create_exception!(
-    v2m_engine,
-    DeviceError,
-    V2MError,
-    "The source is not there, or no audio comes from it."
-);
+create_exception!(v2m_engine, OverrunError, V2MError, doc!("OverrunError"));
+create_exception!(v2m_engine, DeviceError, V2MError, doc!("DeviceError"));
 create_exception!(
     v2m_engine._native,
     NeedsRecovery,

@@ -6,6 +6,13 @@
 //! for Python), `processor` (speech in any audio), `recording` (files), `switch` (the GIL's
 //! switch interval).
 
+/// What `v2m_engine/_native.pyi` says of a class or a member (see `build.rs`).
+macro_rules! doc {
+    ($name:literal) => {
+        include_str!(concat!(env!("OUT_DIR"), "/", $name))
+    };
+}
+
 mod capture;
 mod chunk;
 mod errors;

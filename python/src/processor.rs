@@ -23,7 +23,7 @@ use crate::stream::AudioStream;
 /// Windows before the audio that the model hears first, so that it knows the scene.
 const WARM_UP: u64 = 31;
 
-/// Finds speech; keeps nothing from one call to the next, except by `resume`.
+#[doc = doc!("VADProcessor")]
 #[pyclass(frozen, name = "VADProcessor", module = "v2m_engine")]
 pub(crate) struct VadProcessor {
     params: Params,
@@ -238,6 +238,7 @@ impl VadProcessor {
         })
     }
 
+    #[doc = doc!("VADProcessor.contains_speech")]
     #[pyo3(signature = (audio, *, sample_rate=16_000, resume=false))]
     fn contains_speech(
         &self,
@@ -250,6 +251,7 @@ impl VadProcessor {
         Ok(judged.probabilities.iter().any(speech))
     }
 
+    #[doc = doc!("VADProcessor.probabilities")]
     #[pyo3(signature = (audio, *, sample_rate=16_000, resume=false))]
     fn probabilities<'py>(
         &self,
@@ -261,6 +263,7 @@ impl VadProcessor {
         chunk::array_of(audio.py(), &judged.probabilities)
     }
 
+    #[doc = doc!("VADProcessor.speech_timestamps")]
     #[pyo3(signature = (audio, return_seconds=false, *, sample_rate=16_000))]
     fn speech_timestamps<'py>(
         &self,
@@ -291,6 +294,7 @@ impl VadProcessor {
         Ok(all)
     }
 
+    #[doc = doc!("VADProcessor.reset")]
     fn reset(&self, py: Python<'_>) {
         py.detach(|| {
             let before = lock(&self.resumed).take();
@@ -298,24 +302,38 @@ impl VadProcessor {
         });
     }
 
+    #[doc = doc!("VADProcessor.threshold")]
     #[getter]
     fn threshold(&self) -> f64 {
         params::decimal(self.params.threshold)
     }
 
+    #[doc = doc!("VADProcessor.min_speech_ms")]
     #[getter]
     fn min_speech_ms(&self) -> u32 {
         self.params.min_speech_ms
     }
 
+    #[doc = doc!("VADProcessor.min_silence_ms")]
     #[getter]
     fn min_silence_ms(&self) -> u32 {
         self.params.min_silence_ms
     }
 
+    #[doc = doc!("VADProcessor.pad_ms")]
     #[getter]
     fn pad_ms(&self) -> u32 {
         self.params.pad_ms
+    }
+
+    /// Pickling: the settings; what `resume` goes on with stays here.
+    fn __getnewargs__(&self) -> (f64, u32, u32, u32) {
+        (
+            self.threshold(),
+            self.min_speech_ms(),
+            self.min_silence_ms(),
+            self.pad_ms(),
+        )
     }
 
     fn __repr__(&self) -> String {

@@ -19,7 +19,7 @@ use crate::source::aio;
 /// How often a wait looks for Ctrl-C.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// What a capture gives, in files.
+#[doc = doc!("Recording")]
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct Recording {
     locator: Locator,
@@ -164,6 +164,7 @@ impl Recording {
         aio(slf, if failed { "leave_quietly" } else { "end" })
     }
 
+    #[doc = doc!("Recording.wait")]
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let timeout = crate::capture::timeout_of(timeout)?;
@@ -186,6 +187,7 @@ impl Recording {
         }
     }
 
+    #[doc = doc!("Recording.close")]
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         match self.running() {
             Some(running) if running.generation == generation() => {
@@ -196,27 +198,32 @@ impl Recording {
         }
     }
 
+    #[doc = doc!("Recording.done")]
     #[getter]
     fn done(&self) -> bool {
         self.running()
             .is_some_and(|running| running.end.wait(Duration::ZERO))
     }
 
+    #[doc = doc!("Recording.files")]
     #[getter]
     fn files(&self) -> Vec<PathBuf> {
         lock(&self.progress).files.clone()
     }
 
+    #[doc = doc!("Recording.samples")]
     #[getter]
     fn samples(&self) -> u64 {
         lock(&self.progress).samples
     }
 
+    #[doc = doc!("Recording.lost")]
     #[getter]
     fn lost(&self) -> u64 {
         lock(&self.progress).lost
     }
 
+    #[doc = doc!("Recording.trouble")]
     #[getter]
     fn trouble(&self) -> Option<String> {
         lock(&self.progress).trouble.clone()

@@ -7,7 +7,7 @@ use v2m_client::segments::Utterance;
 
 use crate::chunk::AudioChunk;
 
-/// An utterance in the ring's own memory.
+#[doc = doc!("SpeechSegment")]
 #[pyclass(frozen, extends = AudioChunk, module = "v2m_engine")]
 pub(crate) struct SpeechSegment {
     is_final: bool,
@@ -26,17 +26,20 @@ impl SpeechSegment {
 
 #[pymethods]
 impl SpeechSegment {
+    #[doc = doc!("SpeechSegment.final")]
     #[getter]
     #[pyo3(name = "final")]
     fn is_final(&self) -> bool {
         self.is_final
     }
 
+    #[doc = doc!("SpeechSegment.end")]
     #[getter]
     fn end(slf: PyRef<'_, Self>) -> u64 {
         slf.as_super().end()
     }
 
+    #[doc = doc!("SpeechSegment.duration")]
     #[getter]
     fn duration(slf: PyRef<'_, Self>) -> f64 {
         let chunk = slf.as_super();

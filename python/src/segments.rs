@@ -11,7 +11,7 @@ use crate::segment::SpeechSegment;
 use crate::source::{self, aio, usable};
 use crate::stream::AudioStream;
 
-/// Utterances as they become certain.
+#[doc = doc!("SpeechSegments")]
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct SpeechSegments {
     segments: Segments,

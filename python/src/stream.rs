@@ -22,7 +22,7 @@ use crate::source::{self, LoopReadiness, Tasks, aio, usable};
 use crate::switch::Lowered;
 use crate::window;
 
-/// Audio as it arrives.
+#[doc = doc!("AudioStream")]
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct AudioStream {
     stream: Arc<Stream>,
@@ -114,10 +114,12 @@ impl AudioStream {
         aio(slf, "following")
     }
 
+    #[doc = doc!("AudioStream.latest")]
     fn latest(&self) -> PyResult<AudioChunk> {
         self.newest()
     }
 
+    #[doc = doc!("AudioStream.segments")]
     #[pyo3(signature = (
         min_speech_ms=250, min_silence_ms=500, pad_ms=200, max_s=30.0, partial_ms=None,
         *, threshold=0.5, neg_threshold=None,
@@ -147,6 +149,7 @@ impl AudioStream {
         SpeechSegments::new(slf, params)
     }
 
+    #[doc = doc!("AudioStream.close")]
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.stream.close());
         let lowered = lock(&self.lowered).take();
@@ -155,21 +158,25 @@ impl AudioStream {
         }
     }
 
+    #[doc = doc!("AudioStream.closed")]
     #[getter]
     fn closed(&self) -> bool {
         self.stream.is_closed()
     }
 
+    #[doc = doc!("AudioStream.sample_rate")]
     #[getter]
     fn sample_rate(&self) -> u32 {
         SAMPLE_RATE
     }
 
+    #[doc = doc!("AudioStream.buffer_size")]
     #[getter]
     fn buffer_size(&self) -> u64 {
         self.stream.size()
     }
 
+    #[doc = doc!("AudioStream.hop")]
     #[getter]
     fn hop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match self.stream.hop() {
@@ -178,26 +185,31 @@ impl AudioStream {
         }
     }
 
+    #[doc = doc!("AudioStream.position")]
     #[getter]
     fn position(&self) -> PyResult<u64> {
         Ok(self.engine()?.ring().committed())
     }
 
+    #[doc = doc!("AudioStream.written_ns")]
     #[getter]
     fn written_ns(&self) -> PyResult<i64> {
         Ok(self.engine()?.ring().written_ns())
     }
 
+    #[doc = doc!("AudioStream.history")]
     #[getter]
     fn history(&self) -> PyResult<u64> {
         Ok(self.engine()?.ring().layout().history())
     }
 
+    #[doc = doc!("AudioStream.source")]
     #[getter]
     fn source(&self) -> PyResult<String> {
         Ok(self.engine()?.source().to_owned())
     }
 
+    #[doc = doc!("AudioStream.private_engine_pid")]
     #[getter]
     fn private_engine_pid(&self) -> PyResult<Option<u32>> {
         Ok(self.engine()?.private_pid())

@@ -51,6 +51,8 @@ class AudioCapture:
     A private engine starts with the first stream and is kept for the next ones, until
     `close()` or the end of this object. Captures of one process that want the same
     source share it. It ends with this process, whatever happens.
+
+    Can be pickled: the copy has the same settings, and an engine of its own.
     """
 
     def __new__(
@@ -156,8 +158,10 @@ class Recording:
     then, and returns once all of it is on the disk. If the program dies meanwhile the
     file holds everything up to the last sync. While the disk is slow, full or gone the
     engine keeps the audio, as long as its history goes (65 s by default); what it can't
-    keep is silence of the same length in the file, marked by a cue. Start position, ring
-    and time stand in the file's metadata.
+    keep is silence of the same length in the file, marked by a cue. If the engine goes away,
+    the service is waited for (10 s at most), or the private engine started once more; the
+    time without any is silence of the same length, marked by a cue. Start position, ring and
+    time stand in the file's metadata.
 
     Raises, from entering:
         ValueError: the file exists, or can't be one.
@@ -165,8 +169,8 @@ class Recording:
         V2MError: the disk refuses; or `speech` without speech detection.
 
     Raises, from leaving and `wait`:
-        EngineUnavailableError: the engine went away; what there was until then is in
-            the file.
+        EngineUnavailableError: the engine went away, and none came in its place; what
+            there was until then is in the file.
         V2MError: the disk did not take all of it.
     """
 
@@ -228,7 +232,8 @@ class AudioStream(Buffer):
 
     May be used from several threads or tasks: each chunk goes to one of them. Ctrl-C
     interrupts a wait; cancelling an `await` loses nothing; a forked child has to open
-    streams of its own.
+    streams of its own. Awaiting takes an asyncio event loop (uvloop is one; anyio's scopes
+    and groups work on it); under trio iterate in a worker thread.
 
     Raises, from entering and iterating:
         EngineUnavailableError: no engine, or it is gone for good.
@@ -465,7 +470,7 @@ class VADProcessor:
       don't fill a window wait for the next piece.
 
     May be used from several threads, which don't wait for each other; `resume` is one
-    sequence for all of them.
+    sequence for all of them. Can be pickled: the copy has the same parameters.
 
     Raises, from every method that takes audio:
         ValueError: a buffer of another format, rate or shape, one that is empty or not
