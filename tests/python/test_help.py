@@ -35,7 +35,7 @@ def classes() -> Iterator[tuple[type[Any], ast.ClassDef]]:
 )
 def test_help_says_what_the_stub_says(public: type[Any], stub: ast.ClassDef) -> None:
     made = [m for m in stub.body if isinstance(m, ast.FunctionDef) and m.name == "__new__"]
-    parts = [ast.get_docstring(node) for node in (stub, *made)]
+    parts = [ast.get_docstring(stub), *map(ast.get_docstring, made)]
     assert None not in parts
     assert inspect.getdoc(public) == "\n\n".join(map(str, parts))
     for name, said in members(stub):
