@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BINARY, SPEECH, User, wait_until
+from conftest import BINARY, SPEECH, User
 
 RATE = 48000
 NAMES = ("Front_Center", "Rear_Left")

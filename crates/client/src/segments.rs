@@ -71,12 +71,11 @@ impl Following {
             return Some(Poll::Ended);
         }
         let ring = &*self.ring;
-        if ring.committed() > self.begun {
-            stream.heard(&self.engine);
-        }
         let engine = self.engine.upgrade();
         if engine.as_ref().is_none_or(|engine| engine.is_lost()) {
             self.follower.finish(ring);
+        } else if ring.state() != State::Stopped && ring.committed() > self.begun {
+            stream.heard(&self.engine);
         }
         let due = self.follower.is_due(ring);
         if let Some(engine) = engine {
