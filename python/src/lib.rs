@@ -3,8 +3,8 @@
 //!
 //! Read in this order: `capture` (what to capture), `stream` and `segments` (the faces of
 //! the client's, which `source` makes iterators), `chunk`, `segment` and `window` (memory
-//! for Python), `processor` (speech in any audio), `recording` (files), `switch` (the GIL's
-//! switch interval).
+//! for Python), `processor` (speech in any audio), `health` (what is wrong with the source),
+//! `recording` (files), `switch` (the GIL's switch interval).
 
 /// What `v2m_engine/_native.pyi` says of a class or a member (see `build.rs`).
 macro_rules! doc {
@@ -16,6 +16,7 @@ macro_rules! doc {
 mod capture;
 mod chunk;
 mod errors;
+mod health;
 mod params;
 mod processor;
 mod recording;
@@ -43,6 +44,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<capture::AudioCapture>()?;
     module.add_class::<stream::AudioStream>()?;
+    module.add_class::<health::Health>()?;
+    module.add_class::<health::Finding>()?;
     module.add_class::<chunk::AudioChunk>()?;
     module.add_class::<segments::SpeechSegments>()?;
     module.add_class::<segment::SpeechSegment>()?;

@@ -1,4 +1,5 @@
 //! `AudioStream`: the Python face of a client's [`Stream`]. Its asyncio half is `_aio.py`.
+#![allow(unsafe_code, reason = "the buffer protocol is in C")]
 
 use std::ffi::c_int;
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,7 @@ use v2m_client::vad::segment::Params;
 
 use crate::chunk::AudioChunk;
 use crate::errors::{self, V2MError};
+use crate::health::{self, Health};
 use crate::lock;
 use crate::params;
 use crate::segments::SpeechSegments;
@@ -207,6 +209,14 @@ impl AudioStream {
     #[getter]
     fn source(&self) -> PyResult<String> {
         Ok(self.engine()?.source().to_owned())
+    }
+
+    #[doc = doc!("AudioStream.health")]
+    #[getter]
+    fn health(&self, py: Python<'_>) -> PyResult<Health> {
+        let engine = self.engine()?;
+        let status = py.detach(|| engine.status_within(health::PATIENCE));
+        status.map(Health::new).map_err(errors::raise)
     }
 
     #[doc = doc!("AudioStream.private_engine_pid")]

@@ -22,7 +22,9 @@ def test_settings(recording: Callable[..., Recording]) -> None:
         assert pickle.dumps(copy, protocol) == pickle.dumps(capture, protocol)
     with copy.stream() as audio:
         assert len(next(audio)) == 320
-    vad = VADProcessor(threshold=0.3, min_speech_ms=1, min_silence_ms=2, pad_ms=3)
+    vad = VADProcessor(
+        threshold=0.3, min_speech_ms=1, min_silence_ms=2, pad_ms=3, hearing="enhanced"
+    )
     assert repr(pickle.loads(pickle.dumps(vad))) == repr(vad)
     assert repr(pickle.loads(pickle.dumps(AudioCapture()))) == repr(AudioCapture())
 

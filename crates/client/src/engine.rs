@@ -2,11 +2,12 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::{Duration, Instant};
 
 use crate::bookmark::Bookmark;
 use crate::connection::Connection;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
 use crate::ring::Reader;
 use crate::status::Status;
@@ -108,6 +109,31 @@ impl Engine {
     /// How it is, if it answers. Blocks, for seconds where it hangs.
     pub fn status(&self) -> Option<Status> {
         lock(&self.connection).as_mut()?.status().ok()
+    }
+
+    /// How it is, if it answers within `limit`. Blocks.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`]: it doesn't; [`ErrorKind::Unavailable`]: it is gone.
+    pub fn status_within(&self, limit: Duration) -> Result<Status> {
+        let deadline = Instant::now() + limit;
+        // Another thread may be waiting for an engine that hangs.
+        let mut connection = loop {
+            match self.connection.try_lock() {
+                Ok(connection) => break connection,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
+                    let message = "the engine does not answer";
+                    return Err(Error::new(ErrorKind::Timeout, message));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        let Some(connection) = connection.as_mut() else {
+            let message = "the engine is the parent process's";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        };
+        connection.status_within(deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Why no audio comes, in the engine's own words.

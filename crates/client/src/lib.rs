@@ -4,7 +4,9 @@
 //! with one vocabulary of [`progress`]; event loops wait by their [`readiness`]; [`record`]
 //! writes files. Links no audio library.
 
+#[allow(unsafe_code, reason = "an atomic in memory that the engine reads")]
 pub mod bookmark;
+#[allow(unsafe_code, reason = "runs between fork and exec")]
 pub mod connection;
 pub mod cursor;
 pub mod engine;
@@ -12,7 +14,9 @@ pub mod follow;
 pub mod latency;
 pub mod locator;
 pub mod progress;
+#[allow(unsafe_code, reason = "adopts descriptors that came in a message")]
 pub mod protocol;
+#[allow(unsafe_code, reason = "io_uring is given the address of the wake word")]
 pub mod readiness;
 pub mod record;
 pub mod segments;
