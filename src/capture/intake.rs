@@ -117,9 +117,10 @@ struct Run {
 impl Run {
     /// Nanoseconds from the next input to the next output; mostly negative.
     fn offset_ns(&self) -> i64 {
-        let output = i128::from(self.outputs) * i128::from(NS_PER_SAMPLE);
-        let input = i128::from(self.inputs) * 1_000_000_000 / i128::from(self.rate);
-        (output - input) as i64
+        let rate = u64::from(self.rate);
+        let (seconds, rest) = (self.inputs / rate, self.inputs % rate);
+        let input = seconds * 1_000_000_000 + rest * 1_000_000_000 / rate;
+        self.outputs as i64 * NS_PER_SAMPLE - input as i64
     }
 }
 

@@ -16,6 +16,7 @@ use crate::health::{Channel, Facts, Finding};
 use crate::ring::bell::Ringer;
 use crate::ring::layout::MIN_HISTORY;
 use crate::ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
+use crate::rt::bounded::Bounded;
 use crate::status::ChannelStatus;
 
 /// How long it takes for audio to come, at most.
@@ -143,20 +144,25 @@ fn graph(config: &Config, source: &Source, channels: &Arc<Channels>) -> Result<H
 
 fn alsa(mut source: AlsaSource, channels: &Channels) -> Result<Heard, String> {
     let stop = Stop::new().map_err(|error| error.to_string())?;
+    let stop = Arc::new(stop);
     let (ears, setup) = (Ears::new()?, source.setup());
     let (events, received) = channel();
-    let funnel = ears.funnel.clone();
-    let (source_name, setup, channels) = thread::scope(|scope| {
-        scope.spawn(|| source.capture(&*funnel, &|event| drop(events.send(event)), &stop));
-        let heard = attend(&received, &funnel);
-        // It goes with the PCM.
-        let setup = setup.lock().ok().and_then(|setup| setup.clone());
-        let channels = channels.status();
-        stop.stop();
-        (heard, setup, channels)
-    });
+    let (funnel, stopped) = (ears.funnel.clone(), stop.clone());
+    let mut thread = Bounded::spawn("v2m-alsa", move |calls| {
+        source.note_calls(calls);
+        source.capture(&*funnel, &|event| drop(events.send(event)), &stopped);
+    })
+    .map_err(|error| error.to_string())?;
+    let source_name = attend(&received, &ears.funnel);
+    // It goes with the PCM.
+    let setup = setup.lock().ok().and_then(|setup| setup.clone());
+    let channels = channels.status();
+    let hanging = thread.hanging();
+    stop.end();
+    thread.join();
     let (rate, quantum) = setup.map_or((0, 0), |setup| (setup.rate, setup.period as u32));
-    Ok(ears.heard(source_name?, rate, quantum, &channels))
+    let source_name = source_name.map_err(|why| hanging.unwrap_or(why))?;
+    Ok(ears.heard(source_name, rate, quantum, &channels))
 }
 
 /// Waits for audio and listens; the source's name.
