@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import array
 import asyncio
+import math
 import os
 import subprocess
 import tempfile
@@ -82,8 +83,8 @@ def asynchronous(count: int) -> list[int]:
 
 
 def percentile(ordered: list[int], share: float) -> float:
-    """In microseconds."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1000
+    """By nearest rank, in microseconds."""
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)] / 1000
 
 
 #: What is beside the one live reader: how many wait for every quantum, how many only hold the ring.

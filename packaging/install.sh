@@ -4,7 +4,9 @@
 #   packaging/install.sh engine BINARY DESTDIR
 #   packaging/install.sh python EXTENSION DESTDIR
 #
-# Directories follow Debian; override by PYTHONDIR, ZSHDIR, UNITDIR, RULESDIR.
+# Pages, completions and the configuration are made by v2m-generate (tools/generate) beside
+# BINARY, or by GENERATE. Directories follow Debian; override by PYTHONDIR, ZSHDIR, UNITDIR,
+# RULESDIR.
 set -eu
 cd "$(dirname "$0")/.."
 part=${1:?engine or python} built=${2:?what was built} root=${3:?DESTDIR}
@@ -23,7 +25,7 @@ engine)
 
     generated=$(mktemp -d)
     trap 'rm -rf "$generated"' EXIT
-    "$built" generate "$generated"
+    "${GENERATE:-${built%/*}/v2m-generate}" "$generated"
     put "$generated/config.toml" 644 /etc/v2m-engine/config.toml
     for page in "$generated"/man/*.[15]; do
         put "$page" 644 "/usr/share/man/man${page##*.}/${page##*/}"

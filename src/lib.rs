@@ -3,17 +3,22 @@
 //!
 //! Follow a sample: `capture` (PipeWire, ALSA, file) → `resample` → [`ring`] → readers.
 
+// Commands name the library from outside.
+extern crate self as v2m_engine;
+
 pub mod capture;
+pub mod cli;
+pub mod config;
 pub mod detect;
 pub mod doctor;
 pub mod engine;
 pub mod monitor;
 
 pub use detect as vad;
-pub use engine::{config, demand, server, systemd};
+pub use engine::{demand, server, systemd};
 pub use v2m_bench as bench;
 pub use v2m_client::{bookmark, connection as client, latency, protocol, record, status};
-pub use v2m_dsp::resample;
+pub use v2m_dsp::{health, resample};
 pub use v2m_error::{self as error, Error, ErrorKind, Result};
 pub use v2m_ring::{self as ring, shm, sync, time};
-pub use v2m_rt as rt;
+pub use v2m_rt::{self as rt, bounded};

@@ -1,9 +1,7 @@
-//! The `v2m-engine` command.
-
-mod cli;
+//! The command `v2m-engine`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::main()
+    v2m_engine::cli::main()
 }

@@ -1,6 +1,9 @@
 //! Loss accounting without a sound server: blocks that are missing, repeated,
 //! late, or from another clock, and what the ring says afterwards.
 
+#[path = "intake/time.rs"]
+mod time;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -19,7 +22,11 @@ struct Setup {
 }
 
 fn setup() -> Setup {
-    let (ring, capture, ..) = Ring::create(1 << 18).unwrap();
+    setup_of(1 << 18)
+}
+
+fn setup_of(history: u64) -> Setup {
+    let (ring, capture, ..) = Ring::create(history).unwrap();
     let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
     let ringer = Ringer::start(Arc::new(ring), || {}).unwrap();
     let funnel = Funnel::new(capture, ringer.bell()).unwrap();
@@ -43,16 +50,24 @@ fn time_of(position: u64, rate: u32) -> i64 {
     START_NS + (u128::from(position) * 1_000_000_000 / u128::from(rate)) as i64
 }
 
+/// As soon as its last sample is there.
+fn arrive(funnel: &Funnel, block: &Block<'_>) {
+    funnel.take(block, block.end_ns());
+}
+
 fn give(funnel: &Funnel, rate: u32, clock: u64, position: u64, count: u64) {
     let samples: Vec<f32> = (position..position + count).map(sound).collect();
     let time_ns = time_of(position, rate);
-    funnel.block(&Block {
-        samples: &samples,
-        rate,
-        clock,
-        position,
-        time_ns,
-    });
+    arrive(
+        funnel,
+        &Block {
+            samples: &samples,
+            rate,
+            clock,
+            position,
+            time_ns,
+        },
+    );
 }
 
 fn everything(reader: &Reader) -> Vec<f32> {
@@ -160,7 +175,7 @@ fn another_clock_continues_where_time_is() {
         position: 0,
         time_ns,
     };
-    funnel.block(&block);
+    arrive(&funnel, &block);
     // 100 ms and 250 ms and 100 ms, less what the resampler still holds.
     let missing = 7200 - reader.committed() as i64;
     assert!((0..40).contains(&missing), "{missing} samples short");
@@ -192,7 +207,7 @@ fn a_clock_that_overlaps_gives_nothing_twice() {
         position: 0,
         time_ns,
     };
-    funnel.block(&block);
+    arrive(&funnel, &block);
     // 50 ms of the new block were there already.
     let missing = 2400 - reader.committed() as i64;
     assert!((0..40).contains(&missing), "{missing} samples short");
@@ -240,7 +255,7 @@ fn silence_is_filled_in_while_nothing_comes_and_audio_finds_its_place() {
         position: 0,
         time_ns: end + 4_000_000_000,
     };
-    funnel.block(&block);
+    arrive(&funnel, &block);
     let missing = (1600 + 64_000 + 1600) - reader.committed() as i64;
     assert!((0..40).contains(&missing), "{missing} samples short");
     assert_eq!(reader.losses().gaps, 1);
@@ -265,13 +280,14 @@ fn after_rest_the_ring_is_at_the_present_and_nothing_counts_as_lost() {
         let present = 1600 + rest_s as u64 * 16_000;
         assert!(after.abs_diff(present) <= 1, "{after} is not {present}");
         // Audio begins 30 ms later, on the clock of a new link.
-        funnel.block(&Block {
+        let block = Block {
             samples: &[0.25; 4800],
             rate: 48_000,
             clock: 2,
             position: 0,
             time_ns: now + 30_000_000,
-        });
+        };
+        arrive(&funnel, &block);
         let end = reader.committed();
         assert!(
             (present + 480 + 1560..=present + 480 + 1600).contains(&end),

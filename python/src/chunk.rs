@@ -1,4 +1,5 @@
 //! `AudioChunk`: a window of the ring and what is known about it.
+#![allow(unsafe_code, reason = "the buffer protocol is in C")]
 
 use std::ffi::c_int;
 use std::sync::Arc;

@@ -6,7 +6,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::{Duration, Instant};
 
 use v2m_engine::bookmark::Bookmark;
 use v2m_engine::connection::Connection;
@@ -113,6 +114,28 @@ impl Engine {
     /// How it is, if it answers. Blocks.
     pub(crate) fn status(&self) -> Option<Status> {
         lock(&self.connection).as_mut()?.status().ok()
+    }
+
+    /// How it is, if it answers within `limit`. Blocks.
+    pub(crate) fn status_within(&self, limit: Duration) -> Result<Status> {
+        let deadline = Instant::now() + limit;
+        // Another thread may be waiting for an engine that hangs.
+        let mut connection = loop {
+            match self.connection.try_lock() {
+                Ok(connection) => break connection,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
+                    let message = "the engine does not answer";
+                    return Err(Error::new(ErrorKind::Timeout, message));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        let Some(connection) = connection.as_mut() else {
+            let message = "the engine is the parent process's";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        };
+        connection.status_within(deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Why no audio comes, in the engine's own words.

@@ -4,7 +4,7 @@
 //! Read in this order: `capture` (what to capture), `stream` (the face of
 //! `feed`, which uses `cursor` for positions and `engine` for connections),
 //! `chunk` and `window` (memory for Python), `segments` and `segment` (speech),
-//! `processor` (speech in any audio), `recording` (files), `link` and `waiter` (event loops),
+//! `health` (what is wrong with the source), `processor` (speech in any audio), `recording` (files), `link` and `waiter` (event loops),
 //! `task` (what waits on them), `switch` (the GIL's switch interval).
 
 mod capture;
@@ -13,6 +13,7 @@ mod cursor;
 mod engine;
 mod errors;
 mod feed;
+mod health;
 mod link;
 mod params;
 mod processor;
@@ -37,6 +38,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<capture::AudioCapture>()?;
     module.add_class::<stream::AudioStream>()?;
+    module.add_class::<health::Health>()?;
+    module.add_class::<health::Finding>()?;
     module.add_class::<chunk::AudioChunk>()?;
     module.add_class::<segments::SpeechSegments>()?;
     module.add_class::<segment::SpeechSegment>()?;

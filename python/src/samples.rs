@@ -1,4 +1,5 @@
 //! Audio that Python gives: checked, and read where it lies, without the GIL.
+#![allow(unsafe_code, reason = "reads memory that others may write")]
 
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 

@@ -1,4 +1,5 @@
 //! `AudioStream`: the Python face of a [`Feed`]. Its asyncio half is `_aio.py`.
+#![allow(unsafe_code, reason = "the buffer protocol is in C")]
 
 use std::ffi::c_int;
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,7 @@ use crate::cursor::Hop;
 use crate::engine::lock;
 use crate::errors::{self, DeviceError, EngineLost, EngineUnavailableError, V2MError};
 use crate::feed::{Awaited, Feed, Look};
+use crate::health::{self, Health};
 use crate::link::{self, Link, LoopWaiter};
 use crate::params;
 use crate::segments::SpeechSegments;
@@ -211,6 +213,13 @@ impl AudioStream {
     #[getter]
     fn source(&self) -> PyResult<String> {
         Ok(self.feed.engine()?.source.clone())
+    }
+
+    #[getter]
+    fn health(&self, py: Python<'_>) -> PyResult<Health> {
+        let engine = self.feed.engine()?;
+        let status = py.detach(|| engine.status_within(health::PATIENCE));
+        status.map(Health::new).map_err(errors::raise)
     }
 
     #[getter]

@@ -1,5 +1,6 @@
 //! Waiting for the ring from an event loop: a descriptor that becomes readable
 //! when the ring's wake word changes, the engine hangs up, or the stream closes.
+#![allow(unsafe_code, reason = "io_uring reads and writes our memory")]
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,6 @@
 //! Ring memory handed to Python by the buffer protocol: one-dimensional,
 //! contiguous, read-only, format `f`.
+#![allow(unsafe_code, reason = "the buffer protocol is in C")]
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{self, NonNull};

@@ -8,7 +8,7 @@ Samples are float32, full scale ±1.
 import sys
 from array import array
 from asyncio import AbstractEventLoop
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -341,6 +341,18 @@ class AudioStream(Buffer):
     def source(self) -> str:
         """What the engine captures, as its configuration says."""
     @property
+    def health(self) -> Health:
+        """What is wrong with the source now, as the engine hears it.
+
+        Asks the engine each time: some tenths of a millisecond, one second at most, without
+        the GIL. It looks at the sound ten times a second, and at all of the last ten
+        seconds, so once a second is often enough.
+
+        Raises:
+            EngineUnavailableError: the engine is gone, or doesn't answer within a second.
+            V2MError: the stream is not open, or closed.
+        """
+    @property
     def private_engine_pid(self) -> int | None:
         """Process id of the private engine; None with the service."""
 
@@ -354,6 +366,62 @@ class AudioStream(Buffer):
     @property
     def _timeout(self) -> float | None: ...
     _link: Any
+
+@final
+class Health:
+    """What is wrong with a source at one moment, the worst first. Iterating gives its
+    `findings`, `str()` a line for each."""
+
+    @property
+    def ok(self) -> bool:
+        """Audio is captured, and nothing is wrong with it."""
+    @property
+    def waiting(self) -> str | None:
+        """Why nothing is captured, of which then nothing can be wrong; None: something is."""
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong."""
+    def __iter__(self) -> Iterator[Finding]: ...
+
+@final
+class Finding:
+    """Something that is wrong with a source; `str()` is one line with what to do."""
+
+    @property
+    def kind(
+        self,
+    ) -> Literal[
+        "muted",
+        "silence",
+        "noise",
+        "too-quiet",
+        "clipping",
+        "dc",
+        "dead-channel",
+        "opposite-polarity",
+    ]:
+        """What it is; docs/health.md explains each."""
+    @property
+    def text(self) -> str:
+        """One line: what was found."""
+    @property
+    def remedy(self) -> str:
+        """One line: what to do."""
+    @property
+    def position(self) -> int:
+        """The position at which it began."""
+    @property
+    def time_ns(self) -> int:
+        """When that was captured, CLOCK_MONOTONIC nanoseconds."""
+    @property
+    def since(self) -> float:
+        """The same in seconds, to be compared with `time.monotonic()`."""
+    @property
+    def value(self) -> float | None:
+        """How much, in `unit`; None where there is nothing to measure."""
+    @property
+    def unit(self) -> Literal["dBFS", "full scale"] | None:
+        """`"full scale"`: a share of it."""
 
 class AudioChunk(Buffer):
     """A window of audio in the engine's own memory.
@@ -485,12 +553,19 @@ class VADProcessor:
         min_speech_ms: int = 250,
         min_silence_ms: int = 500,
         pad_ms: int = 200,
+        *,
+        hearing: Literal["plain", "enhanced"] = "plain",
     ) -> VADProcessor:
         """
         Args:
             threshold: probability from which on a window is speech, above 0 to 1.
             min_speech_ms, min_silence_ms, pad_ms: for `speech_timestamps`, as in
                 `AudioStream.segments`.
+            hearing: "plain" judges audio as it is and gives Silero's own probabilities.
+                "enhanced" is what the engine does unless its configuration says otherwise:
+                it takes DC and rumble away, amplifies weak audio (from -80 dBFS up), and
+                finds speech after an hour of music as after none. Audio that the engine
+                has judged already keeps the engine's answer.
 
         Raises:
             ValueError: an argument is not one of the above.
@@ -531,6 +606,9 @@ class VADProcessor:
         """As given."""
     @property
     def pad_ms(self) -> int:
+        """As given."""
+    @property
+    def hearing(self) -> Literal["plain", "enhanced"]:
         """As given."""
 
 class _Wakeup:

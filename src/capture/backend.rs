@@ -1,19 +1,22 @@
 //! The backend in use: which one the configuration asks for, and what the
 //! engine needs from any of them.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::Thread;
 
 use super::alsa::{AlsaSource, Setup, Stop};
 use super::file::{FileSource, Pace, play};
 use super::handover::{Handover, Standby};
 use super::intake::Funnel;
 use super::pipewire::{Options, Pipewire, Source};
-use super::{Event, Events, Intake};
+use super::{Block, Event, Events, Intake};
 use crate::config::{Config, Fallback, SourceSpec};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::health::Mute;
 use crate::latency::Latency;
+use crate::rt::bounded::Bounded;
 use crate::rt::{self, Role};
 use crate::status::SourceStatus;
 use crate::vad::worker::Brake;
@@ -31,9 +34,9 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// Starts capturing what `config` asks for. An unpaced file is held by `brake`.
-    /// With `on_demand`, a file starts when the first client listens. A microphone
-    /// is left alone until it is `active`.
+    /// Starts capturing what `config` asks for, and waits for nothing: what can't be had is
+    /// told as an event. An unpaced file is held by `brake`. With `on_demand`, a file starts
+    /// when the first client listens. A microphone is left alone until it is `active`.
     pub fn start(
         config: &Config,
         intake: Arc<Funnel>,
@@ -44,10 +47,7 @@ impl Backend {
     ) -> Result<Self> {
         match &config.source {
             SourceSpec::Alsa(pcm) => {
-                let source = match active {
-                    true => AlsaSource::open(pcm, config.alsa)?,
-                    false => AlsaSource::later(Some(pcm), config.alsa),
-                };
+                let source = AlsaSource::later(Some(pcm), config.alsa);
                 AlsaCapture::start(source, intake, active, events).map(Self::Alsa)
             }
             SourceSpec::File(path) => {
@@ -56,8 +56,7 @@ impl Backend {
                 } else {
                     Pace::Unpaced
                 };
-                let player =
-                    FilePlayer::start(FileSource::open(path)?, pace, intake, brake, events)?;
+                let player = FilePlayer::start(path.clone(), pace, intake, brake, events)?;
                 if !on_demand {
                     player.go();
                 }
@@ -127,6 +126,15 @@ impl Backend {
         }
     }
 
+    /// A switch that is off, if that is why nothing is heard.
+    pub fn mute(&self) -> Option<Mute> {
+        match self {
+            Self::Pipewire(pipewire) => mute_of(pipewire),
+            Self::Handover(handover) => handover.mute(),
+            Self::Alsa(_) | Self::File(_) => None,
+        }
+    }
+
     /// Says what is captured and how.
     pub fn describe(&self, status: &mut SourceStatus) {
         status.fallback = None;
@@ -136,12 +144,46 @@ impl Backend {
             Self::Alsa(alsa) => alsa.describe(status),
             Self::File(player) => {
                 status.backend = "file".into();
-                status.rate = player.rate;
+                status.rate = player.rate.load(Ordering::Relaxed);
             }
         }
     }
 
-    /// Stops; no audio comes after this.
+    /// Whether audio comes as time passes, so that none for a second is a fault.
+    pub fn keeps_time(&self) -> bool {
+        !matches!(self, Self::File(player) if player.pace == Pace::Unpaced)
+    }
+
+    /// Finds out why no audio comes; [`why_silent`](Self::why_silent) tells a little later.
+    pub fn ask(&self) {
+        match self {
+            Self::Pipewire(pipewire) => pipewire.ask(),
+            Self::Handover(handover) => handover.ask(),
+            Self::Alsa(_) | Self::File(_) => {}
+        }
+    }
+
+    /// Why no audio comes although it should, as far as that can be known.
+    pub fn why_silent(&self) -> String {
+        match self {
+            Self::Pipewire(pipewire) => pipewire.why_silent().into(),
+            Self::Handover(handover) => handover.why_silent(),
+            Self::Alsa(alsa) => alsa.why_silent(),
+            Self::File(_) => "its disk does not answer".into(),
+        }
+    }
+
+    /// Which call into a library has not returned for long.
+    pub fn hanging(&self) -> Option<String> {
+        match self {
+            Self::Pipewire(pipewire) => pipewire.hanging(),
+            Self::Handover(handover) => handover.hanging(),
+            Self::Alsa(alsa) => alsa.hanging(),
+            Self::File(player) => player.thread.hanging(),
+        }
+    }
+
+    /// Stops; no audio comes after this, and no call that hangs is waited for.
     pub fn stop(&mut self) {
         match self {
             Self::Pipewire(pipewire) => pipewire.stop(),
@@ -150,6 +192,14 @@ impl Backend {
             Self::File(player) => player.stop(),
         }
     }
+}
+
+/// The source's volume, if that is why nothing is heard.
+pub(super) fn mute_of(pipewire: &Pipewire) -> Option<Mute> {
+    pipewire.inaudible().map(|source| Mute {
+        text: source.text(),
+        remedy: source.remedy(),
+    })
 }
 
 /// Says how PipeWire captures, and looks after its thread.
@@ -169,7 +219,7 @@ pub struct AlsaCapture {
     tid: Arc<AtomicI32>,
     active: Arc<AtomicBool>,
     stop: Arc<Stop>,
-    thread: Option<JoinHandle<()>>,
+    thread: Bounded,
 }
 
 impl AlsaCapture {
@@ -182,40 +232,46 @@ impl AlsaCapture {
         let setup = source.setup();
         let stop = Arc::new(Stop::new()?);
         let tid = Arc::new(AtomicI32::new(0));
+        let at_once = active;
         let active = Arc::new(AtomicBool::new(active));
         let (stopped, own, wanted) = (stop.clone(), tid.clone(), active.clone());
-        let thread = std::thread::Builder::new()
-            .name("v2m-alsa".into())
-            .spawn(move || {
-                let promotion = rt::promote(Role::Capture);
-                own.store(promotion.tid, Ordering::Relaxed);
+        let thread = Bounded::spawn("v2m-alsa", move |calls| {
+            own.store(rt::thread_id(), Ordering::Relaxed);
+            rt::promote_soon(Role::Capture, rt::thread_id(), |promotion| {
                 for refusal in promotion.why_not {
                     tracing::warn!("the audio thread asked for real time: {refusal}");
                 }
-                rt::lock_stack();
-                while !stopped.is_ended() {
-                    if wanted.load(Ordering::Acquire) {
-                        source.capture(&*intake, &*events, &stopped);
-                        stopped.rearm();
-                    } else {
-                        std::thread::park();
-                    }
+            });
+            rt::lock_stack();
+            source.note_calls(calls);
+            if at_once {
+                events(match source.prepare() {
+                    Ok(()) => Event::Reached,
+                    Err(error) => Event::Refused(error),
+                });
+            }
+            while !stopped.is_ended() {
+                if wanted.load(Ordering::Acquire) {
+                    source.capture(&*intake, &*events, &stopped);
+                    stopped.rearm();
+                } else {
+                    std::thread::park();
                 }
-            })
-            .map_err(|cause| Error::system("cannot start the ALSA thread", cause))?;
+            }
+        })?;
         Ok(Self {
             setup,
             tid,
             active,
             stop,
-            thread: Some(thread),
+            thread,
         })
     }
 
     pub(super) fn set_active(&self, active: bool) {
         self.active.store(active, Ordering::Release);
-        match &self.thread {
-            Some(thread) if active => thread.thread().unpark(),
+        match self.thread.thread() {
+            Some(thread) if active => thread.unpark(),
             _ => self.stop.stop(),
         }
     }
@@ -234,12 +290,19 @@ impl AlsaCapture {
         status.scheduling = thread.map(|thread| thread.to_string());
     }
 
+    pub(super) fn hanging(&self) -> Option<String> {
+        self.thread.hanging()
+    }
+
+    pub(super) fn why_silent(&self) -> String {
+        self.hanging()
+            .unwrap_or_else(|| "ALSA gives none, nor an error".into())
+    }
+
     fn stop(&mut self) {
         self.stop.end();
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            let _ = thread.join();
-        }
+        self.thread.thread().map(Thread::unpark);
+        self.thread.join();
     }
 }
 
@@ -253,17 +316,32 @@ impl Drop for AlsaCapture {
     }
 }
 
+/// A file's way in: its blocks come when its own line of time says, at whichever pace.
+struct OnItsOwnTime<'a>(&'a Funnel);
+
+impl Intake for OnItsOwnTime<'_> {
+    fn block(&self, block: &Block<'_>) {
+        self.0.take(block, block.end_ns());
+    }
+
+    fn wake(&self) {
+        self.0.wake();
+    }
+}
+
 /// The thread that plays a file.
 pub struct FilePlayer {
-    rate: u32,
+    /// Once the file is open.
+    rate: Arc<AtomicU32>,
+    pace: Pace,
     go: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Bounded,
 }
 
 impl FilePlayer {
     fn start(
-        file: FileSource,
+        path: PathBuf,
         pace: Pace,
         intake: Arc<Funnel>,
         brake: Brake,
@@ -273,29 +351,36 @@ impl FilePlayer {
         let stopped = stop.clone();
         let go = Arc::new(AtomicBool::new(false));
         let gone = go.clone();
-        let rate = file.rate();
-        let thread = std::thread::Builder::new()
-            .name("v2m-file".into())
-            .spawn(move || {
-                intake.expect(rate);
-                while !gone.load(Ordering::Acquire) && !stopped.load(Ordering::Acquire) {
-                    std::thread::park();
+        let rate = Arc::<AtomicU32>::default();
+        let known = rate.clone();
+        let thread = Bounded::spawn("v2m-file", move |calls| {
+            let opening = format!("opening {}", path.display());
+            let file = match calls.during(opening, || FileSource::open(&path)) {
+                Ok(file) => file,
+                Err(error) => return events(Event::Refused(error)),
+            };
+            known.store(file.rate(), Ordering::Relaxed);
+            intake.expect(file.rate());
+            events(Event::Reached);
+            while !gone.load(Ordering::Acquire) && !stopped.load(Ordering::Acquire) {
+                std::thread::park();
+            }
+            events(Event::Linked(file.path().display().to_string()));
+            let funnel = OnItsOwnTime(&intake);
+            match play(file, pace, &funnel, &stopped, || brake.hold(&stopped)) {
+                Ok(()) => {
+                    intake.finish();
+                    events(Event::Ended);
                 }
-                events(Event::Linked(file.path().display().to_string()));
-                match play(file, pace, &*intake, &stopped, || brake.hold(&stopped)) {
-                    Ok(()) => {
-                        intake.finish();
-                        events(Event::Ended);
-                    }
-                    Err(error) => events(Event::Waiting(error.to_string())),
-                }
-            })
-            .map_err(|cause| Error::system("cannot start the file's thread", cause))?;
+                Err(error) => events(Event::Waiting(error.to_string())),
+            }
+        })?;
         Ok(Self {
             rate,
+            pace,
             go,
             stop,
-            thread: Some(thread),
+            thread,
         })
     }
 
@@ -305,17 +390,13 @@ impl FilePlayer {
     }
 
     fn unpark(&self) {
-        if let Some(thread) = &self.thread {
-            thread.thread().unpark();
-        }
+        self.thread.thread().map(Thread::unpark);
     }
 
     fn stop(&mut self) {
         self.stop.store(true, Ordering::Release);
         self.unpark();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.thread.join();
     }
 }
 

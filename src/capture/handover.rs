@@ -8,7 +8,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::alsa::{self, AlsaSource};
@@ -16,8 +15,10 @@ use super::backend::AlsaCapture;
 use super::intake::Funnel;
 use super::pipewire::{Options, Pipewire};
 use super::{Block, Event, Events, Intake};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::health::Mute;
 use crate::latency::Latency;
+use crate::rt::bounded::Bounded;
 use crate::status::SourceStatus;
 
 /// A daemon that was there may take so long to come back: a restart takes less.
@@ -36,7 +37,7 @@ pub struct Handover {
     pipewire: Pipewire,
     shared: Arc<Shared>,
     notes: Sender<Note>,
-    thread: Option<JoinHandle<()>>,
+    thread: Bounded,
 }
 
 #[derive(Default)]
@@ -105,15 +106,12 @@ impl Handover {
             lost: String::new(),
             due: None,
         };
-        let thread = std::thread::Builder::new()
-            .name("v2m-handover".into())
-            .spawn(move || switch.run(&inbox))
-            .map_err(|cause| Error::system("cannot start the hand-over's thread", cause))?;
+        let thread = Bounded::spawn("v2m-handover", move |_| switch.run(&inbox))?;
         Ok(Self {
             pipewire,
             shared,
             notes,
-            thread: Some(thread),
+            thread,
         })
     }
 
@@ -140,6 +138,14 @@ impl Handover {
         }
     }
 
+    /// A switch that is off, if that is why nothing is heard.
+    pub(super) fn mute(&self) -> Option<Mute> {
+        match &*self.shared.alsa() {
+            Some(_) => None,
+            None => super::backend::mute_of(&self.pipewire),
+        }
+    }
+
     /// Says which of the two captures, how, and why.
     pub(super) fn describe(&self, status: &mut SourceStatus) {
         let alsa = self.shared.alsa();
@@ -152,12 +158,30 @@ impl Handover {
         }
     }
 
+    /// See [`Backend::ask`](super::Backend::ask).
+    pub(super) fn ask(&self) {
+        self.pipewire.ask();
+    }
+
+    /// See [`Backend::why_silent`](super::Backend::why_silent).
+    pub(super) fn why_silent(&self) -> String {
+        match &*self.shared.alsa() {
+            Some((alsa, _)) => alsa.why_silent(),
+            None => self.pipewire.why_silent().into(),
+        }
+    }
+
+    /// See [`Backend::hanging`](super::Backend::hanging).
+    pub(super) fn hanging(&self) -> Option<String> {
+        let alsa = self.shared.alsa();
+        let alsa = alsa.as_ref().and_then(|(alsa, _)| alsa.hanging());
+        alsa.or_else(|| self.pipewire.hanging())
+    }
+
     /// Stops both.
     pub(super) fn stop(&mut self) {
         let _ = self.notes.send(Note::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.thread.join();
         self.pipewire.stop();
     }
 }
@@ -221,7 +245,7 @@ impl Switch {
 
     fn heard_of_alsa(&self, event: Event) {
         // What ALSA's thread said last may be heard after it has ended.
-        if self.shared.alsa().is_none() {
+        if self.shared.alsa().is_none() || matches!(event, Event::Reached | Event::Refused(_)) {
             return;
         }
         (self.events)(match event {

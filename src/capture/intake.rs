@@ -5,9 +5,17 @@
 //! means a time. What the resampler's filter smears at the edges of a loss is
 //! flagged with it: samples outside of gaps are exactly what they would have
 //! been without the loss.
+//!
+//! # Position and time
+//! The next position stands on a line of CLOCK_MONOTONIC, 62.5 µs for each sample. Where
+//! the source's clock can't tell what is missing, the line does: what is captured after it
+//! is preceded by silence, and what is captured before it has been accounted for and is
+//! dropped. The line itself follows the source's times by 0.2 % of what passes at most,
+//! which is more than any sound card is off; whatever goes beyond is a loss.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::stamps::{Drift, Lag, Slip};
 use super::timeline::{Timeline, Verdict};
 use super::{Block, Intake};
 use crate::error::Result;
@@ -15,6 +23,7 @@ use crate::resample::Resampler;
 use crate::ring::{Bell, CaptureWriter, GapReason, Lost, NS_PER_SAMPLE, SAMPLE_RATE};
 use crate::rt;
 use crate::sync::TryCell;
+use crate::time::monotonic_ns;
 
 /// Rates that sound hardware has; ready from the start, so that a change loses nothing.
 const USUAL_RATES: [u32; 6] = [44_100, 48_000, 88_200, 96_000, 176_400, 192_000];
@@ -30,9 +39,12 @@ const LONGEST_GAP: u64 = SAMPLE_RATE as u64;
 
 /// Without audio for so long, silence is filled in.
 const IDLE_NS: i64 = 500_000_000;
-/// Filling stays so far behind the present: more than any quantum, so that
-/// audio that arrives after all still finds its place.
+/// Filling stays so far behind the time whose audio would arrive now: more than any
+/// quantum, so that audio that arrives after all still finds its place.
 const FILL_BEHIND_NS: i64 = 300_000_000;
+
+/// The line of time moves by one part in so many of the time that passes.
+const DRIFT: i64 = 500;
 
 /// Where samples lie.
 fn stretch(part: &[f32]) -> (*const u8, usize) {
@@ -45,7 +57,7 @@ pub struct Funnel {
     inner: TryCell<Inner>,
     /// A rate that no resampler is ready for; 0 for none.
     wanted: AtomicU32,
-    /// Blocks that came so far.
+    /// Blocks that were written so far.
     blocks: AtomicU64,
     bell: Bell,
 }
@@ -53,11 +65,16 @@ pub struct Funnel {
 struct Inner {
     writer: CaptureWriter,
     timeline: Timeline,
+    lag: Lag,
+    slip: Slip,
     resamplers: Resamplers,
     /// Since the resampler in use was reset.
     run: Option<Run>,
-    /// CLOCK_MONOTONIC of the sample at the writer's position.
+    /// CLOCK_MONOTONIC of the sample at the writer's position, on the line.
     next_ns: i64,
+    /// When a block last came whose time has a place in the ring or had one, or when
+    /// capture began again.
+    heard_ns: i64,
     /// In the middle of a filled stretch.
     filling: bool,
     /// Nobody has listened until just now: what is missing was not lost.
@@ -114,9 +131,12 @@ impl Funnel {
             inner: TryCell::new(Inner {
                 writer,
                 timeline: Timeline::default(),
+                lag: Lag::unknown(),
+                slip: Slip::default(),
                 resamplers: Resamplers { usual, spare: None },
                 run: None,
                 next_ns: 0,
+                heard_ns: 0,
                 filling: false,
                 unused: false,
                 scratch: Box::new([0.0; SCRATCH]),
@@ -169,7 +189,18 @@ impl Funnel {
         }
     }
 
-    /// How many blocks came so far: while audio arrives, it grows.
+    /// Takes a block that arrives at `now_ns`; as [`Intake::block`].
+    pub fn take(&self, block: &Block<'_>, now_ns: i64) {
+        let written = self
+            .inner
+            .try_with(|inner| inner.take(block, now_ns, &self.wanted));
+        if written == Some(true) {
+            self.blocks.fetch_add(1, Ordering::Relaxed);
+            self.bell.announce();
+        }
+    }
+
+    /// How many blocks were written so far: while audio arrives, it grows.
     pub fn blocks(&self) -> u64 {
         self.blocks.load(Ordering::Relaxed)
     }
@@ -182,10 +213,7 @@ impl Funnel {
 
 impl Intake for Funnel {
     fn block(&self, block: &Block<'_>) {
-        self.blocks.fetch_add(1, Ordering::Relaxed);
-        if self.inner.try_with(|inner| inner.take(block, &self.wanted)) == Some(true) {
-            self.bell.announce();
-        }
+        self.take(block, monotonic_ns());
     }
 
     fn wake(&self) {
@@ -220,13 +248,17 @@ impl Intake for Funnel {
 }
 
 impl Inner {
-    /// Takes a block; whether anything was written.
-    fn take(&mut self, block: &Block<'_>, wanted: &AtomicU32) -> bool {
+    /// Takes a block that arrives at `now_ns`; whether anything was written.
+    fn take(&mut self, block: &Block<'_>, now_ns: i64, wanted: &AtomicU32) -> bool {
         if block.samples.is_empty() || block.rate == 0 {
             return false;
         }
         let before = self.writer.position();
-        let ignored = match self.timeline.judge(block) {
+        let Some(time_ns) = self.lag.capture_ns(block, now_ns) else {
+            return false;
+        };
+        let (verdict, time_ns) = self.judge(block, time_ns);
+        let ignored = match verdict {
             Verdict::Continues { repeated } => {
                 if repeated > 0 {
                     self.writer.count_repeated();
@@ -242,22 +274,40 @@ impl Inner {
                     wanted.store(block.rate, Ordering::Relaxed);
                     return false;
                 }
-                match self.restart(block) {
+                match self.restart(block, time_ns, now_ns) {
                     Some(ignored) => ignored,
                     None => return self.writer.position() != before,
                 }
             }
         };
         self.timeline.follow(block);
-        let first_ns = block.time_ns + ignored as i64 * 1_000_000_000 / i64::from(block.rate);
+        let first_ns = time_ns + duration_ns(ignored as i64, block.rate);
         self.convert(&block.samples[ignored..], block.rate, first_ns);
+        self.heard_ns = now_ns;
         self.writer.position() != before
+    }
+
+    /// How a block continues the ones before, by its clock's count and, where that can't
+    /// be, by its time; and when its first sample was captured.
+    fn judge(&mut self, block: &Block<'_>, time_ns: i64) -> (Verdict, i64) {
+        let verdict = self.timeline.judge(block);
+        let (Some(run), Some(ahead)) = (self.run, self.timeline.ahead(block)) else {
+            return (verdict, time_ns);
+        };
+        let expected_ns = self.next_ns - run.offset_ns() + duration_ns(ahead, block.rate);
+        let off_ns = time_ns - expected_ns;
+        match self.slip.look(off_ns, time_ns, block.duration_ns()) {
+            Drift::None => (verdict, time_ns),
+            Drift::Suspected => (verdict, expected_ns),
+            Drift::Slipped => (Verdict::Elsewhere, time_ns),
+        }
     }
 
     /// Resamples and writes; `time_ns` is the time of the first input sample.
     fn convert(&mut self, samples: &[f32], rate: u32, time_ns: i64) {
         let Some(mut run) = self.run else { return };
         let mut time_ns = time_ns;
+        let before = self.writer.position();
         for chunk in samples.chunks(CHUNK) {
             let first_ns = time_ns + run.offset_ns();
             let Some(resampler) = self.resamplers.at(rate) else {
@@ -267,10 +317,14 @@ impl Inner {
             self.writer.append(&self.scratch[..written], first_ns);
             run.inputs += chunk.len() as u64;
             run.outputs += written as u64;
-            time_ns += chunk.len() as i64 * 1_000_000_000 / i64::from(rate);
+            time_ns += duration_ns(chunk.len() as i64, rate);
         }
         self.run = Some(run);
-        self.next_ns = time_ns + run.offset_ns();
+        let written = (self.writer.position() - before) as i64;
+        self.next_ns += written * NS_PER_SAMPLE;
+        let off_ns = time_ns + run.offset_ns() - self.next_ns;
+        let drift_ns = duration_ns(samples.len() as i64, rate) / DRIFT;
+        self.next_ns += off_ns.clamp(-drift_ns, drift_ns);
     }
 
     /// The source's clock skipped `missing` samples.
@@ -286,36 +340,36 @@ impl Inner {
         self.writer.count_lost(lost);
         self.writer
             .append(&self.scratch[..skipped.written], self.next_ns);
-        self.silence(
-            skipped.then_zeros,
-            self.next_ns + skipped.written as i64 * NS_PER_SAMPLE,
-        );
+        self.next_ns += skipped.written as i64 * NS_PER_SAMPLE;
+        self.silence(skipped.then_zeros);
         run.inputs += missing;
         run.outputs += lost;
         self.run = Some(run);
-        self.next_ns += lost as i64 * NS_PER_SAMPLE;
     }
 
     /// Another clock: what is missing, only CLOCK_MONOTONIC can tell. How many
-    /// samples at the block's front overlap with what was written; `None` if the
-    /// block can't be used (its resampler is kept ready).
-    fn restart(&mut self, block: &Block<'_>) -> Option<usize> {
+    /// samples at the block's front were accounted for already, as audio or as silence;
+    /// `None` if the block can't be used (its resampler is kept ready).
+    fn restart(&mut self, block: &Block<'_>, time_ns: i64, now_ns: i64) -> Option<usize> {
         let mut ignored = 0;
-        if self.writer.position() > 0 {
+        if self.writer.position() == 0 {
+            self.next_ns = time_ns;
+        } else {
             self.close_run();
-            let gap_ns = block.time_ns - self.next_ns;
+            let gap_ns = time_ns - self.next_ns;
             let gap = (gap_ns + NS_PER_SAMPLE / 2).div_euclid(NS_PER_SAMPLE);
             if gap > LONGEST_GAP as i64 {
                 return None;
             }
-            // An overlap of a second or more is a clock that jumped, not audio
-            // that we have already.
-            if gap < 0 && gap > -(LONGEST_GAP as i64) {
-                let overlap = gap_ns.unsigned_abs() * u64::from(block.rate);
-                ignored = overlap.div_ceil(1_000_000_000) as usize;
-                if ignored >= block.samples.len() {
+            if gap < 0 {
+                let late = i128::from(gap_ns.unsigned_abs()) * i128::from(block.rate);
+                let late = (late + 999_999_999) / 1_000_000_000;
+                if late >= block.samples.len() as i128 {
+                    // Its source catches up: no silence is to be put in its way.
+                    self.heard_ns = now_ns;
                     return None;
                 }
+                ignored = late as usize;
             }
             let gap = gap.max(0) as u64;
             let settling = self.resamplers.at(block.rate)?.settling() as u64;
@@ -324,7 +378,7 @@ impl Inner {
             if reason != GapReason::Unused {
                 self.writer.count_lost(gap);
             }
-            self.silence(gap, self.next_ns);
+            self.silence(gap);
         }
         self.resamplers.at(block.rate)?.reset();
         self.run = Some(Run {
@@ -332,6 +386,7 @@ impl Inner {
             inputs: 0,
             outputs: 0,
         });
+        self.slip = Slip::default();
         self.filling = false;
         self.unused = false;
         Some(ignored)
@@ -386,23 +441,27 @@ impl Inner {
 
     /// See [`Funnel::fill`].
     fn fill(&mut self, now_ns: i64) -> bool {
-        if self.writer.position() == 0 || now_ns - self.next_ns < IDLE_NS {
+        if self.writer.position() == 0 || now_ns - self.heard_ns < IDLE_NS {
+            return false;
+        }
+        let until_ns = now_ns - self.lag.usual_ns() - FILL_BEHIND_NS;
+        if until_ns <= self.next_ns {
             return false;
         }
         // Somebody listens, and no audio comes: from here on it is a loss.
         self.filling &= !std::mem::take(&mut self.unused);
         self.close_run();
-        let count = ((now_ns - FILL_BEHIND_NS - self.next_ns) / NS_PER_SAMPLE).max(0) as u64;
+        let count = ((until_ns - self.next_ns) / NS_PER_SAMPLE).max(0) as u64;
         self.writer.gap(count, self.reason(), self.next_ns);
         self.writer.count_lost(count);
-        self.silence(count, self.next_ns);
-        self.next_ns += count as i64 * NS_PER_SAMPLE;
+        self.silence(count);
         self.filling = true;
         true
     }
 
     /// See [`Funnel::catch_up`].
     fn catch_up(&mut self, now_ns: i64) -> bool {
+        self.heard_ns = now_ns;
         if self.writer.position() == 0 || now_ns <= self.next_ns {
             return false;
         }
@@ -410,19 +469,20 @@ impl Inner {
         self.close_run();
         let count = ((now_ns - self.next_ns) / NS_PER_SAMPLE).max(0) as u64;
         self.writer.gap(count, GapReason::Unused, self.next_ns);
-        self.writer.append_silence(count, self.next_ns);
-        self.next_ns += count as i64 * NS_PER_SAMPLE;
+        self.silence(count);
         self.filling = true;
         true
     }
 
-    /// Writes silence, never more than the ring holds at once.
-    fn silence(&mut self, mut count: u64, mut time_ns: i64) {
-        while count > 0 {
-            let now = count.min(LONGEST_GAP);
-            self.writer.append_silence(now, time_ns);
-            count -= now;
-            time_ns += now as i64 * NS_PER_SAMPLE;
-        }
+    /// Writes silence and moves the line on. What the ring couldn't hold is passed over:
+    /// it takes no longer than the whole ring.
+    fn silence(&mut self, count: u64) {
+        self.writer.append_silence(count, self.next_ns);
+        self.next_ns += count as i64 * NS_PER_SAMPLE;
     }
+}
+
+/// Nanoseconds of so many samples; short ones.
+fn duration_ns(samples: i64, rate: u32) -> i64 {
+    samples * 1_000_000_000 / i64::from(rate)
 }

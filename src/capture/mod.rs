@@ -7,10 +7,13 @@ pub mod file;
 mod handover;
 pub mod intake;
 pub mod pipewire;
+mod stamps;
 mod timeline;
 
 pub use backend::Backend;
 pub use v2m_client::status::SourceInfo;
+
+use crate::error::Error;
 
 /// One cycle of audio as a backend got it: mono, at the rate of its own clock.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +29,18 @@ pub struct Block<'a> {
     pub position: u64,
     /// CLOCK_MONOTONIC nanoseconds at which the first sample was captured.
     pub time_ns: i64,
+}
+
+impl Block<'_> {
+    /// How long it is, in nanoseconds.
+    pub fn duration_ns(&self) -> i64 {
+        self.samples.len() as i64 * 1_000_000_000 / i64::from(self.rate.max(1))
+    }
+
+    /// CLOCK_MONOTONIC nanoseconds at which its last sample had been captured.
+    pub fn end_ns(&self) -> i64 {
+        self.time_ns.saturating_add(self.duration_ns())
+    }
 }
 
 /// Takes blocks on the real-time thread: no allocation, lock, log or system call.
@@ -49,7 +64,7 @@ pub type Events = Box<dyn Fn(Event) + Send>;
 /// What a backend tells the engine, off the real-time thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The audio server answers.
+    /// The audio server answers; the PCM, the file is open.
     Reached,
     /// Linked to this source; audio is expected.
     Linked(String),
@@ -57,6 +72,9 @@ pub enum Event {
     Waiting(String),
     /// The audio server is gone; the backend goes on trying.
     Lost(String),
+    /// The source can't be had as it was asked for; told at most once, and first. What waits
+    /// for it to come goes on trying.
+    Refused(Error),
     /// The source has no more audio (end of a file).
     Ended,
 }

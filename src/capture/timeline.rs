@@ -37,28 +37,25 @@ impl Timeline {
         self.followed = None;
     }
 
+    /// How many samples (at the block's rate) its first one is after the one that was
+    /// expected; negative for what was seen already. `None` where the clocks can't be
+    /// compared.
+    pub(super) fn ahead(&self, block: &Block<'_>) -> Option<i64> {
+        let Followed { clock, rate, next } = self.followed?;
+        let ahead = block.position.wrapping_sub(next) as i64;
+        // A jump of a second or more is no xrun but another life of the clock.
+        let same = clock == block.clock && rate == block.rate;
+        (same && ahead.unsigned_abs() < u64::from(rate)).then_some(ahead)
+    }
+
     /// Judges a block; takes note of nothing.
     pub(super) fn judge(&self, block: &Block<'_>) -> Verdict {
-        // A jump of a second or more is no xrun but another life of the clock.
-        let jump = u64::from(block.rate);
-        match self.followed {
-            Some(Followed { clock, rate, next })
-                if clock == block.clock
-                    && rate == block.rate
-                    && block.position.abs_diff(next) < jump =>
-            {
-                match block.position.checked_sub(next) {
-                    Some(0) => Verdict::Continues { repeated: 0 },
-                    Some(missing) => Verdict::Skipped(missing),
-                    None => {
-                        let repeated = (next - block.position).min(block.samples.len() as u64);
-                        Verdict::Continues {
-                            repeated: repeated as usize,
-                        }
-                    }
-                }
-            }
-            _ => Verdict::Elsewhere,
+        match self.ahead(block) {
+            None => Verdict::Elsewhere,
+            Some(ahead @ 1..) => Verdict::Skipped(ahead as u64),
+            Some(ahead) => Verdict::Continues {
+                repeated: block.samples.len().min(ahead.unsigned_abs() as usize),
+            },
         }
     }
 

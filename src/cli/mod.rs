@@ -2,11 +2,11 @@
 
 mod bench;
 mod doctor;
-mod generate;
 mod listen;
 mod monitor;
 mod reach;
 mod record;
+#[allow(unsafe_code, reason = "adopts the descriptor that a client passes")]
 mod run;
 mod sources;
 mod status;
@@ -14,6 +14,8 @@ mod status;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use v2m_engine::rt::bounded;
+#[cfg(feature = "ort")]
 use v2m_engine::vad::runtime::QUIET;
 use v2m_engine::{Error, ErrorKind, Result};
 
@@ -43,13 +45,16 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Measure latencies here, on this machine
     Bench(bench::Arguments),
-    /// Write manual pages, completions and the default configuration, for packages
-    #[command(hide = true)]
-    Generate(generate::Arguments),
+}
+
+/// The command line as clap has it, for what is made from it.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Parses the command line and runs the command.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
+    #[cfg(feature = "ort")]
     no_telemetry();
     let arguments = Arguments::parse();
     let done = match arguments.command {
@@ -61,26 +66,31 @@ pub(crate) fn main() -> ExitCode {
         Command::Listen(arguments) => listen::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments),
-        Command::Generate(arguments) => generate::run(&arguments, Arguments::command()),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match done {
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("v2m-engine: {error}");
-            ExitCode::from(if error.kind() == ErrorKind::Invalid {
+            if error.kind() == ErrorKind::Invalid {
                 2
             } else {
                 1
-            })
+            }
         }
-    }
+    };
+    bounded::exit_past_those_left_behind(code.into());
+    ExitCode::from(code)
 }
 
 /// ONNX Runtime, should it be loaded, reports to nobody unless the user wants it to.
+#[cfg(feature = "ort")]
 fn no_telemetry() {
     if std::env::var_os(QUIET).is_none() {
+        #[allow(unsafe_code, reason = "the environment is every thread's")]
         // SAFETY: first thing in `main`: no other thread reads the environment.
-        unsafe { std::env::set_var(QUIET, "1") };
+        unsafe {
+            std::env::set_var(QUIET, "1")
+        };
     }
 }
 

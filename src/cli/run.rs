@@ -2,6 +2,9 @@
 
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use tracing_subscriber::filter::LevelFilter;
@@ -11,9 +14,13 @@ use v2m_engine::client::socket_path;
 use v2m_engine::config::{Config, Layer, LogLevel};
 use v2m_engine::engine::{Engine, Message};
 use v2m_engine::protocol::{self, Reply};
+use v2m_engine::rt::bounded;
 use v2m_engine::server::{Door, ServiceSocket};
 use v2m_engine::systemd;
 use v2m_engine::{Error, ErrorKind, Result};
+
+/// After a signal everything that ends in order has ended within this.
+const LAST_RESORT: Duration = Duration::from_millis(1900);
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -36,14 +43,29 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         .thread_block()
         .map_err(|cause| Error::system("cannot block signals", cause))?;
 
+    let (sender, messages) = channel();
+    let stop = sender.clone();
+    let bound = Arc::<OnceLock<PathBuf>>::default();
+    let socket = bound.clone();
+    let spawned = std::thread::Builder::new()
+        .name("v2m-signals".into())
+        .spawn(move || {
+            if let Ok(signal) = signals.wait() {
+                let _ = stop.send(Message::Stop(signal.as_str()));
+                std::thread::sleep(LAST_RESORT);
+                give_up(signal, socket.get());
+            }
+        });
+    spawned.map_err(|cause| Error::system("cannot start the signals' thread", cause))?;
+
     let passed = systemd::socket()?;
     let private = arguments.private_fd.map(adopt).transpose()?;
     // Kept to tell the client why its engine doesn't come up.
     let line = private.as_ref().map(OwnedFd::try_clone).transpose();
     let line =
         line.map_err(|cause| Error::system("cannot duplicate the client's socket", cause))?;
-    let started = start(arguments, private, passed);
-    let (engine, messages) = match (started, line) {
+    let started = start(arguments, private, passed, &bound, (sender, messages));
+    let engine = match (started, line) {
         (Ok(started), _) => started,
         (Err(error), Some(line)) => {
             let _ = protocol::send(
@@ -57,24 +79,28 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         }
         (Err(error), None) => return Err(error),
     };
-    let spawned = std::thread::Builder::new()
-        .name("v2m-signals".into())
-        .spawn(move || {
-            if let Ok(signal) = signals.wait() {
-                let _ = messages.send(Message::Stop(signal.as_str()));
-            }
-        });
-    spawned.map_err(|cause| Error::system("cannot start the signals' thread", cause))?;
-    let why = engine.run();
+    let why = engine.run()?;
     tracing::info!("stopped: {why}");
     Ok(())
+}
+
+/// The main thread itself hangs, as with a configuration on a disk that is gone: what is left
+/// to do is to end.
+fn give_up(signal: Signal, socket: Option<&PathBuf>) -> ! {
+    if let Some(path) = socket {
+        let _ = std::fs::remove_file(path);
+    }
+    eprintln!("v2m-engine: {signal}: ended at once, as something does not return");
+    bounded::exit_now(0)
 }
 
 fn start(
     arguments: Arguments,
     private: Option<OwnedFd>,
     passed: Option<OwnedFd>,
-) -> Result<(Engine, std::sync::mpsc::Sender<Message>)> {
+    bound: &OnceLock<PathBuf>,
+    messages: (Sender<Message>, Receiver<Message>),
+) -> Result<Engine> {
     let mut config = Config::load(arguments.flags)?;
     config.vad.python = arguments.python_onnxruntime;
     // A client's own engine speaks up only when something is wrong.
@@ -83,9 +109,14 @@ fn start(
     let door = match (private, passed) {
         (Some(socket), _) => Door::Private(socket),
         (None, Some(socket)) => Door::Service(ServiceSocket::inherited(socket)?),
-        (None, None) => Door::Service(ServiceSocket::bind(&socket_path()?)?),
+        (None, None) => {
+            let path = socket_path()?;
+            let socket = ServiceSocket::bind(&path)?;
+            let _ = bound.set(path);
+            Door::Service(socket)
+        }
     };
-    Engine::start(config, door)
+    Engine::start(config, door, messages)
 }
 
 /// Takes over the descriptor that the client passed on.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use v2m_engine::Result;
 use v2m_engine::client::Connection;
+use v2m_engine::ring::State;
 use v2m_engine::status::{ReaderStatus, Status, VadStatus};
 
 #[derive(clap::Args)]
@@ -55,6 +56,9 @@ pub(super) fn text(status: &Status) -> String {
         };
         line("rate", format!("{} Hz{quantum}", source.rate));
     }
+    for (name, value) in health(status) {
+        line(name, value);
+    }
     let seconds = status.ring.position as f64 / 16_000.0;
     line(
         "ring",
@@ -100,6 +104,17 @@ pub(super) fn text(status: &Status) -> String {
         line("degraded", degraded.clone());
     }
     out
+}
+
+/// What is wrong with the source, and what to do; nothing where nothing is captured.
+fn health(status: &Status) -> Vec<(&'static str, String)> {
+    let findings = status.health.iter();
+    let lines = findings.map(|finding| format!("{}  -> {}", finding.text, finding.remedy));
+    let mut lines: Vec<_> = lines.map(|line| ("health", line)).collect();
+    if lines.is_empty() && status.state == State::Running {
+        lines.push(("health", "nothing wrong is heard".into()));
+    }
+    lines
 }
 
 /// One client: process, name, age, lag.

@@ -1,15 +1,22 @@
 //! Which implementation of the model runs, and with what: as configured.
 
-use std::path::{Path, PathBuf};
+#[cfg(feature = "ort")]
+use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::Model;
+use super::hearing::Hearing;
 use super::native::{self, Native, Network};
+#[cfg(feature = "ort")]
 use super::ort::Ort;
 use super::place::Cpu;
+#[cfg(feature = "ort")]
 use super::runtime::Places;
 use crate::error::Result;
+#[cfg(not(feature = "ort"))]
+use crate::error::{Error, ErrorKind};
 
 /// An implementation of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -40,6 +47,8 @@ impl Backend {
 pub struct Settings {
     /// The implementation.
     pub backend: Backend,
+    /// Whether it hears as Silero does, or better.
+    pub hearing: Hearing,
     /// Other weights than those built in: safetensors for native, ONNX for ort.
     pub model: Option<PathBuf>,
     /// Where the worker runs.
@@ -55,18 +64,27 @@ impl Settings {
     ///
     /// Errors: the reason why it can't run, and what to do.
     pub fn open(&self) -> Result<Option<Box<dyn Model>>> {
-        let model = self.model.as_deref();
-        Ok(match self.backend {
-            Backend::Off => None,
+        let file = self.model.as_deref();
+        let model: Box<dyn Model> = match self.backend {
+            Backend::Off => return Ok(None),
             Backend::Native => {
-                let network = model.map_or_else(|| Ok(Network::embedded()), Network::read)?;
-                Some(Box::new(Native::with_path(network, native::Path::best())?))
+                let network = file.map_or_else(|| Ok(Network::embedded()), Network::read)?;
+                Box::new(Native::with_path(network, native::Path::best())?)
             }
-            Backend::Ort => Some(Box::new(Ort::new(&self.places(), model)?)),
-        })
+            #[cfg(feature = "ort")]
+            Backend::Ort => Box::new(Ort::new(&self.places(), file)?),
+            #[cfg(not(feature = "ort"))]
+            Backend::Ort => {
+                let message = "this build runs no model by ONNX Runtime: use the backend native, \
+                               or a build with the feature ort";
+                return Err(Error::new(ErrorKind::Invalid, message));
+            }
+        };
+        Ok(Some(self.hearing.apply(model)))
     }
 
     /// Where ONNX Runtime may be.
+    #[cfg(feature = "ort")]
     pub fn places(&self) -> Places {
         Places {
             configured: self.onnxruntime.clone(),
@@ -80,6 +98,7 @@ impl Settings {
 
 /// The package's own directory: `lib/v2m-engine` beside the program's `bin`, or
 /// the program's where it is alone.
+#[cfg(feature = "ort")]
 fn package(program: &Path) -> Option<PathBuf> {
     let directory = program.parent()?;
     let own = directory.parent().map(|up| up.join("lib/v2m-engine"));

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use v2m_dsp::percentile::rank;
+
 use crate::status::Percentiles;
 
 /// Buckets per doubling: a value is known to 1 part in 16.
@@ -36,7 +38,7 @@ impl Meter {
             .collect();
         let total: u64 = counts.iter().sum();
         let at = |share: f64| {
-            let mut left = (total as f64 * share).ceil() as u64;
+            let mut left = rank(share, total);
             let bucket = counts.iter().position(|&count| {
                 let found = left <= count;
                 left = left.saturating_sub(count);

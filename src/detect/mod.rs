@@ -9,6 +9,7 @@ mod meter;
 pub mod ort;
 pub mod place;
 #[cfg(feature = "ort")]
+#[allow(unsafe_code, reason = "loads ONNX Runtime")]
 pub mod runtime;
 pub mod worker;
 

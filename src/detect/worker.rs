@@ -10,7 +10,7 @@ mod track;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use self::track::Track;
@@ -19,8 +19,9 @@ use super::backend::{Backend, Settings};
 use super::meter::Meter;
 use super::place::{self, Cpu};
 use super::segment::{OnOff, Params};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ring::{Bell, Reader, SpeechWriter, WindowBell};
+use crate::rt::bounded::{Bounded, Calls};
 use crate::rt::{self, Promotion, Role};
 use crate::status::VadStatus;
 use crate::time::monotonic_ns;
@@ -43,7 +44,7 @@ pub struct Worker {
     settings: Settings,
     shared: Arc<Shared>,
     windows: WindowBell,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Bounded>,
     /// The main thread's own.
     watch: Mutex<Watch>,
 }
@@ -111,20 +112,18 @@ impl Worker {
             unusable: AtomicU64::new(0),
         });
         let (told, asked, heard) = (shared.clone(), settings.clone(), windows.clone());
-        let body = move || {
+        let body = move |calls: &Calls| {
             let _stopped = Stopped(&told);
-            work(&told, &asked, writer, &heard, &bell);
+            work(&told, &asked, writer, &heard, &bell, calls);
         };
         let spawned = match settings.backend {
             Backend::Off => {
                 shared.stopped.store(true, Release);
                 None
             }
-            _ => Some(thread::Builder::new().name("v2m-vad".into()).spawn(body)),
+            _ => Some(Bounded::spawn("v2m-vad", body)),
         };
-        let thread = spawned
-            .transpose()
-            .map_err(|cause| Error::system("cannot start the VAD thread", cause))?;
+        let thread = spawned.transpose()?;
         Ok(Self {
             settings,
             shared,
@@ -282,8 +281,8 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.shared.draining.store(true, Release);
         self.windows.nudge();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if let Some(mut thread) = self.thread.take() {
+            thread.join();
         }
     }
 }
@@ -341,10 +340,11 @@ fn work(
     writer: SpeechWriter,
     windows: &WindowBell,
     bell: &Bell,
+    calls: &Calls,
 ) {
     // At an ordinary priority: ONNX Runtime takes its time to load.
-    let opened = settings
-        .open()
+    let opened = calls
+        .during("loading the speech model", || settings.open())
         .and_then(|model| Ok((model, OnOff::new(&Params::default())?)));
     let (model, turns) = match opened {
         Ok((Some(model), turns)) => (model, turns),

@@ -2,6 +2,7 @@
 
 use super::{Check, Facts, Heard};
 use crate::ErrorKind;
+use crate::health::Finding;
 
 /// One check for each thing that may be wrong, in the order of importance.
 pub fn judge(facts: &Facts) -> Vec<Check> {
@@ -24,9 +25,6 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         unit(facts),
     ]
 }
-
-/// A sample of 16 bits is no smaller: what stays below is digital silence.
-const SILENCE: f32 = 1.0 / 32_768.0;
 
 fn pipewire(facts: &Facts) -> Check {
     let remedy = "systemctl --user start pipewire.socket wireplumber.service";
@@ -75,38 +73,36 @@ fn heard(facts: &Facts) -> Option<&Heard> {
     facts.heard.as_ref()?.as_ref().ok()
 }
 
-/// Muted, silent or well.
+/// Muted, ill in another way, or well.
 fn source(facts: &Facts) -> Check {
     let name = "source";
     let found = facts.pipewire.as_ref().ok().map(|survey| &survey.source);
     if let Some(Ok(found)) = found
-        && found.muted == Some(true)
+        && let Some(source) = &found.inaudible
     {
-        return Check::broken(
-            name,
-            format!(
-                "{} is muted or its volume is zero: nothing is heard",
-                found.name
-            ),
-            "wpctl set-mute @DEFAULT_AUDIO_SOURCE@ 0; wpctl set-volume @DEFAULT_AUDIO_SOURCE@ 100%",
-        );
+        return Check::broken(name, source.text(), source.remedy());
     }
     match &facts.heard {
         None => Check::good(name, "a file"),
-        Some(Ok(heard)) if heard.peak < SILENCE => Check::degraded(
-            name,
-            format!(
-                "{} gave one second of silence: a switch on the device, or the wrong device",
-                heard.source
-            ),
-            "v2m-engine sources   # then v2m-engine run --source NAME",
-        ),
+        Some(Ok(heard)) if !heard.findings.is_empty() => {
+            let all = |line: fn(&Finding) -> &str| {
+                let lines: Vec<&str> = heard.findings.iter().map(line).collect();
+                lines.join("; ")
+            };
+            let found = all(|finding| &finding.text);
+            Check::degraded(
+                name,
+                format!("{}, heard for {}: {found}", heard.source, seconds(heard)),
+                all(|finding| &finding.remedy),
+            )
+        }
         Some(Ok(heard)) => Check::good(
             name,
             format!(
-                "{}, {:.0} dB below full scale at its loudest in one second",
+                "{}, {:.0} dB below full scale at its loudest in {}",
                 heard.source,
-                -20.0 * heard.peak.log10()
+                -20.0 * heard.peak.log10(),
+                seconds(heard)
             ),
         ),
         Some(Err(reason)) => Check::broken(
@@ -115,6 +111,10 @@ fn source(facts: &Facts) -> Check {
             "v2m-engine sources   # lists what can be captured; plug in a microphone if nothing",
         ),
     }
+}
+
+fn seconds(heard: &Heard) -> String {
+    format!("{:.1} s", heard.length.as_secs_f64())
 }
 
 /// Whether the graph runs as fast as it was asked to.

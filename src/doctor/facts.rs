@@ -19,7 +19,7 @@ use crate::rt;
 pub struct Facts {
     /// What PipeWire says, or why it can't be reached.
     pub pipewire: Result<Survey, String>,
-    /// What a second of listening gave, or why nothing; `None` where the source is a file.
+    /// What some seconds of listening gave, or why nothing; `None` where the source is a file.
     pub heard: Option<Result<Heard, String>>,
     /// The quantum that the engine asks the graph for.
     pub latency: Latency,

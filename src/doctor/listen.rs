@@ -1,20 +1,29 @@
-//! Listens to the source for a second, the way the engine would.
+//! Listens to the source for some seconds, the way the engine would.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::capture::Event;
 use crate::capture::alsa::{AlsaSource, Stop};
+use crate::capture::intake::Funnel;
 use crate::capture::pipewire::{Options, Pipewire, Source};
-use crate::capture::{Block, Event, Intake};
 use crate::config::{Config, Fallback, SourceSpec};
+use crate::engine::health_reader::HealthReader;
+use crate::health::{self, Finding};
+use crate::ring::bell::Ringer;
+use crate::ring::layout::MIN_HISTORY;
+use crate::ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
 
 /// How long it takes for audio to come, at most.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long is listened.
-const LISTEN: Duration = Duration::from_secs(1);
+/// How long is listened: long enough for silence, DC and noise to be what they are.
+const LISTEN: Duration = Duration::from_millis(3500);
+/// Even noise for so long is all that is heard: three seconds.
+const PATIENCE_WINDOWS: usize = 94;
+/// Samples that the ring keeps.
+const HEARD: u64 = 4 * SAMPLE_RATE as u64;
 
 /// What was heard.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,30 +36,57 @@ pub struct Heard {
     pub quantum: u32,
     /// The largest sample, full scale is 1.
     pub peak: f32,
+    /// How long was listened.
+    pub length: Duration,
+    /// What is wrong with it.
+    pub findings: Vec<Finding>,
 }
 
-/// Keeps the largest sample.
-#[derive(Default)]
-struct Level {
-    peak: AtomicU32,
-    samples: AtomicU64,
+/// The way of the audio as in an engine, without its threads.
+struct Ears {
+    funnel: Arc<Funnel>,
+    reader: Reader,
+    health: HealthReader,
+    _ringer: Ringer,
 }
 
-impl Level {
-    fn peak(&self) -> f32 {
-        f32::from_bits(self.peak.load(Relaxed))
+impl Ears {
+    fn new() -> Result<Self, String> {
+        Self::open().map_err(|error| error.to_string())
     }
-}
 
-impl Intake for Level {
-    fn block(&self, block: &Block<'_>) {
-        let loudest = block
-            .samples
-            .iter()
-            .fold(0.0, |peak: f32, s| peak.max(s.abs()));
-        // Bits of floats that aren't negative are in the order of the floats.
-        self.peak.fetch_max(loudest.to_bits(), Relaxed);
-        self.samples.fetch_add(block.samples.len() as u64, Relaxed);
+    fn open() -> crate::Result<Self> {
+        let (ring, capture, ..) = Ring::create(MIN_HISTORY.max(HEARD))?;
+        let ring = Arc::new(ring);
+        let ringer = Ringer::start(ring.clone(), || {})?;
+        let health = Reader::new(ring.duplicate()?)?;
+        Ok(Self {
+            funnel: Arc::new(Funnel::new(capture, ringer.bell())?),
+            reader: Reader::new(ring.duplicate()?)?,
+            health: HealthReader::new(health, PATIENCE_WINDOWS, false),
+            _ringer: ringer,
+        })
+    }
+
+    /// The largest sample in the ring.
+    fn peak(&self) -> f32 {
+        let oldest = self.reader.oldest();
+        let mut samples = vec![0.0; (self.reader.committed() - oldest) as usize];
+        // Nobody writes any more.
+        let _ = self.reader.read_samples(oldest, &mut samples);
+        samples.iter().fold(0.0, |peak: f32, s| peak.max(s.abs()))
+    }
+
+    fn heard(mut self, source: String, rate: u32, quantum: u32) -> Heard {
+        let length = self.reader.committed() - self.reader.oldest();
+        Heard {
+            source,
+            rate,
+            quantum,
+            peak: self.peak(),
+            length: Duration::from_nanos(length * NS_PER_SAMPLE as u64),
+            findings: self.health.look(&health::Facts::default()),
+        }
     }
 }
 
@@ -76,43 +112,36 @@ fn graph(config: &Config, source: &Source) -> Result<Heard, String> {
         active: true,
         remote: None,
     };
-    let level = Arc::new(Level::default());
+    let ears = Ears::new()?;
     let (events, received) = channel();
     let tell = Box::new(move |event| drop(events.send(event)));
     let mut pipewire =
-        Pipewire::start(options, level.clone(), tell).map_err(|error| error.to_string())?;
-    let source = attend(&received, &level)?;
+        Pipewire::start(options, ears.funnel.clone(), tell).map_err(|error| error.to_string())?;
+    let source = attend(&received, &ears.funnel)?;
     let state = pipewire.state();
     pipewire.stop();
-    Ok(Heard {
-        source,
-        rate: state.rate,
-        quantum: state.quantum,
-        peak: level.peak(),
-    })
+    Ok(ears.heard(source, state.rate, state.quantum))
 }
 
 fn alsa(mut source: AlsaSource) -> Result<Heard, String> {
     let stop = Stop::new().map_err(|error| error.to_string())?;
-    let (level, setup) = (Level::default(), source.setup());
+    let (ears, setup) = (Ears::new()?, source.setup());
     let (events, received) = channel();
-    thread::scope(|scope| {
-        scope.spawn(|| source.capture(&level, &|event| drop(events.send(event)), &stop));
-        let heard = attend(&received, &level);
+    let funnel = ears.funnel.clone();
+    let (source_name, setup) = thread::scope(|scope| {
+        scope.spawn(|| source.capture(&*funnel, &|event| drop(events.send(event)), &stop));
+        let heard = attend(&received, &funnel);
+        // It goes with the PCM.
         let setup = setup.lock().ok().and_then(|setup| setup.clone());
         stop.stop();
-        let (rate, quantum) = setup.map_or((0, 0), |setup| (setup.rate, setup.period as u32));
-        Ok(Heard {
-            source: heard?,
-            rate,
-            quantum,
-            peak: level.peak(),
-        })
-    })
+        (heard, setup)
+    });
+    let (rate, quantum) = setup.map_or((0, 0), |setup| (setup.rate, setup.period as u32));
+    Ok(ears.heard(source_name?, rate, quantum))
 }
 
 /// Waits for audio and listens; the source's name.
-fn attend(events: &Receiver<Event>, level: &Level) -> Result<String, String> {
+fn attend(events: &Receiver<Event>, funnel: &Funnel) -> Result<String, String> {
     let end = Instant::now() + PATIENCE;
     let mut why = format!("no answer within {} s", PATIENCE.as_secs());
     let source = loop {
@@ -123,7 +152,7 @@ fn attend(events: &Receiver<Event>, level: &Level) -> Result<String, String> {
             Err(_) => return Err(why),
         }
     };
-    while level.samples.load(Relaxed) == 0 {
+    while funnel.blocks() == 0 {
         if Instant::now() > end {
             return Err(format!("{source} is linked and gives no audio"));
         }

@@ -2,15 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// When audio is captured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Capture {
-    /// As long as the engine runs.
-    Always,
-    /// While somebody listens, and for `linger` seconds afterwards.
-    WhileUsed,
-}
+pub use crate::config::Capture;
 
 /// The policy, and what it depends on.
 #[derive(Debug)]

@@ -4,39 +4,60 @@
 //! ring ─> bell ─> VAD worker ─> funnel ─> backend ─> server      start
 //! server ─> backend ─> funnel ─> VAD worker ─> bell ─> ring      stop
 //! ```
+//!
+//! Nothing here waits for a library: whatever calls one is a thread of its own, which is told
+//! what to do and left behind if it doesn't (`rt::bounded`).
 
-pub mod config;
 pub mod demand;
+mod flow;
+pub mod health_reader;
+#[allow(unsafe_code, reason = "adopts descriptors")]
 pub mod server;
+#[allow(unsafe_code, reason = "adopts the descriptor that systemd passes")]
 pub mod systemd;
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use self::flow::{Flow, Found};
+use self::health_reader::HealthReader;
 use crate::capture::intake::Funnel;
 use crate::capture::{Backend, Event};
 use crate::config::{Config, SourceSpec};
 use crate::demand::{Capture, Demand};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::health::{self, Facts};
 use crate::latency::Latency;
 use crate::ring::bell::Ringer;
 use crate::ring::{ControlWriter, Reader, Ring, State};
+use crate::rt::bounded;
 use crate::rt::{self, DmaLatency, Role};
 use crate::server::{Door, Host, Server};
 use crate::status::{
-    GrantStatus, LossStatus, ReaderStatus, RingStatus, SourceStatus, Status, ThreadStatus,
+    FindingStatus, GrantStatus, LossStatus, ReaderStatus, RingStatus, SourceStatus, Status,
+    ThreadStatus,
 };
 use crate::systemd::Manager;
 use crate::time::monotonic_ns;
+use crate::vad;
 use crate::vad::worker::Worker;
 
 /// How often the engine looks after itself.
 const TICK: Duration = Duration::from_millis(100);
-/// How long the last windows may take to be judged before the end is announced.
+/// How long the last windows of a file may take to be judged before its end is announced.
 const LAST_WINDOWS: Duration = Duration::from_secs(2);
+/// The same where the engine was told to stop.
+const STOPPING: Duration = Duration::from_millis(500);
+/// How long a private engine's client waits to hear that its source can't be had, rather than
+/// getting a ring without audio.
+const REFUSAL: Duration = Duration::from_secs(1);
+/// Without audio for so long, it is known why.
+const KNOWN_NS: i64 = 1_500_000_000;
+/// So many looks in vain for the intake: whoever has it doesn't give it back.
+const STUCK: u32 = 20;
 
 /// What the main thread is told.
 #[derive(Debug)]
@@ -70,15 +91,42 @@ struct Known {
 }
 
 struct Now {
+    /// By what the backend told.
     state: State,
     source: SourceStatus,
+    /// Why no audio comes although the source is there.
+    silent: Option<String>,
+    /// A call that has not returned for long.
+    hanging: Option<String>,
+    health: Vec<FindingStatus>,
 }
 
 impl Now {
+    /// By what really comes, too.
+    fn state(&self) -> State {
+        match self.state {
+            State::Running if self.silent.is_some() => State::Waiting,
+            state => state,
+        }
+    }
+
+    fn source(&self) -> SourceStatus {
+        let mut source = self.source.clone();
+        match (self.state, &self.silent, &self.hanging) {
+            (State::Running, Some(why), _) => {
+                source.linked = None;
+                source.waiting = Some(why.clone());
+            }
+            (State::Starting, _, Some(_)) => source.waiting.clone_from(&self.hanging),
+            _ => {}
+        }
+        source
+    }
+
     /// For people who ask the service manager.
     fn line(&self) -> String {
-        let source = &self.source;
-        match (self.state, &source.linked, &source.waiting) {
+        let source = self.source();
+        match (self.state(), &source.linked, &source.waiting) {
             (State::Running, Some(linked), _) => format!("capturing {linked}"),
             (_, _, Some(why)) => format!("not capturing: {why}"),
             (state, ..) => format!("{state:?}").to_lowercase(),
@@ -122,13 +170,16 @@ impl Host for Known {
         let (threads, grants) = (rt::threads(), rt::grants());
         let mut degraded = degraded(&now.source, &threads, &grants);
         degraded.extend(unheard);
+        degraded.extend(now.hanging.clone());
+        degraded.extend(bounded::left_behind());
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             uptime_s: self.started.elapsed().as_secs_f64(),
             service: self.service,
-            state: now.state,
-            source: now.source.clone(),
+            state: now.state(),
+            source: now.source(),
+            health: now.health.clone(),
             ring: RingStatus {
                 id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
                 history: self.ring.layout().history(),
@@ -195,24 +246,35 @@ pub struct Engine {
     messages: Receiver<Message>,
     demand: Demand,
     manager: Manager,
+    flow: Flow,
+    /// Looks in vain for the intake, in a row.
+    barred: u32,
+    /// The state that the ring and the service manager were told last.
+    told: State,
     // In the order of stopping.
     server: Option<Server>,
     backend: Backend,
     funnel: Arc<Funnel>,
     ringer: Ringer,
+    health: HealthReader,
     /// Held while live audio is captured.
     awake: Option<DmaLatency>,
 }
 
 impl Engine {
-    /// Starts everything. `messages` is also where signals are to be announced.
-    pub fn start(config: Config, door: Door) -> Result<(Self, Sender<Message>)> {
+    /// Starts everything. `messages` is also where signals are announced, at any time.
+    pub fn start(
+        config: Config,
+        door: Door,
+        (sender, messages): (Sender<Message>, Receiver<Message>),
+    ) -> Result<Self> {
         let (ring, capture, speech, mut control) = Ring::create(config.history)?;
         let ring = Arc::new(ring);
         let reader = Reader::new(ring.duplicate()?)?;
         let ringer = Ringer::start(ring.clone(), || {
-            let promotion = rt::promote(Role::Wake);
-            tracing::debug!("the wake-up thread asked for real time: {promotion:?}");
+            rt::promote_soon(Role::Wake, rt::thread_id(), |promotion| {
+                tracing::debug!("the wake-up thread asked for real time: {promotion:?}");
+            });
             rt::lock_stack();
         })?;
         let vad = Worker::start(
@@ -231,7 +293,6 @@ impl Engine {
         if let Some(why) = locked.why_not {
             tracing::warn!("{why}; audio can be delayed by swapping: raise the memlock limit");
         }
-        let (sender, messages) = channel();
         control.heartbeat(monotonic_ns());
         let service = matches!(door, Door::Service(_));
         // A private engine's one client listens as long as it lives, and a file is
@@ -257,6 +318,9 @@ impl Engine {
                     asked: config.source.to_string(),
                     ..Default::default()
                 },
+                silent: None,
+                hanging: None,
+                health: Vec::new(),
             }),
             messages: sender.clone(),
         });
@@ -266,6 +330,9 @@ impl Engine {
             let _ = events.send(Message::Capture(event));
         });
         let backend = Backend::start(&config, funnel.clone(), brake, on_demand, !idle, events)?;
+        let reader = Reader::new(known.ring.duplicate()?)?;
+        let detects = config.vad.backend != vad::backend::Backend::Off;
+        let health = HealthReader::new(reader, health::PATIENCE, detects);
         let mut engine = Self {
             config,
             known: known.clone(),
@@ -273,25 +340,61 @@ impl Engine {
             messages,
             demand,
             manager: Manager::new(service),
+            flow: Flow::new(monotonic_ns()),
+            barred: 0,
+            told: State::Starting,
             server: None,
             backend,
             funnel,
             ringer,
+            health,
             awake: None,
         };
         if idle {
             engine.rest();
         }
+        if !service && !matches!(engine.config.source, SourceSpec::Pipewire(_)) {
+            engine.await_source()?;
+        }
         engine.server = Some(Server::start(door, known)?);
         engine.manager.ready();
-        Ok((engine, sender))
+        Ok(engine)
+    }
+
+    /// Waits to hear whether the source can be had, not for long.
+    fn await_source(&mut self) -> Result<()> {
+        let deadline = Instant::now() + REFUSAL;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.messages.recv_timeout(left) {
+                Ok(Message::Capture(Event::Refused(error))) => return Err(error),
+                Ok(Message::Capture(event)) => {
+                    self.captured(event);
+                    return Ok(());
+                }
+                Ok(Message::Stop(why)) => {
+                    // For `run`, which comes to its end by it.
+                    let _ = self.known.messages.send(Message::Stop(why));
+                    return Ok(());
+                }
+                Ok(Message::Listeners { .. }) => {}
+                Err(_) => return Ok(()),
+            }
+        }
     }
 
     /// Runs until it is told to stop; says why it did.
-    pub fn run(mut self) -> &'static str {
+    ///
+    /// # Errors
+    /// The source can't be had as it was asked for.
+    pub fn run(mut self) -> Result<&'static str> {
         let why = loop {
             match self.messages.recv_timeout(TICK) {
-                Ok(Message::Stop(why)) => break why,
+                Ok(Message::Stop(why)) => break Ok(why),
+                Ok(Message::Capture(Event::Refused(error))) => match self.refused(error) {
+                    Ok(()) => {}
+                    Err(error) => break Err(error),
+                },
                 Ok(Message::Capture(event)) => self.captured(event),
                 Ok(Message::Listeners { count, asked }) => {
                     self.demand.listen(count, Instant::now());
@@ -300,14 +403,16 @@ impl Engine {
                         .set_latency(self.config.latency_for(asked.into_iter()));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break "nobody can tell it anything any more",
+                Err(RecvTimeoutError::Disconnected) => {
+                    break Ok("nobody can tell it anything any more");
+                }
             }
             self.look_after();
         };
         self.manager.stopping();
         self.server = None;
         self.backend.stop();
-        self.known.vad.finish(LAST_WINDOWS);
+        self.known.vad.finish(STOPPING);
         self.set_state(State::Stopped);
         why
     }
@@ -321,13 +426,84 @@ impl Engine {
             self.funnel.fill(now);
         }
         self.known.vad.look_after(self.backend.audio_thread());
-        let state = {
-            let mut now = self.known.now();
-            self.backend.describe(&mut now.source);
-            now.state
+        let health = self.health();
+        self.known.now().health = health;
+        self.watch_calls();
+        self.watch_flow(now);
+        self.barred = if self.funnel.losses().is_some() {
+            0
+        } else {
+            self.barred + 1
         };
+        let (server, barred) = (self.server.as_ref(), self.barred);
         self.manager
-            .alive(state == State::Running, self.funnel.blocks());
+            .alive(|| barred < STUCK && server.is_none_or(Server::answers));
+    }
+
+    /// Looks for calls into libraries that don't return, and says so.
+    fn watch_calls(&mut self) {
+        let hanging = self.backend.hanging();
+        let mut now = self.known.now();
+        self.backend.describe(&mut now.source);
+        if let (None, Some(what)) = (&now.hanging, &hanging) {
+            tracing::warn!("{what}");
+        }
+        now.hanging = hanging;
+    }
+
+    /// Looks whether audio comes, and says so.
+    fn watch_flow(&mut self, now_ns: i64) {
+        let (state, linked) = {
+            let now = self.known.now();
+            (now.state, now.source.linked.clone())
+        };
+        let due = state == State::Running && !self.is_idle() && self.backend.keeps_time();
+        let seconds = |ns: i64| ns as f64 / 1e9;
+        match self.flow.look(now_ns, self.funnel.blocks(), due) {
+            Found::Nothing => {}
+            Found::Stopped => self.backend.ask(),
+            Found::Resumed(ns) => {
+                tracing::info!("audio comes again after {:.1} s without", seconds(ns));
+            }
+            Found::Frozen(ns) => tracing::warn!(
+                "this process stood still for {:.1} s: it was stopped, or its machine too busy",
+                seconds(ns)
+            ),
+        }
+        let silent_ns = self.flow.silent_ns(now_ns);
+        let silent = (self.flow.is_stopped() && silent_ns >= KNOWN_NS).then(|| {
+            let source = linked.unwrap_or_default();
+            format!("{source} gives no audio: {}", self.backend.why_silent())
+        });
+        let newly = {
+            let mut now = self.known.now();
+            let newly = silent.clone().filter(|_| now.silent.is_none());
+            now.silent = silent;
+            newly
+        };
+        if let Some(why) = newly {
+            tracing::warn!("{why}");
+        }
+        self.publish_state();
+    }
+
+    /// What is wrong with the source. One that isn't captured is neither well nor ill.
+    fn health(&mut self) -> Vec<FindingStatus> {
+        let state = self.known.now().state;
+        if !matches!(state, State::Running | State::Ended) {
+            self.health.forget();
+            return Vec::new();
+        }
+        let mute = self.backend.mute();
+        let facts = Facts {
+            mute: mute.as_ref(),
+            channels: &[],
+        };
+        self.health
+            .look(&facts)
+            .iter()
+            .map(FindingStatus::from)
+            .collect()
     }
 
     fn is_idle(&self) -> bool {
@@ -365,11 +541,21 @@ impl Engine {
         self.set_state(State::Idle);
     }
 
+    /// The source can't be had. For a service that never had it, and whose clients can't know
+    /// of it yet, that is the end; else it is waited for.
+    fn refused(&mut self, error: Error) -> Result<()> {
+        if self.known.service && self.known.now().state == State::Starting {
+            return Err(error);
+        }
+        self.captured(Event::Waiting(error.to_string()));
+        Ok(())
+    }
+
     fn captured(&mut self, event: Event) {
         match event {
             // Late news from before; what matters is told again.
             Event::Linked(_) | Event::Waiting(_) if self.is_idle() => {}
-            Event::Reached => {}
+            Event::Reached | Event::Refused(_) => {}
             Event::Linked(source) => {
                 tracing::info!("capturing {source}");
                 if self.backend.is_live() && self.awake.is_none() {
@@ -380,6 +566,7 @@ impl Engine {
                     now.source.linked = Some(source);
                     now.source.waiting = None;
                 }
+                self.health.forget();
                 self.control.device(monotonic_ns());
                 self.set_state(State::Running);
             }
@@ -405,13 +592,24 @@ impl Engine {
     }
 
     fn set_state(&mut self, state: State) {
-        let mut now = self.known.now();
-        if now.state == state {
+        {
+            let mut now = self.known.now();
+            now.state = state;
+            now.silent = None;
+        }
+        self.publish_state();
+    }
+
+    /// Tells the ring and the service manager of a state that is new.
+    fn publish_state(&mut self) {
+        let (state, line) = {
+            let now = self.known.now();
+            (now.state(), now.line())
+        };
+        if std::mem::replace(&mut self.told, state) == state {
             return;
         }
-        now.state = state;
-        self.manager.status(&now.line());
-        drop(now);
+        self.manager.status(&line);
         self.control.state(state, monotonic_ns());
         self.ringer.bell().ring();
     }

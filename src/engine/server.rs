@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -22,6 +22,7 @@ use crate::bookmark::{self, Handed, Note};
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
 use crate::protocol::{self, Reply, Request};
+use crate::rt::bounded::Bounded;
 use crate::status::{ReaderStatus, Status};
 
 /// Peers at once; the next one is refused.
@@ -138,16 +139,46 @@ impl Drop for ServiceSocket {
 /// The server's thread; stopped and joined when dropped.
 #[derive(Debug)]
 pub struct Server {
-    stop: Arc<EventFd>,
-    thread: Option<JoinHandle<()>>,
+    calls: Arc<Calls>,
+    thread: Bounded,
+}
+
+/// What the engine wants of the thread.
+#[derive(Debug)]
+struct Calls {
+    event: EventFd,
+    stop: AtomicBool,
+    /// How often it was to show that it lives, and how often it has.
+    asked: AtomicU32,
+    answered: AtomicU32,
+}
+
+impl Calls {
+    fn ring(&self) {
+        // Fails only if it has rung so often that it is heard anyway.
+        let _ = self.event.write(1);
+    }
+
+    /// Takes up what is wanted; true to stop.
+    fn heard(&self) -> bool {
+        let _ = self.event.read();
+        self.answered
+            .store(self.asked.load(Ordering::Acquire), Ordering::Release);
+        self.stop.load(Ordering::Acquire)
+    }
 }
 
 impl Server {
     /// Starts serving.
     pub fn start(door: Door, host: Arc<dyn Host>) -> Result<Self> {
-        let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)
-            .map(Arc::new)
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|cause| Error::system("cannot make an eventfd", cause))?;
+        let calls = Arc::new(Calls {
+            event,
+            stop: AtomicBool::new(false),
+            asked: AtomicU32::new(0),
+            answered: AtomicU32::new(0),
+        });
         let mut serving = Serving {
             door: None,
             client: None,
@@ -158,24 +189,29 @@ impl Server {
             Door::Service(socket) => serving.door = Some(socket),
             Door::Private(socket) => serving.adopt(socket)?,
         }
-        let stopped = stop.clone();
-        let thread = std::thread::Builder::new()
-            .name("v2m-server".into())
-            .spawn(move || serving.run(&stopped))
-            .map_err(|cause| Error::system("cannot start the server's thread", cause))?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
+        let heard = calls.clone();
+        let thread = Bounded::spawn("v2m-server", move |_| serving.run(&heard))?;
+        Ok(Self { calls, thread })
+    }
+
+    /// Whether the thread has shown that it lives since this was asked last.
+    pub fn answers(&self) -> bool {
+        let calls = &*self.calls;
+        let asked = calls.asked.load(Ordering::Relaxed);
+        if calls.answered.load(Ordering::Acquire) != asked {
+            return false;
+        }
+        calls.asked.store(asked.wrapping_add(1), Ordering::Release);
+        calls.ring();
+        true
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.stop.write(1);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.calls.stop.store(true, Ordering::Release);
+        self.calls.ring();
+        self.thread.join();
     }
 }
 
@@ -252,10 +288,10 @@ impl Serving {
         Ok(())
     }
 
-    fn run(mut self, stop: &EventFd) {
+    fn run(mut self, calls: &Calls) {
         let private = self.door.is_none();
         loop {
-            let mut waiting = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+            let mut waiting = vec![PollFd::new(calls.event.as_fd(), PollFlags::POLLIN)];
             let door = self.door.as_ref().filter(|_| self.peers.len() < MAX_PEERS);
             let extra = door
                 .map(|door| door.socket.as_fd())
@@ -282,7 +318,7 @@ impl Serving {
                 return;
             }
             let ready: Vec<bool> = waiting.iter().map(|fd| fd.any().unwrap_or(true)).collect();
-            if ready[0] {
+            if ready[0] && calls.heard() {
                 return;
             }
             if private && first > 1 && ready[1] {

@@ -62,8 +62,6 @@ pub(crate) struct Manager {
 struct Watchdog {
     every: Duration,
     fed: Instant,
-    /// Blocks of audio at the last feeding.
-    blocks: u64,
 }
 
 impl Manager {
@@ -77,7 +75,6 @@ impl Manager {
             watchdog: limit.map(|limit| Watchdog {
                 every: limit / 3,
                 fed: Instant::now(),
-                blocks: 0,
             }),
         }
     }
@@ -97,17 +94,16 @@ impl Manager {
         self.tell(&[NotifyState::Stopping]);
     }
 
-    /// The main thread is at work, `blocks` of audio came so far, and if audio is
-    /// `due` more have to come: else the watchdog is not fed.
-    pub(crate) fn alive(&mut self, due: bool, blocks: u64) {
+    /// The main thread is at work. When it is time and the others are `well`, too, the watchdog
+    /// is fed: it starves where a restart helps, that is, with threads of our own that are stuck.
+    pub(crate) fn alive(&mut self, well: impl FnOnce() -> bool) {
         let Some(watchdog) = &mut self.watchdog else {
             return;
         };
-        let progress = blocks != watchdog.blocks;
-        if watchdog.fed.elapsed() < watchdog.every || (due && !progress) {
+        if watchdog.fed.elapsed() < watchdog.every || !well() {
             return;
         }
-        (watchdog.fed, watchdog.blocks) = (Instant::now(), blocks);
+        watchdog.fed = Instant::now();
         self.tell(&[NotifyState::Watchdog]);
     }
 

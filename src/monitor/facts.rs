@@ -59,40 +59,54 @@ pub(crate) fn state(status: &Status) -> (&'static str, Severity) {
     }
 }
 
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Notice {
+    /// What.
+    pub(crate) line: String,
+    /// What to do, where that isn't part of the line.
+    pub(crate) remedy: Option<String>,
+    /// How much it matters.
+    pub(crate) severity: Severity,
+}
+
+impl Notice {
+    fn new(line: impl Into<String>, severity: Severity) -> Self {
+        Self {
+            line: line.into(),
+            remedy: None,
+            severity,
+        }
+    }
+}
+
 /// What is not as it should be, the worst first.
-pub(crate) fn notices(state: &State) -> Vec<(String, Severity)> {
+pub(crate) fn notices(state: &State) -> Vec<Notice> {
     let mut notices = Vec::new();
     if let Some((since, why)) = &state.lost {
         let seconds = state.now_ns.saturating_sub(*since) as f64 / 1e9;
         let line = format!("No engine for {}, looking for it: {why}", age(seconds));
-        notices.push((line, Severity::Bad));
+        notices.push(Notice::new(line, Severity::Bad));
     }
     let Some(status) = &state.status else {
         return notices;
     };
-    if let (Some(why), None) = (&status.source.waiting, &state.lost) {
-        let severity = match status.state {
-            ring::State::Idle => Severity::Fine,
-            _ => Severity::Bad,
-        };
-        notices.push((format!("No audio: {why}"), severity));
-    }
-    if is_muted(state, status) {
-        let line = "Nothing but zeros for 2 s: is the microphone muted?";
-        notices.push((line.into(), Severity::Warning));
+    if state.lost.is_none() {
+        if let Some(why) = &status.source.waiting {
+            let severity = match status.state {
+                ring::State::Idle => Severity::Fine,
+                _ => Severity::Bad,
+            };
+            notices.push(Notice::new(format!("No audio: {why}"), severity));
+        }
+        notices.extend(status.health.iter().map(|finding| Notice {
+            remedy: Some(finding.remedy.clone()),
+            ..Notice::new(&finding.text, Severity::Warning)
+        }));
     }
     let degraded = status.degraded.iter();
-    notices.extend(degraded.map(|line| (line.clone(), Severity::Warning)));
+    notices.extend(degraded.map(|line| Notice::new(line, Severity::Warning)));
     notices
-}
-
-/// Whether a source that runs gives exact silence, which no microphone does.
-fn is_muted(state: &State, status: &Status) -> bool {
-    let end = state.track.wave.end();
-    let silent = level(&state.track.wave).is_some_and(|level| level.peak == 0.0);
-    let filled = state.track.gap(end.saturating_sub(PEAK), end).is_some();
-    let runs = state.lost.is_none() && status.state == ring::State::Running;
-    runs && silent && !filled && end >= PEAK
 }
 
 /// Quantum and rate, as the source runs.

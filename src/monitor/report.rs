@@ -99,14 +99,11 @@ fn text(state: &State) -> String {
             ),
         );
     }
-    for (notice, _) in facts::notices(state) {
-        // What is degraded stands in the status.
-        if !state
-            .status
-            .as_ref()
-            .is_some_and(|status| status.degraded.contains(&notice))
-        {
-            line("notice", notice);
+    for notice in facts::notices(state) {
+        // What is degraded or wrong with the source stands in the status.
+        let degraded = state.status.iter().flat_map(|status| &status.degraded);
+        if notice.remedy.is_none() && !degraded.into_iter().any(|line| *line == notice.line) {
+            line("notice", notice.line);
         }
     }
     out

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use v2m_dsp::percentile;
+
 /// How long a wake-up counts.
 const MINUTE_NS: i64 = 60_000_000_000;
 
@@ -78,10 +80,7 @@ impl Wakes {
             count: times.len(),
             ..Default::default()
         };
-        let Some(last) = times.len().checked_sub(1) else {
-            return summary;
-        };
-        let us = |share: f64| times[(last as f64 * share).round() as usize] as f64 / 1000.0;
+        let us = |share: f64| percentile(&times, share).map_or(0.0, |ns| ns as f64 / 1000.0);
         (summary.p50, summary.p99, summary.max) = (us(0.5), us(0.99), us(1.0));
         for time in times {
             let bar = BARS_US.partition_point(|&end| i64::from(end) * 1000 < time);

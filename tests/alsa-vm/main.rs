@@ -6,6 +6,7 @@
 //! Run by `cargo test --test alsa-vm -- --ignored`, one scenario alone with
 //! `V2M_TEST_VM_ONLY` set to its name, the long ones with `long`. Takes the kernel's package by
 //! `apt-get download` the first time; what it makes stays under `target/tmp/alsa-vm`.
+#![allow(unsafe_code, reason = "counts allocations")]
 
 mod content;
 mod engine;

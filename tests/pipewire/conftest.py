@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,15 @@ BINARY = Path(os.environ.get("V2M_ENGINE_BIN", ROOT / "target/release/v2m-engine
 class Engine:
     """The service beside a private PipeWire, in that daemon's runtime directory."""
 
-    def __init__(self, rig: PrivatePipeWire, *arguments: str, **env: str) -> None:
+    def __init__(
+        self, rig: PrivatePipeWire, *arguments: str, before: Sequence[str] = (), **env: str
+    ) -> None:
+        """``before``: programs that run the engine."""
         self.rig = rig
         # Most tests look at the node without being a client.
         policy = () if "--capture" in arguments else ("--capture", "always")
         self.process = subprocess.Popen(
-            [BINARY, "run", "--log", "debug", *policy, *arguments],
+            [*before, BINARY, "run", "--log", "debug", *policy, *arguments],
             env=rig.env | {"HOME": str(rig.directory)} | env,
             stderr=subprocess.PIPE,
             text=True,

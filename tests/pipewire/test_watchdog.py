@@ -1,5 +1,5 @@
-"""The service manager's watchdog is fed while audio arrives, and not by an engine that is linked
-and hears nothing."""
+"""The service manager's watchdog is fed as long as the engine's own threads are well, whatever
+becomes of the audio: it starves where a restart helps."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import Engine
+from holding import held, thread_named
 from rig import PrivatePipeWire
 
 
@@ -53,18 +54,25 @@ def manager(rig: PrivatePipeWire) -> Iterator[Manager]:
     manager.close()
 
 
-def test_it_starves_with_an_engine_that_hears_nothing(
-    rig: PrivatePipeWire, manager: Manager
-) -> None:
+def test_it_is_fed_while_the_daemon_hangs(rig: PrivatePipeWire, manager: Manager) -> None:
+    """That is not the engine's fault, and a restart wouldn't help."""
     with Engine(rig, "--source", "rig-mic", **manager.env):
         rig.wait_for(lambda: "STATUS=capturing rig-mic" in manager.heard, "the link")
-        manager.wait_for("WATCHDOG=1", 3)
         rig.freeze()
         try:
-            # What had come before the last cycle counts once more.
-            rig.wait_for(manager.starves, "an end of the feeding", 30)
+            why = "STATUS=not capturing: rig-mic gives no audio: PipeWire does not answer"
+            rig.wait_for(lambda: any(line.startswith(why) for line in manager.heard), why)
+            manager.wait_for("WATCHDOG=1", 5)
         finally:
             rig.thaw()
+        manager.wait_for("STATUS=capturing rig-mic")
+
+
+def test_it_starves_with_a_thread_that_hangs(rig: PrivatePipeWire, manager: Manager) -> None:
+    with Engine(rig, "--source", "rig-mic", **manager.env) as engine:
+        manager.wait_for("WATCHDOG=1", 3)
+        with held(thread_named(engine.process.pid, "v2m-server")):
+            rig.wait_for(manager.starves, "an end of the feeding", 30)
         manager.wait_for("WATCHDOG=1", 3)
 
 

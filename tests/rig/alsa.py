@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
-FAULTS = {"none": 0, "silent": 1, "xrun": 2, "suspended": 3, "gone": 4}
+FAULTS = {"none": 0, "silent": 1, "xrun": 2, "suspended": 3, "gone": 4, "hangs": 6}
 
 
 class AlsaMic:

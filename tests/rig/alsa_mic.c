@@ -13,10 +13,10 @@
  *                         # on channel 0, and silence on the others
  *       faults "/path"    # a file of 4 bytes, a number in the machine's order:
  *                         # 1 says nothing, 2 xrun, 3 suspended, 4 gone,
- *                         # 5 suspended and can't resume
+ *                         # 5 suspended and can't resume, 6 hangs: no call returns
  *   }
  *
- * Frame n is the one at n / rate seconds of CLOCK_MONOTONIC. 1 and 4 hold for as
+ * Frame n is the one at n / rate seconds of CLOCK_MONOTONIC. 1, 4 and 6 hold for as
  * long as the file says so; 2, 3 and 5 happen once and leave a 0.
  */
 #include <errno.h>
@@ -33,7 +33,7 @@
 #include <alsa/asoundlib.h>
 #include <alsa/pcm_external.h>
 
-enum { FINE, SILENT, XRUN, SUSPENDED, GONE, SUSPENDED_FOR_GOOD };
+enum { FINE, SILENT, XRUN, SUSPENDED, GONE, SUSPENDED_FOR_GOOD, HANGS };
 
 struct mic {
 	snd_pcm_ioplug_t io;
@@ -54,6 +54,13 @@ static uint64_t frame_now(const struct mic *mic)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * mic->rate + (uint64_t)t.tv_nsec * mic->rate / 1000000000u;
+}
+
+/* As a plugin whose server is stopped. */
+static void hang(const struct mic *mic)
+{
+	while (atomic_load(mic->faults) == HANGS)
+		nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
 }
 
 /* Frame n as 32 bits: tests/known has the same. */
@@ -92,6 +99,7 @@ static int mic_start(snd_pcm_ioplug_t *io)
 	struct timespec period = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
 	struct itimerspec every = { period, period };
 
+	hang(mic);
 	if (atomic_load(mic->faults) == GONE)
 		return -ENODEV;
 	if (mic->starts_at && mic->starts_at != io->rate)
@@ -113,6 +121,7 @@ static int mic_prepare(snd_pcm_ioplug_t *io)
 {
 	struct mic *mic = io->private_data;
 
+	hang(mic);
 	mic->count = 0;
 	return atomic_load(mic->faults) == GONE ? -ENODEV : 0;
 }
@@ -120,9 +129,11 @@ static int mic_prepare(snd_pcm_ioplug_t *io)
 static snd_pcm_sframes_t mic_pointer(snd_pcm_ioplug_t *io)
 {
 	struct mic *mic = io->private_data;
-	uint32_t fault = atomic_load(mic->faults);
+	uint32_t fault;
 	uint64_t count;
 
+	hang(mic);
+	fault = atomic_load(mic->faults);
 	if (fault == XRUN || fault == SUSPENDED || fault == SUSPENDED_FOR_GOOD)
 		atomic_store(mic->faults, FINE);
 	switch (fault) {
@@ -180,6 +191,7 @@ static int mic_close(snd_pcm_ioplug_t *io)
 {
 	struct mic *mic = io->private_data;
 
+	hang(mic);
 	close(io->poll_fd);
 	if (mic->faults != &mic->no_faults)
 		munmap((void *)mic->faults, sizeof *mic->faults);
@@ -266,6 +278,7 @@ SND_PCM_PLUGIN_DEFINE_FUNC(test_mic)
 		else if (!strcmp(id, "faults") && text)
 			err = map_faults(mic, text);
 	}
+	hang(mic);
 	mic->io.poll_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (err >= 0 && stream != SND_PCM_STREAM_CAPTURE)
 		err = -EINVAL;

@@ -121,6 +121,12 @@ class PrivatePipeWire:
         """``kill -9`` the daemon; ``start`` brings a new one in the same directory."""
         self._end_daemon(signal.SIGKILL)
 
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        assert self._daemon is not None
+        return self._daemon.pid
+
     def freeze(self) -> None:
         """Let the daemon hang: it is there, and nothing of it moves until ``thaw``."""
         assert self._daemon is not None

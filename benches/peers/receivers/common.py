@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "python/v2m_engine"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "crates/bench/python"))
 
-from _recorder import Recorder, now
+from recorder import Recorder, now
 
 QUANTUM = int(os.environ["PEER_QUANTUM"])
 """Samples of one cycle of the graph."""

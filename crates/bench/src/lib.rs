@@ -11,6 +11,7 @@ pub mod injector;
 pub mod load;
 pub mod machine;
 pub mod player;
+#[allow(unsafe_code, reason = "runs between fork and exec")]
 pub mod process;
 pub mod reader;
 pub mod receiver;
@@ -111,7 +112,7 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: impl Fn(&str)) -> Result<
     let mut random = Random(machine.unix_time ^ u64::from(std::process::id()) << 32);
     let injector = Injector::start(stage.player_options(), random.next())?;
     stage.start_engine(options.quantum)?;
-    let mut specs = receiver::ours(&options.python, options.load)?;
+    let mut specs = receiver::ours(&options.python, &stage.receiver()?, options.load)?;
     specs.extend(options.peers.iter().cloned());
     let mut scores: Vec<Score> = specs.into_iter().map(Score::new).collect();
 

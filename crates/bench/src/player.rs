@@ -19,7 +19,7 @@ use v2m_error::{Error, ErrorKind, Result};
 use v2m_pw_filter::Direction;
 use v2m_pw_filter::filter::{Cycle, Failure, Filter};
 use v2m_pw_graph::Graph;
-use v2m_pw_graph::connection::{Connection, new_context};
+use v2m_pw_graph::connection::{Asks, Connection, new_context};
 use v2m_rt::{self as rt, Scheduling};
 
 /// The longest cycle that is played; what is longer stays silent.
@@ -154,7 +154,7 @@ fn control(
     let stop = std::rc::Rc::new(std::cell::Cell::new(false));
     let stopping = stop.clone();
     let _stopped = stopped.attach(main_loop.loop_(), move |()| stopping.set(true));
-    let context = new_context(&main_loop)?;
+    let context = new_context(&main_loop, Asks::RealTime)?;
     let mut connection = Connection::open(&context, options.remote.as_deref())?;
 
     let mut scratch = vec![0.0_f32; SCRATCH].into_boxed_slice();

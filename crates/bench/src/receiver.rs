@@ -59,8 +59,8 @@ fn short_drain() -> f64 {
     0.3
 }
 
-/// Our own receivers, in the order of the report.
-pub fn ours(python: &str, load: Load) -> Result<Vec<Spec>> {
+/// Our own receivers, in the order of the report; those in Python are `script`.
+pub fn ours(python: &str, script: &Path, load: Load) -> Result<Vec<Spec>> {
     let program = std::env::current_exe()
         .map_err(|cause| Error::system("cannot find this program's own file", cause))?;
     let one = |name: &str, command: Vec<String>, python| Spec {
@@ -73,10 +73,10 @@ pub fn ours(python: &str, load: Load) -> Result<Vec<Spec>> {
         missing: None,
         ours: true,
     };
-    let missing = python_module(python, "v2m_engine._bench", "v2m-engine").err();
+    let missing = python_module(python, "v2m_engine", "v2m-engine").err();
     let no_uvloop = python_module(python, "uvloop", "uvloop").err();
-    let script = |name: &str, arguments: &[&str]| {
-        let mut command = vec![python.to_owned(), "-m".into(), "v2m_engine._bench".into()];
+    let in_python = |name: &str, arguments: &[&str]| {
+        let mut command = vec![python.to_owned(), script.to_string_lossy().into_owned()];
         command.extend(arguments.iter().map(|&argument| argument.to_owned()));
         Spec {
             missing: missing.clone(),
@@ -91,19 +91,19 @@ pub fn ours(python: &str, load: Load) -> Result<Vec<Spec>> {
             vec![program, "bench".into(), "receiver".into()],
             false,
         ),
-        script(SYNC, &["sync"]),
-        script(ASYNCIO, &["asyncio"]),
-        script(UVLOOP, &["uvloop"]),
+        in_python(SYNC, &["sync"]),
+        in_python(ASYNCIO, &["asyncio"]),
+        in_python(UVLOOP, &["uvloop"]),
     ];
     if let (Some(last), None) = (all.last_mut(), &missing) {
         last.missing = no_uvloop;
     }
     if load == Load::Gil {
-        all.push(script(
+        all.push(in_python(
             SYNC_REMEDY,
             &["sync", "--switch-interval", "0.0002"],
         ));
-        all.push(script(
+        all.push(in_python(
             ASYNCIO_REMEDY,
             &["asyncio", "--switch-interval", "0.0002"],
         ));
@@ -138,9 +138,8 @@ fn python_module(python: &str, module: &str, name: &str) -> Result<(), String> {
     }
     let reason = String::from_utf8_lossy(&done.stderr);
     let reason = reason.lines().last().unwrap_or("no reason given");
-    let package = module.split('.').next().unwrap_or(module);
     Err(format!(
-        "{python} has no {package} ({reason}): pip install {name}, or name another by --python"
+        "{python} has no {module} ({reason}): pip install {name}, or name another by --python"
     ))
 }
 

@@ -89,6 +89,17 @@ impl Stage {
         Ok(stage)
     }
 
+    /// Lays the receiver in Python out, and what it imports; where it is.
+    pub fn receiver(&self) -> Result<PathBuf> {
+        let failed = |cause| Error::system("cannot write the receiver in Python", cause);
+        let lay = |name: &str, text: &str| {
+            let file = self.directory.0.join(name);
+            fs::write(&file, text).map(|()| file).map_err(failed)
+        };
+        lay("recorder.py", include_str!("../python/recorder.py"))?;
+        lay("receive.py", include_str!("../python/receive.py"))
+    }
+
     fn private(directory: Directory, options: &Options) -> Result<Self> {
         let (quantum, lowest, highest) = match options.stock {
             true => (1024, 32, 8192),

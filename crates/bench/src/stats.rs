@@ -1,6 +1,7 @@
 //! From what left and what was heard to numbers. Pure arithmetic.
 
 use serde::{Deserialize, Serialize};
+use v2m_dsp::percentile;
 
 use super::code::{self, CODES};
 use super::injector::Emission;
@@ -32,13 +33,7 @@ impl Spread {
         let jitter = differences.fold(0.0, |sum, next| sum + next) / pairs / 1000.0;
         let mut ordered = durations.to_vec();
         ordered.sort_unstable();
-        let at = |share: f64| {
-            let last = ordered.len().saturating_sub(1);
-            let index = (ordered.len() as f64 * share) as usize;
-            ordered
-                .get(index.min(last))
-                .map_or(0.0, |ns| *ns as f64 / 1000.0)
-        };
+        let at = |share: f64| percentile(&ordered, share).map_or(0.0, |ns| ns as f64 / 1000.0);
         Self {
             p50: at(0.5),
             p95: at(0.95),

@@ -34,6 +34,8 @@ pub struct Connection {
     /// and must not end the engine of its parent.
     owner: u32,
     bookmark: Option<Arc<Bookmark>>,
+    /// Answers that came too late for who asked, and are still to come.
+    late: u32,
 }
 
 /// Where the user's engine listens: `$V2M_ENGINE_SOCKET`, or
@@ -88,6 +90,7 @@ impl Connection {
             child: None,
             owner: std::process::id(),
             bookmark: None,
+            late: 0,
         })
     }
 
@@ -136,6 +139,7 @@ impl Connection {
             child: Some(child),
             owner: std::process::id(),
             bookmark: None,
+            late: 0,
         })
     }
 
@@ -172,7 +176,7 @@ impl Connection {
         };
         let bookmark = self.bookmark.clone();
         let bookmark = bookmark.as_ref().map(|mark| mark.descriptor());
-        let packet = self.ask(&request, bookmark)?;
+        let packet = self.ask(&request, bookmark, ANSWER)?;
         match (packet.message, packet.descriptor) {
             (Reply::Opened { source }, Some(file)) => Ok((Reader::new(file)?, source)),
             (Reply::Refused { message }, _) => Err(Error::new(ErrorKind::Unavailable, message)),
@@ -185,7 +189,12 @@ impl Connection {
 
     /// Asks how the engine is.
     pub fn status(&mut self) -> Result<Status> {
-        match self.ask(&Request::Status {}, None)?.message {
+        self.status_within(ANSWER)
+    }
+
+    /// As [`status`](Self::status), for who can't wait so long for an engine that hangs.
+    pub fn status_within(&mut self, limit: Duration) -> Result<Status> {
+        match self.ask(&Request::Status {}, None, limit)?.message {
             Reply::Status { status } => Ok(*status),
             Reply::Refused { message } => Err(Error::new(ErrorKind::Unavailable, message)),
             Reply::Opened { .. } => Err(Error::new(
@@ -199,11 +208,12 @@ impl Connection {
         &mut self,
         request: &Request,
         descriptor: Option<BorrowedFd<'_>>,
+        limit: Duration,
     ) -> Result<Packet<Reply>> {
         // An engine that refuses before it is asked hangs up as well. The kernel
         // reports that first, once, and gives its words afterwards.
         let mut reported = protocol::send(self.socket.as_fd(), request, descriptor).is_err();
-        let deadline = Instant::now() + ANSWER;
+        let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
@@ -211,11 +221,13 @@ impl Connection {
             match poll(&mut ready, timeout) {
                 Err(Errno::EINTR) => {}
                 Ok(0) => {
+                    self.late += 1;
                     let message =
-                        format!("the engine did not answer within {} s", ANSWER.as_secs());
+                        format!("the engine did not answer within {} s", limit.as_secs_f32());
                     return Err(Error::new(ErrorKind::Timeout, message));
                 }
                 Ok(_) => match protocol::receive(self.socket.as_fd(), protocol::MAX_REPLY) {
+                    Ok(Some(_)) if self.late > 0 => self.late -= 1,
                     Ok(Some(packet)) => return Ok(packet),
                     Ok(None) => {}
                     Err(error) if !reported && error.kind() == ErrorKind::Unavailable => {

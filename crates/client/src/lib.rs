@@ -2,10 +2,13 @@
 //! [`follow`] finds utterances in that, [`record`] writes it to files.
 //! Links no audio library.
 
+#[allow(unsafe_code, reason = "an atomic in memory that the engine reads")]
 pub mod bookmark;
+#[allow(unsafe_code, reason = "runs between fork and exec")]
 pub mod connection;
 pub mod follow;
 pub mod latency;
+#[allow(unsafe_code, reason = "adopts descriptors that came in a message")]
 pub mod protocol;
 pub mod record;
 pub mod status;

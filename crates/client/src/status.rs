@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use v2m_dsp::health::Finding;
+
 use crate::ring::{SAMPLE_RATE, State};
 
 /// An engine at one moment.
@@ -19,6 +21,9 @@ pub struct Status {
     pub state: State,
     /// Where its audio comes from.
     pub source: SourceStatus,
+    /// What is wrong with it, the worst first; empty while nothing is captured.
+    #[serde(default)]
+    pub health: Vec<FindingStatus>,
     /// The ring.
     pub ring: RingStatus,
     /// The speech track.
@@ -38,6 +43,42 @@ pub struct Status {
     pub grants: Vec<GrantStatus>,
     /// What is not as it should be, one line each.
     pub degraded: Vec<String>,
+}
+
+/// Something that is wrong with the source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FindingStatus {
+    /// What it is, see [`Kind`](v2m_dsp::health::Kind): `muted`, `silence`, `noise`, …
+    pub kind: String,
+    /// One line: what was found.
+    pub text: String,
+    /// One line: what to do.
+    pub remedy: String,
+    /// Position at which it began.
+    pub position: u64,
+    /// CLOCK_MONOTONIC nanoseconds of that.
+    pub time_ns: i64,
+    /// How much, in `unit`; null where there is nothing to measure.
+    pub value: Option<f64>,
+    /// `dBFS`, or `full scale` where `value` is a share of that; null without one.
+    pub unit: Option<String>,
+}
+
+impl From<&Finding> for FindingStatus {
+    fn from(finding: &Finding) -> Self {
+        Self {
+            kind: finding.kind.name().into(),
+            text: finding.text.clone(),
+            remedy: finding.remedy.clone(),
+            position: finding.since.position,
+            time_ns: finding.since.time_ns,
+            // What is left of it is no measure any more.
+            value: finding
+                .value
+                .map(|value| f64::from((value * 1e4).round()) / 1e4),
+            unit: finding.value.map(|_| finding.unit.into()),
+        }
+    }
 }
 
 /// What a thread asked for and got.

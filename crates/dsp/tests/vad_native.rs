@@ -2,6 +2,7 @@
 //!
 //! Long audio comes from `python tests/vad_reference.py DIRECTORY --test`, which
 //! runs the ignored tests here with the directory in `V2M_VAD_REFERENCE`.
+#![allow(unsafe_code, reason = "counts allocations")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -2,7 +2,9 @@
 //! once per cycle, [`before_rest`] a call before its thread waits for the next one.
 //! All of this project's own calls into libpipewire that aren't safe are here.
 
+#[allow(unsafe_code, reason = "PipeWire's loop calls back")]
 pub mod before_rest;
+#[allow(unsafe_code, reason = "PipeWire's filter is in C")]
 pub mod filter;
 
 pub use v2m_error::{Error, ErrorKind, Result};

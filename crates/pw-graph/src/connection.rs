@@ -61,10 +61,26 @@ pub struct Connection {
     sync: Option<AsyncSeq>,
 }
 
+/// Whether libpipewire asks for real time for its data thread: by the limits or RTKit, for
+/// which it waits without an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// It asks.
+    RealTime,
+    /// It doesn't.
+    Nothing,
+}
+
 /// A context for connections; without a daemon it can be kept and tried again.
-pub fn new_context(main_loop: &MainLoopRc) -> Result<ContextRc> {
+pub fn new_context(main_loop: &MainLoopRc, asks: Asks) -> Result<ContextRc> {
     let mut properties = PropertiesBox::new();
-    properties.insert("config.name", realtime_config());
+    if asks == Asks::RealTime {
+        properties.insert("config.name", realtime_config());
+    } else {
+        properties.insert("config.name", "client.conf");
+        // Where that configuration asks, it asks on this condition.
+        properties.insert("module.rt", "false");
+    }
     properties.insert("application.name", "v2m-engine");
     ContextRc::new(main_loop, Some(properties)).map_err(|_| {
         let cause = std::io::Error::last_os_error();
@@ -241,7 +257,7 @@ pub fn has_ports(remote: Option<&str>, node: &str) -> Result<bool> {
 fn look<T>(remote: Option<&str>, at: impl FnOnce(&Graph) -> T) -> Result<T> {
     pipewire::init();
     let main_loop = MainLoopRc::new(None).map_err(|e| Error::system("no PipeWire loop", e))?;
-    let context = new_context(&main_loop)?;
+    let context = new_context(&main_loop, Asks::Nothing)?;
     let mut connection = Connection::open(&context, remote)?;
     settle(&main_loop, &mut connection, remote)?;
     Ok(at(&connection.graph))

@@ -187,6 +187,22 @@ impl Graph {
             .map(|link| link.output)
     }
 
+    /// The node whose sound arrives at `input`, if it is one that its volume can mute, and
+    /// its name.
+    pub fn heard_at(&self, input: u32) -> Option<(u32, &str)> {
+        let node = |output: u32| self.ports.get(&output).map(|port| port.node);
+        let mut nodes = self.linked_to(input).map(node);
+        let first = nodes.next()??;
+        let alone = nodes.all(|node| node == Some(first));
+        let name = &self.nodes.get(&first)?.name;
+        (alone && self.is_muted_by_its_volume(first)).then_some((first, name))
+    }
+
+    /// What a sink plays can be captured however it is muted.
+    pub fn is_muted_by_its_volume(&self, node: u32) -> bool {
+        self.nodes.get(&node).is_some_and(|node| !is_sink(node))
+    }
+
     /// The name of the node that has this port.
     pub fn owner(&self, port: u32) -> Option<&str> {
         let node = self.ports.get(&port)?.node;

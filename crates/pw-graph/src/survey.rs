@@ -1,24 +1,14 @@
 //! A look at a running daemon: what it is, who manages it, and its default
-//! source, with the properties that only the source itself knows.
+//! source with its volume.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use libspa::param::ParamType;
-use libspa::pod::deserialize::PodDeserializer;
-use libspa::pod::{Pod, Value, ValueArray};
-use libspa_sys as spa_sys;
 use pipewire::loop_::Timeout;
 use pipewire::main_loop::MainLoopRc;
-use pipewire::node::Node;
-use pipewire::permissions::PermissionFlags;
-use pipewire::properties::PropertiesBox;
-use pipewire::registry::GlobalObject;
-use pipewire::types::ObjectType;
 
-use super::connection::{Connection, new_context, silent_error};
+use super::connection::{Asks, Connection, new_context, silent_error};
 use super::graph::Source;
+use super::volume::{Inaudible, Volume};
 use crate::{Error, Result};
 use v2m_client::latency::Latency;
 
@@ -43,8 +33,8 @@ pub struct Survey {
 pub struct Found {
     /// As `--source` names it.
     pub name: String,
-    /// Muted, or its volume is zero; `None` if it doesn't say.
-    pub muted: Option<bool>,
+    /// Its volume, if that is why nothing is heard.
+    pub inaudible: Option<Inaudible>,
 }
 
 /// Looks at the daemon and at `source` in it; waits a few seconds at most.
@@ -54,15 +44,21 @@ pub struct Found {
 pub fn survey(remote: Option<&str>, source: &Source) -> Result<Survey> {
     pipewire::init();
     let main_loop = MainLoopRc::new(None).map_err(|e| Error::system("no PipeWire loop", e))?;
-    let context = new_context(&main_loop)?;
+    let context = new_context(&main_loop, Asks::Nothing)?;
     let mut connection = Connection::open(&context, remote)?;
     settle(&main_loop, &mut connection, remote)?;
     let source = match connection.graph.node_of(source) {
         Err(why) => Err(why),
-        Ok((id, name)) => Ok(Found {
-            name,
-            muted: muted(&main_loop, &mut connection, remote, id)?,
-        }),
+        Ok((id, name)) => {
+            let volume = match connection.graph.is_muted_by_its_volume(id) {
+                true => Some(Volume::listen(&connection.registry, id)?),
+                false => None,
+            };
+            connection.touch();
+            settle(&main_loop, &mut connection, remote)?;
+            let inaudible = volume.and_then(|volume| volume.inaudible(&name));
+            Ok(Found { name, inaudible })
+        }
     };
     Ok(Survey {
         version: connection.version.clone().unwrap_or_default(),
@@ -89,59 +85,4 @@ pub fn settle(
         main_loop.loop_().iterate(timeout);
     }
     Ok(())
-}
-
-fn muted(
-    main_loop: &MainLoopRc,
-    connection: &mut Connection,
-    remote: Option<&str>,
-    id: u32,
-) -> Result<Option<bool>> {
-    let global = GlobalObject {
-        id,
-        permissions: PermissionFlags::empty(),
-        type_: ObjectType::Node,
-        version: 3,
-        props: None::<PropertiesBox>,
-    };
-    let refused = |e| Error::system("PipeWire shows nothing of its source", e);
-    let node: Node = connection.registry.bind(&global).map_err(refused)?;
-    let answer = Rc::new(Cell::new(None));
-    let heard = answer.clone();
-    let listener = node
-        .add_listener_local()
-        .param(move |_, kind, _, _, pod| {
-            if let (ParamType::Props, Some(says)) = (kind, pod.and_then(says_muted)) {
-                heard.set(Some(heard.get().unwrap_or(false) || says));
-            }
-        })
-        .register();
-    node.enum_params(0, Some(ParamType::Props), 0, u32::MAX);
-    connection.touch();
-    settle(main_loop, connection, remote)?;
-    drop(listener);
-    Ok(answer.get())
-}
-
-/// Whether properties say that nothing is heard; `None` if they say nothing of it.
-fn says_muted(pod: &Pod) -> Option<bool> {
-    let (_, value) = PodDeserializer::deserialize_any_from(pod.as_bytes()).ok()?;
-    let Value::Object(object) = value else {
-        return None;
-    };
-    let says =
-        object
-            .properties
-            .iter()
-            .filter_map(|property| match (property.key, &property.value) {
-                (spa_sys::SPA_PROP_mute | spa_sys::SPA_PROP_softMute, Value::Bool(muted)) => {
-                    Some(*muted)
-                }
-                (
-                    spa_sys::SPA_PROP_channelVolumes,
-                    Value::ValueArray(ValueArray::Float(volumes)),
-                ) => Some(!volumes.is_empty() && volumes.iter().all(|volume| *volume == 0.0)),
-                _ => None,
-            });
-    says.reduce(|one, other| one || other)
 }

@@ -14,13 +14,19 @@ pub mod bell;
 mod lane;
 pub mod layout;
 #[cfg(not(loom))]
+#[allow(
+    unsafe_code,
+    reason = "addresses of shared memory become references to atomics"
+)]
 mod memory;
 #[cfg(all(loom, test))]
 mod model;
 #[cfg(not(loom))]
 pub mod reader;
 pub mod record;
+#[allow(unsafe_code, reason = "maps memory at an address of its own choice")]
 pub mod shm;
+#[allow(unsafe_code, reason = "hands out the one exclusive reference")]
 pub mod sync;
 #[cfg(not(loom))]
 pub mod time;

@@ -11,7 +11,7 @@ use super::record::{GapReason, Record};
 use super::wake::{self, Waited};
 use super::{Lost, State};
 use crate::error::{Error, ErrorKind, Result};
-use crate::shm::{self, Access, Map, Section};
+use crate::shm::{self, Access};
 use crate::sync::Ordering;
 
 /// A ring mapped for reading. Stays readable as long as it is held, whatever
@@ -312,8 +312,7 @@ fn overrun(position: u64, oldest: u64) -> Error {
     )
 }
 
-/// The header's bytes at one moment, copied out so that they can't change
-/// while they are checked.
+/// The header's bytes, copied out so that they can't change while they are checked.
 fn copy_header(file: BorrowedFd<'_>, bytes: usize) -> Result<Vec<u8>> {
     if bytes < HEADER_BYTES {
         return Err(Error::new(
@@ -321,15 +320,9 @@ fn copy_header(file: BorrowedFd<'_>, bytes: usize) -> Result<Vec<u8>> {
             format!("{bytes} bytes are too few for a ring"),
         ));
     }
-    let section = Section {
-        offset: 0,
-        length: HEADER_BYTES,
-        mirrored: false,
-    };
-    let map = Map::new(file, &[section], Access::Read)?;
-    let (start, length) = map.section(0);
-    // SAFETY: `length` mapped bytes; volatile, since the other side may write.
-    Ok((0..length)
-        .map(|i| unsafe { start.add(i).read_volatile() })
-        .collect())
+    let mut header = vec![0; HEADER_BYTES];
+    let read = rustix::io::pread(file, &mut header, 0)
+        .map_err(|cause| Error::system("cannot read the ring's header", cause))?;
+    header.truncate(read);
+    Ok(header)
 }

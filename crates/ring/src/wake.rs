@@ -8,7 +8,12 @@
 //! Each waits under the [`mask`] of its value, so that waking all others leaves alone
 //! whoever was woken first, has looked, and waits again.
 
+#[cfg(not(loom))]
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+#[cfg(not(loom))]
+use rustix::{io::Errno, thread::futex, time::Timespec};
 
 use crate::sync::{AtomicU32, Ordering, Site, order};
 #[cfg(not(loom))]
@@ -25,6 +30,10 @@ pub(crate) fn ticket(word: &AtomicU32) -> u32 {
 pub(crate) fn announce(word: &AtomicU32) {
     word.fetch_add(1, order(Site::Wake, Ordering::Release));
 }
+
+/// Waiting and waking across processes: the word lies in shared memory.
+#[cfg(not(loom))]
+const SHARED: futex::Flags = futex::Flags::empty();
 
 /// Why a wait ended.
 #[cfg(not(loom))]
@@ -51,29 +60,13 @@ pub(crate) fn wait(word: &AtomicU32, ticket: u32, timeout: Duration) -> Waited {
     // FUTEX_WAIT_BITSET takes the time at which to end, of CLOCK_MONOTONIC.
     let timeout = i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX);
     let end = monotonic_ns().saturating_add(timeout);
-    let end = libc::timespec {
+    let end = Timespec {
         tv_sec: end / 1_000_000_000,
         tv_nsec: end % 1_000_000_000,
     };
-    // SAFETY: the word is a valid, aligned 32-bit atomic for the whole call
-    // (borrowed), the timespec lives on this stack; the kernel only reads both.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAIT_BITSET,
-            ticket,
-            &raw const end,
-            std::ptr::null::<u32>(),
-            mask(ticket),
-        )
-    };
-    if result == 0 {
-        return Waited::Changed;
-    }
-    match nix::errno::Errno::last() {
-        nix::errno::Errno::ETIMEDOUT => Waited::TimedOut,
-        nix::errno::Errno::EINTR => Waited::Interrupted,
+    match futex::wait_bitset(word, SHARED, ticket, Some(&end), bits(mask(ticket))) {
+        Err(Errno::TIMEDOUT) => Waited::TimedOut,
+        Err(Errno::INTR) => Waited::Interrupted,
         _ => Waited::Changed,
     }
 }
@@ -82,30 +75,23 @@ pub(crate) fn wait(word: &AtomicU32, ticket: u32, timeout: Duration) -> Waited {
 /// the audio thread.
 #[cfg(not(loom))]
 pub(crate) fn wake_all(word: &AtomicU32) {
-    // SAFETY: the word is a valid, aligned 32-bit atomic; FUTEX_WAKE uses only
-    // its address.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+    // Nothing to be done about a refusal, and no reason for one.
+    let _ = futex::wake(word, SHARED, i32::MAX as u32);
 }
 
 /// Wakes those who wait from an earlier value than the word has now, at most `limit` of
 /// them, and says how many. Whoever is 32 values behind is passed over, until the next one.
 #[cfg(not(loom))]
 pub(crate) fn wake_others(word: &AtomicU32, limit: u32) -> u32 {
-    let others = !mask(ticket(word));
-    // SAFETY: the word is a valid, aligned 32-bit atomic; FUTEX_WAKE_BITSET uses only
-    // its address, and neither the timeout nor the second one.
-    let woken = unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAKE_BITSET,
-            limit.min(i32::MAX as u32),
-            std::ptr::null::<libc::timespec>(),
-            std::ptr::null::<u32>(),
-            others,
-        )
-    };
-    u32::try_from(woken).unwrap_or(0)
+    let others = bits(!mask(ticket(word)));
+    let woken = futex::wake_bitset(word, SHARED, limit.min(i32::MAX as u32), others);
+    woken.map_or(0, |woken| woken as u32)
+}
+
+/// Futex bits; one of 32 is set in a [`mask`], 31 are in its complement.
+#[cfg(not(loom))]
+fn bits(mask: u32) -> NonZeroU32 {
+    NonZeroU32::new(mask).expect("some bit is set")
 }
 
 #[cfg(all(test, not(loom)))]

@@ -4,6 +4,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::rand::{GetRandomFlags, getrandom};
+
 use super::State;
 use super::layout::{LaneId, Layout, NS_PER_SAMPLE, WINDOW};
 use super::memory::Memory;
@@ -23,7 +25,8 @@ impl Ring {
     /// Creates a ring that keeps at least `history` samples; sealed, its pages present.
     pub fn create(history: u64) -> Result<(Self, CaptureWriter, SpeechWriter, ControlWriter)> {
         let mut ring_id = [0; 16];
-        getrandom(&mut ring_id);
+        // Unique is all that it must be: zeros, should the call be refused, are as good a ring.
+        let _ = getrandom(&mut ring_id, GetRandomFlags::empty());
         let layout = Layout::new(
             history,
             ring_id,
@@ -276,11 +279,4 @@ fn append_record(memory: &Memory, lane: LaneId, next: &mut u64, record: Record) 
     let words = record.to_words();
     memory.lane(lane).append(*next, 1, |_, i| words[i]);
     *next += 1;
-}
-
-/// Random bytes; unique is all that they must be.
-fn getrandom(bytes: &mut [u8; 16]) {
-    // SAFETY: the buffer is valid for its length. 16 bytes are never cut short,
-    // and should the call be refused, zeros only cost the id its uniqueness.
-    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
 }

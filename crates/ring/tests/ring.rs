@@ -1,4 +1,5 @@
 //! The ring from outside: what a reader gets, and what nobody can do to it.
+#![allow(unsafe_code, reason = "tries what a hostile reader might")]
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 

@@ -4,12 +4,14 @@
 //! it can get and returns what that is and why it isn't more, for `status`.
 //! None of it belongs on a real-time thread's path: call it before the loop.
 
+pub mod bounded;
 mod memory;
 mod registry;
 mod rtkit;
+#[allow(unsafe_code, reason = "system calls that have no safe wrapper")]
 mod sys;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -158,6 +160,21 @@ pub fn promote(role: Role) -> Promotion {
     promote_thread(role, gettid().as_raw())
 }
 
+/// [`promote_thread`] that doesn't wait: what the limits allow the thread gets at once, and
+/// who else is to be asked is asked by another thread, which then tells `done`.
+pub fn promote_soon(role: Role, tid: i32, done: impl FnOnce(Promotion) + Send + 'static) {
+    sys::survive_rttime();
+    if by_limits(role, tid).is_ok() {
+        return done(promote_thread(role, tid));
+    }
+    let asked = std::thread::Builder::new()
+        .name("v2m-promote".into())
+        .spawn(move || done(promote_thread(role, tid)));
+    if let Err(error) = asked {
+        tracing::warn!("nobody can be asked for real time: {error}");
+    }
+}
+
 /// Makes a thread of this process as urgent as its role wants: SCHED_FIFO (not
 /// inherited by its children) where limits allow, else RTKit, else a nice
 /// value, else nothing. May wait two seconds for RTKit. [`threads`] lists it from now on.
@@ -269,6 +286,18 @@ pub fn inspect(tid: i32) -> Option<Scheduling> {
 /// The reason, in words: no bus, no RTKit, no answer.
 pub fn rtkit_priority() -> Result<i32, String> {
     rtkit::highest(RTKIT_TIMEOUT)
+}
+
+/// Whether asking for real time would hang: the limits allow none, and RTKit, or the bus that
+/// leads to it, takes the question and says nothing for a second.
+pub fn hangs() -> bool {
+    let limit = Duration::from_secs(1);
+    let probe = std::thread::spawn(|| by_limits(Role::Capture, thread_id()));
+    if matches!(probe.join(), Ok(Ok(()))) {
+        return false;
+    }
+    let begin = Instant::now();
+    rtkit::highest(limit).is_err() && begin.elapsed() >= limit
 }
 
 /// The calling thread's id, for [`inspect`].

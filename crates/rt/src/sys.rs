@@ -158,3 +158,9 @@ extern "C" fn demote(_signal: libc::c_int) {
     }
     Errno::set_raw(errno);
 }
+
+/// Ends the process at once, whatever its threads are calling.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: ends the process and touches nothing of it.
+    unsafe { libc::_exit(code) }
+}

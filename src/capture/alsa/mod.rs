@@ -4,7 +4,9 @@
 mod convert;
 mod line;
 mod negotiate;
+#[allow(unsafe_code, reason = "alsa-lib is in C")]
 mod params;
+#[allow(unsafe_code, reason = "alsa-lib is in C")]
 mod pcm;
 mod refusal;
 mod stream;
@@ -23,6 +25,7 @@ pub use alsa::pcm::Access;
 pub use negotiate::{Options, Setup};
 
 use super::{Event, Intake, SourceInfo};
+use crate::rt::bounded::Calls;
 use crate::{Error, Result};
 use negotiate::Opened;
 use stream::{End, Stream};
@@ -112,6 +115,7 @@ pub struct AlsaSource {
     /// Rates that were agreed and at which it then did not start.
     refused: Vec<u32>,
     setup: Arc<Mutex<Option<Setup>>>,
+    calls: Calls,
 }
 
 impl AlsaSource {
@@ -144,14 +148,35 @@ impl AlsaSource {
             refused: Vec::new(),
             setup: Arc::default(),
             opened: None,
+            calls: Calls::default(),
         }
     }
 
+    /// Where its thread notes the calls that may not return: plugins of alsa-lib wait for
+    /// servers.
+    pub fn note_calls(&mut self, calls: &Calls) {
+        self.calls = calls.clone();
+    }
+
+    /// Opens it now, for [`capture`](Self::capture) to find it open.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn prepare(&mut self) -> Result<()> {
+        let _quiet = quiet();
+        let opened = self.reopen()?;
+        self.publish(Some(opened.setup.clone()));
+        self.opened = Some(opened);
+        Ok(())
+    }
+
     fn reopen(&mut self) -> Result<Opened> {
-        let opened = match &self.name {
+        let name = self.name.as_deref().unwrap_or("default");
+        let opening = format!("opening ALSA PCM {name}");
+        let opened = self.calls.during(opening, || match &self.name {
             Some(name) => negotiate::open(name, self.options, &self.refused),
             None => negotiate::open_any(self.options, &self.refused),
-        };
+        });
         opened.inspect(|opened| self.card = opened.hardware)
     }
 
@@ -260,10 +285,12 @@ impl AlsaSource {
             Ok(stream) => stream,
             Err(errno) => return (End::Refused(errno), false),
         };
-        let end = stream.run(|| {
+        let end = stream.run(&self.calls, || {
             flowed = true;
             events(Event::Linked(format!("alsa:{name}")));
         });
+        let closing = format!("closing ALSA PCM {name}");
+        self.calls.during(closing, || drop(stream));
         (end, flowed)
     }
 

@@ -10,6 +10,7 @@ use super::convert::{FORMATS, width};
 use super::params::Params;
 use super::pcm::{Layout, Pcm};
 use super::refusal;
+pub use crate::config::AlsaOptions as Options;
 use crate::{Error, ErrorKind, Result, resample};
 
 /// The period aimed at: 128 frames at 48 kHz.
@@ -30,19 +31,6 @@ const ACCESSES: [Access; 4] = [
     Access::RWInterleaved,
     Access::RWNonInterleaved,
 ];
-
-/// What the user wants otherwise than by default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Frames of one period; the hardware's nearest is taken. By default 2.7 ms,
-    /// 128 frames at 48 kHz.
-    pub period: Option<u32>,
-    /// Periods of the buffer; at least 2. By default 64.
-    pub periods: Option<u32>,
-    /// The one way of access to try, for hardware where the first that it offers
-    /// doesn't work.
-    pub access: Option<Access>,
-}
 
 /// What was agreed with the hardware.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,6 +18,7 @@ use super::negotiate::Opened;
 use super::pcm::{CHUNK, Pcm, Status, poll};
 use crate::capture::{Block, Intake};
 use crate::rt;
+use crate::rt::bounded::Calls;
 use crate::time::monotonic_ns;
 
 /// Silent for so long, a running PCM counts as stalled.
@@ -111,8 +112,9 @@ impl<'a> Stream<'a> {
 
     /// Captures until something ends it; `flows` is called when the first audio
     /// has come.
-    pub(super) fn run(&mut self, mut flows: impl FnMut()) -> End {
-        if let Err(errno) = self.pcm().start() {
+    pub(super) fn run(&mut self, calls: &Calls, mut flows: impl FnMut()) -> End {
+        let starting = format!("starting ALSA PCM {}", self.opened.setup.pcm);
+        if let Err(errno) = calls.during(starting, || self.pcm().start()) {
             return match self.failed(errno) {
                 End::Changed => End::Refused(errno),
                 end => end,

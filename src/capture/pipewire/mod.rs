@@ -14,18 +14,22 @@ mod session;
 use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex};
-use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
-pub use v2m_pw_graph::{Found, Source, Survey, has_ports, sources, survey};
+pub use v2m_pw_graph::{Found, Inaudible, Source, Survey, has_ports, sources, survey};
 
 use v2m_pw_filter::{before_rest, filter};
 use v2m_pw_graph::{connection, graph};
 
 use self::data_thread::Gauges;
+use crate::Result;
 use crate::capture::{Events, Intake, SourceInfo};
 use crate::latency::Latency;
+use crate::rt::bounded::Bounded;
 use crate::rt::{self, Scheduling};
-use crate::{Error, Result};
+
+/// A daemon that works answers within this.
+const ANSWER: Duration = Duration::from_millis(400);
 
 /// What libpipewire asks for its data thread, by its configuration's default.
 const DATA_PRIORITY: i32 = 88;
@@ -70,6 +74,8 @@ pub struct State {
     pub linked: Option<String>,
     /// Why nothing is linked.
     pub waiting: Option<String>,
+    /// The linked source's volume, if that is why nothing is heard.
+    pub inaudible: Option<Inaudible>,
     /// The graph's samples per second in the newest cycle; 0 before the first.
     pub rate: u32,
     /// The graph's samples per cycle in the newest cycle; 0 before the first.
@@ -86,6 +92,8 @@ enum Command {
     Source(Source),
     Latency(Option<Latency>),
     Active(bool),
+    /// Have the daemon answer.
+    Ask,
     Stop,
 }
 
@@ -94,6 +102,10 @@ enum Command {
 struct Report {
     state: State,
     sources: Vec<SourceInfo>,
+    /// Since when the daemon owes an answer.
+    asked: Option<Instant>,
+    /// Libpipewire asks for real time itself; else we do.
+    asks: bool,
     /// Those of the node there is now.
     gauges: Arc<Gauges>,
 }
@@ -102,7 +114,7 @@ struct Report {
 pub struct Pipewire {
     commands: pipewire::channel::Sender<Command>,
     report: Arc<Mutex<Report>>,
-    control: Option<JoinHandle<()>>,
+    control: Bounded,
 }
 
 impl fmt::Debug for Pipewire {
@@ -125,14 +137,13 @@ impl Pipewire {
         let (commands, receiver) = pipewire::channel::channel();
         let report = Arc::new(Mutex::new(Report::default()));
         let shared = report.clone();
-        let control = Builder::new()
-            .name("v2m-pipewire".to_owned())
-            .spawn(move || session::control(options, intake, events, &shared, receiver))
-            .map_err(|e| Error::system("can't start the PipeWire thread", e))?;
+        let control = Bounded::spawn("v2m-pipewire", move |calls| {
+            session::control(options, intake, events, &shared, receiver, calls);
+        })?;
         Ok(Self {
             commands,
             report,
-            control: Some(control),
+            control,
         })
     }
 
@@ -152,15 +163,32 @@ impl Pipewire {
         self.send(Command::Active(active));
     }
 
-    /// Ends the capture; the intake is not called any more when this returns.
+    /// Ends the capture; the intake is not called any more when this returns, unless
+    /// libpipewire hangs: then it is left behind.
     pub fn stop(&mut self) {
-        let Some(control) = self.control.take() else {
-            return;
-        };
         self.send(Command::Stop);
-        if control.join().is_err() {
-            tracing::error!("the PipeWire thread panicked");
+        self.control.join();
+    }
+
+    /// Has the daemon answer; [`why_silent`](Self::why_silent) tells half a second later.
+    pub fn ask(&self) {
+        self.report().asked.get_or_insert_with(Instant::now);
+        self.send(Command::Ask);
+    }
+
+    /// Why no cycles come, after [`ask`](Self::ask).
+    pub fn why_silent(&self) -> &'static str {
+        let asked = self.report().asked;
+        if asked.is_some_and(|asked| asked.elapsed() >= ANSWER) {
+            "PipeWire does not answer; if it stays so, systemctl --user restart pipewire"
+        } else {
+            "PipeWire answers, but the graph stands still, as when a device hangs: see pw-top"
         }
+    }
+
+    /// Which call into libpipewire has not returned for long.
+    pub fn hanging(&self) -> Option<String> {
+        self.control.hanging()
     }
 
     /// What can be captured now, the default first; empty without a daemon.
@@ -185,6 +213,11 @@ impl Pipewire {
         state
     }
 
+    /// The linked source's volume, if that is why nothing is heard.
+    pub fn inaudible(&self) -> Option<Inaudible> {
+        self.report().state.inaudible.clone()
+    }
+
     /// The thread the graph calls, once it has.
     pub fn thread_id(&self) -> Option<i32> {
         let tid = self.report().gauges.tid.load(Relaxed);
@@ -194,10 +227,17 @@ impl Pipewire {
     /// Looks at the data thread, once it is known: what it got goes to
     /// [`rt::threads`], and its stack stays in memory. Often; cheap once done.
     pub fn look_after_thread(&self) {
-        let gauges = self.report().gauges.clone();
+        let (gauges, asks) = {
+            let report = self.report();
+            (report.gauges.clone(), report.asks)
+        };
         let tid = gauges.tid.load(Acquire);
         if tid != 0 && !gauges.looked_after.swap(true, Relaxed) {
-            rt::observe(rt::Role::Capture, tid, DATA_PRIORITY);
+            if asks {
+                rt::observe(rt::Role::Capture, tid, DATA_PRIORITY);
+            } else {
+                rt::promote_soon(rt::Role::Capture, tid, drop);
+            }
             rt::lock_stack_of(tid, gauges.stack.load(Relaxed));
         }
     }

@@ -17,15 +17,18 @@ use pipewire::proxy::{ProxyListener, ProxyT};
 
 use super::arrival::{Arrival, Patience};
 use super::before_rest::BeforeRest;
-use super::connection::{Connection, new_context, silent_error, socket_path};
+use super::connection::{Asks, Connection, new_context, silent_error, socket_path};
 use super::data_thread::{DataThread, Gauges};
 use super::filter::{Failure, Filter};
 use super::linker::Linker;
 use super::{Command, Options, Report};
 use crate::capture::{Event, Events, Intake};
 use crate::latency::Latency;
+use crate::rt;
+use crate::rt::bounded::Calls;
 use crate::{Error, ErrorKind, Result};
 use v2m_pw_filter::Direction;
+use v2m_pw_graph::{Inaudible, Volume};
 
 /// A daemon that takes the connection says hello within this; one that can't
 /// start lets whoever holds its socket (systemd) take connections all the same.
@@ -41,8 +44,9 @@ pub(super) fn control(
     events: Events,
     report: &Mutex<Report>,
     receiver: pipewire::channel::Receiver<Command>,
+    calls: &Calls,
 ) {
-    pipewire::init();
+    calls.during("starting libpipewire", pipewire::init);
     let main_loop = match MainLoopRc::new(None) {
         Ok(main_loop) => main_loop,
         Err(error) => {
@@ -61,6 +65,9 @@ pub(super) fn control(
         events,
         report,
         commands,
+        ask: false,
+        asks: Asks::RealTime,
+        calls,
     }
     .run();
 }
@@ -73,6 +80,11 @@ struct Control<'a> {
     events: Events,
     report: &'a Mutex<Report>,
     commands: Receiver<Command>,
+    /// The daemon is to answer.
+    ask: bool,
+    /// Whether libpipewire asked for real time.
+    asks: Asks,
+    calls: &'a Calls,
 }
 
 /// Why a session or a pause ended.
@@ -99,7 +111,10 @@ impl Control<'_> {
                         (patience, told) = (Patience::new(), false);
                     }
                     // After a daemon's death nothing of it is used again.
-                    context = None;
+                    self.calls.during("leaving PipeWire", || {
+                        drop(session);
+                        context = None;
+                    });
                     end
                 }
                 Err(error) => End::Lost(error),
@@ -118,14 +133,31 @@ impl Control<'_> {
         }
     }
 
-    fn open(&self, context: &mut Option<ContextRc>) -> Result<Session> {
+    fn open(&mut self, context: &mut Option<ContextRc>) -> Result<Session> {
         // Without a daemon the context is kept: making one starts threads.
         let context = match context {
             Some(context) => context,
-            None => context.insert(new_context(&self.main_loop)?),
+            None => {
+                self.asks = if self.calls.during("asking RTKit", rt::hangs) {
+                    tracing::warn!("RTKit does not answer: the audio thread gets no real time");
+                    Asks::Nothing
+                } else {
+                    Asks::RealTime
+                };
+                let loading = "loading libpipewire's modules";
+                let made = self
+                    .calls
+                    .during(loading, || new_context(&self.main_loop, self.asks));
+                context.insert(made?)
+            }
         };
-        let session = Session::open(context, &self.options, self.intake.clone())?;
-        self.write_report(|report| report.gauges = session.gauges.clone());
+        let session = self.calls.during("connecting to PipeWire", || {
+            Session::open(context, &self.options, self.intake.clone())
+        })?;
+        self.write_report(|report| {
+            report.gauges = session.gauges.clone();
+            report.asks = self.asks == Asks::RealTime;
+        });
         Ok(session)
     }
 
@@ -144,6 +176,8 @@ impl Control<'_> {
                 }
                 Err(error) => return (End::Lost(error), reached),
             }
+            let inaudible = session.inaudible();
+            self.write_report(|report| report.state.inaudible = inaudible);
             let left = hello.saturating_duration_since(Instant::now());
             let timeout = match reached {
                 true => Timeout::Infinite,
@@ -158,12 +192,16 @@ impl Control<'_> {
             if let End::Stop = self.obey() {
                 return (End::Stop, reached);
             }
+            if std::mem::take(&mut self.ask) {
+                session.connection.touch();
+            }
         }
     }
 
     fn settled(&self, session: &Session, event: Option<Event>) {
         self.write_report(|report| {
             report.sources = session.connection.graph.sources();
+            report.asked = None;
             let state = &mut report.state;
             state.connected = true;
             state.version.clone_from(&session.connection.version);
@@ -214,6 +252,7 @@ impl Control<'_> {
                 Command::Source(source) => self.options.source = source,
                 Command::Latency(latency) => self.options.latency = latency,
                 Command::Active(active) => self.options.active = active,
+                Command::Ask => self.ask = true,
                 Command::Stop => return End::Stop,
             }
         }
@@ -247,6 +286,8 @@ enum Trouble {
 struct Session {
     /// The links this engine made, by output port; dropping one removes it.
     links: BTreeMap<u32, (ProxyListener, Link)>,
+    /// Of the source that is linked.
+    volume: Option<Volume>,
     filter: Filter,
     /// Wakes clients.
     _rest: BeforeRest,
@@ -293,6 +334,7 @@ impl Session {
         filter.set_active(options.active);
         Ok(Self {
             links: BTreeMap::new(),
+            volume: None,
             filter,
             _rest: rest,
             connection,
@@ -355,7 +397,29 @@ impl Session {
             }
             self.connection.touch();
         }
+        self.listen_to_volume()?;
         Ok(Turn::Settled(steps.event))
+    }
+
+    /// Listens to the volume of what is linked now.
+    fn listen_to_volume(&mut self) -> Result<()> {
+        let id = self.heard().map(|(id, _)| id);
+        if self.volume.as_ref().map(Volume::id) != id {
+            let registry = &self.connection.registry;
+            self.volume = id.map(|id| Volume::listen(registry, id)).transpose()?;
+        }
+        Ok(())
+    }
+
+    fn heard(&self) -> Option<(u32, &str)> {
+        let graph = &self.connection.graph;
+        graph.heard_at(graph.input_of(self.filter.node_id()?)?)
+    }
+
+    /// Why nothing is heard, if the source's volume is why.
+    fn inaudible(&self) -> Option<Inaudible> {
+        let (volume, (_, name)) = (self.volume.as_ref()?, self.heard()?);
+        volume.inaudible(name)
     }
 
     fn link(&self, output: u32, input: u32) -> Result<(ProxyListener, Link)> {

@@ -3,7 +3,8 @@
 use super::super::{Status, worst};
 use super::*;
 use crate::Error;
-use crate::capture::pipewire::{Found, Survey};
+use crate::capture::pipewire::{Found, Inaudible, Survey};
+use crate::health::{Finding, Kind, Moment};
 use crate::latency::Latency;
 
 fn survey() -> Survey {
@@ -13,7 +14,7 @@ fn survey() -> Survey {
         graph_default: "1024/48000".parse().unwrap(),
         source: Ok(Found {
             name: "alsa_input.usb".into(),
-            muted: Some(false),
+            inaudible: None,
         }),
     }
 }
@@ -24,6 +25,19 @@ fn hears() -> Heard {
         rate: 48_000,
         quantum: 128,
         peak: 0.01,
+        length: std::time::Duration::from_secs(3),
+        findings: Vec::new(),
+    }
+}
+
+fn silence() -> Finding {
+    Finding {
+        kind: Kind::Silence,
+        since: Moment::default(),
+        value: Some(0.0),
+        unit: "full scale",
+        text: "nothing but zeros".into(),
+        remedy: "look for a switch".into(),
     }
 }
 
@@ -79,7 +93,11 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
     let muted = Survey {
         source: Ok(Found {
             name: "alsa_input.usb".into(),
-            muted: Some(true),
+            inaudible: Some(Inaudible {
+                name: "alsa_input.usb".into(),
+                id: 57,
+                muted: true,
+            }),
         }),
         ..survey()
     };
@@ -127,7 +145,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
             Status::Degraded,
             Facts {
                 heard: Some(Ok(Heard {
-                    peak: 0.0,
+                    findings: vec![silence()],
                     ..hears()
                 })),
                 ..fine()

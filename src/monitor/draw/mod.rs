@@ -107,13 +107,21 @@ fn header(state: &State, theme: Theme, row: Rect, buffer: &mut Buffer) {
 /// What is not as it should be, the worst of it.
 fn notice(state: &State, theme: Theme, row: Rect, buffer: &mut Buffer) {
     let notices = facts::notices(state);
-    if let Some((line, severity)) = notices.first() {
+    if let Some(worst) = notices.first() {
         let more = match notices.len() {
             1 => String::new(),
             count => format!(" (and {} more)", count - 1),
         };
-        let line = format!("{line}{more}");
-        text(buffer, row.x + 1, row, &line, theme.severity(*severity));
+        let remedy = worst.remedy.as_ref();
+        let remedy = remedy.map_or_else(String::new, |remedy| format!("  -> {remedy}"));
+        let line = format!("{}{more}{remedy}", worst.line);
+        text(
+            buffer,
+            row.x + 1,
+            row,
+            &line,
+            theme.severity(worst.severity),
+        );
     }
 }
 

@@ -1,6 +1,6 @@
-//! `v2m-engine generate`: manual pages, completions and the default
-//! configuration, for packages. Made from the arguments' own types and the
-//! configuration's, so that none of it can say anything else than `--help`.
+//! Manual pages, completions and the default configuration, for packages. Made from the
+//! arguments' own types and the configuration's, so that none of it can say anything else
+//! than `--help`.
 
 use std::fmt::Write;
 use std::fs;
@@ -14,15 +14,11 @@ use v2m_engine::{Error, Result};
 
 const SYSTEM_FILE: &str = "/etc/v2m-engine/config.toml";
 
-#[derive(clap::Args)]
-pub(super) struct Arguments {
-    /// Write man/, completions/ and config.toml into this directory
-    directory: PathBuf,
-}
-
-pub(super) fn run(arguments: &Arguments, mut command: Command) -> Result<()> {
+/// Writes man/, completions/ and config.toml into `out`.
+pub fn generate(out: &Path) -> Result<()> {
+    let mut command = v2m_engine::cli::command();
     let directory = |name: &str| -> Result<PathBuf> {
-        let path = arguments.directory.join(name);
+        let path = out.join(name);
         fs::create_dir_all(&path).map_err(|cause| failed(&path, cause))?;
         Ok(path)
     };
@@ -35,10 +31,7 @@ pub(super) fn run(arguments: &Arguments, mut command: Command) -> Result<()> {
         clap_complete::generate_to(shell, &mut command, "v2m-engine", &completions)
             .map_err(|cause| failed(&completions, cause))?;
     }
-    write(
-        &arguments.directory.join("config.toml"),
-        &default_configuration(&keys()),
-    )
+    write(&out.join("config.toml"), &default_configuration(&keys()))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -11,14 +11,13 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use crate::capture::alsa;
-use crate::capture::pipewire::Source;
-use crate::demand::Capture;
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
 use crate::ring::SAMPLE_RATE;
 use crate::vad::backend::{Backend, Settings};
+use crate::vad::hearing::Hearing;
 use crate::vad::place::Cpu;
+use v2m_pw_graph::Source;
 
 /// What to capture.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -106,6 +105,29 @@ impl TryFrom<String> for Fallback {
     }
 }
 
+/// When audio is captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Capture {
+    /// As long as the engine runs.
+    Always,
+    /// While somebody listens, and for `linger` seconds afterwards.
+    WhileUsed,
+}
+
+/// How ALSA PCMs are opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlsaOptions {
+    /// Frames of one period; the hardware's nearest is taken. By default 2.7 ms,
+    /// 128 frames at 48 kHz.
+    pub period: Option<u32>,
+    /// Periods of the buffer; at least 2. By default 64.
+    pub periods: Option<u32>,
+    /// The one way of access to try, for hardware where the first that it offers
+    /// doesn't work.
+    pub access: Option<alsa::pcm::Access>,
+}
+
 /// How much the engine logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -191,6 +213,12 @@ pub struct VadLayer {
     )]
     pub backend: Option<Backend>,
 
+    /// How it hears: enhanced (without DC and rumble, weak voices amplified, not deafened by hours
+    /// of music), or plain (Silero's own probabilities of the audio as it is) [default: enhanced]
+    #[arg(long = "vad-hearing", value_name = "HOW")]
+    #[serde(default, deserialize_with = "hearing")]
+    pub hearing: Option<Hearing>,
+
     /// Other weights of Silero's 16 kHz model than the built-in ones: safetensors for native,
     /// ONNX for ort
     #[arg(long = "vad-model", value_name = "PATH")]
@@ -209,6 +237,7 @@ impl VadLayer {
     fn over(self, below: Self) -> Self {
         Self {
             backend: self.backend.or(below.backend),
+            hearing: self.hearing.or(below.hearing),
             model: self.model.or(below.model),
             cpu: self.cpu.or(below.cpu),
             onnxruntime: self.onnxruntime.or(below.onnxruntime),
@@ -218,6 +247,7 @@ impl VadLayer {
     fn settings(self) -> Settings {
         Settings {
             backend: self.backend.unwrap_or_default(),
+            hearing: self.hearing.unwrap_or_default(),
             model: self.model,
             cpu: self.cpu.unwrap_or_default(),
             onnxruntime: self.onnxruntime,
@@ -255,6 +285,11 @@ impl AlsaLayer {
             periods: self.periods.or(below.periods),
         }
     }
+}
+
+fn hearing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Hearing>, D::Error> {
+    let hearing = String::deserialize(deserializer)?.parse();
+    hearing.map(Some).map_err(D::Error::custom)
 }
 
 fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
@@ -380,7 +415,7 @@ pub struct Config {
     /// What `default` means while PipeWire can't be reached.
     pub fallback: Fallback,
     /// How ALSA PCMs are opened.
-    pub alsa: alsa::Options,
+    pub alsa: AlsaOptions,
 }
 
 impl Config {
@@ -412,7 +447,7 @@ impl Config {
             log: layer.log.unwrap_or(LogLevel::Info),
             vad: layer.vad.settings(),
             fallback: layer.alsa.fallback.unwrap_or_default(),
-            alsa: alsa::Options {
+            alsa: AlsaOptions {
                 period: layer.alsa.period,
                 periods: layer.alsa.periods,
                 access: None,

@@ -1,6 +1,6 @@
-"""The receivers in Python of `v2m-engine bench latency`.
+"""The receivers in Python of `v2m-engine bench latency`, which brings them along:
 
-`python3 -m v2m_engine._bench sync|asyncio|uvloop [--switch-interval SECONDS]`
+`python3 receive.py sync|asyncio|uvloop [--switch-interval SECONDS]`
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable
 from importlib import import_module
 
-from . import AudioCapture, AudioChunk, AudioStream
-from ._recorder import Recorder, now
+from recorder import Recorder, now
+from v2m_engine import AudioCapture, AudioChunk, AudioStream
 
 BUFFER = 4096
 
@@ -57,7 +57,7 @@ async def asynchronous(capture: AudioCapture, switch_interval: float | None) -> 
 
 def main() -> None:
     """Receives as the arguments say, until standard input ends."""
-    parser = argparse.ArgumentParser(prog="python3 -m v2m_engine._bench")
+    parser = argparse.ArgumentParser()
     parser.add_argument("way", choices=("sync", "asyncio", "uvloop"))
     parser.add_argument("--switch-interval", type=float, default=None)
     arguments = parser.parse_args()
