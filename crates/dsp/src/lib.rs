@@ -1,5 +1,5 @@
-//! Signal processing without an operating system: [`resample`] brings any rate to
-//! 16 kHz, [`vad`] finds speech in it, [`health`] what is wrong with it.
+//! Signal processing without an operating system: [`resample`] brings any rate to any other,
+//! [`vad`] finds speech in it, [`health`] what is wrong with it.
 
 pub mod health;
 pub mod percentile;
