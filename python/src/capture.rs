@@ -73,6 +73,7 @@ impl AudioCapture {
             mode,
             source,
             latency,
+            observe: false,
             program: None,
             places: places(py)?,
             onnxruntime: onnxruntime(py).ok().flatten(),

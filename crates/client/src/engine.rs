@@ -36,8 +36,16 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn open(mut connection: Connection, latency: Option<Latency>) -> Result<Arc<Self>> {
-        let (ring, source) = connection.open(latency)?;
+    pub(crate) fn open(
+        mut connection: Connection,
+        latency: Option<Latency>,
+        observe: bool,
+    ) -> Result<Arc<Self>> {
+        let (ring, source) = if observe {
+            connection.observe()?
+        } else {
+            connection.open(latency)?
+        };
         let private = connection.private_pid().is_some();
         Ok(Arc::new(Self {
             bookmark: connection.bookmark(),
