@@ -20,6 +20,7 @@ use crate::latency::Latency;
 use crate::rt::bounded::Bounded;
 use crate::rt::{self, Role};
 use crate::status::SourceStatus;
+use crate::text;
 use crate::vad::worker::Brake;
 
 /// Where the audio comes from.
@@ -371,7 +372,8 @@ impl FilePlayer {
             while !gone.load(Ordering::Acquire) && !stopped.load(Ordering::Acquire) {
                 std::thread::park();
             }
-            events(Event::Linked(file.path().display().to_string()));
+            let name = text::printable(&file.path().to_string_lossy(), text::MESSAGE);
+            events(Event::Linked(name));
             let funnel = OnItsOwnTime(&intake);
             match play(file, pace, &funnel, &stopped, || brake.hold(&stopped)) {
                 Ok(()) => {

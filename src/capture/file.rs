@@ -2,7 +2,6 @@
 //! is heard of its channels, and delivered in real time or as fast as the slowest reader
 //! wants it.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use symphonia::core::meta::MetadataOptions;
 use super::channels::Channels;
 use super::{Block, Intake};
 use crate::channels::names_for;
-use crate::{Error, ErrorKind, Result, resample};
+use crate::{Error, ErrorKind, Result, files, resample};
 use ahead::Heard;
 
 mod ahead;
@@ -94,14 +93,8 @@ impl FileSource {
     fn open_track(path: &Path, channels: Arc<Channels>) -> Result<Self> {
         let invalid = |reason: String| Error::new(ErrorKind::Invalid, reason);
 
-        // Looked at before it is opened: opening a FIFO would wait for its writer.
-        let metadata = path.metadata().map_err(|e| invalid(e.to_string()))?;
-        if !metadata.is_file() {
-            return Err(invalid(
-                "it is not a regular file: name a WAV or FLAC file".into(),
-            ));
-        }
-        let file = File::open(path).map_err(|e| invalid(e.to_string()))?;
+        let file =
+            files::open(path).map_err(|e| invalid(format!("{e}: name a WAV or FLAC file")))?;
 
         let stream = MediaSourceStream::new(Box::new(file), Default::default());
         let format = symphonia::default::get_probe()

@@ -13,12 +13,16 @@ use serde::{Deserialize, Deserializer};
 
 use crate::channels::Selection;
 use crate::error::{Error, ErrorKind, Result};
+use crate::files;
 use crate::latency::Latency;
 use crate::ring::SAMPLE_RATE;
 use crate::vad::backend::{Backend, Settings};
 use crate::vad::hearing::Hearing;
 use crate::vad::place::Cpu;
 use v2m_pw_graph::Source;
+
+/// Bytes of a configuration file, at most.
+const LONGEST: u64 = 1 << 20;
 
 /// What to capture.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -391,16 +395,32 @@ impl Layer {
         Ok(layer)
     }
 
-    /// Reads a file; one that doesn't exist is an empty layer.
+    /// Reads a file that only this user or root can have written; one that doesn't exist
+    /// is an empty layer.
     fn read(path: &Path) -> Result<Self> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path),
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(cause) => {
-                let message = format!("cannot read {}: {cause}", path.display());
-                Err(Error::new(ErrorKind::Invalid, message))
+        let failed = |cause: std::io::Error| {
+            let message = format!("cannot read {}: {cause}", path.display());
+            Error::new(ErrorKind::Invalid, message)
+        };
+        let found = match files::regular(path) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
             }
+            found => found.map_err(failed)?,
+        };
+        if !found.is_trusted() {
+            let message = format!(
+                "{} is user {}'s, or everybody may write it: make it yours alone (chown, chmod \
+                 go-w), as it says what is captured",
+                path.display(),
+                found.owner()
+            );
+            return Err(Error::new(ErrorKind::Invalid, message));
         }
+        let bytes = files::read_found(&found, LONGEST).map_err(failed)?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| failed(std::io::Error::other("it is not UTF-8 text")))?;
+        Self::parse(&text, path)
     }
 }
 

@@ -30,7 +30,7 @@ use crate::capture::{Backend, Event};
 use crate::config::{Config, SourceSpec};
 use crate::demand::{Capture, Demand};
 use crate::error::{Error, Result};
-use crate::health::{self, Facts};
+use crate::health::{self, Channel, Facts};
 use crate::latency::Latency;
 use crate::ring::bell::Ringer;
 use crate::ring::{ControlWriter, Reader, Ring, State};
@@ -445,7 +445,9 @@ impl Engine {
         self.control.heartbeat(now);
         self.funnel.prepare();
         self.follow_demand();
-        if self.backend.is_live() && !self.is_idle() {
+        if self.is_idle() {
+            self.funnel.wipe();
+        } else if self.backend.is_live() {
             self.funnel.fill(now);
         }
         self.known.vad.look_after(self.backend.audio_thread());
@@ -519,15 +521,8 @@ impl Engine {
             return Vec::new();
         }
         let mute = self.backend.mute();
-        let channels = self.channels.status().into_iter();
-        let channels: Vec<_> = channels
-            .map(|channel| health::Channel {
-                name: channel.name,
-                heard: channel.heard > 0.0,
-                dead: channel.dead,
-                inverted: channel.inverted,
-            })
-            .collect();
+        let channels = self.channels.status();
+        let channels: Vec<Channel> = channels.iter().map(Channel::from).collect();
         let facts = Facts {
             mute: mute.as_ref(),
             channels: &channels,

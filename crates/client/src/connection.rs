@@ -11,7 +11,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket, socketpair};
+use nix::sys::socket::sockopt::SendTimeout;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, socketpair,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::bookmark::Bookmark;
 use crate::error::{Error, ErrorKind, Result};
@@ -66,16 +70,21 @@ impl Connection {
     /// Connects to the engine that listens at `path`, as [`service`](Self::service).
     pub fn at(path: &Path) -> Result<Self> {
         let unavailable = |cause: Errno| {
-            let hint = match cause {
-                Errno::ENOENT | Errno::ECONNREFUSED => {
-                    "no engine is running: start it with `v2m-engine run`"
-                }
-                cause => cause.desc(),
+            let (kind, hint) = match cause {
+                Errno::ENOENT | Errno::ECONNREFUSED => (
+                    ErrorKind::Unavailable,
+                    "no engine is running: start it with `v2m-engine run`",
+                ),
+                // Its queue of connections is full, and stays so.
+                Errno::EAGAIN => (
+                    ErrorKind::Timeout,
+                    "it takes no connection within 5 s, it hangs or has too many clients: \
+                     close some, or restart it",
+                ),
+                cause => (ErrorKind::Unavailable, cause.desc()),
             };
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("cannot reach an engine at {}: {hint}", path.display()),
-            )
+            let message = format!("cannot reach an engine at {}: {hint}", path.display());
+            Error::new(kind, message)
         };
         let address = UnixAddr::new(path).map_err(unavailable)?;
         let socket = socket(
@@ -85,7 +94,15 @@ impl Connection {
             None,
         )
         .map_err(unavailable)?;
-        connect(socket.as_raw_fd(), &address).map_err(unavailable)?;
+        // Also bounds how long connecting may take.
+        let limit = TimeVal::seconds(ANSWER.as_secs() as i64);
+        setsockopt(&socket, SendTimeout, &limit).map_err(unavailable)?;
+        loop {
+            match connect(socket.as_raw_fd(), &address) {
+                Err(Errno::EINTR) => {}
+                done => break done.map_err(unavailable)?,
+            }
+        }
         protocol::peer_of_same_user(socket.as_fd())?;
         Ok(Self {
             socket,

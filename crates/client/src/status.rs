@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use v2m_dsp::health::Finding;
+use v2m_dsp::health::{Channel, Finding};
 
 use crate::ring::{SAMPLE_RATE, State};
 
@@ -62,6 +62,17 @@ pub struct FindingStatus {
     pub value: Option<f64>,
     /// `dBFS`, or `full scale` where `value` is a share of that; null without one.
     pub unit: Option<String>,
+}
+
+impl From<&ChannelStatus> for Channel {
+    fn from(channel: &ChannelStatus) -> Self {
+        Self {
+            name: channel.name.clone(),
+            heard: channel.heard > 0.0,
+            dead: channel.dead,
+            inverted: channel.inverted,
+        }
+    }
 }
 
 impl From<&Finding> for FindingStatus {

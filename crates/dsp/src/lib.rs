@@ -10,3 +10,4 @@ pub mod vad;
 
 pub use percentile::percentile;
 pub use v2m_error::{self as error, Error, ErrorKind, Result};
+use v2m_files as files;

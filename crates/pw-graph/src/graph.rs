@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::{Direction, Error, ErrorKind, Result};
 use v2m_client::status::SourceInfo;
+use v2m_error::text;
 
 /// What to capture from PipeWire.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -23,8 +24,9 @@ pub enum Source {
 impl FromStr for Source {
     type Err = Error;
 
-    /// `default`, `monitor:<sink>`, or a node's name.
+    /// `default`, `monitor:<sink>`, or a node's name, as it is shown.
     fn from_str(text: &str) -> Result<Self> {
+        let text = &*text::name(text);
         match text.strip_prefix("monitor:") {
             Some("") => Err(Error::new(
                 ErrorKind::Invalid,
@@ -200,11 +202,12 @@ impl Graph {
             .map(|link| link.output)
     }
 
-    /// The node whose sound arrives at `input`, if it is one that its volume can mute, and
-    /// its name.
-    pub fn heard_at(&self, input: u32) -> Option<(u32, &str)> {
-        let node = |output: u32| self.ports.get(&output).map(|port| port.node);
-        let mut nodes = self.linked_to(input).map(node);
+    /// The node whose sound arrives at `node`, if it is one alone that its volume can mute,
+    /// and its name.
+    pub fn heard_by(&self, node: u32) -> Option<(u32, &str)> {
+        let inputs = self.ports_of(node, Direction::In);
+        let outputs = inputs.flat_map(|input| self.linked_to(input));
+        let mut nodes = outputs.map(|output| self.ports.get(&output).map(|port| port.node));
         let first = nodes.next()??;
         let alone = nodes.all(|node| node == Some(first));
         let name = &self.nodes.get(&first)?.name;

@@ -29,7 +29,8 @@ pub enum GapReason {
     Interrupted = 2,
     /// Still no audio: this record continues the one before.
     Continued = 3,
-    /// Nobody listened, so nothing was captured: not a loss, and not counted as one.
+    /// Nobody listened, so nothing was captured, or what had been was wiped: not a loss,
+    /// and not counted as one.
     Unused = 4,
 }
 

@@ -27,7 +27,7 @@ pub use negotiate::{Options, Setup};
 use super::channels::Channels;
 use super::{Event, Intake, SourceInfo};
 use crate::rt::bounded::Calls;
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 use negotiate::Opened;
 use stream::{End, Stream};
 use wait::{Watch, Woken};
@@ -352,6 +352,7 @@ fn hints() -> impl Iterator<Item = (String, String)> {
         .filter(|hint| hint.direction != Some(Direction::Playback))
         .filter_map(|hint| {
             let name = hint.name.filter(|name| name != "null")?;
-            Some((name, hint.desc.unwrap_or_default().replace('\n', ", ")))
+            let description = hint.desc.unwrap_or_default().replace('\n', ", ");
+            Some((text::name(&name), text::name(&description)))
         })
 }

@@ -26,7 +26,7 @@ use crate::capture::{Event, Events, Intake};
 use crate::latency::Latency;
 use crate::rt;
 use crate::rt::bounded::Calls;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, text};
 use v2m_pw_filter::Direction;
 use v2m_pw_graph::{Inaudible, Volume};
 
@@ -447,8 +447,7 @@ impl Session {
 
     fn heard(&self) -> Option<(u32, &str)> {
         let graph = &self.connection.graph;
-        let mut inputs = graph.ports_of(self.node_id()?, Direction::In);
-        inputs.find_map(|input| graph.heard_at(input))
+        graph.heard_by(self.node_id()?)
     }
 
     /// Why nothing is heard, if the source's volume is why.
@@ -476,7 +475,7 @@ impl Session {
             .upcast_ref()
             .add_listener_local()
             .error(move |_seq, _result, message| {
-                let _ = sender.send(Trouble::Link(output, message.to_owned()));
+                let _ = sender.send(Trouble::Link(output, text::name(message)));
             })
             .register();
         Ok((listener, link))
