@@ -8,7 +8,6 @@ pub mod bookmark;
 pub mod connection;
 pub mod follow;
 pub mod latency;
-#[allow(unsafe_code, reason = "adopts descriptors that came in a message")]
 pub mod protocol;
 pub mod record;
 pub mod status;
