@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use v2m_engine::ring::{Reader, SAMPLE_RATE, WINDOW};
-use v2m_engine::vad::Model;
-use v2m_engine::vad::native::Native;
-use v2m_engine::vad::recording::Recording;
-use v2m_engine::vad::segment::{Params, Segment, Segmenter};
-use v2m_engine::{ErrorKind, Result};
+use v2m_client::ring::{Reader, SAMPLE_RATE, WINDOW};
+use v2m_client::vad::Model;
+use v2m_client::vad::hearing::Hearing;
+use v2m_client::vad::native::Native;
+use v2m_client::vad::recording::Recording;
+use v2m_client::vad::segment::{Params, Segment, Segmenter};
+use v2m_client::{ErrorKind, Result};
 
 use crate::chunk::{self, AudioChunk};
-use crate::engine::lock;
 use crate::errors;
+use crate::lock;
 use crate::params;
 use crate::samples::Samples;
 use crate::stream::AudioStream;
@@ -23,10 +24,11 @@ use crate::stream::AudioStream;
 /// Windows before the audio that the model hears first, so that it knows the scene.
 const WARM_UP: u64 = 31;
 
-/// Finds speech; keeps nothing from one call to the next, except by `resume`.
+#[doc = doc!("VADProcessor")]
 #[pyclass(frozen, name = "VADProcessor", module = "v2m_engine")]
 pub(crate) struct VadProcessor {
     params: Params,
+    hearing: Hearing,
     /// Models that are not in use.
     idle: Mutex<Vec<Recording>>,
     /// What `resume` goes on with.
@@ -68,7 +70,7 @@ impl VadProcessor {
             })
         };
         if let Ok(stream) = audio.cast::<AudioStream>() {
-            return live(&stream.get().feed().latest()?);
+            return live(&stream.get().newest()?);
         }
         if let Ok(chunk) = audio.cast::<AudioChunk>() {
             return live(chunk.get());
@@ -86,13 +88,15 @@ impl VadProcessor {
         let rate = u32::try_from(rate).unwrap_or(0);
         let audio = Self::audio(audio, rate)?;
         py.detach(|| match &audio {
-            Audio::Live { ring, start, end } => live(ring, *start, *end).map_err(|error| {
-                let lost = match error.kind() {
-                    ErrorKind::Overrun => Some(end - start),
-                    _ => None,
-                };
-                (error, lost)
-            }),
+            Audio::Live { ring, start, end } => {
+                live(ring, *start, *end, self.hearing).map_err(|error| {
+                    let lost = match error.kind() {
+                        ErrorKind::Overrun => Some(end - start),
+                        _ => None,
+                    };
+                    (error, lost)
+                })
+            }
             Audio::Buffer(samples) => self.buffer(samples, rate, resume).map_err(|e| (e, None)),
         })
         .map_err(|(error, lost)| match lost {
@@ -102,7 +106,7 @@ impl VadProcessor {
     }
 
     fn buffer(&self, samples: &Samples, rate: u32, resume: bool) -> Result<Judged> {
-        let invalid = |message| Err(v2m_engine::Error::new(ErrorKind::Invalid, message));
+        let invalid = |message| Err(v2m_client::Error::new(ErrorKind::Invalid, message));
         let mut probabilities = Vec::new();
         if resume {
             let mut resumed = lock(&self.resumed);
@@ -139,7 +143,7 @@ impl VadProcessor {
             Some(at) => Ok(idle.swap_remove(at)),
             None => {
                 drop(idle);
-                Recording::new(rate)
+                Recording::with_hearing(rate, self.hearing)
             }
         }
     }
@@ -148,7 +152,7 @@ impl VadProcessor {
 fn usable(samples: &Samples) -> Result<()> {
     match samples.unusable() {
         None => Ok(()),
-        Some((at, sample)) => Err(v2m_engine::Error::new(
+        Some((at, sample)) => Err(v2m_client::Error::new(
             ErrorKind::Invalid,
             format!("audio that is no audio: sample {at} is {sample}"),
         )),
@@ -157,7 +161,7 @@ fn usable(samples: &Samples) -> Result<()> {
 
 /// From the speech track, or by the model where it says nothing. The windows are those
 /// that end in the audio, or the last one before if none does.
-fn live(ring: &Reader, start: u64, end: u64) -> Result<Judged> {
+fn live(ring: &Reader, start: u64, end: u64, hearing: Hearing) -> Result<Judged> {
     let last = (end / WINDOW).max(1);
     let first = (start / WINDOW).min(last - 1);
     let mut probabilities = vec![f32::NAN; (last - first) as usize];
@@ -165,7 +169,8 @@ fn live(ring: &Reader, start: u64, end: u64) -> Result<Judged> {
         ring.read_speech(first, &mut probabilities)?;
     }
     if probabilities.iter().any(|p| p.is_nan()) {
-        model(ring, first, end, &mut probabilities)?;
+        let model = hearing.apply(Box::new(Native::new()));
+        judge(model, ring, first, end, &mut probabilities)?;
     }
     Ok(Judged {
         probabilities,
@@ -176,8 +181,13 @@ fn live(ring: &Reader, start: u64, end: u64) -> Result<Judged> {
 
 /// The same by a model of our own, which hears a second of what came before as far as
 /// the ring still has it. What isn't committed of the first window of all is silence.
-fn model(ring: &Reader, first: u64, end: u64, out: &mut [f32]) -> Result<()> {
-    let mut model = Native::new();
+fn judge(
+    mut model: Box<dyn Model>,
+    ring: &Reader,
+    first: u64,
+    end: u64,
+    out: &mut [f32],
+) -> Result<()> {
     let kept = ring.oldest().div_ceil(WINDOW);
     for window in first.saturating_sub(WARM_UP).max(kept.min(first))..first + out.len() as u64 {
         let position = window * WINDOW;
@@ -220,8 +230,14 @@ impl VadProcessor {
 #[pymethods]
 impl VadProcessor {
     #[new]
-    #[pyo3(signature = (threshold=0.5, min_speech_ms=250, min_silence_ms=500, pad_ms=200))]
-    fn new(threshold: f64, min_speech_ms: i64, min_silence_ms: i64, pad_ms: i64) -> PyResult<Self> {
+    #[pyo3(signature = (threshold=0.5, min_speech_ms=250, min_silence_ms=500, pad_ms=200, *, hearing="plain"))]
+    fn new(
+        threshold: f64,
+        min_speech_ms: i64,
+        min_silence_ms: i64,
+        pad_ms: i64,
+        hearing: &str,
+    ) -> PyResult<Self> {
         let params = Params {
             threshold: threshold as f32,
             min_speech_ms: params::ms("min_speech_ms", min_speech_ms)?,
@@ -233,11 +249,13 @@ impl VadProcessor {
         params.validate().map_err(errors::raise)?;
         Ok(Self {
             params,
+            hearing: hearing.parse().map_err(errors::raise)?,
             idle: Mutex::default(),
             resumed: Mutex::default(),
         })
     }
 
+    #[doc = doc!("VADProcessor.contains_speech")]
     #[pyo3(signature = (audio, *, sample_rate=16_000, resume=false))]
     fn contains_speech(
         &self,
@@ -250,6 +268,7 @@ impl VadProcessor {
         Ok(judged.probabilities.iter().any(speech))
     }
 
+    #[doc = doc!("VADProcessor.probabilities")]
     #[pyo3(signature = (audio, *, sample_rate=16_000, resume=false))]
     fn probabilities<'py>(
         &self,
@@ -261,6 +280,7 @@ impl VadProcessor {
         chunk::array_of(audio.py(), &judged.probabilities)
     }
 
+    #[doc = doc!("VADProcessor.speech_timestamps")]
     #[pyo3(signature = (audio, return_seconds=false, *, sample_rate=16_000))]
     fn speech_timestamps<'py>(
         &self,
@@ -291,6 +311,7 @@ impl VadProcessor {
         Ok(all)
     }
 
+    #[doc = doc!("VADProcessor.reset")]
     fn reset(&self, py: Python<'_>) {
         py.detach(|| {
             let before = lock(&self.resumed).take();
@@ -298,24 +319,44 @@ impl VadProcessor {
         });
     }
 
+    #[doc = doc!("VADProcessor.threshold")]
     #[getter]
     fn threshold(&self) -> f64 {
         params::decimal(self.params.threshold)
     }
 
+    #[doc = doc!("VADProcessor.min_speech_ms")]
     #[getter]
     fn min_speech_ms(&self) -> u32 {
         self.params.min_speech_ms
     }
 
+    #[doc = doc!("VADProcessor.min_silence_ms")]
     #[getter]
     fn min_silence_ms(&self) -> u32 {
         self.params.min_silence_ms
     }
 
+    #[doc = doc!("VADProcessor.pad_ms")]
     #[getter]
     fn pad_ms(&self) -> u32 {
         self.params.pad_ms
+    }
+
+    #[doc = doc!("VADProcessor.hearing")]
+    #[getter]
+    fn hearing(&self) -> &'static str {
+        self.hearing.name()
+    }
+
+    /// Pickling: the settings; what `resume` goes on with stays here.
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<((f64,), Bound<'py, PyDict>)> {
+        let named = PyDict::new(py);
+        named.set_item("min_speech_ms", self.min_speech_ms())?;
+        named.set_item("min_silence_ms", self.min_silence_ms())?;
+        named.set_item("pad_ms", self.pad_ms())?;
+        named.set_item("hearing", self.hearing())?;
+        Ok(((self.threshold(),), named))
     }
 
     fn __repr__(&self) -> String {
@@ -328,7 +369,8 @@ impl VadProcessor {
         } = self.params;
         format!(
             "VADProcessor(threshold={threshold}, min_speech_ms={min_speech_ms}, \
-             min_silence_ms={min_silence_ms}, pad_ms={pad_ms})"
+             min_silence_ms={min_silence_ms}, pad_ms={pad_ms}, hearing='{}')",
+            self.hearing.name()
         )
     }
 }

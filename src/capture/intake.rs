@@ -101,7 +101,7 @@ impl Resamplers {
         self.usual
             .iter_mut()
             .chain(self.spare.as_mut())
-            .find(|resampler| resampler.rate() == rate)
+            .find(|resampler| resampler.input_rate() == rate)
     }
 }
 
@@ -117,9 +117,10 @@ struct Run {
 impl Run {
     /// Nanoseconds from the next input to the next output; mostly negative.
     fn offset_ns(&self) -> i64 {
-        let output = i128::from(self.outputs) * i128::from(NS_PER_SAMPLE);
-        let input = i128::from(self.inputs) * 1_000_000_000 / i128::from(self.rate);
-        (output - input) as i64
+        let rate = u64::from(self.rate);
+        let (seconds, rest) = (self.inputs / rate, self.inputs % rate);
+        let input = seconds * 1_000_000_000 + rest * 1_000_000_000 / rate;
+        self.outputs as i64 * NS_PER_SAMPLE - input as i64
     }
 }
 
@@ -128,7 +129,7 @@ impl Funnel {
     pub fn new(writer: CaptureWriter, bell: Bell) -> Result<Self> {
         let usual = USUAL_RATES
             .into_iter()
-            .map(Resampler::new)
+            .map(|rate| Resampler::new(rate, SAMPLE_RATE))
             .collect::<Result<_>>()?;
         Ok(Self {
             inner: TryCell::new(Inner {
@@ -237,7 +238,7 @@ impl Intake for Funnel {
         {
             return;
         }
-        match Resampler::new(rate) {
+        match Resampler::new(rate, SAMPLE_RATE) {
             Ok(resampler) => {
                 let parts: Vec<_> = resampler.memory().map(stretch).collect();
                 rt::lock_all(&format!("resampler for {rate} Hz"), &parts);

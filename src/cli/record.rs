@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use v2m_engine::Result;
@@ -75,12 +74,14 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
             false => defaults.report,
         },
     };
-    let (mut connection, ring, source) = super::reach::reach(arguments.source.as_ref())?;
-    if options.speech || options.split {
-        follow::check(&connection.status()?)?;
+    let locator = super::reach::locator(arguments.source.as_ref())?;
+    let engine = locator.connect()?;
+    if (options.speech || options.split)
+        && let Some(status) = engine.status()
+    {
+        follow::check(&status)?;
     }
-    let recorder = Recorder::open(Arc::new(ring), &source, &arguments.path, options)?
-        .noting(connection.bookmark());
+    let recorder = Recorder::open(engine, locator, &arguments.path, options)?;
     let stop = Stop::new()?;
     let asked = stop.clone();
     // The first signal ends the recording, the second one the process: a disk that hangs
@@ -93,15 +94,11 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         asked.ask();
     });
     let how = recorder.how();
-    let done = recorder.run(
-        &stop,
-        || connection.is_closed(),
-        |progress| {
-            if terminal {
-                show(progress);
-            }
-        },
-    );
+    let done = recorder.run(&stop, |progress| {
+        if terminal {
+            show(progress);
+        }
+    });
     if terminal {
         eprintln!();
     }

@@ -11,11 +11,13 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use crate::channels::Selection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::latency::Latency;
 use crate::ring::SAMPLE_RATE;
 use crate::vad::backend::{Backend, Settings};
+use crate::vad::hearing::Hearing;
 use crate::vad::place::Cpu;
 use v2m_pw_graph::Source;
 
@@ -154,6 +156,12 @@ pub struct Layer {
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceSpec>,
 
+    /// Which of the source's channels to hear: auto (its voice, at its own level), mix (the
+    /// mean of all), a name (FL, AUX2) or a number from 1 [default: auto]
+    #[arg(long, value_name = "CHANNEL")]
+    #[serde(default, deserialize_with = "channel")]
+    pub channel: Option<Selection>,
+
     /// Play files as fast as the engine takes them instead of in real time
     #[arg(long = "no-pace", action = clap::ArgAction::SetFalse, default_value = None, default_missing_value = "false", num_args = 0)]
     pub pace: Option<bool>,
@@ -216,6 +224,12 @@ pub struct VadLayer {
     )]
     pub backend: Option<Backend>,
 
+    /// How it hears: enhanced (without DC and rumble, weak voices amplified, not deafened by hours
+    /// of music), or plain (Silero's own probabilities of the audio as it is) [default: enhanced]
+    #[arg(long = "vad-hearing", value_name = "HOW")]
+    #[serde(default, deserialize_with = "hearing")]
+    pub hearing: Option<Hearing>,
+
     /// Other weights of Silero's 16 kHz model than the built-in ones: safetensors for native,
     /// ONNX for ort
     #[arg(long = "vad-model", value_name = "PATH")]
@@ -234,6 +248,7 @@ impl VadLayer {
     fn over(self, below: Self) -> Self {
         Self {
             backend: self.backend.or(below.backend),
+            hearing: self.hearing.or(below.hearing),
             model: self.model.or(below.model),
             cpu: self.cpu.or(below.cpu),
             onnxruntime: self.onnxruntime.or(below.onnxruntime),
@@ -243,6 +258,7 @@ impl VadLayer {
     fn settings(self) -> Settings {
         Settings {
             backend: self.backend.unwrap_or_default(),
+            hearing: self.hearing.unwrap_or_default(),
             model: self.model,
             cpu: self.cpu.unwrap_or_default(),
             onnxruntime: self.onnxruntime,
@@ -282,6 +298,26 @@ impl AlsaLayer {
     }
 }
 
+fn channel<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Selection>, D::Error> {
+    // A number may be written as one.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Name(String),
+        Number(u32),
+    }
+    let text = match Written::deserialize(deserializer)? {
+        Written::Name(name) => name,
+        Written::Number(number) => number.to_string(),
+    };
+    text.parse().map(Some).map_err(D::Error::custom)
+}
+
+fn hearing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Hearing>, D::Error> {
+    let hearing = String::deserialize(deserializer)?.parse();
+    hearing.map(Some).map_err(D::Error::custom)
+}
+
 fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     within(deserializer, 16..=65_536, "frames")
 }
@@ -310,6 +346,7 @@ impl Layer {
     fn over(self, below: Self) -> Self {
         Self {
             source: self.source.or(below.source),
+            channel: self.channel.or(below.channel),
             pace: self.pace.or(below.pace),
             latency: self.latency.or(below.latency),
             latency_lowest: self.latency_lowest.or(below.latency_lowest),
@@ -398,6 +435,8 @@ fn table_name(line: &str) -> Option<&str> {
 pub struct Config {
     /// What to capture.
     pub source: SourceSpec,
+    /// Which of its channels to hear.
+    pub channel: Selection,
     /// Files are played in real time.
     pub pace: bool,
     /// The quantum asked of the graph while somebody listens.
@@ -442,6 +481,7 @@ impl Config {
             source: layer
                 .source
                 .unwrap_or(SourceSpec::Pipewire(Source::Default)),
+            channel: layer.channel.unwrap_or_default(),
             pace: layer.pace.unwrap_or(true),
             latency: layer.latency.unwrap_or(Latency::DEFAULT),
             latency_lowest: layer.latency_lowest.unwrap_or(Latency::LOWEST),

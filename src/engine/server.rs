@@ -41,6 +41,8 @@ pub trait Host: Send + Sync + 'static {
     fn ring(&self) -> BorrowedFd<'_>;
     /// What is captured, as configured.
     fn source(&self) -> String;
+    /// Which of its channels are heard, as configured.
+    fn channel(&self) -> String;
     /// A client is about to get the ring: what it finds there must be up to date.
     fn opening(&self);
     /// How the engine is; must not wait for anything. `clients` hold the ring,
@@ -528,6 +530,7 @@ fn answer(peer: &mut Peer, host: &dyn Host) -> Result<bool> {
                 socket,
                 &Reply::Opened {
                     source: host.source(),
+                    channel: host.channel(),
                 },
                 Some(host.ring()),
             )?;

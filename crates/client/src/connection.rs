@@ -38,6 +38,8 @@ pub struct Connection {
     /// and must not end the engine of its parent.
     owner: u32,
     bookmark: Option<Arc<Bookmark>>,
+    /// What the engine said when it gave the ring.
+    channel: Option<String>,
     /// Answers that came too late for who asked, and are still to come.
     late: u32,
 }
@@ -107,6 +109,7 @@ impl Connection {
             child: None,
             owner: std::process::id(),
             bookmark: None,
+            channel: None,
             late: 0,
         })
     }
@@ -156,6 +159,7 @@ impl Connection {
             child: Some(child),
             owner: std::process::id(),
             bookmark: None,
+            channel: None,
             late: 0,
         })
     }
@@ -169,6 +173,12 @@ impl Connection {
     /// stays as it is.
     pub fn observe(&mut self) -> Result<(Reader, String)> {
         self.ask_for_ring(None, true)
+    }
+
+    /// Which of the source's channels the engine hears, as its configuration says it; known
+    /// from the first [`open`](Self::open) on.
+    pub fn channel(&self) -> Option<&str> {
+        self.channel.as_deref()
     }
 
     /// Where to note how far this client has read, for the engine's status; it
@@ -195,7 +205,10 @@ impl Connection {
         let bookmark = bookmark.as_ref().map(|mark| mark.descriptor());
         let packet = self.ask(&request, bookmark, ANSWER)?;
         match (packet.message, packet.descriptor) {
-            (Reply::Opened { source }, Some(file)) => Ok((Reader::new(file)?, source)),
+            (Reply::Opened { source, channel }, Some(file)) => {
+                self.channel = Some(channel);
+                Ok((Reader::new(file)?, source))
+            }
             (Reply::Refused { message }, _) => Err(Error::new(ErrorKind::Unavailable, message)),
             _ => Err(Error::new(
                 ErrorKind::Protocol,

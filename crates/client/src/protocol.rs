@@ -60,6 +60,9 @@ pub enum Reply {
     Opened {
         /// What the engine captures, as its configuration says it.
         source: String,
+        /// Which channels of it are heard, as its configuration says it.
+        #[serde(default = "auto")]
+        channel: String,
     },
     /// The answer to `status`.
     Status {
@@ -71,6 +74,11 @@ pub enum Reply {
         /// One line.
         message: String,
     },
+}
+
+/// What engines hear that don't say it.
+fn auto() -> String {
+    "auto".to_owned()
 }
 
 /// A packet: its message and a descriptor, if one came along.

@@ -1,6 +1,8 @@
 //! Signal processing without an operating system: [`resample`] brings any rate to
-//! 16 kHz, [`vad`] finds speech in it, [`health`] what is wrong with it.
+//! 16 kHz, [`vad`] finds speech in it, [`health`] what is wrong with it; [`channels`] says
+//! which of a source's channels to hear.
 
+pub mod channels;
 pub mod health;
 pub mod percentile;
 pub mod resample;

@@ -297,6 +297,8 @@ fn read_global(global: &GlobalObject<&DictRef>) -> Option<Note> {
                 _ => Direction::Out,
             },
             dsp: properties.get("format.dsp") == Some("32 bit float mono audio"),
+            index: number("port.id").unwrap_or(0),
+            channel: text("audio.channel"),
         }),
         ObjectType::Link => Object::Link(Link {
             output: number("link.output.port")?,

@@ -15,6 +15,8 @@ pub enum Kind {
     Device = 4,
     /// The engine's state became `detail` (a [`State`](super::State)) at about `position`.
     State = 5,
+    /// From about `position` on, the source's channel number `detail` (from 1) is heard.
+    Channel = 6,
 }
 
 /// Why audio is missing ([`Kind::Gap`]'s detail).

@@ -300,6 +300,11 @@ impl ControlWriter {
         self.notice(Kind::Device, 0, time_ns);
     }
 
+    /// From about the newest position on, this channel of the source is heard.
+    pub fn channel(&mut self, number: u32, time_ns: i64) {
+        self.notice(Kind::Channel, number, time_ns);
+    }
+
     fn notice(&mut self, kind: Kind, detail: u32, time_ns: i64) {
         let position = self.memory.lane(LaneId::Samples).committed();
         let record = Record {
