@@ -14,6 +14,11 @@ pub mod doctor;
 pub mod engine;
 pub mod monitor;
 
+/// Compiles what the document shows.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/backends.md")]
+pub mod backends {}
+
 pub use detect as vad;
 pub use engine::{demand, server, systemd};
 pub use v2m_bench as bench;

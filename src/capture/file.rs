@@ -1,6 +1,10 @@
 //! A WAV or FLAC file as a source: decoded and mixed to mono on an ordinary
 //! thread, delivered in real time or as fast as the slowest reader wants it.
 
+mod player;
+
+pub use player::KIND;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -90,17 +90,17 @@ impl Ears {
     }
 }
 
-/// Listens to what the configuration says; `None` for a file. The error says why
+/// Listens to what the configuration says; `None` for what is no device. The error says why
 /// nothing is heard.
 pub(super) fn listen(config: &Config, reachable: bool) -> Option<Result<Heard, String>> {
     let later = |pcm| AlsaSource::later(pcm, config.alsa);
     Some(match (&config.source, &config.fallback) {
-        (SourceSpec::File(_), _) => return None,
         (SourceSpec::Alsa(pcm), _) => alsa(later(Some(pcm))),
         (SourceSpec::Pipewire(source), _) if reachable => graph(config, source),
         (SourceSpec::Pipewire(Source::Default), Fallback::Auto) => alsa(later(None)),
         (SourceSpec::Pipewire(Source::Default), Fallback::Pcm(pcm)) => alsa(later(Some(pcm))),
-        (source, _) => Err(format!("{source} takes PipeWire")),
+        (source @ SourceSpec::Pipewire(_), _) => Err(format!("{source} takes PipeWire")),
+        _ => return None,
     })
 }
 

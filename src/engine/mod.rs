@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use self::health_reader::HealthReader;
 use crate::bounded;
 use crate::capture::intake::Funnel;
-use crate::capture::{Backend, Event};
+use crate::capture::{self, Backend, Event};
 use crate::config::{Config, SourceSpec};
 use crate::demand::{Capture, Demand};
 use crate::error::{Error, Result};
@@ -253,7 +253,7 @@ pub struct Engine {
     told: State,
     // In the order of stopping.
     server: Option<Server>,
-    backend: Backend,
+    backend: Box<dyn Backend>,
     funnel: Arc<Funnel>,
     ringer: Ringer,
     health: HealthReader,
@@ -329,7 +329,14 @@ impl Engine {
         let events = Box::new(move |event| {
             let _ = events.send(Message::Capture(event));
         });
-        let backend = Backend::start(&config, funnel.clone(), brake, on_demand, !idle, events)?;
+        let backend = capture::start(capture::Start {
+            config: &config,
+            intake: funnel.clone(),
+            brake,
+            on_demand,
+            active: !idle,
+            events,
+        })?;
         let reader = Reader::new(known.ring.duplicate()?)?;
         let detects = config.vad.backend != vad::backend::Backend::Off;
         let health = HealthReader::new(reader, health::PATIENCE, detects);
