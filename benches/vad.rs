@@ -10,8 +10,9 @@
 use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use v2m_engine::vad::WINDOW;
+use v2m_engine::vad::hearing::Hearing;
 use v2m_engine::vad::native::{Batch, Native, Network, Path};
+use v2m_engine::vad::{Model, WINDOW};
 
 /// Multiply-adds of one window after the STFT: taps x inputs x outputs of the
 /// convolutions where they meet a frame, the LSTM's two matrices, the output.
@@ -25,7 +26,7 @@ struct Options {
     json: bool,
     callgrind: bool,
     /// For the run under callgrind: so many windows on this path, and nothing else.
-    steps: Option<(String, usize)>,
+    steps: Option<(String, Hearing, usize)>,
 }
 
 fn options() -> Options {
@@ -38,12 +39,10 @@ fn options() -> Options {
             "--json" => options.json = true,
             "--callgrind" => options.callgrind = true,
             "--steps" => {
-                let path = args.next().expect("--steps PATH COUNT");
-                let count = args
-                    .next()
-                    .and_then(|n| n.parse().ok())
-                    .expect("--steps PATH COUNT");
-                options.steps = Some((path, count));
+                let mut word = || args.next().expect("--steps PATH HEARING COUNT");
+                let (path, hearing, count) = (word(), word().parse(), word().parse());
+                let hearing = hearing.expect("plain or enhanced");
+                options.steps = Some((path, hearing, count.expect("a number")));
             }
             // Cargo's own.
             "--bench" => {}
@@ -196,15 +195,20 @@ fn native(path: Path) -> Native {
     Native::with_path(Network::embedded(), path).expect("an available path")
 }
 
+fn heard(path: Path, hearing: Hearing) -> impl FnMut(&[f32; WINDOW]) -> f32 {
+    let mut model = hearing.apply(Box::new(native(path)));
+    move |window| model.probability(window).unwrap_or(f32::NAN)
+}
+
 /// Instructions per window, by two runs of this program under callgrind.
-fn instructions(path: Path) -> Result<u64, String> {
+fn instructions(path: Path, hearing: Hearing) -> Result<u64, String> {
     let run = |steps: usize| {
         let program = std::env::current_exe().map_err(|e| e.to_string())?;
         let mut command = Command::new("valgrind");
         command
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
             .arg(program);
-        command.args(["--steps", path.name(), &steps.to_string()]);
+        command.args(["--steps", path.name(), hearing.name(), &steps.to_string()]);
         let output = command.output().map_err(|e| format!("valgrind: {e}"))?;
         if !output.status.success() {
             return Err("valgrind has none of these instructions".to_string());
@@ -221,7 +225,7 @@ fn instructions(path: Path) -> Result<u64, String> {
 
 #[cfg(feature = "ort")]
 fn onnxruntime(windows: &[[f32; WINDOW]], package: Option<&str>) -> Result<(f64, f64), String> {
-    use v2m_engine::vad::{Model, ort::Ort, runtime::Places};
+    use v2m_engine::vad::{ort::Ort, runtime::Places};
     let places = Places {
         python: package.map(Into::into),
         ..Places::default()
@@ -239,16 +243,16 @@ fn onnxruntime(_: &[[f32; WINDOW]], _: Option<&str>) -> Result<(f64, f64), Strin
 
 fn main() {
     let options = options();
-    if let Some((name, steps)) = options.steps {
+    if let Some((name, hearing, steps)) = options.steps {
         let Some(path) = Path::available().find(|path| path.name() == name) else {
             std::process::exit(3)
         };
-        let mut native = native(path);
+        let mut step = heard(path, hearing);
         let windows = windows(None);
         windows
             .iter()
             .take(steps)
-            .for_each(|window| sink(native.step(window)));
+            .for_each(|window| sink(step(window)));
         return;
     }
     let windows = windows(options.audio.as_deref());
@@ -290,10 +294,20 @@ fn main() {
                 bytes as f64 / read / 1e9,
             );
         }
+        let (enhanced, p99) = measure(&windows, heard(path, Hearing::Enhanced));
+        println!(
+            "  enhanced: {:.1} us median {:.1} p99, {:.2} x the network alone",
+            enhanced / 1e3,
+            p99 / 1e3,
+            enhanced / median
+        );
         if options.callgrind {
-            match instructions(path) {
-                Ok(count) => println!("  {count} instructions per window (callgrind)"),
-                Err(why) => println!("  instructions per window: {why}"),
+            for hearing in [Hearing::Plain, Hearing::Enhanced] {
+                let name = hearing.name();
+                match instructions(path, hearing) {
+                    Ok(count) => println!("  {name}: {count} instructions per window (callgrind)"),
+                    Err(why) => println!("  {name}: instructions per window: {why}"),
+                }
             }
         }
         let mut out = vec![0.0; windows.len()];

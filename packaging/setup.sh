@@ -34,7 +34,7 @@ test)
 bench)
     apt_packages="$apt_packages $session valgrind pipewire-alsa strace"
     dnf_packages="$dnf_packages $session valgrind pipewire-alsa strace"
-    wanted="$wanted onnxruntime==1.32.0 uvloop==0.23.0"
+    wanted="$wanted onnxruntime==1.32.0 uvloop==0.23.0 av==18.1.0"
     bare="silero-vad==6.2.3"
     ;;
 peers)

@@ -26,4 +26,4 @@ pub use v2m_client::{bookmark, connection as client, latency, protocol, record, 
 pub use v2m_dsp::{health, resample};
 pub use v2m_error::{self as error, Error, ErrorKind, Result};
 pub use v2m_ring::{self as ring, shm, sync, time};
-pub use v2m_rt::{self as rt, bounded};
+pub use v2m_rt as rt;

@@ -11,7 +11,7 @@ use v2m_engine::capture::intake::Funnel;
 use v2m_engine::capture::{Block, Intake};
 use v2m_engine::resample::Resampler;
 use v2m_engine::ring::bell::Ringer;
-use v2m_engine::ring::{NS_PER_SAMPLE, Reader, Ring};
+use v2m_engine::ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
 
 const START_NS: i64 = 5_000_000_000;
 
@@ -79,7 +79,7 @@ fn everything(reader: &Reader) -> Vec<f32> {
 /// What the ring would hold had nothing been lost.
 fn reference(rate: u32, end: u64) -> Vec<f32> {
     let input: Vec<f32> = (0..end).map(sound).collect();
-    let mut resampler = Resampler::new(rate).unwrap();
+    let mut resampler = Resampler::new(rate, SAMPLE_RATE).unwrap();
     let mut out = vec![0.0; resampler.max_output(input.len())];
     let count = resampler.process(&input, &mut out);
     out.truncate(count);

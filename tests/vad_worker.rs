@@ -10,6 +10,7 @@ use v2m_engine::ring::{
     CaptureWriter, GapReason, Kind, NS_PER_SAMPLE, Reader, Record, Records, Ring,
 };
 use v2m_engine::vad::backend::{Backend, Settings};
+use v2m_engine::vad::hearing::Hearing;
 use v2m_engine::vad::native::Native;
 use v2m_engine::vad::segment::{Edge, OnOff, Params};
 use v2m_engine::vad::worker::Worker;
@@ -89,15 +90,23 @@ fn audio() -> Vec<f32> {
         .collect()
 }
 
-/// What the model says of the windows, starting anew after those in `gaps`.
+/// What runs where nothing is configured.
+fn model() -> Box<dyn Model> {
+    Hearing::default().apply(Box::new(Native::new()))
+}
+
+/// What it says of the windows, starting anew after those in `gaps`.
 fn expected(samples: &[f32], gaps: &[usize]) -> Vec<f32> {
-    let mut model = Native::new();
+    heard(model(), samples, gaps)
+}
+
+fn heard(mut model: Box<dyn Model>, samples: &[f32], gaps: &[usize]) -> Vec<f32> {
     let windows = samples.as_chunks::<WINDOW>().0.iter().enumerate();
     let judge = windows.map(|(n, window)| {
         if n > 0 && gaps.contains(&(n - 1)) {
             model.reset();
         }
-        model.step(window)
+        model.probability(window).unwrap()
     });
     judge.collect()
 }
@@ -117,6 +126,20 @@ fn every_window_gets_what_the_model_says_of_it() {
     assert!(status.model.unwrap().contains("native"));
     assert!(status.cost_us.unwrap().p50 > 0.0);
     assert_eq!(degraded, Vec::<String>::new());
+}
+
+#[test]
+fn plain_hearing_is_the_network_alone() {
+    let audio = audio();
+    let settings = Settings {
+        hearing: Hearing::Plain,
+        ..Settings::default()
+    };
+    let setup = setup(settings, true, &audio);
+    setup.ringer.bell().ring();
+    let found = setup.probabilities();
+    assert_eq!(found, heard(Box::new(Native::new()), &audio, &[]));
+    assert_ne!(found, expected(&audio, &[]));
 }
 
 #[test]
@@ -216,7 +239,7 @@ fn a_night_in_which_nobody_listened_is_silence_and_no_lateness() {
         .reader
         .read_speech(end as u64 - 9, &mut after)
         .unwrap();
-    let silence = Native::new().step(&[0.0; WINDOW]);
+    let silence = model().probability(&[0.0; WINDOW]).unwrap();
     assert_eq!(after[..9], [silence; 9]);
     // What lies across the end of the night, and what follows it.
     let mut samples = vec![0.0; (windows - end as u64) as usize * WINDOW];

@@ -177,7 +177,7 @@ the clock is read before anything else is done with them. *Default* is what a li
 documentation begins with, asked for 16 kHz mono, as speech software needs it; *best* is the
 graph's own rate and a block of one quantum, without a resampler. JACK has no rate but the
 graph's: with soxr in its callback it gives what the engine gives. The engine's readers get 16
-kHz; its resampler's 0.63 ms are in their numbers, as one cycle more for those impulses that
-come in the last 0.63 ms of a cycle. CPU time is that of the receiver and its children while it
+kHz; its resampler's 0.13 ms are in their numbers, as one cycle more for those impulses that
+come in the last 0.13 ms of a cycle. CPU time is that of the receiver and its children while it
 listened, in percent of one core; the engine's own is in the heading, once for any number of
 readers. Versions are pinned in [`benches/peers/install.py`](../benches/peers/install.py)."""

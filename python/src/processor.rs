@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use v2m_engine::ring::{Reader, SAMPLE_RATE, WINDOW};
 use v2m_engine::vad::Model;
+use v2m_engine::vad::hearing::Hearing;
 use v2m_engine::vad::native::Native;
 use v2m_engine::vad::recording::Recording;
 use v2m_engine::vad::segment::{Params, Segment, Segmenter};
@@ -27,6 +28,7 @@ const WARM_UP: u64 = 31;
 #[pyclass(frozen, name = "VADProcessor", module = "v2m_engine")]
 pub(crate) struct VadProcessor {
     params: Params,
+    hearing: Hearing,
     /// Models that are not in use.
     idle: Mutex<Vec<Recording>>,
     /// What `resume` goes on with.
@@ -86,13 +88,15 @@ impl VadProcessor {
         let rate = u32::try_from(rate).unwrap_or(0);
         let audio = Self::audio(audio, rate)?;
         py.detach(|| match &audio {
-            Audio::Live { ring, start, end } => live(ring, *start, *end).map_err(|error| {
-                let lost = match error.kind() {
-                    ErrorKind::Overrun => Some(end - start),
-                    _ => None,
-                };
-                (error, lost)
-            }),
+            Audio::Live { ring, start, end } => {
+                live(ring, *start, *end, self.hearing).map_err(|error| {
+                    let lost = match error.kind() {
+                        ErrorKind::Overrun => Some(end - start),
+                        _ => None,
+                    };
+                    (error, lost)
+                })
+            }
             Audio::Buffer(samples) => self.buffer(samples, rate, resume).map_err(|e| (e, None)),
         })
         .map_err(|(error, lost)| match lost {
@@ -139,7 +143,7 @@ impl VadProcessor {
             Some(at) => Ok(idle.swap_remove(at)),
             None => {
                 drop(idle);
-                Recording::new(rate)
+                Recording::with_hearing(rate, self.hearing)
             }
         }
     }
@@ -157,7 +161,7 @@ fn usable(samples: &Samples) -> Result<()> {
 
 /// From the speech track, or by the model where it says nothing. The windows are those
 /// that end in the audio, or the last one before if none does.
-fn live(ring: &Reader, start: u64, end: u64) -> Result<Judged> {
+fn live(ring: &Reader, start: u64, end: u64, hearing: Hearing) -> Result<Judged> {
     let last = (end / WINDOW).max(1);
     let first = (start / WINDOW).min(last - 1);
     let mut probabilities = vec![f32::NAN; (last - first) as usize];
@@ -165,7 +169,8 @@ fn live(ring: &Reader, start: u64, end: u64) -> Result<Judged> {
         ring.read_speech(first, &mut probabilities)?;
     }
     if probabilities.iter().any(|p| p.is_nan()) {
-        model(ring, first, end, &mut probabilities)?;
+        let model = hearing.apply(Box::new(Native::new()));
+        judge(model, ring, first, end, &mut probabilities)?;
     }
     Ok(Judged {
         probabilities,
@@ -176,8 +181,13 @@ fn live(ring: &Reader, start: u64, end: u64) -> Result<Judged> {
 
 /// The same by a model of our own, which hears a second of what came before as far as
 /// the ring still has it. What isn't committed of the first window of all is silence.
-fn model(ring: &Reader, first: u64, end: u64, out: &mut [f32]) -> Result<()> {
-    let mut model = Native::new();
+fn judge(
+    mut model: Box<dyn Model>,
+    ring: &Reader,
+    first: u64,
+    end: u64,
+    out: &mut [f32],
+) -> Result<()> {
     let kept = ring.oldest().div_ceil(WINDOW);
     for window in first.saturating_sub(WARM_UP).max(kept.min(first))..first + out.len() as u64 {
         let position = window * WINDOW;
@@ -220,8 +230,14 @@ impl VadProcessor {
 #[pymethods]
 impl VadProcessor {
     #[new]
-    #[pyo3(signature = (threshold=0.5, min_speech_ms=250, min_silence_ms=500, pad_ms=200))]
-    fn new(threshold: f64, min_speech_ms: i64, min_silence_ms: i64, pad_ms: i64) -> PyResult<Self> {
+    #[pyo3(signature = (threshold=0.5, min_speech_ms=250, min_silence_ms=500, pad_ms=200, *, hearing="plain"))]
+    fn new(
+        threshold: f64,
+        min_speech_ms: i64,
+        min_silence_ms: i64,
+        pad_ms: i64,
+        hearing: &str,
+    ) -> PyResult<Self> {
         let params = Params {
             threshold: threshold as f32,
             min_speech_ms: params::ms("min_speech_ms", min_speech_ms)?,
@@ -233,6 +249,7 @@ impl VadProcessor {
         params.validate().map_err(errors::raise)?;
         Ok(Self {
             params,
+            hearing: hearing.parse().map_err(errors::raise)?,
             idle: Mutex::default(),
             resumed: Mutex::default(),
         })
@@ -318,6 +335,11 @@ impl VadProcessor {
         self.params.pad_ms
     }
 
+    #[getter]
+    fn hearing(&self) -> &'static str {
+        self.hearing.name()
+    }
+
     fn __repr__(&self) -> String {
         let Params {
             threshold,
@@ -328,7 +350,8 @@ impl VadProcessor {
         } = self.params;
         format!(
             "VADProcessor(threshold={threshold}, min_speech_ms={min_speech_ms}, \
-             min_silence_ms={min_silence_ms}, pad_ms={pad_ms})"
+             min_silence_ms={min_silence_ms}, pad_ms={pad_ms}, hearing='{}')",
+            self.hearing.name()
         )
     }
 }

@@ -553,12 +553,19 @@ class VADProcessor:
         min_speech_ms: int = 250,
         min_silence_ms: int = 500,
         pad_ms: int = 200,
+        *,
+        hearing: Literal["plain", "enhanced"] = "plain",
     ) -> VADProcessor:
         """
         Args:
             threshold: probability from which on a window is speech, above 0 to 1.
             min_speech_ms, min_silence_ms, pad_ms: for `speech_timestamps`, as in
                 `AudioStream.segments`.
+            hearing: "plain" judges audio as it is and gives Silero's own probabilities.
+                "enhanced" is what the engine does unless its configuration says otherwise:
+                it takes DC and rumble away, amplifies weak audio (from -80 dBFS up), and
+                finds speech after an hour of music as after none. Audio that the engine
+                has judged already keeps the engine's answer.
 
         Raises:
             ValueError: an argument is not one of the above.
@@ -599,6 +606,9 @@ class VADProcessor:
         """As given."""
     @property
     def pad_ms(self) -> int:
+        """As given."""
+    @property
+    def hearing(self) -> Literal["plain", "enhanced"]:
         """As given."""
 
 class _Wakeup:

@@ -14,11 +14,11 @@ use super::alsa::{self, AlsaCapture, AlsaSource};
 use super::intake::Funnel;
 use super::pipewire::{self, Options, Pipewire, Source};
 use super::{Backend, Block, Event, Events, Intake, Kind, Start};
-use crate::bounded::Bounded;
 use crate::config::{Fallback, SourceSpec};
 use crate::error::Result;
 use crate::health::Mute;
 use crate::latency::Latency;
+use crate::rt::bounded::Bounded;
 use crate::status::SourceStatus;
 
 /// A daemon that was there may take so long to come back: a restart takes less.

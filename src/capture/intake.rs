@@ -98,7 +98,7 @@ impl Resamplers {
         self.usual
             .iter_mut()
             .chain(self.spare.as_mut())
-            .find(|resampler| resampler.rate() == rate)
+            .find(|resampler| resampler.input_rate() == rate)
     }
 }
 
@@ -125,7 +125,7 @@ impl Funnel {
     pub fn new(writer: CaptureWriter, bell: Bell) -> Result<Self> {
         let usual = USUAL_RATES
             .into_iter()
-            .map(Resampler::new)
+            .map(|rate| Resampler::new(rate, SAMPLE_RATE))
             .collect::<Result<_>>()?;
         Ok(Self {
             inner: TryCell::new(Inner {
@@ -228,7 +228,7 @@ impl Intake for Funnel {
         {
             return;
         }
-        match Resampler::new(rate) {
+        match Resampler::new(rate, SAMPLE_RATE) {
             Ok(resampler) => {
                 let parts: Vec<_> = resampler.memory().map(stretch).collect();
                 rt::lock_all(&format!("resampler for {rate} Hz"), &parts);

@@ -7,9 +7,9 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use v2m_engine::Result;
-use v2m_engine::bounded::Bounded;
 use v2m_engine::capture::{Backend, Block, Event, Intake, Kind, Start};
 use v2m_engine::config::SourceSpec;
+use v2m_engine::rt::bounded::Bounded;
 use v2m_engine::status::SourceStatus;
 use v2m_engine::time::monotonic_ns;
 

@@ -14,9 +14,10 @@ mod status;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use v2m_engine::rt::bounded;
 #[cfg(feature = "ort")]
 use v2m_engine::vad::runtime::QUIET;
-use v2m_engine::{Error, ErrorKind, Result, bounded};
+use v2m_engine::{Error, ErrorKind, Result};
 
 /// Captures the microphone for speech software, in real time, for any number of readers
 #[derive(Parser)]

@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
 use crate::ring::SAMPLE_RATE;
 use crate::vad::backend::{Backend, Settings};
+use crate::vad::hearing::Hearing;
 use crate::vad::place::Cpu;
 use v2m_pw_graph::Source;
 
@@ -216,6 +217,12 @@ pub struct VadLayer {
     )]
     pub backend: Option<Backend>,
 
+    /// How it hears: enhanced (without DC and rumble, weak voices amplified, not deafened by hours
+    /// of music), or plain (Silero's own probabilities of the audio as it is) [default: enhanced]
+    #[arg(long = "vad-hearing", value_name = "HOW")]
+    #[serde(default, deserialize_with = "hearing")]
+    pub hearing: Option<Hearing>,
+
     /// Other weights of Silero's 16 kHz model than the built-in ones: safetensors for native,
     /// ONNX for ort
     #[arg(long = "vad-model", value_name = "PATH")]
@@ -234,6 +241,7 @@ impl VadLayer {
     fn over(self, below: Self) -> Self {
         Self {
             backend: self.backend.or(below.backend),
+            hearing: self.hearing.or(below.hearing),
             model: self.model.or(below.model),
             cpu: self.cpu.or(below.cpu),
             onnxruntime: self.onnxruntime.or(below.onnxruntime),
@@ -243,6 +251,7 @@ impl VadLayer {
     fn settings(self) -> Settings {
         Settings {
             backend: self.backend.unwrap_or_default(),
+            hearing: self.hearing.unwrap_or_default(),
             model: self.model,
             cpu: self.cpu.unwrap_or_default(),
             onnxruntime: self.onnxruntime,
@@ -280,6 +289,11 @@ impl AlsaLayer {
             periods: self.periods.or(below.periods),
         }
     }
+}
+
+fn hearing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Hearing>, D::Error> {
+    let hearing = String::deserialize(deserializer)?.parse();
+    hearing.map(Some).map_err(D::Error::custom)
 }
 
 fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {

@@ -49,6 +49,10 @@ fn errors_name_file_line_and_key() {
             "5: vad.cpu: expected auto, off or",
         ),
         ("[vad]\ncpu = 'none'\n", "2: vad.cpu: "),
+        (
+            "[vad]\nhearing = 'better'\n",
+            "2: vad.hearing: \"better\" is no way of hearing: write enhanced or plain",
+        ),
         ("[vad]\nmodel = 3\n", "2: vad.model: "),
         (
             "[vad]\nthreshold = 0.5\n",
@@ -68,7 +72,7 @@ fn errors_name_file_line_and_key() {
 
 #[test]
 fn speech_detection_has_its_own_table() {
-    let file = "history = 5\n[vad]\nbackend = \"ort\"\ncpu = 1\nonnxruntime = \"/o.so\"\n";
+    let file = "history = 5\n[vad]\nbackend = \"ort\"\nhearing = \"plain\"\ncpu = 1\nonnxruntime = \"/o.so\"\n";
     let file = Layer::parse(file, Path::new("x")).unwrap();
     let flags = Layer {
         vad: VadLayer {
@@ -80,6 +84,7 @@ fn speech_detection_has_its_own_table() {
     };
     let vad = Config::from_layer(flags.over(file)).unwrap().vad;
     assert_eq!((vad.backend, vad.cpu), (Backend::Ort, Cpu::Off));
+    assert_eq!(vad.hearing, Hearing::Plain);
     assert_eq!(vad.onnxruntime, Some("/o.so".into()));
     assert_eq!(vad.model, Some("m".into()));
     let none = Config::from_layer(Layer::default()).unwrap().vad;

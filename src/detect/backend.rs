@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::Model;
+use super::hearing::Hearing;
 use super::native::{self, Native, Network};
 #[cfg(feature = "ort")]
 use super::ort::Ort;
@@ -46,6 +47,8 @@ impl Backend {
 pub struct Settings {
     /// The implementation.
     pub backend: Backend,
+    /// Whether it hears as Silero does, or better.
+    pub hearing: Hearing,
     /// Other weights than those built in: safetensors for native, ONNX for ort.
     pub model: Option<PathBuf>,
     /// Where the worker runs.
@@ -61,22 +64,23 @@ impl Settings {
     ///
     /// Errors: the reason why it can't run, and what to do.
     pub fn open(&self) -> Result<Option<Box<dyn Model>>> {
-        let model = self.model.as_deref();
-        Ok(match self.backend {
-            Backend::Off => None,
+        let file = self.model.as_deref();
+        let model: Box<dyn Model> = match self.backend {
+            Backend::Off => return Ok(None),
             Backend::Native => {
-                let network = model.map_or_else(|| Ok(Network::embedded()), Network::read)?;
-                Some(Box::new(Native::with_path(network, native::Path::best())?))
+                let network = file.map_or_else(|| Ok(Network::embedded()), Network::read)?;
+                Box::new(Native::with_path(network, native::Path::best())?)
             }
             #[cfg(feature = "ort")]
-            Backend::Ort => Some(Box::new(Ort::new(&self.places(), model)?)),
+            Backend::Ort => Box::new(Ort::new(&self.places(), file)?),
             #[cfg(not(feature = "ort"))]
             Backend::Ort => {
                 let message = "this build runs no model by ONNX Runtime: use the backend native, \
                                or a build with the feature ort";
                 return Err(Error::new(ErrorKind::Invalid, message));
             }
-        })
+        };
+        Ok(Some(self.hearing.apply(model)))
     }
 
     /// Where ONNX Runtime may be.

@@ -4,13 +4,14 @@
 //! told apart by name. One thread, no spinning, tensors bound once.
 
 use super::runtime::{Places, Runtime, find};
-use super::{CONTEXT, Model, SAMPLE_RATE, WINDOW};
+use super::{CONTEXT, LARGEST_SAMPLE, Model, SAMPLE_RATE, WINDOW};
 use crate::{Error, ErrorKind, Result};
 use ort::environment::Environment;
 use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 use std::fmt::Display;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -19,6 +20,8 @@ static EMBEDDED: &[u8] = include_bytes!("../../crates/dsp/models/silero_vad_16k.
 
 /// Names of the recurrent inputs, each with the output that holds its next value.
 const STATES: [(&str, &str); 3] = [("state", "stateN"), ("h", "hn"), ("c", "cn")];
+/// Values of the LSTM's output, and of its cells.
+const HIDDEN: usize = 128;
 /// Names of the output that holds the probability.
 const PROBABILITY: [&str; 2] = ["output", "speech_probs"];
 
@@ -28,7 +31,9 @@ pub struct Ort {
     binding: IoBinding,
     /// Shape [1, 576]: context and window.
     input: Tensor<f32>,
-    states: Vec<(Tensor<f32>, &'static str)>,
+    /// Each with the output that holds its next value, and where the LSTM's cells are in it.
+    states: Vec<(Tensor<f32>, &'static str, Range<usize>)>,
+    retention: f32,
     output: &'static str,
     unusable: u64,
     name: String,
@@ -84,11 +89,15 @@ impl Ort {
         let mut states = Vec::new();
         for (state, next) in STATES {
             if inputs.contains(&state) {
-                let layers = if state == "state" { 2 } else { 1 };
-                let tensor = zeros(&[layers, 1, 128])?;
+                let (parts, cells) = match state {
+                    "state" => (2, HIDDEN..2 * HIDDEN),
+                    "c" => (1, 0..HIDDEN),
+                    _ => (1, 0..0),
+                };
+                let tensor = zeros(&[parts, 1, HIDDEN])?;
                 binding.bind_input(state, &tensor)?;
-                binding.bind_output(next, zeros(&[layers, 1, 128])?)?;
-                states.push((tensor, next));
+                binding.bind_output(next, zeros(&[parts, 1, HIDDEN])?)?;
+                states.push((tensor, next, cells));
             }
         }
         let ranks = session.outputs().iter().find(|o| o.name() == output);
@@ -101,6 +110,7 @@ impl Ort {
             binding,
             input,
             states,
+            retention: 1.0,
             output,
             unusable: 0,
             name,
@@ -113,15 +123,19 @@ impl Model for Ort {
         let (_, input) = self.input.extract_tensor_mut();
         input.copy_within(WINDOW.., 0);
         for (to, &x) in input[CONTEXT..].iter_mut().zip(window) {
-            let usable = x.abs() <= 1e12;
+            let usable = x.abs() <= LARGEST_SAMPLE;
             self.unusable += u64::from(!usable);
             *to = if usable { x } else { 0.0 };
         }
         let failed = |e: ort::Error| Error::new(ErrorKind::System, format!("ONNX Runtime: {e}"));
         let outputs = self.session.run_binding(&self.binding).map_err(failed)?;
-        for (state, next) in &mut self.states {
+        for (state, next, cells) in &mut self.states {
             let (_, next) = outputs[*next].try_extract_tensor::<f32>().map_err(failed)?;
-            state.extract_tensor_mut().1.copy_from_slice(next);
+            let state = state.extract_tensor_mut().1;
+            state.copy_from_slice(next);
+            for c in &mut state[cells.clone()] {
+                *c *= self.retention;
+            }
         }
         let (_, p) = outputs[self.output]
             .try_extract_tensor::<f32>()
@@ -131,9 +145,13 @@ impl Model for Ort {
 
     fn reset(&mut self) {
         self.input.extract_tensor_mut().1.fill(0.0);
-        for (state, _) in &mut self.states {
+        for (state, ..) in &mut self.states {
             state.extract_tensor_mut().1.fill(0.0);
         }
+    }
+
+    fn set_retention(&mut self, retention: f32) {
+        self.retention = retention;
     }
 
     fn name(&self) -> &str {

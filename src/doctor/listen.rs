@@ -128,15 +128,16 @@ fn alsa(mut source: AlsaSource) -> Result<Heard, String> {
     let (ears, setup) = (Ears::new()?, source.setup());
     let (events, received) = channel();
     let funnel = ears.funnel.clone();
-    let source_name = thread::scope(|scope| {
+    let (source_name, setup) = thread::scope(|scope| {
         scope.spawn(|| source.capture(&*funnel, &|event| drop(events.send(event)), &stop));
         let heard = attend(&received, &funnel);
+        // It goes with the PCM.
+        let setup = setup.lock().ok().and_then(|setup| setup.clone());
         stop.stop();
-        heard
-    })?;
-    let setup = setup.lock().ok().and_then(|setup| setup.clone());
+        (heard, setup)
+    });
     let (rate, quantum) = setup.map_or((0, 0), |setup| (setup.rate, setup.period as u32));
-    Ok(ears.heard(source_name, rate, quantum))
+    Ok(ears.heard(source_name?, rate, quantum))
 }
 
 /// Waits for audio and listens; the source's name.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Nothing here waits for a library: whatever calls one is a thread of its own, which is told
-//! what to do and left behind if it doesn't (`bounded.rs`).
+//! what to do and left behind if it doesn't (`rt::bounded`).
 
 pub mod demand;
 mod flow;
@@ -22,8 +22,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use self::flow::{Flow, Found};
 use self::health_reader::HealthReader;
-use crate::bounded;
 use crate::capture::intake::Funnel;
 use crate::capture::{self, Backend, Event};
 use crate::config::{Config, SourceSpec};
@@ -33,6 +33,7 @@ use crate::health::{self, Facts};
 use crate::latency::Latency;
 use crate::ring::bell::Ringer;
 use crate::ring::{ControlWriter, Reader, Ring, State};
+use crate::rt::bounded;
 use crate::rt::{self, DmaLatency, Role};
 use crate::server::{Door, Host, Server};
 use crate::status::{
@@ -43,7 +44,6 @@ use crate::systemd::Manager;
 use crate::time::monotonic_ns;
 use crate::vad;
 use crate::vad::worker::Worker;
-use flow::{Flow, Found};
 
 /// How often the engine looks after itself.
 const TICK: Duration = Duration::from_millis(100);

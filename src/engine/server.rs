@@ -19,10 +19,10 @@ use nix::sys::socket::{
 };
 
 use crate::bookmark::{self, Handed, Note};
-use crate::bounded::Bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
 use crate::protocol::{self, Reply, Request};
+use crate::rt::bounded::Bounded;
 use crate::status::{ReaderStatus, Status};
 
 /// Peers at once; the next one is refused.

@@ -22,6 +22,8 @@ from speech_track import SPEECH as SPEECH_LANE
 from vad_reference import Reference, dictation
 
 ENDED = 3
+#: What is compared with the reference.
+PLAIN = ("--vad-hearing", "plain")
 
 
 def played(user: User, *arguments: str, seconds: float = 120) -> Track:
@@ -38,7 +40,7 @@ def played(user: User, *arguments: str, seconds: float = 120) -> Track:
 def test_eleven_minutes_of_dictation_equal_the_reference(user: User, tmp_path: Path) -> None:
     samples = dictation(11)
     write_wav(tmp_path / "speech.wav", samples)
-    track = played(user, "--source", f"file:{tmp_path}/speech.wav", "--history", "700")
+    track = played(user, "--source", f"file:{tmp_path}/speech.wav", "--history", "700", *PLAIN)
     # At 16 kHz the samples go through as they are: positions are the file's own.
     assert np.array_equal(track.samples, samples[: len(track.samples)])
     assert len(track.samples) > len(samples) - WINDOW
@@ -87,7 +89,7 @@ def test_a_worker_that_was_held_up_catches_up_without_skipping(user: User, tmp_p
     samples = dictation(0.4)
     write_wav(tmp_path / "speech.wav", samples)
     source = f"file:{tmp_path}/speech.wav"
-    engine = user.start("--source", source)
+    engine = user.start("--source", source, *PLAIN)
     peer, ring = connect(user.socket)
     wait_until(lambda: ring.committed(SPEECH_LANE) > 20, "the first windows")
     with Frozen(engine.pid, "v2m-vad"):
@@ -115,7 +117,8 @@ def test_windows_that_nobody_kept_are_no_number_and_the_rest_goes_on(
 ) -> None:
     samples = dictation(0.35)
     write_wav(tmp_path / "speech.wav", samples)
-    engine = user.start("--source", f"file:{tmp_path}/speech.wav", "--history", "4")
+    source = f"file:{tmp_path}/speech.wav"
+    engine = user.start("--source", source, "--history", "4", *PLAIN)
     peer, ring = connect(user.socket)
     wait_until(lambda: ring.committed(SPEECH_LANE) > 20, "the first windows")
     with Frozen(engine.pid, "v2m-vad"):
@@ -213,7 +216,8 @@ def python_package() -> str:
 def test_through_onnx_runtime_it_is_the_same(user: User, tmp_path: Path) -> None:
     samples = dictation(0.5)
     write_wav(tmp_path / "speech.wav", samples)
-    arguments = ("--source", f"file:{tmp_path}/speech.wav", "--vad-backend", "ort")
+    source = f"file:{tmp_path}/speech.wav"
+    arguments = ("--source", source, "--vad-backend", "ort", *PLAIN)
     track = played(user, *arguments, "--python-onnxruntime", python_package())
     vad = user.status()["vad"]
     assert vad["backend"] == "ort" and "ONNX Runtime 1." in vad["model"], vad
@@ -294,7 +298,7 @@ def test_hours_without_drift_leak_or_a_missed_window(user: User, tmp_path: Path)
     parts = max(2, round(HOURS * 4))
     write_wav(tmp_path / "hours.wav", *[part] * parts)
     source = f"file:{tmp_path}/hours.wav"
-    engine = user.start("--no-pace", "--source", source, "--history", "4000")
+    engine = user.start("--no-pace", "--source", source, "--history", "4000", *PLAIN)
     peer, ring = connect(user.socket)
     length = parts * len(part)
     found = np.empty(length // WINDOW, np.float32)

@@ -1,8 +1,9 @@
 """What the engine ought to make of a 48 kHz recording, computed independently.
 
 The prototype filter is read from the source of the resampler; the rest is one
-convolution in double precision. At 48 kHz the resampler is just that: every
-third sample of the filtered signal, moved back by the filter's delay.
+convolution in double precision. From 48 kHz the resampler is just that: every
+third sample of the filtered signal, moved back by the filter's delay. Of the
+prototype it takes every fourth tap.
 """
 
 from __future__ import annotations
@@ -23,10 +24,14 @@ SPEECH = sorted(Path("/usr/share/sounds/alsa").glob("*_*.wav"))
 def prototype() -> tuple[npt.NDArray[np.float64], int]:
     """The filter's taps at 48 kHz and the delay that is compensated, in samples."""
     text = (ROOT / "crates/dsp/src/resample/prototype.rs").read_text()
+    density = re.search(r"DENSITY: u32 = (\d+);", text)
     delay = re.search(r"DELAY: usize = (\d+);", text)
     taps = re.search(r"TAPS: \[f64; \d+\] = \[(.*?)\];", text, re.DOTALL)
-    assert delay and taps
-    return np.array([float(tap) for tap in taps[1].split(",") if tap.strip()]), int(delay[1])
+    assert density and delay and taps
+    every = int(density[1]) * 16 // 48
+    samples, phase = divmod(int(delay[1]), every)
+    dense = np.array([float(tap) for tap in taps[1].split(",") if tap.strip()])
+    return dense[phase::every] * every, samples
 
 
 def at_16k(played: Samples) -> list[npt.NDArray[np.float64]]:

@@ -21,7 +21,7 @@ SECONDS = {64: 20, 256: 60, 1024: 60}
 #: Small, so that a gap hides little; dividing nothing that the graph counts in.
 HOP = 160
 #: The resampler's filter, in samples at 48 kHz.
-KERNEL = 192
+KERNEL = 96
 #: A stretch without a gap that is long enough to be found in what was played.
 CLEAN = 2400
 

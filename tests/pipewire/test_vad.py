@@ -34,7 +34,8 @@ def test_live_speech_gets_what_the_reference_says_of_what_was_played(
     played = np.repeat(dictation((SECONDS + 15) / 60), 3)
     path = tmp_path / "played.f32"
     played.tofile(path)
-    with Engine(rig, "--history", str(int(SECONDS) + 60)) as engine:
+    history = str(int(SECONDS) + 60)
+    with Engine(rig, "--vad-hearing", "plain", "--history", history) as engine:
         peer, ring = connect(engine.socket)
         rig.wait_for_links("rig-mic", "v2m-engine")
         with rig.play(str(path), "rig-mic") as player:

@@ -201,6 +201,7 @@ def test_a_sequence_has_one_rate() -> None:
         ({"min_speech_ms": -1}, "min_speech_ms=-1"),
         ({"min_silence_ms": -1}, "min_silence_ms"),
         ({"pad_ms": 1 << 33}, "pad_ms"),
+        ({"hearing": "better"}, "write enhanced or plain"),
     ],
 )
 def test_wrong_parameters(options: dict[str, Any], message: str) -> None:
@@ -213,7 +214,8 @@ def test_parameters_are_as_given() -> None:
     assert (vad.threshold, vad.min_speech_ms) == (0.3, 100)
     assert (vad.min_silence_ms, vad.pad_ms) == (200, 30)
     assert repr(VADProcessor()) == (
-        "VADProcessor(threshold=0.5, min_speech_ms=250, min_silence_ms=500, pad_ms=200)"
+        "VADProcessor(threshold=0.5, min_speech_ms=250, min_silence_ms=500, pad_ms=200, "
+        "hearing='plain')"
     )
 
 

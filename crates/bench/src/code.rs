@@ -141,6 +141,7 @@ mod tests {
 
     use super::*;
     use v2m_dsp::resample::Resampler;
+    use v2m_ring::SAMPLE_RATE;
 
     fn played(rate: u32, seed: u64, from: u64, seconds: f64, cycle: usize) -> Vec<f32> {
         let train = Train::new(rate, seed);
@@ -176,7 +177,7 @@ mod tests {
     fn impulses_survive_resampling_to_16_khz() {
         for rate in [44_100, 48_000, 96_000] {
             let samples = played(rate, 7, 0, 4.0, 256);
-            let mut resampler = Resampler::new(rate).unwrap();
+            let mut resampler = Resampler::new(rate, SAMPLE_RATE).unwrap();
             let mut out = vec![0.0; samples.len()];
             let count = resampler.process(&samples, &mut out);
             let codes: Vec<_> = find(&out[..count], 16_000)

@@ -11,6 +11,7 @@ use super::targets::{self, Target};
 use super::{Path, Score, receiver};
 use v2m_client::status::{LossStatus, Status};
 use v2m_dsp::resample::Resampler;
+use v2m_ring::SAMPLE_RATE;
 
 /// A whole run. Times are in microseconds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -359,7 +360,8 @@ fn budget(scores: &[Score], graph: &Graph) -> Vec<Step> {
     if plain.is_empty() || sync.is_empty() || graph.path == Path::Physical {
         return Vec::new();
     }
-    let delay_ns = Resampler::new(graph.rate).map_or(0, |resampler| resampler.delay_ns());
+    let delay_ns =
+        Resampler::new(graph.rate, SAMPLE_RATE).map_or(0, |resampler| resampler.delay_ns());
     let resampler_ms = delay_ns as f64 / 1e6;
     let line = |what: &str, spread| Step {
         what: what.into(),

@@ -65,9 +65,9 @@ pub struct Connection {
 /// which it waits without an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
-    /// It does.
+    /// It asks.
     RealTime,
-    /// It does not.
+    /// It doesn't.
     Nothing,
 }
 

@@ -159,8 +159,8 @@ extern "C" fn demote(_signal: libc::c_int) {
     Errno::set_raw(errno);
 }
 
-/// Ends the process at once: nothing that runs at an orderly exit does.
-pub(super) fn exit(code: i32) -> ! {
+/// Ends the process at once, whatever its threads are calling.
+pub fn exit_now(code: i32) -> ! {
     // SAFETY: ends the process and touches nothing of it.
     unsafe { libc::_exit(code) }
 }

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 
 use super::{AlsaSource, Setup, Stop, sources};
-use crate::bounded::Bounded;
 use crate::capture::intake::Funnel;
 use crate::capture::{Backend, Event, Events, Kind, Start};
 use crate::config::SourceSpec;
 use crate::error::Result;
+use crate::rt::bounded::Bounded;
 use crate::rt::{self, Role};
 use crate::status::SourceStatus;
 

@@ -27,7 +27,7 @@ pub use capture::{AlsaCapture, KIND};
 pub use negotiate::{Options, Setup};
 
 use super::{Event, Intake, SourceInfo};
-use crate::bounded::Calls;
+use crate::rt::bounded::Calls;
 use crate::{Error, Result};
 use negotiate::Opened;
 use stream::{End, Stream};

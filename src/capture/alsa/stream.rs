@@ -16,9 +16,9 @@ use super::convert::to_mono;
 use super::line::Line;
 use super::negotiate::Opened;
 use super::pcm::{CHUNK, Pcm, Status, poll};
-use crate::bounded::Calls;
 use crate::capture::{Block, Intake};
 use crate::rt;
+use crate::rt::bounded::Calls;
 use crate::time::monotonic_ns;
 
 /// Silent for so long, a running PCM counts as stalled.

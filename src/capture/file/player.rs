@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::Thread;
 
 use super::{FileSource, Pace, play};
-use crate::bounded::Bounded;
 use crate::capture::intake::Funnel;
 use crate::capture::{Backend, Block, Event, Events, Intake, Kind, Start};
 use crate::config::SourceSpec;
 use crate::error::Result;
 use crate::latency::Latency;
+use crate::rt::bounded::Bounded;
 use crate::status::SourceStatus;
 use crate::vad::worker::Brake;
 

@@ -24,9 +24,9 @@ use v2m_pw_graph::{connection, graph};
 
 use self::data_thread::Gauges;
 use crate::Result;
-use crate::bounded::Bounded;
 use crate::capture::{Events, Intake, SourceInfo};
 use crate::latency::Latency;
+use crate::rt::bounded::Bounded;
 use crate::rt::{self, Scheduling};
 
 /// A daemon that works answers within this.

@@ -223,7 +223,14 @@ fn what_is_wrong_is_said() {
     status.source.waiting = Some("the source rig-mic is not there".into());
     state.update(Update::Status(Box::new(status)));
     let shown = text(&draw(&state, COLORS, 80, 24));
-    let expected = "No audio: the source rig-mic is not there (and 1 more)";
+    let expected = "No audio: the source rig-mic is not there (and 2 more)";
+    assert!(shown.contains(expected), "{shown}");
+    // What is wrong with a source that is heard, with what to do where there is room.
+    let mut status = example();
+    status.source.waiting = None;
+    state.update(Update::Status(Box::new(status)));
+    let shown = text(&draw(&state, COLORS, 132, 24));
+    let expected = "full scale under the sound (and 1 more)  -> take another socket";
     assert!(shown.contains(expected), "{shown}");
 }
 

@@ -4,7 +4,7 @@
 //! lies in between doesn't flicker. Numbers and reasons: `docs/health.md`.
 
 use super::amplitude::Amplitudes;
-use super::measure::{Figures, HighPass, MEMORY, Memory, NOTHING_DB, quantile};
+use super::measure::{Figures, HighPass, MEMORY, Memory, NOTHING_DB, percentile_of};
 use super::{Channel, Facts, Finding, Kind, Moment, Mute, WINDOW};
 
 /// Audio without anything but even noise before that is a finding, in windows: ten seconds.
@@ -206,7 +206,7 @@ impl Judge {
 
     /// Looks at all figures.
     fn look(&mut self) {
-        let center = quantile(self.memory.all().map(|figures| figures.mean), 0.5);
+        let center = percentile_of(self.memory.all().map(|figures| figures.mean), 0.5);
         if (center - self.center).abs() > CENTER {
             self.amplitudes.clear();
             self.center = center;
@@ -286,10 +286,10 @@ impl Judge {
         let since = lately.clone().next()?.moment;
         let levels = lately.clone().map(|figures| figures.high_db);
         let loudest = levels.clone().fold(NOTHING_DB, f32::max);
-        if loudest - quantile(levels, 0.05) > EVEN.of(was) {
+        if loudest - percentile_of(levels, 0.05) > EVEN.of(was) {
             return None;
         }
-        let level = quantile(lately.map(|figures| figures.level_db), 0.5);
+        let level = percentile_of(lately.map(|figures| figures.level_db), 0.5);
         (level <= FAINT.of(was)).then(|| Found {
             since,
             value: Some(level),
@@ -318,7 +318,7 @@ impl Judge {
         } else {
             let mut all = self.memory.last(MEMORY)?;
             let share = 1.0 - LOUDEST as f32 / MEMORY as f32;
-            let level = quantile(all.clone().map(|figures| figures.level_db), share);
+            let level = percentile_of(all.clone().map(|figures| figures.level_db), share);
             (QUIET, level, all.next()?, "nothing but sounds below")
         };
         (level <= limit.of(was)).then(|| Found {
@@ -346,7 +346,7 @@ impl Judge {
         // A pile's level is known to the width of a bin, that of its windows' peaks exactly.
         let peaks = self.memory.all().map(|figures| (figures, figures.peak()));
         let mut cut = peaks.filter(|(_, peak)| *peak >= level * 0.9);
-        let level = quantile(cut.clone().map(|(_, peak)| peak), 0.5);
+        let level = percentile_of(cut.clone().map(|(_, peak)| peak), 0.5);
         let decibels = 20.0 * level.log10();
         let at_full_scale = decibels >= -0.5;
         Some(Found {
@@ -367,7 +367,7 @@ impl Judge {
     fn dc(&self, was: bool) -> Option<Found> {
         let lately = self.memory.last(DC_WINDOWS)?;
         let since = lately.clone().next()?.moment;
-        let dc = quantile(lately.map(|figures| figures.mean), 0.5);
+        let dc = percentile_of(lately.map(|figures| figures.mean), 0.5);
         (dc.abs() >= DC.of(was)).then(|| Found {
             since,
             value: Some(dc),

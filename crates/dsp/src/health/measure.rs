@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{Moment, WINDOW};
+use crate::percentile;
 
 /// Windows that are remembered: ten seconds.
 pub(super) const MEMORY: usize = 312;
@@ -155,14 +156,12 @@ impl Memory {
     }
 }
 
-/// The value that a share of all values lies below; 0 the smallest, 1 the largest.
-pub(super) fn quantile(values: impl Iterator<Item = f32>, share: f32) -> f32 {
+/// The value that `share` of all of them are at or below; [`NOTHING_DB`] of none.
+pub(super) fn percentile_of(values: impl Iterator<Item = f32>, share: f32) -> f32 {
     let mut values: Vec<f32> = values.collect();
-    let Some(last) = values.len().checked_sub(1) else {
+    if values.is_empty() {
         return NOTHING_DB;
-    };
-    let at = (share * last as f32).round() as usize;
-    *values
-        .select_nth_unstable_by(at.min(last), f32::total_cmp)
-        .1
+    }
+    let rank = percentile::rank(f64::from(share), values.len() as u64) as usize;
+    *values.select_nth_unstable_by(rank - 1, f32::total_cmp).1
 }

@@ -1,9 +1,10 @@
 //! Voice activity: which 32 ms windows hold speech, and where utterances begin and end.
 //!
 //! A [`Model`] turns a window of samples into a probability; [`native::Native`] is Silero
-//! without a runtime. [`segment`] turns probabilities into segments, and [`recording`] does
-//! both for audio that is all there.
+//! without a runtime, and [`hearing`] makes either hear more. [`segment`] turns probabilities
+//! into segments, and [`recording`] does both for audio that is all there.
 
+pub mod hearing;
 pub mod native;
 pub mod recording;
 pub mod segment;
@@ -16,6 +17,8 @@ pub const SAMPLE_RATE: u32 = 16_000;
 pub const WINDOW: usize = 512;
 /// Samples of the window before that the model sees again.
 pub const CONTEXT: usize = 64;
+/// Beyond this a sample is no audio, and sums over many could overflow: it counts as silence.
+pub const LARGEST_SAMPLE: f32 = 1e12;
 
 /// A window in, a probability out; context and recurrent state live inside.
 pub trait Model: Send {
@@ -25,6 +28,10 @@ pub trait Model: Send {
 
     /// Forgets what came before, as after a gap.
     fn reset(&mut self);
+
+    /// After each window the LSTM's cells keep this share of what they hold, besides what the
+    /// network itself has them forget; 1, which is Silero's own, until it is set.
+    fn set_retention(&mut self, retention: f32);
 
     /// What runs, for `status`: implementation and model.
     fn name(&self) -> &str;

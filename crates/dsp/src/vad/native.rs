@@ -138,7 +138,7 @@ impl Native {
         tile.cell[0] = state.cell;
         path.recur(&network.weights, tile, 0, 0, 1);
         state.hidden = tile.hidden[0];
-        state.cell = tile.cell[0];
+        state.cell = tile.cell[0].map(|c| state.retention * c);
         tile.probabilities[0]
     }
 
@@ -168,6 +168,7 @@ impl Native {
             path.encode(&network.weights, tile, windows.len());
             for row in 0..windows.len() {
                 path.recur(&network.weights, tile, row, 0, 1);
+                tile.cell[0] = tile.cell[0].map(|c| state.retention * c);
             }
             out.copy_from_slice(&tile.probabilities[..out.len()]);
         }
@@ -188,10 +189,11 @@ impl Model for Native {
     }
 
     fn reset(&mut self) {
-        self.state = State {
-            unusable: self.state.unusable,
-            ..State::new()
-        };
+        self.state.reset();
+    }
+
+    fn set_retention(&mut self, retention: f32) {
+        self.state.retention = retention;
     }
 
     fn name(&self) -> &str {
@@ -272,10 +274,7 @@ impl Batch {
     /// # Panics
     /// If there is no such stream.
     pub fn reset(&mut self, stream: usize) {
-        self.states[stream] = State {
-            unusable: self.states[stream].unusable,
-            ..State::new()
-        };
+        self.states[stream].reset();
     }
 
     /// Samples of one stream so far that were no usable number and counted as silence.

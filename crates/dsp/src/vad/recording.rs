@@ -1,6 +1,7 @@
 //! A recording through the model: samples in, at 16 or 8 kHz and in pieces of any
 //! length, a probability for every 512 samples at 16 kHz out.
 
+use super::hearing::{Conditioner, Hearing, RETENTION};
 use super::native::Native;
 use super::{Model, SAMPLE_RATE, WINDOW};
 use crate::error::{Error, ErrorKind, Result};
@@ -12,6 +13,8 @@ pub const HALF_RATE: u32 = SAMPLE_RATE / 2;
 /// One recording on its way through the model. Doesn't need ONNX Runtime.
 pub struct Recording {
     model: Native,
+    /// For [`Hearing::Enhanced`].
+    conditioner: Option<Conditioner>,
     /// For [`HALF_RATE`].
     resampler: Option<Resampler>,
     /// At 16 kHz: less than a window, between two calls.
@@ -23,13 +26,20 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// A recording of `rate` samples per second.
+    /// A recording of `rate` samples per second, heard as Silero does.
     ///
     /// Errors: [`ErrorKind::Invalid`] for any but 16000 and 8000.
     pub fn new(rate: u32) -> Result<Self> {
+        Self::with_hearing(rate, Hearing::Plain)
+    }
+
+    /// A recording of `rate` samples per second.
+    ///
+    /// Errors: [`ErrorKind::Invalid`] for any but 16000 and 8000.
+    pub fn with_hearing(rate: u32, hearing: Hearing) -> Result<Self> {
         let resampler = match rate {
             SAMPLE_RATE => None,
-            HALF_RATE => Some(Resampler::new(rate)?),
+            HALF_RATE => Some(Resampler::new(rate, SAMPLE_RATE)?),
             other => {
                 let message = format!(
                     "a sample rate of {other} Hz: speech is found at {SAMPLE_RATE} Hz, or at {HALF_RATE} Hz, which is resampled; convert the audio to one of them"
@@ -37,8 +47,17 @@ impl Recording {
                 return Err(Error::new(ErrorKind::Invalid, message));
             }
         };
+        let mut model = Native::new();
+        let conditioner = match hearing {
+            Hearing::Plain => None,
+            Hearing::Enhanced => {
+                model.set_retention(RETENTION);
+                Some(Conditioner::new())
+            }
+        };
         Ok(Self {
-            model: Native::new(),
+            model,
+            conditioner,
             resampler,
             rest: Vec::new(),
             due: 0,
@@ -83,6 +102,9 @@ impl Recording {
     /// Forgets what was given.
     pub fn reset(&mut self) {
         self.model.reset();
+        if let Some(conditioner) = &mut self.conditioner {
+            conditioner.reset();
+        }
         if let Some(resampler) = &mut self.resampler {
             resampler.reset();
         }
@@ -105,7 +127,10 @@ impl Recording {
     }
 
     fn judge(&mut self, out: &mut Vec<f32>) {
-        let (windows, _) = self.rest.as_chunks::<WINDOW>();
+        let (windows, _) = self.rest.as_chunks_mut::<WINDOW>();
+        if let Some(conditioner) = &mut self.conditioner {
+            windows.iter_mut().for_each(|w| conditioner.condition(w));
+        }
         let first = out.len();
         out.resize(first + windows.len(), 0.0);
         self.model.probabilities(windows, &mut out[first..]);

@@ -5,10 +5,8 @@ use super::kernels::{Set, dot, flush, product, relu, sigmoid, tanh};
 use super::stft::Stft;
 use super::weights::Weights;
 use super::{BINS, FRAMES, HIDDEN};
-use crate::vad::{CONTEXT, WINDOW};
+use crate::vad::{CONTEXT, LARGEST_SAMPLE, WINDOW};
 
-/// Beyond this a sample is no audio, and the sums over its spectrum could overflow: silence.
-const LARGEST_SAMPLE: f32 = 1e12;
 /// Below this (-300 dB) a sample is silence.
 const SMALLEST_SAMPLE: f32 = 1e-15;
 /// Below this a magnitude or a state is zero; the smallest weight is about 1e-7.
@@ -25,6 +23,8 @@ pub(super) struct State {
     pub(super) context: [f32; CONTEXT],
     pub(super) hidden: [f32; HIDDEN],
     pub(super) cell: [f32; HIDDEN],
+    /// See [`crate::vad::Model::set_retention`].
+    pub(super) retention: f32,
     pub(super) unusable: u64,
 }
 
@@ -34,8 +34,18 @@ impl State {
             context: [0.0; CONTEXT],
             hidden: [0.0; HIDDEN],
             cell: [0.0; HIDDEN],
+            retention: 1.0,
             unusable: 0,
         }
+    }
+
+    /// Forgets what was heard, not how to hear.
+    pub(super) fn reset(&mut self) {
+        *self = Self {
+            retention: self.retention,
+            unusable: self.unusable,
+            ..Self::new()
+        };
     }
 }
 
