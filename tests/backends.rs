@@ -27,8 +27,9 @@ fn the_document_is_the_source() {
         (names, include_str!("../src/config/mod.rs")),
     ];
     for (text, source) in places {
-        let lines = text.lines().filter_map(|line| line.strip_prefix("    "));
-        let lines: Vec<&str> = lines.collect();
+        let (_, rest) = text.split_once("```text\n").expect("a listing");
+        let (listing, _) = rest.split_once("```").expect("its end");
+        let lines: Vec<&str> = listing.lines().collect();
         assert!(!lines.is_empty());
         for line in lines {
             assert!(source.contains(line), "no such line in the source: {line}");
