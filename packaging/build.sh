@@ -70,6 +70,9 @@ wheel() {
     # The same flags for both, so that dependencies are compiled once. The system's
     # libraries may need a newer libc than the engine itself.
     export RUSTFLAGS="-C link-arg=-Wl,--allow-shlib-undefined -C strip=symbols"
+    # Not Zig's unwinder: at its end CPython up to 3.13 ends daemon threads by the C library's,
+    # which calls into whatever frames they have with data that only libgcc's understands.
+    RUSTFLAGS="$RUSTFLAGS -C link-arg=$(gcc -print-file-name=libgcc_s.so.1)"
     stage "$work/wheel"
     cd "$work/wheel"
     target=$(rustc -vV | sed -n 's/^host: //p')

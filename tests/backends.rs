@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use v2m_engine::capture::channels::Channels;
 use v2m_engine::capture::{self, Event, Start, intake::Funnel};
 use v2m_engine::config::Config;
 use v2m_engine::ring::bell::Ringer;
@@ -56,6 +57,7 @@ fn the_null_backend_captures_silence_while_it_is_active() {
     let (tell, events) = channel();
     let start = Start {
         config: &config,
+        channels: Channels::auto(),
         intake: Arc::new(Funnel::new(writer, ringer.bell()).unwrap()),
         brake: worker.brake(),
         on_demand: true,

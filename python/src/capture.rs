@@ -1,66 +1,49 @@
 //! `AudioCapture`: what to capture, and the engine that is kept for it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use v2m_engine::latency::Latency;
-use v2m_engine::record::{Format, Options};
-use v2m_engine::ring::SAMPLE_RATE;
-use v2m_engine::ring::layout::MAX_HISTORY;
+use pyo3::types::PyDict;
+use v2m_client::cursor::Hop;
+use v2m_client::latency::Latency;
+use v2m_client::locator::{Keeper, Locator, Mode};
+use v2m_client::record::{Format, Options};
+use v2m_client::ring::SAMPLE_RATE;
+use v2m_client::ring::layout::MAX_HISTORY;
+use v2m_client::stream::Stream;
 
-use crate::cursor::Hop;
-use crate::engine::{Engine, Mode, Wish, lock};
 use crate::errors;
-use crate::feed::Feed;
+use crate::lock;
 use crate::recording::Recording;
 use crate::stream::AudioStream;
 use crate::switch;
 
-/// Audio from one source, for any number of streams.
+#[doc = doc!("AudioCapture")]
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct AudioCapture {
-    settings: Settings,
-    kept: Arc<Kept>,
-}
-
-/// What a stream needs of its capture.
-#[derive(Clone)]
-pub(crate) struct Settings {
-    pub(crate) wish: Wish,
-    pub(crate) buffer_size: u64,
-    kept: Weak<Kept>,
-}
-
-/// The private engine that a capture keeps from one stream to the next.
-type Kept = Mutex<Option<Arc<Engine>>>;
-
-impl Settings {
-    /// Connects. A private engine is kept for as long as the capture lives. Blocks.
-    pub(crate) fn connect(&self, wish: &Wish) -> v2m_engine::Result<Arc<Engine>> {
-        let engine = wish.connect()?;
-        if let Some(kept) = self.kept.upgrade() {
-            let engine = engine.private.then(|| engine.clone());
-            // Dropped unlocked: it may end an engine, which takes a moment.
-            let before = std::mem::replace(&mut *lock(&kept), engine);
-            drop(before);
-        }
-        Ok(engine)
-    }
+    locator: Locator,
+    buffer_size: u64,
+    /// The private engine that is kept from one stream to the next.
+    keeper: Arc<Keeper>,
 }
 
 #[pymethods]
 impl AudioCapture {
     #[new]
-    #[pyo3(signature = (sample_rate=16_000, buffer_size=4096, *, source=None, engine="auto", latency=None))]
+    #[pyo3(signature = (
+        sample_rate=16_000, buffer_size=4096, *, source=None, channel=None, engine="auto",
+        latency=None,
+    ))]
     fn new(
         py: Python<'_>,
         sample_rate: i64,
         buffer_size: i64,
         source: Option<String>,
+        channel: Option<&Bound<'_, PyAny>>,
         engine: &str,
         latency: Option<&str>,
     ) -> PyResult<Self> {
@@ -89,22 +72,25 @@ impl AudioCapture {
         let latency: Option<Latency> = latency
             .map(|text| text.parse().map_err(errors::raise))
             .transpose()?;
-        let wish = Wish {
+        let keeper = Arc::new(Keeper::default());
+        let locator = Locator {
             mode,
             source,
+            channel: channel.map(channel_of).transpose()?,
             latency,
+            program: None,
             places: places(py)?,
             onnxruntime: onnxruntime(py).ok().flatten(),
+            keeper: Arc::downgrade(&keeper),
         };
-        let kept = Arc::new(Kept::default());
-        let settings = Settings {
-            wish,
+        Ok(Self {
+            locator,
             buffer_size,
-            kept: Arc::downgrade(&kept),
-        };
-        Ok(Self { settings, kept })
+            keeper,
+        })
     }
 
+    #[doc = doc!("AudioCapture.stream")]
     #[pyo3(signature = (hop=None, *, timeout=Some(10.0), switch_interval=None))]
     fn stream(
         &self,
@@ -119,12 +105,13 @@ impl AudioCapture {
                 "switch_interval={seconds}: must be 0.000001 to 1 second, or None"
             )));
         }
-        let size = self.settings.buffer_size;
+        let size = self.buffer_size;
         let (hop, timeout) = (hop_of(hop, size)?, timeout_of(timeout)?);
-        let feed = Feed::new(self.settings.clone(), hop, timeout);
-        Ok(AudioStream::new(feed, switch_interval))
+        let stream = Stream::new(self.locator.clone(), size, hop, timeout);
+        Ok(AudioStream::new(stream, switch_interval))
     }
 
+    #[doc = doc!("AudioCapture.record")]
     #[pyo3(signature = (
         path, *, format=None, speech=false, split=false, last=0.0, seconds=None,
         overwrite=false, sync=1.0,
@@ -158,29 +145,50 @@ impl AudioCapture {
         if format.is_none() && !path.is_dir() {
             Format::of(&path).map_err(errors::raise)?;
         }
-        Ok(Recording::new(self.settings.clone(), path, options))
+        Ok(Recording::new(self.locator.clone(), path, options))
     }
 
+    #[doc = doc!("AudioCapture.close")]
     fn close(&self, py: Python<'_>) {
         py.detach(|| {
-            let engine = lock(&self.kept).take();
+            let engine = lock(&self.keeper).take();
             drop(engine);
         });
     }
 
+    #[doc = doc!("AudioCapture.sample_rate")]
     #[getter]
     fn sample_rate(&self) -> u32 {
         SAMPLE_RATE
     }
 
+    #[doc = doc!("AudioCapture.buffer_size")]
     #[getter]
     fn buffer_size(&self) -> u64 {
-        self.settings.buffer_size
+        self.buffer_size
+    }
+
+    /// Pickling: the settings; the copy has an engine of its own.
+    fn __getnewargs_ex__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<((u32, u64), Bound<'py, PyDict>)> {
+        let named = PyDict::new(py);
+        named.set_item("source", &self.locator.source)?;
+        let engine = match self.locator.mode {
+            Mode::Auto => "auto",
+            Mode::Service => "service",
+            Mode::Private => "private",
+        };
+        named.set_item("engine", engine)?;
+        let latency = self.locator.latency.map(|latency| latency.to_string());
+        named.set_item("latency", latency)?;
+        Ok(((SAMPLE_RATE, self.buffer_size), named))
     }
 
     fn __repr__(&self) -> String {
-        let source = self.settings.wish.source.as_deref().unwrap_or("default");
-        let size = self.settings.buffer_size;
+        let source = self.locator.source.as_deref().unwrap_or("default");
+        let size = self.buffer_size;
         format!("<AudioCapture of {source}, {size} samples at {SAMPLE_RATE} Hz>")
     }
 }
@@ -189,6 +197,33 @@ impl Drop for AudioCapture {
     fn drop(&mut self) {
         // The last one to let go of a private engine waits for its end.
         Python::attach(|py| self.close(py));
+    }
+}
+
+/// A channel's name or its number from 1, as the engine's arguments have it.
+fn channel_of(channel: &Bound<'_, PyAny>) -> PyResult<String> {
+    let wrong = || {
+        PyValueError::new_err(format!(
+            "channel={}: must be \"auto\", \"mix\", a channel's name or its number from 1",
+            channel
+                .repr()
+                .map_or_else(|_| "?".into(), |text| text.to_string())
+        ))
+    };
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    match channel.extract::<String>() {
+        Ok(name) if name.bytes().all(named) && !matches!(&*name, "" | "0") => {
+            // As the engine writes it.
+            Ok(match &*name.to_ascii_lowercase() {
+                word @ ("auto" | "mix") => word.to_owned(),
+                _ => name.to_ascii_uppercase(),
+            })
+        }
+        Ok(_) => Err(wrong()),
+        Err(_) => match channel.extract::<u8>() {
+            Ok(number @ 1..=64) => Ok(number.to_string()),
+            _ => Err(wrong()),
+        },
     }
 }
 

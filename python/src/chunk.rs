@@ -5,18 +5,20 @@ use std::ffi::c_int;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView};
-use v2m_engine::ring::{NS_PER_SAMPLE, Reader, WINDOW};
-use v2m_engine::{Error, ErrorKind, Result};
+use v2m_client::ring::{NS_PER_SAMPLE, Reader, WINDOW};
+use v2m_client::stream;
+use v2m_client::{ErrorKind, Result};
 
 use crate::errors;
 use crate::window::Window;
 
-/// A window of audio in the ring's own memory.
+#[doc = doc!("AudioChunk")]
 #[pyclass(frozen, subclass, module = "v2m_engine")]
 pub(crate) struct AudioChunk {
     window: Window,
@@ -26,31 +28,18 @@ pub(crate) struct AudioChunk {
 }
 
 impl AudioChunk {
-    /// The window of `count` samples from `position` on.
+    /// That window.
     ///
     /// Fails with [`ErrorKind::Overrun`] if it is overwritten already.
-    pub(crate) fn new(ring: &Arc<Reader>, position: u64, count: u64) -> Result<Self> {
-        let start = ring.window(position, count)?;
-        // The oldest window's time goes a little before its last samples do.
-        let time_ns = ring.time_ns(position).or_else(|| {
-            let next = ring.time_ns(position + WINDOW)?;
-            Some(next - WINDOW as i64 * NS_PER_SAMPLE)
-        });
-        let time_ns = time_ns.ok_or_else(|| {
-            let message = format!("the time of position {position} was overwritten");
-            Error::new(ErrorKind::Overrun, message)
-        })?;
+    pub(crate) fn new(window: &stream::Window) -> Result<Self> {
+        let ring = window.ring.clone();
+        let start = ring.window(window.position, window.count)?;
         Ok(Self {
-            window: Window::new(ring.clone(), start, count as usize),
-            position,
-            time_ns,
-            gap: ring.has_gap(position, count),
+            window: Window::new(ring, start, window.count as usize),
+            position: window.position,
+            time_ns: window.time_ns,
+            gap: window.gap,
         })
-    }
-
-    /// The same chunk, marked as not following on what came before.
-    pub(crate) fn after_gap(self) -> Self {
-        Self { gap: true, ..self }
     }
 
     pub(crate) fn ring(&self) -> &Arc<Reader> {
@@ -75,26 +64,31 @@ impl AudioChunk {
 
 #[pymethods]
 impl AudioChunk {
+    #[doc = doc!("AudioChunk.position")]
     #[getter]
     fn position(&self) -> u64 {
         self.position
     }
 
+    #[doc = doc!("AudioChunk.time_ns")]
     #[getter]
     fn time_ns(&self) -> i64 {
         self.time_ns
     }
 
+    #[doc = doc!("AudioChunk.gap")]
     #[getter]
     fn gap(&self) -> bool {
         self.gap
     }
 
+    #[doc = doc!("AudioChunk.valid")]
     #[getter]
     fn valid(&self) -> bool {
         self.window.ring().is_valid(self.position)
     }
 
+    #[doc = doc!("AudioChunk.speech")]
     #[getter]
     fn speech<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         let ring = self.window.ring();
@@ -115,6 +109,7 @@ impl AudioChunk {
         PyMemoryView::from(Bound::new(py, Probabilities { window })?.as_any())
     }
 
+    #[doc = doc!("AudioChunk.copy")]
     fn copy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
@@ -131,6 +126,12 @@ impl AudioChunk {
             py,
             gone,
             format!("{gone} samples of the chunk were overwritten before they were copied"),
+        ))
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "a chunk lies in the engine's memory and can't be pickled: pickle its copy()",
         ))
     }
 

@@ -3,44 +3,22 @@
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 use pyo3::{create_exception, intern};
-use v2m_engine::{Error, ErrorKind};
+use v2m_client::{Error, ErrorKind};
 
-create_exception!(
-    v2m_engine,
-    V2MError,
-    PyException,
-    "The base of this package's errors."
-);
+create_exception!(v2m_engine, V2MError, PyException, doc!("V2MError"));
 create_exception!(
     v2m_engine,
     EngineUnavailableError,
     V2MError,
-    "No engine can be reached or started, or it went away and did not come back."
+    doc!("EngineUnavailableError")
 );
-create_exception!(
-    v2m_engine,
-    OverrunError,
-    V2MError,
-    "Audio was overwritten before it was read; `lost` says how many samples."
-);
-create_exception!(
-    v2m_engine,
-    DeviceError,
-    V2MError,
-    "The source is not there, or no audio comes from it."
-);
+create_exception!(v2m_engine, OverrunError, V2MError, doc!("OverrunError"));
+create_exception!(v2m_engine, DeviceError, V2MError, doc!("DeviceError"));
 create_exception!(
     v2m_engine._native,
-    EngineLost,
-    EngineUnavailableError,
-    "The connection ended: time to connect again."
-);
-
-create_exception!(
-    v2m_engine._native,
-    SpeechUnheard,
+    NeedsRecovery,
     V2MError,
-    "Audio comes without speech detection: time to ask why."
+    "The engine is gone, or detects no speech: time for what blocks."
 );
 
 /// The exception for an error of the core.
@@ -76,6 +54,5 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     overrun.setattr("lost", 0)?;
     module.add("OverrunError", overrun)?;
     module.add("DeviceError", py.get_type::<DeviceError>())?;
-    module.add("_EngineLost", py.get_type::<EngineLost>())?;
-    module.add("_SpeechUnheard", py.get_type::<SpeechUnheard>())
+    module.add("_NeedsRecovery", py.get_type::<NeedsRecovery>())
 }

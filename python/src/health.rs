@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
-use v2m_engine::ring::State;
-use v2m_engine::status::{FindingStatus, Status};
+use v2m_client::ring::State;
+use v2m_client::status::{FindingStatus, Status};
 
 /// How long an engine may take to say how it is: a program can't wait for one that hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is wrong with a source, at one moment.
+#[doc = doc!("Health")]
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct Health {
     /// Why nothing is captured; None: something is.
@@ -31,16 +31,19 @@ impl Health {
 
 #[pymethods]
 impl Health {
+    #[doc = doc!("Health.ok")]
     #[getter]
     fn ok(&self) -> bool {
         self.waiting.is_none() && self.findings.is_empty()
     }
 
+    #[doc = doc!("Health.waiting")]
     #[getter]
     fn waiting(&self) -> Option<&str> {
         self.waiting.as_deref()
     }
 
+    #[doc = doc!("Health.findings")]
     #[getter]
     fn findings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, self.findings.iter().cloned().map(Finding))
@@ -71,47 +74,55 @@ impl Health {
     }
 }
 
-/// Something that is wrong with a source.
+#[doc = doc!("Finding")]
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct Finding(FindingStatus);
 
 #[pymethods]
 impl Finding {
+    #[doc = doc!("Finding.kind")]
     #[getter]
     fn kind(&self) -> &str {
         &self.0.kind
     }
 
+    #[doc = doc!("Finding.text")]
     #[getter]
     fn text(&self) -> &str {
         &self.0.text
     }
 
+    #[doc = doc!("Finding.remedy")]
     #[getter]
     fn remedy(&self) -> &str {
         &self.0.remedy
     }
 
+    #[doc = doc!("Finding.position")]
     #[getter]
     fn position(&self) -> u64 {
         self.0.position
     }
 
+    #[doc = doc!("Finding.time_ns")]
     #[getter]
     fn time_ns(&self) -> i64 {
         self.0.time_ns
     }
 
+    #[doc = doc!("Finding.since")]
     #[getter]
     fn since(&self) -> f64 {
         self.0.time_ns as f64 / 1e9
     }
 
+    #[doc = doc!("Finding.value")]
     #[getter]
     fn value(&self) -> Option<f64> {
         self.0.value
     }
 
+    #[doc = doc!("Finding.unit")]
     #[getter]
     fn unit(&self) -> Option<&str> {
         self.0.unit.as_deref()

@@ -1,35 +1,41 @@
 //! The Python binding: the ring's reader as Python objects, and nothing of the
 //! audio itself. `v2m_engine/_native.pyi` documents what Python sees.
 //!
-//! Read in this order: `capture` (what to capture), `stream` (the face of
-//! `feed`, which uses `cursor` for positions and `engine` for connections),
-//! `chunk` and `window` (memory for Python), `segments` and `segment` (speech),
-//! `health` (what is wrong with the source), `processor` (speech in any audio), `recording` (files), `link` and `waiter` (event loops),
-//! `task` (what waits on them), `switch` (the GIL's switch interval).
+//! Read in this order: `capture` (what to capture), `stream` and `segments` (the faces of
+//! the client's, which `source` makes iterators), `chunk`, `segment` and `window` (memory
+//! for Python), `processor` (speech in any audio), `health` (what is wrong with the source),
+//! `recording` (files), `switch` (the GIL's switch interval).
+
+/// What `v2m_engine/_native.pyi` says of a class or a member (see `build.rs`).
+macro_rules! doc {
+    ($name:literal) => {
+        include_str!(concat!(env!("OUT_DIR"), "/", $name))
+    };
+}
 
 mod capture;
 mod chunk;
-mod cursor;
-mod engine;
 mod errors;
-mod feed;
 mod health;
-mod link;
 mod params;
 mod processor;
 mod recording;
 mod samples;
 mod segment;
 mod segments;
+mod source;
 mod stream;
 mod switch;
-mod task;
-mod waiter;
 mod window;
 
-extern crate v2m_client as v2m_engine;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
+
+/// Locks; a panic elsewhere leaves nothing half done here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The module `v2m_engine._native`.
 #[pymodule]
@@ -45,7 +51,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<segment::SpeechSegment>()?;
     module.add_class::<processor::VadProcessor>()?;
     module.add_class::<recording::Recording>()?;
-    module.add_class::<task::Wakeup>()?;
     errors::register(module)?;
     let forked = wrap_pyfunction!(after_fork, module)?;
     let hooks = pyo3::types::PyDict::new(py);
@@ -58,5 +63,5 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// A forked child has its parent's streams; they aren't its own.
 #[pyfunction]
 fn after_fork() {
-    engine::forked();
+    v2m_client::engine::forked();
 }

@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use v2m_engine::ring::{Reader, SAMPLE_RATE, WINDOW};
-use v2m_engine::vad::Model;
-use v2m_engine::vad::hearing::Hearing;
-use v2m_engine::vad::native::Native;
-use v2m_engine::vad::recording::Recording;
-use v2m_engine::vad::segment::{Params, Segment, Segmenter};
-use v2m_engine::{ErrorKind, Result};
+use v2m_client::ring::{Reader, SAMPLE_RATE, WINDOW};
+use v2m_client::vad::Model;
+use v2m_client::vad::hearing::Hearing;
+use v2m_client::vad::native::Native;
+use v2m_client::vad::recording::Recording;
+use v2m_client::vad::segment::{Params, Segment, Segmenter};
+use v2m_client::{ErrorKind, Result};
 
 use crate::chunk::{self, AudioChunk};
-use crate::engine::lock;
 use crate::errors;
+use crate::lock;
 use crate::params;
 use crate::samples::Samples;
 use crate::stream::AudioStream;
@@ -24,7 +24,7 @@ use crate::stream::AudioStream;
 /// Windows before the audio that the model hears first, so that it knows the scene.
 const WARM_UP: u64 = 31;
 
-/// Finds speech; keeps nothing from one call to the next, except by `resume`.
+#[doc = doc!("VADProcessor")]
 #[pyclass(frozen, name = "VADProcessor", module = "v2m_engine")]
 pub(crate) struct VadProcessor {
     params: Params,
@@ -70,7 +70,7 @@ impl VadProcessor {
             })
         };
         if let Ok(stream) = audio.cast::<AudioStream>() {
-            return live(&stream.get().feed().latest()?);
+            return live(&stream.get().newest()?);
         }
         if let Ok(chunk) = audio.cast::<AudioChunk>() {
             return live(chunk.get());
@@ -106,7 +106,7 @@ impl VadProcessor {
     }
 
     fn buffer(&self, samples: &Samples, rate: u32, resume: bool) -> Result<Judged> {
-        let invalid = |message| Err(v2m_engine::Error::new(ErrorKind::Invalid, message));
+        let invalid = |message| Err(v2m_client::Error::new(ErrorKind::Invalid, message));
         let mut probabilities = Vec::new();
         if resume {
             let mut resumed = lock(&self.resumed);
@@ -152,7 +152,7 @@ impl VadProcessor {
 fn usable(samples: &Samples) -> Result<()> {
     match samples.unusable() {
         None => Ok(()),
-        Some((at, sample)) => Err(v2m_engine::Error::new(
+        Some((at, sample)) => Err(v2m_client::Error::new(
             ErrorKind::Invalid,
             format!("audio that is no audio: sample {at} is {sample}"),
         )),
@@ -255,6 +255,7 @@ impl VadProcessor {
         })
     }
 
+    #[doc = doc!("VADProcessor.contains_speech")]
     #[pyo3(signature = (audio, *, sample_rate=16_000, resume=false))]
     fn contains_speech(
         &self,
@@ -267,6 +268,7 @@ impl VadProcessor {
         Ok(judged.probabilities.iter().any(speech))
     }
 
+    #[doc = doc!("VADProcessor.probabilities")]
     #[pyo3(signature = (audio, *, sample_rate=16_000, resume=false))]
     fn probabilities<'py>(
         &self,
@@ -278,6 +280,7 @@ impl VadProcessor {
         chunk::array_of(audio.py(), &judged.probabilities)
     }
 
+    #[doc = doc!("VADProcessor.speech_timestamps")]
     #[pyo3(signature = (audio, return_seconds=false, *, sample_rate=16_000))]
     fn speech_timestamps<'py>(
         &self,
@@ -308,6 +311,7 @@ impl VadProcessor {
         Ok(all)
     }
 
+    #[doc = doc!("VADProcessor.reset")]
     fn reset(&self, py: Python<'_>) {
         py.detach(|| {
             let before = lock(&self.resumed).take();
@@ -315,29 +319,44 @@ impl VadProcessor {
         });
     }
 
+    #[doc = doc!("VADProcessor.threshold")]
     #[getter]
     fn threshold(&self) -> f64 {
         params::decimal(self.params.threshold)
     }
 
+    #[doc = doc!("VADProcessor.min_speech_ms")]
     #[getter]
     fn min_speech_ms(&self) -> u32 {
         self.params.min_speech_ms
     }
 
+    #[doc = doc!("VADProcessor.min_silence_ms")]
     #[getter]
     fn min_silence_ms(&self) -> u32 {
         self.params.min_silence_ms
     }
 
+    #[doc = doc!("VADProcessor.pad_ms")]
     #[getter]
     fn pad_ms(&self) -> u32 {
         self.params.pad_ms
     }
 
+    #[doc = doc!("VADProcessor.hearing")]
     #[getter]
     fn hearing(&self) -> &'static str {
         self.hearing.name()
+    }
+
+    /// Pickling: the settings; what `resume` goes on with stays here.
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<((f64,), Bound<'py, PyDict>)> {
+        let named = PyDict::new(py);
+        named.set_item("min_speech_ms", self.min_speech_ms())?;
+        named.set_item("min_silence_ms", self.min_silence_ms())?;
+        named.set_item("pad_ms", self.pad_ms())?;
+        named.set_item("hearing", self.hearing())?;
+        Ok(((self.threshold(),), named))
     }
 
     fn __repr__(&self) -> String {

@@ -6,29 +6,38 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use v2m_engine::record::{Options, Progress, Recorder, Stop};
-use v2m_engine::vad::follow;
-use v2m_engine::{Error, Result};
+use v2m_client::engine::generation;
+use v2m_client::locator::Locator;
+use v2m_client::record::{Options, Progress, Recorder, Stop};
+use v2m_client::vad::follow;
+use v2m_client::{Error, Result};
 
-use crate::capture::Settings;
-use crate::engine::{generation, lock};
 use crate::errors::{self, V2MError};
-use crate::link;
+use crate::lock;
+use crate::source::aio;
 
 /// How often a wait looks for Ctrl-C.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// What a capture gives, in files.
+#[doc = doc!("Recording")]
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct Recording {
-    settings: Settings,
+    locator: Locator,
     path: PathBuf,
     options: Options,
-    /// `None` before it is entered.
-    running: Mutex<Option<Arc<Running>>>,
+    state: Mutex<State>,
     /// Its failure was told.
     told: AtomicBool,
     progress: Arc<Mutex<Progress>>,
+}
+
+enum State {
+    New,
+    /// Connecting.
+    Opening,
+    Running(Arc<Running>),
+    /// Whoever was entering gave up.
+    Abandoned,
 }
 
 /// Its thread, as others see it.
@@ -58,12 +67,12 @@ impl End {
 }
 
 impl Recording {
-    pub(crate) fn new(settings: Settings, path: PathBuf, options: Options) -> Self {
+    pub(crate) fn new(locator: Locator, path: PathBuf, options: Options) -> Self {
         Self {
-            settings,
+            locator,
             path,
             options,
-            running: Mutex::default(),
+            state: Mutex::new(State::New),
             told: AtomicBool::new(false),
             progress: Arc::default(),
         }
@@ -71,20 +80,19 @@ impl Recording {
 
     /// Connects, opens the file, starts the thread. Blocks.
     fn begin(&self) -> Result<Running> {
-        let engine = self.settings.connect(&self.settings.wish)?;
+        let engine = self.locator.connect()?;
         if self.options.speech
             && let Some(status) = engine.status()
         {
             follow::check(&status)?;
         }
         let options = self.options.clone();
-        let recorder = Recorder::open(engine.ring.clone(), &engine.source, &self.path, options)?
-            .noting(engine.bookmark.clone());
+        let recorder = Recorder::open(engine, self.locator.clone(), &self.path, options)?;
         let (stop, end) = (Stop::new()?, Arc::new(End::default()));
         let (asked, ended, progress) = (stop.clone(), end.clone(), self.progress.clone());
         let run = move || {
             let report = |now: &Progress| *lock(&progress) = now.clone();
-            let result = recorder.run(&asked, || engine.check(), report);
+            let result = recorder.run(&asked, report);
             *lock(&ended.result) = Some(result);
             ended.came.notify_all();
         };
@@ -100,7 +108,10 @@ impl Recording {
     }
 
     fn running(&self) -> Option<Arc<Running>> {
-        lock(&self.running).clone()
+        match &*lock(&self.state) {
+            State::Running(running) => Some(running.clone()),
+            State::New | State::Opening | State::Abandoned => None,
+        }
     }
 
     /// Waits for the end; Ctrl-C gets through. False: not within `timeout`.
@@ -141,7 +152,7 @@ impl Recording {
     }
 
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        link::aio(slf, "begin")
+        aio(slf, "begin")
     }
 
     #[pyo3(signature = (*exception))]
@@ -150,9 +161,10 @@ impl Recording {
         exception: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let failed = exception.get_item(0).is_ok_and(|kind| !kind.is_none());
-        link::aio(slf, if failed { "leave_quietly" } else { "end" })
+        aio(slf, if failed { "leave_quietly" } else { "end" })
     }
 
+    #[doc = doc!("Recording.wait")]
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let timeout = crate::capture::timeout_of(timeout)?;
@@ -175,6 +187,7 @@ impl Recording {
         }
     }
 
+    #[doc = doc!("Recording.close")]
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         match self.running() {
             Some(running) if running.generation == generation() => {
@@ -185,27 +198,32 @@ impl Recording {
         }
     }
 
+    #[doc = doc!("Recording.done")]
     #[getter]
     fn done(&self) -> bool {
         self.running()
             .is_some_and(|running| running.end.wait(Duration::ZERO))
     }
 
+    #[doc = doc!("Recording.files")]
     #[getter]
     fn files(&self) -> Vec<PathBuf> {
         lock(&self.progress).files.clone()
     }
 
+    #[doc = doc!("Recording.samples")]
     #[getter]
     fn samples(&self) -> u64 {
         lock(&self.progress).samples
     }
 
+    #[doc = doc!("Recording.lost")]
     #[getter]
     fn lost(&self) -> u64 {
         lock(&self.progress).lost
     }
 
+    #[doc = doc!("Recording.trouble")]
     #[getter]
     fn trouble(&self) -> Option<String> {
         lock(&self.progress).trouble.clone()
@@ -224,21 +242,36 @@ impl Recording {
         )
     }
 
-    /// For `_aio.py`. Blocks, without the GIL.
+    // For `_aio.py`.
+
+    /// Blocks, without the GIL.
     fn _open(&self, py: Python<'_>) -> PyResult<()> {
-        let begun = py.detach(|| {
-            let mut running = lock(&self.running);
-            if running.is_none() {
-                *running = Some(Arc::new(self.begin()?));
-                return Ok(true);
+        match &mut *lock(&self.state) {
+            state @ State::New => *state = State::Opening,
+            _ => {
+                return Err(V2MError::new_err(
+                    "the recording was used already: make another by capture.record()",
+                ));
             }
-            Ok(false)
-        });
-        match begun.map_err(errors::raise)? {
-            true => Ok(()),
-            false => Err(V2MError::new_err(
-                "the recording was used already: make another by capture.record()",
-            )),
+        }
+        let begun = py.detach(|| self.begin());
+        let mut state = lock(&self.state);
+        match (begun, &*state) {
+            (Ok(running), State::Abandoned) => running.stop.ask(),
+            (Ok(running), _) => *state = State::Running(Arc::new(running)),
+            (Err(error), _) => {
+                *state = State::New;
+                return Err(errors::raise(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends it if it has begun, and as soon as it has; doesn't wait for that.
+    fn _abandon(&self) {
+        match &mut *lock(&self.state) {
+            State::Running(running) => running.stop.ask(),
+            state => *state = State::Abandoned,
         }
     }
 }

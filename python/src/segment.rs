@@ -1,52 +1,45 @@
 //! `SpeechSegment`: a chunk that is an utterance, or what there is of it so far.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
-use v2m_engine::Result;
-use v2m_engine::ring::{Reader, SAMPLE_RATE};
-use v2m_engine::vad::segment::Segment;
+use v2m_client::Result;
+use v2m_client::ring::SAMPLE_RATE;
+use v2m_client::segments::Utterance;
 
 use crate::chunk::AudioChunk;
 
-/// An utterance in the ring's own memory.
+#[doc = doc!("SpeechSegment")]
 #[pyclass(frozen, extends = AudioChunk, module = "v2m_engine")]
 pub(crate) struct SpeechSegment {
     is_final: bool,
 }
 
 impl SpeechSegment {
-    /// The window of `segment`, and what makes it one; `broken` if it doesn't follow on what came before.
+    /// That utterance.
     ///
     /// Fails with `ErrorKind::Overrun` if it is overwritten already.
-    pub(crate) fn new(
-        ring: &Arc<Reader>,
-        segment: Segment,
-        broken: bool,
-    ) -> Result<(Self, AudioChunk)> {
-        let chunk = AudioChunk::new(ring, segment.start, segment.end - segment.start)?;
-        let chunk = match broken {
-            true => chunk.after_gap(),
-            false => chunk,
-        };
-        let is_final = segment.is_final;
+    pub(crate) fn new(utterance: &Utterance) -> Result<(Self, AudioChunk)> {
+        let chunk = AudioChunk::new(&utterance.window)?;
+        let is_final = utterance.is_final;
         Ok((Self { is_final }, chunk))
     }
 }
 
 #[pymethods]
 impl SpeechSegment {
+    #[doc = doc!("SpeechSegment.final")]
     #[getter]
     #[pyo3(name = "final")]
     fn is_final(&self) -> bool {
         self.is_final
     }
 
+    #[doc = doc!("SpeechSegment.end")]
     #[getter]
     fn end(slf: PyRef<'_, Self>) -> u64 {
         slf.as_super().end()
     }
 
+    #[doc = doc!("SpeechSegment.duration")]
     #[getter]
     fn duration(slf: PyRef<'_, Self>) -> f64 {
         let chunk = slf.as_super();

@@ -1,32 +1,34 @@
-//! `AudioStream`: the Python face of a [`Feed`]. Its asyncio half is `_aio.py`.
+//! `AudioStream`: the Python face of a client's [`Stream`]. Its asyncio half is `_aio.py`.
 #![allow(unsafe_code, reason = "the buffer protocol is in C")]
 
 use std::ffi::c_int;
 use std::sync::{Arc, Mutex};
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
-use v2m_engine::ring::SAMPLE_RATE;
-use v2m_engine::vad::segment::Params;
+use v2m_client::cursor::Hop;
+use v2m_client::engine::Engine;
+use v2m_client::progress::Source;
+use v2m_client::ring::SAMPLE_RATE;
+use v2m_client::stream::Stream;
+use v2m_client::vad::segment::Params;
 
 use crate::chunk::AudioChunk;
-use crate::cursor::Hop;
-use crate::engine::lock;
-use crate::errors::{self, DeviceError, EngineLost, EngineUnavailableError, V2MError};
-use crate::feed::{Awaited, Feed, Look};
+use crate::errors::{self, V2MError};
 use crate::health::{self, Health};
-use crate::link::{self, Link, LoopWaiter};
+use crate::lock;
 use crate::params;
 use crate::segments::SpeechSegments;
+use crate::source::{self, LoopReadiness, Tasks, aio, usable};
 use crate::switch::Lowered;
-use crate::task::{NextChunk, running_loop};
 use crate::window;
 
-/// Audio as it arrives.
+#[doc = doc!("AudioStream")]
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct AudioStream {
-    feed: Arc<Feed>,
-    link: Link,
+    stream: Arc<Stream>,
+    tasks: Tasks,
     /// Seconds that a busy thread may keep the GIL from us; None: as the program has it.
     switch_interval: Option<f64>,
     /// In force while the stream is open.
@@ -34,40 +36,35 @@ pub(crate) struct AudioStream {
 }
 
 impl AudioStream {
-    pub(crate) fn new(feed: Feed, switch_interval: Option<f64>) -> Self {
+    pub(crate) fn new(stream: Stream, switch_interval: Option<f64>) -> Self {
         Self {
-            feed: Arc::new(feed),
-            link: Link::default(),
+            stream: Arc::new(stream),
+            tasks: Tasks::default(),
             switch_interval,
             lowered: Mutex::new(None),
         }
     }
 
-    /// What it reads by.
-    pub(crate) fn feed(&self) -> &Arc<Feed> {
-        &self.feed
+    /// What it reads from.
+    pub(crate) fn stream(&self) -> &Arc<Stream> {
+        &self.stream
     }
 
-    /// What a task on the running loop is to wait by, and that loop; None: `_aio.py` has
-    /// something to do first, or to say.
-    pub(crate) fn waiting_on(
-        &self,
-        py: Python<'_>,
-    ) -> PyResult<Option<(Py<LoopWaiter>, Py<PyAny>)>> {
-        let Some(link) = self.link.get(py) else {
-            return Ok(None);
-        };
-        let link = link.bind(py);
-        let waiter = link.getattr(intern!(py, "waiter"))?;
-        let waiter = waiter.cast_into::<LoopWaiter>()?;
-        let event_loop = running_loop(py)?;
-        if waiter.get().stale() || !waiter.get().runs_on(&event_loop) {
-            return Ok(None);
-        }
-        if !waiter.get().get_watched() {
-            link.call_method0(intern!(py, "watch"))?;
-        }
-        Ok(Some((waiter.unbind(), event_loop.unbind())))
+    /// The newest window.
+    pub(crate) fn newest(&self) -> PyResult<AudioChunk> {
+        usable(&self.stream)?;
+        let window = self.stream.latest().map_err(errors::raise)?;
+        let window = window.ok_or_else(|| {
+            let size = self.stream.size();
+            V2MError::new_err(format!("the buffer of {size} samples is not full yet"))
+        })?;
+        AudioChunk::new(&window).map_err(errors::raise)
+    }
+
+    fn engine(&self) -> PyResult<Arc<Engine>> {
+        usable(&self.stream)?;
+        let closed = || V2MError::new_err("the stream is closed");
+        self.stream.engine().ok_or_else(closed)
     }
 }
 
@@ -76,8 +73,7 @@ impl AudioStream {
     fn __enter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         let (py, this) = (slf.py(), slf.get());
         this._open(py)?;
-        let opened = this.feed.wait(py).and_then(|()| this._check_first());
-        match opened {
+        match source::await_news(py, &*this.stream).and_then(|()| this._check_first()) {
             Ok(()) => Ok(slf),
             Err(error) => {
                 this.close(py);
@@ -92,27 +88,16 @@ impl AudioStream {
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
-        slf.get().feed.engine()?;
+        usable(&slf.get().stream)?;
         Ok(slf)
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
-        loop {
-            if let Some(chunk) = self.feed.take(py)? {
-                return Ok(Some(chunk));
-            }
-            self.feed.entered()?;
-            match self.feed.look() {
-                Look::Over => return Ok(None),
-                Look::Lost => self.feed.recover(py)?,
-                Look::Ready | Look::Deaf => {}
-                Look::Wait => self.feed.wait(py)?,
-            }
-        }
+        chunk(source::next(py, &*self.stream)?)
     }
 
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        link::aio(slf, "enter")
+        aio(slf, "enter")
     }
 
     #[pyo3(signature = (*_exception))]
@@ -120,28 +105,30 @@ impl AudioStream {
         slf: &Bound<'py, Self>,
         _exception: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        link::aio(slf, "leave")
+        aio(slf, "leave")
     }
 
     fn __aiter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
         Self::__iter__(slf)
     }
 
-    fn __anext__(slf: &Bound<'_, Self>) -> NextChunk {
-        NextChunk::new(slf)
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        aio(slf, "following")
     }
 
+    #[doc = doc!("AudioStream.latest")]
     fn latest(&self) -> PyResult<AudioChunk> {
-        self.feed.latest()
+        self.newest()
     }
 
+    #[doc = doc!("AudioStream.segments")]
     #[pyo3(signature = (
         min_speech_ms=250, min_silence_ms=500, pad_ms=200, max_s=30.0, partial_ms=None,
         *, threshold=0.5, neg_threshold=None,
     ))]
     #[allow(clippy::too_many_arguments, reason = "the signature in Python")]
     fn segments(
-        &self,
+        slf: &Bound<'_, Self>,
         min_speech_ms: i64,
         min_silence_ms: i64,
         pad_ms: i64,
@@ -161,81 +148,92 @@ impl AudioStream {
                 .map(|ms| params::ms("partial_ms", ms))
                 .transpose()?,
         };
-        SpeechSegments::new(self.feed.clone(), params)
+        SpeechSegments::new(slf, params)
     }
 
+    #[doc = doc!("AudioStream.close")]
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.feed.close());
+        py.detach(|| self.stream.close());
         let lowered = lock(&self.lowered).take();
         if let Some(Err(error)) = lowered.map(|lowered| lowered.restore(py)) {
             error.write_unraisable(py, None);
         }
     }
 
+    #[doc = doc!("AudioStream.closed")]
     #[getter]
     fn closed(&self) -> bool {
-        self.feed.is_closed()
+        self.stream.is_closed()
     }
 
+    #[doc = doc!("AudioStream.sample_rate")]
     #[getter]
     fn sample_rate(&self) -> u32 {
         SAMPLE_RATE
     }
 
+    #[doc = doc!("AudioStream.buffer_size")]
     #[getter]
     fn buffer_size(&self) -> u64 {
-        self.feed.buffer_size()
+        self.stream.size()
     }
 
+    #[doc = doc!("AudioStream.hop")]
     #[getter]
     fn hop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match self.feed.hop() {
+        match self.stream.hop() {
             Hop::Samples(samples) => Ok(samples.into_pyobject(py)?.into_any()),
             Hop::Quantum => Ok(intern!(py, "quantum").clone().into_any()),
         }
     }
 
+    #[doc = doc!("AudioStream.position")]
     #[getter]
     fn position(&self) -> PyResult<u64> {
-        Ok(self.feed.engine()?.ring.committed())
+        Ok(self.engine()?.ring().committed())
     }
 
+    #[doc = doc!("AudioStream.written_ns")]
     #[getter]
     fn written_ns(&self) -> PyResult<i64> {
-        Ok(self.feed.engine()?.ring.written_ns())
+        Ok(self.engine()?.ring().written_ns())
     }
 
+    #[doc = doc!("AudioStream.history")]
     #[getter]
     fn history(&self) -> PyResult<u64> {
-        Ok(self.feed.engine()?.ring.layout().history())
+        Ok(self.engine()?.ring().layout().history())
     }
 
+    #[doc = doc!("AudioStream.source")]
     #[getter]
     fn source(&self) -> PyResult<String> {
-        Ok(self.feed.engine()?.source.clone())
+        Ok(self.engine()?.source().to_owned())
     }
 
+    #[doc = doc!("AudioStream.health")]
     #[getter]
     fn health(&self, py: Python<'_>) -> PyResult<Health> {
-        let engine = self.feed.engine()?;
+        let engine = self.engine()?;
         let status = py.detach(|| engine.status_within(health::PATIENCE));
         status.map(Health::new).map_err(errors::raise)
     }
 
+    #[doc = doc!("AudioStream.private_engine_pid")]
     #[getter]
     fn private_engine_pid(&self) -> PyResult<Option<u32>> {
-        Ok(self.feed.engine()?.private_pid())
+        Ok(self.engine()?.private_pid())
     }
 
     fn __len__(&self) -> usize {
-        self.feed.buffer_size() as usize
+        self.stream.size() as usize
     }
 
     fn __repr__(&self) -> String {
-        let state = match self.feed.engine() {
-            Ok(engine) => format!("of {} at {}", engine.source, engine.ring.committed()),
-            Err(_) if self.feed.is_closed() => "closed".into(),
-            Err(_) => "not open".into(),
+        let state = match self.stream.engine() {
+            Some(engine) => format!("of {} at {}", engine.source(), engine.ring().committed()),
+            None if self.stream.is_closed() => "closed".into(),
+            None => "not open".into(),
         };
         format!("<AudioStream {state}>")
     }
@@ -245,7 +243,7 @@ impl AudioStream {
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        let newest = Bound::new(slf.py(), slf.get().latest()?)?;
+        let newest = Bound::new(slf.py(), slf.get().newest()?)?;
         // SAFETY: CPython gives a view to fill.
         unsafe { window::delegate(newest.as_any(), view, flags) }
     }
@@ -254,94 +252,95 @@ impl AudioStream {
 
     /// Connects. Blocks, without the GIL.
     fn _open(&self, py: Python<'_>) -> PyResult<()> {
-        self.feed.own()?;
-        if self.feed.is_closed() {
+        if !self.stream.is_own() {
+            return usable(&self.stream);
+        }
+        if self.stream.is_closed() {
             return Err(V2MError::new_err(
                 "the stream is closed: make another by capture.stream()",
             ));
         }
-        if self.feed.engine().is_ok() {
+        if self.stream.engine().is_some() {
             return Err(V2MError::new_err("the stream is open already"));
         }
-        py.detach(|| self.feed.open()).map_err(errors::raise)?;
+        py.detach(|| self.stream.open().map(drop))
+            .map_err(errors::raise)?;
         if let Some(seconds) = self.switch_interval {
             let lowered = Lowered::new(py, seconds)?;
             *lock(&self.lowered) = Some(lowered);
             // Closed meanwhile, by another thread that found nothing to restore.
-            if self.feed.is_closed() {
+            if self.stream.is_closed() {
                 self.close(py);
             }
         }
         Ok(())
     }
 
-    /// One attempt to connect again; False: try once more. Blocks, without the GIL.
-    fn _reconnect(&self, py: Python<'_>) -> PyResult<bool> {
-        py.detach(|| self.feed.reconnect())
-    }
-
     /// After the wait for the first window: is it there?
     fn _check_first(&self) -> PyResult<()> {
-        match self.feed.look() {
-            Look::Ready | Look::Wait | Look::Deaf => Ok(()),
-            Look::Lost => Err(EngineUnavailableError::new_err(
-                "the engine ended before it gave a full buffer",
-            )),
-            Look::Over if self.feed.is_closed() => {
-                Err(V2MError::new_err("the stream was closed meanwhile"))
-            }
-            Look::Over => {
-                let engine = self.feed.engine()?;
-                Err(DeviceError::new_err(format!(
-                    "{} ended after {} samples, less than the buffer of {}",
-                    engine.source,
-                    engine.ring.committed(),
-                    self.feed.buffer_size(),
-                )))
-            }
-        }
+        usable(&self.stream)?;
+        self.stream.check_first().map_err(errors::raise)
     }
 
-    /// The next chunk; None: nothing yet, or over (see `_over`).
-    fn _take(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
-        if let Some(chunk) = self.feed.take(py)? {
-            return Ok(Some(chunk));
-        }
-        self.feed.entered()?;
-        match self.feed.look() {
-            Look::Lost => Err(EngineLost::new_err("the engine is gone")),
-            _ => Ok(None),
-        }
+    /// The next chunk; None: nothing yet.
+    fn _poll(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
+        chunk(source::poll(py, &*self.stream)?)
     }
 
-    /// Whether nothing more comes.
-    fn _over(&self) -> bool {
-        matches!(self.feed.look(), Look::Over)
+    /// Whether there is nothing for `_poll` to tell yet.
+    fn _pending(&self) -> bool {
+        self.stream.is_pending()
     }
 
-    /// The exception for a wait in which nothing came.
+    /// One attempt to connect again; False: try once more. Blocks, without the GIL.
+    fn _recover(&self, py: Python<'_>) -> PyResult<bool> {
+        py.detach(|| self.stream.recover()).map_err(errors::raise)
+    }
+
+    /// The exception for a wait in which nothing came. Blocks, without the GIL.
     fn _stalled(&self, py: Python<'_>) -> PyErr {
-        self.feed.stalled(py)
+        match usable(&self.stream) {
+            Ok(()) => errors::raise(py.detach(|| self.stream.stalled())),
+            Err(closed) => closed,
+        }
     }
 
     #[getter]
     fn _timeout(&self) -> Option<f64> {
-        self.feed.timeout().map(|timeout| timeout.as_secs_f64())
+        self.stream.timeout().map(|timeout| timeout.as_secs_f64())
     }
 
-    fn _waiter(&self, event_loop: Py<PyAny>) -> PyResult<LoopWaiter> {
-        LoopWaiter::new(self.feed.clone(), event_loop)
+    fn _readiness(&self) -> PyResult<LoopReadiness> {
+        LoopReadiness::new(&self.stream)
     }
 
-    #[getter(_link)]
-    fn link(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.link.get(py)
+    #[getter]
+    fn _stream(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
     }
 
-    #[setter(_link)]
-    fn set_link(&self, link: Option<Py<PyAny>>) {
-        self.link.set(link);
+    #[getter]
+    fn _tasks(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.tasks.get(py)
     }
+
+    #[setter(_tasks)]
+    fn set_tasks(&self, tasks: Option<Py<PyAny>>) {
+        self.tasks.set(tasks);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.tasks.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.tasks.set(None);
+    }
+}
+
+fn chunk(window: Option<v2m_client::stream::Window>) -> PyResult<Option<AudioChunk>> {
+    let chunk = window.map(|window| AudioChunk::new(&window)).transpose();
+    chunk.map_err(errors::raise)
 }
 
 impl Drop for AudioStream {

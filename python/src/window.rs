@@ -9,7 +9,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use v2m_engine::ring::Reader;
+use v2m_client::ring::Reader;
 
 const FORMAT: &CStr = c"f";
 const ITEM: isize = size_of::<f32>() as isize;

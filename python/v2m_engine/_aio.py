@@ -1,9 +1,8 @@
-"""A place in an event loop for streams and segments, and what is rare: entering,
-recovering, timeouts. Chunk after chunk is handed over without any of this
-(`python/src/task.rs`).
+"""asyncio: the tasks that wait for a stream or for segments of it, on futures of the
+event loop's own. The loop watches one descriptor for all of them, and resumes them.
 
-The loop waits for the ring by one descriptor (io_uring's, which has a futex wait
-under way on the ring's wake word). It is armed only while somebody awaits audio.
+Chunks that are there already are taken without a turn of the loop, and nothing is asked of
+the engine while no task waits.
 """
 
 from __future__ import annotations
@@ -11,46 +10,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ._native import V2MError, _EngineLost, _SpeechUnheard, _Wakeup
+from ._native import V2MError, _NeedsRecovery
 
 if TYPE_CHECKING:
-    from ._native import AudioStream, DeviceError, Recording, _Waiter
+    from collections.abc import Callable
+
+    from ._native import AudioStream, Recording
 
 RETRY = 0.1  # seconds from one attempt to connect again to the next
 
-
 Item = TypeVar("Item", covariant=True)
+Result = TypeVar("Result")
 
 
-class Awaited(Protocol):
-    """What a task can wait for."""
+class Source(Protocol[Item]):
+    """What is iterated: a stream's chunks, or segments of it."""
 
-    def _reconnect(self) -> bool: ...
-    def _stalled(self) -> DeviceError: ...
-    def _waiter(self, event_loop: asyncio.AbstractEventLoop, /) -> _Waiter: ...
+    def _poll(self) -> Item | None: ...
+    def _pending(self) -> bool: ...
+    def _recover(self) -> bool: ...
     @property
-    def _timeout(self) -> float | None: ...
-
-    _link: Any
-
-
-class Source(Awaited, Protocol[Item]):
-    """What can be iterated: a stream's chunks, or segments of it."""
-
-    def _take(self) -> Item | None: ...
-    def _over(self) -> bool: ...
-    def _ask(self) -> None: ...
+    def _stream(self) -> AudioStream: ...
 
 
 async def enter(stream: AudioStream) -> AudioStream:
     """`AudioStream.__aenter__`."""
-    loop = asyncio.get_running_loop()
     try:
-        # Connecting blocks: an engine may have to be started.
-        await loop.run_in_executor(None, stream._open)
-        await _link(stream).wait(stream)
+        await in_thread(stream._open)
+    except asyncio.CancelledError:
+        stream.close()
+        raise
+    try:
+        await wait(stream)
         stream._check_first()
     except BaseException:
         await leave(stream)
@@ -60,20 +53,29 @@ async def enter(stream: AudioStream) -> AudioStream:
 
 async def leave(stream: AudioStream) -> None:
     """`AudioStream.__aexit__`."""
-    _unlink(stream)
     stream.close()
+    tasks: Tasks | None = stream._tasks
+    if tasks is not None and tasks.loop is running_loop():
+        tasks.close()
 
 
 async def begin(recording: Recording) -> Recording:
     """`Recording.__aenter__`."""
-    await asyncio.get_running_loop().run_in_executor(None, recording._open)
+    try:
+        await in_thread(recording._open)
+    except asyncio.CancelledError:
+        # Nobody will leave what was not entered.
+        recording._abandon()
+        raise
     return recording
 
 
 async def end(recording: Recording) -> None:
     """`Recording.__aexit__`."""
+    # Whoever waits for it in a thread of the loop's gives that back first.
+    recording._abandon()
     # Also when the task is cancelled: the file is finished by then.
-    closing = asyncio.get_running_loop().run_in_executor(None, recording.close)
+    closing = running_loop().run_in_executor(None, recording.close)
     try:
         await asyncio.shield(closing)
     except asyncio.CancelledError:
@@ -88,105 +90,120 @@ async def leave_quietly(recording: Recording) -> None:
 
 
 async def following(source: Source[Item]) -> Item:
-    """`__anext__` of segments, and what that of streams can't do by itself: the first
-    wait, an engine that is gone, the end."""
+    """`__anext__`."""
     while True:
         try:
-            item = source._take()
-        except _EngineLost:
-            await _recover(source)
-            continue
-        except _SpeechUnheard:
-            await asyncio.get_running_loop().run_in_executor(None, source._ask)
-            continue
-        if item is not None:
-            return item
-        if source._over():
-            raise StopAsyncIteration
-        await _link(source).wait(source)
+            item = source._poll()
+        except _NeedsRecovery:
+            while not await in_thread(source._recover):  # noqa: ASYNC110
+                await asyncio.sleep(RETRY)
+        else:
+            if item is not None:
+                return item
+            await wait(source)
 
 
-async def stalled(source: Awaited) -> NoReturn:
-    """No audio came for as long as the timeout says."""
-    raise await asyncio.get_running_loop().run_in_executor(None, source._stalled)
-
-
-async def _recover(source: Awaited) -> None:
-    _unlink(source)
-    loop = asyncio.get_running_loop()
-    while not await loop.run_in_executor(None, source._reconnect):  # noqa: ASYNC110
-        await asyncio.sleep(RETRY)
-
-
-def _link(source: Awaited) -> Link:
-    loop = asyncio.get_running_loop()
-    link: Link | None = source._link
-    if link is not None and link.loop is not loop:
+async def wait(source: Source[Any]) -> None:
+    """Returns once `source` has something to tell."""
+    stream = source._stream
+    tasks: Tasks | None = stream._tasks
+    if tasks is None or tasks.closed:
+        tasks = stream._tasks = Tasks(stream, running_loop())
+    elif tasks.loop is not running_loop():
         raise RuntimeError("the stream is bound to a different event loop")
-    if link is not None and link.waiter.stale():
-        _unlink(source)
-        link = None
-    if link is None:
-        link = source._link = Link(source, loop)
-    return link
+    if not await tasks.wait(source):
+        raise await in_thread(stream._stalled)
 
 
-def _unlink(source: Awaited) -> None:
-    link, source._link = source._link, None
-    if link is not None:
-        link.close()
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The loop that this task runs on."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "v2m_engine awaits on an asyncio event loop, and none runs in this thread. Under "
+            "trio use the blocking half in a worker thread: `with capture.stream() as audio:` "
+            "and `await trio.to_thread.run_sync(next, audio, None)`"
+        ) from None
 
 
-class Link:
-    """A source's wake-ups on one event loop. Holds no reference to the source."""
+async def in_thread(call: Callable[[], Result]) -> Result:
+    """What `call`, which blocks, returns."""
+    return await running_loop().run_in_executor(None, call)
 
-    def __init__(self, source: Awaited, loop: asyncio.AbstractEventLoop) -> None:
+
+class Tasks:
+    """The tasks on one event loop that wait for one stream. Holds no reference to the
+    stream unless one does."""
+
+    def __init__(self, stream: AudioStream, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.waiter = source._waiter(loop)
-        self._since = time.monotonic_ns()
-        self._timeout = source._timeout
+        self.closed = False
+        self._readiness = stream._readiness()
+        self._waiting: dict[asyncio.Future[bool], Source[Any]] = {}
+        self._timeout = stream._timeout
         self._timer: asyncio.TimerHandle | None = None
-        loop.add_reader(self.waiter.fileno(), self.waiter.woken)
+        self._since = time.monotonic_ns()
+        loop.add_reader(self._readiness.fileno(), self._ready)
 
-    async def wait(self, source: Awaited) -> None:
-        """Returns once there is something to take, or nothing to wait for."""
-        while self.waiter.arm():
-            self.watch()
-            wakeup = _Wakeup(self.loop)
-            self.waiter.remember(wakeup)
-            try:
-                came = await wakeup
-            finally:
-                self.waiter.forget(wakeup)
-            if not came:
-                await stalled(source)
+    async def wait(self, source: Source[Any]) -> bool:
+        """Until `source` has something to tell: True; or False after the timeout."""
+        self._readiness.arm()
+        if not source._pending():
+            return True
+        future: asyncio.Future[bool] = self.loop.create_future()
+        self._waiting[future] = source
+        if self._timer is None and self._timeout is not None:
+            self._timer = self.loop.call_later(self._timeout, self._look)
+        try:
+            return await future
+        finally:
+            self._waiting.pop(future, None)
 
     def close(self) -> None:
         """Leaves the loop; whoever waits looks again."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self.waiter.close()
+        if not self.closed:
+            self.closed = True
+            self.loop.remove_reader(self._readiness.fileno())
+            if self._timer is not None:
+                self._timer.cancel()
+            self._resume(list(self._waiting))
+            # With it goes the descriptor.
+            del self._readiness
 
-    def abandon(self) -> None:
-        """Leaves the loop when its source is collected, on whichever thread."""
-        with contextlib.suppress(RuntimeError):  # a closed loop has nothing to leave
-            self.loop.call_soon_threadsafe(self.close)
+    def _ready(self) -> None:
+        """The descriptor is readable: perhaps there is news."""
+        if self._readiness.closed:
+            self.close()
+        # Those whose audio came run first, without a system call before them: the
+        # descriptor stays readable, and this is called again after them.
+        elif not self._resume_ready():
+            self._readiness.drain()
+            if self._waiting:
+                self._readiness.arm()
+                # News that was drained with the rest.
+                self._resume_ready()
 
-    def watch(self) -> None:
-        """Has a timer look whether audio still comes: one timer, not one a wait."""
-        if not self.waiter.watched:
-            self.waiter.watched = True
-            if self._timeout is not None:
-                self._timer = self.loop.call_later(self._timeout, self._look)
+    def _resume_ready(self) -> bool:
+        ready = [future for future, source in self._waiting.items() if not source._pending()]
+        self._resume(ready)
+        return bool(ready)
+
+    def _resume(self, futures: list[asyncio.Future[bool]], news: bool = True) -> None:
+        for future in futures:
+            del self._waiting[future]
+            if not future.done():  # cancelled
+                future.set_result(news)
 
     def _look(self) -> None:
-        self.waiter.watched = False
-        if self.waiter.waited_for() and self._timeout is not None:
-            newest = max(self._since, self.waiter.written_ns())
-            left = self._timeout - (time.monotonic_ns() - newest) / 1e9
+        """Whether audio still comes: one timer for the stream, not one for each wait."""
+        self._timer = None
+        if self._waiting and self._timeout is not None:
+            now = time.monotonic_ns()
+            newest = max(self._since, self._readiness.written_ns)
+            left = self._timeout - (now - newest) / 1e9
             if left > 0:
-                self.waiter.watched = True
                 self._timer = self.loop.call_later(left, self._look)
             else:
-                self._since = time.monotonic_ns()
-                self.waiter.wake(False)
+                self._since = now
+                self._resume(list(self._waiting), news=False)

@@ -7,8 +7,7 @@ Samples are float32, full scale ±1.
 
 import sys
 from array import array
-from asyncio import AbstractEventLoop
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -44,8 +43,7 @@ class OverrunError(V2MError):
 class DeviceError(V2MError):
     """The source is not there, no audio comes from it, or too little."""
 
-class _EngineLost(EngineUnavailableError): ...
-class _SpeechUnheard(V2MError): ...
+class _NeedsRecovery(V2MError): ...
 
 @final
 class AudioCapture:
@@ -54,6 +52,8 @@ class AudioCapture:
     A private engine starts with the first stream and is kept for the next ones, until
     `close()` or the end of this object. Captures of one process that want the same
     source share it. It ends with this process, whatever happens.
+
+    Can be pickled: the copy has the same settings, and an engine of its own.
     """
 
     def __new__(
@@ -62,6 +62,7 @@ class AudioCapture:
         buffer_size: int = 4096,
         *,
         source: str | None = None,
+        channel: str | int | None = None,
         engine: Literal["auto", "service", "private"] = "auto",
         latency: str | None = None,
     ) -> AudioCapture:
@@ -73,8 +74,13 @@ class AudioCapture:
             source: what to capture, as `v2m-engine run --source` takes it: a node's
                 name, `monitor:<sink>`, `alsa:<pcm>`, `file:<path>`. None: whatever the
                 service captures, or the default source.
+            channel: which of its channels to hear, as `v2m-engine run --channel` takes it:
+                `"auto"` (the voice, at its own level), `"mix"` (the mean of all), a name
+                (`"FL"`, `"AUX2"`) or a number from 1. None: whatever the service hears,
+                or `"auto"`.
             engine: `"service"`: the user's engine; `"private"`: one of this process;
-                `"auto"`: the service if it runs and captures `source`, else a private one.
+                `"auto"`: the service if it runs, captures `source` and hears `channel`,
+                else a private one.
             latency: the quantum to ask the audio server for, `"samples/rate"`, for
                 instance `"128/48000"`. None: the engine's own.
 
@@ -159,8 +165,10 @@ class Recording:
     then, and returns once all of it is on the disk. If the program dies meanwhile the
     file holds everything up to the last sync. While the disk is slow, full or gone the
     engine keeps the audio, as long as its history goes (65 s by default); what it can't
-    keep is silence of the same length in the file, marked by a cue. Start position, ring
-    and time stand in the file's metadata.
+    keep is silence of the same length in the file, marked by a cue. If the engine goes away,
+    the service is waited for (10 s at most), or the private engine started once more; the
+    time without any is silence of the same length, marked by a cue. Start position, ring and
+    time stand in the file's metadata.
 
     Raises, from entering:
         ValueError: the file exists, or can't be one.
@@ -168,8 +176,8 @@ class Recording:
         V2MError: the disk refuses; or `speech` without speech detection.
 
     Raises, from leaving and `wait`:
-        EngineUnavailableError: the engine went away; what there was until then is in
-            the file.
+        EngineUnavailableError: the engine went away, and none came in its place; what
+            there was until then is in the file.
         V2MError: the disk did not take all of it.
     """
 
@@ -213,6 +221,7 @@ class Recording:
     def trouble(self) -> str | None:
         """Why the disk takes nothing just now; None if it does."""
     def _open(self) -> None: ...
+    def _abandon(self) -> None: ...
 
 @final
 class AudioStream(Buffer):
@@ -230,7 +239,8 @@ class AudioStream(Buffer):
 
     May be used from several threads or tasks: each chunk goes to one of them. Ctrl-C
     interrupts a wait; cancelling an `await` loses nothing; a forked child has to open
-    streams of its own.
+    streams of its own. Awaiting takes an asyncio event loop (uvloop is one; anyio's scopes
+    and groups work on it); under trio iterate in a worker thread.
 
     Raises, from entering and iterating:
         EngineUnavailableError: no engine, or it is gone for good.
@@ -357,15 +367,17 @@ class AudioStream(Buffer):
         """Process id of the private engine; None with the service."""
 
     def _open(self) -> None: ...
-    def _reconnect(self) -> bool: ...
     def _check_first(self) -> None: ...
-    def _take(self) -> AudioChunk | None: ...
-    def _over(self) -> bool: ...
+    def _poll(self) -> AudioChunk | None: ...
+    def _pending(self) -> bool: ...
+    def _recover(self) -> bool: ...
     def _stalled(self) -> DeviceError: ...
-    def _waiter(self, event_loop: AbstractEventLoop, /) -> _Waiter: ...
+    def _readiness(self) -> _Readiness: ...
     @property
     def _timeout(self) -> float | None: ...
-    _link: Any
+    @property
+    def _stream(self) -> AudioStream: ...
+    _tasks: Any
 
 @final
 class Health:
@@ -497,15 +509,11 @@ class SpeechSegments:
     def __next__(self) -> SpeechSegment: ...
     def __aiter__(self) -> SpeechSegments: ...
     async def __anext__(self) -> SpeechSegment: ...
-    def _take(self) -> SpeechSegment | None: ...
-    def _over(self) -> bool: ...
-    def _ask(self) -> None: ...
-    def _reconnect(self) -> bool: ...
-    def _stalled(self) -> DeviceError: ...
-    def _waiter(self, event_loop: AbstractEventLoop, /) -> _Waiter: ...
+    def _poll(self) -> SpeechSegment | None: ...
+    def _pending(self) -> bool: ...
+    def _recover(self) -> bool: ...
     @property
-    def _timeout(self) -> float | None: ...
-    _link: Any
+    def _stream(self) -> AudioStream: ...
 
 class _Timestamp(TypedDict):
     """A stretch of speech, pads included."""
@@ -537,7 +545,7 @@ class VADProcessor:
       don't fill a window wait for the next piece.
 
     May be used from several threads, which don't wait for each other; `resume` is one
-    sequence for all of them.
+    sequence for all of them. Can be pickled: the copy has the same parameters.
 
     Raises, from every method that takes audio:
         ValueError: a buffer of another format, rate or shape, one that is empty or not
@@ -611,19 +619,11 @@ class VADProcessor:
     def hearing(self) -> Literal["plain", "enhanced"]:
         """As given."""
 
-class _Wakeup:
-    def __init__(self, event_loop: AbstractEventLoop, /) -> None: ...
-    def __await__(self) -> Generator[_Wakeup, None, bool]: ...
-
-class _Waiter:
-    watched: bool
+class _Readiness:
     def fileno(self) -> int: ...
-    def woken(self) -> None: ...
-    def arm(self) -> bool: ...
-    def stale(self) -> bool: ...
-    def remember(self, wakeup: _Wakeup, /) -> None: ...
-    def forget(self, wakeup: _Wakeup, /) -> None: ...
-    def waited_for(self) -> bool: ...
-    def wake(self, came: bool, /) -> None: ...
-    def close(self) -> None: ...
+    def arm(self) -> None: ...
+    def drain(self) -> None: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
     def written_ns(self) -> int: ...

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::channels::Channels;
 use super::intake::Funnel;
 use super::{Events, SourceInfo};
 use crate::config::{Config, SourceSpec};
@@ -62,6 +63,8 @@ pub trait Backend {
 pub struct Start<'a> {
     /// What is asked for, and each backend's options.
     pub config: &'a Config,
+    /// Which of the source's channels are heard.
+    pub channels: Arc<Channels>,
     /// Takes the audio.
     pub intake: Arc<Funnel>,
     /// Holds what is faster than time.

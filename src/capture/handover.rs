@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::alsa::{self, AlsaCapture, AlsaSource};
+use super::channels::Channels;
 use super::intake::Funnel;
 use super::pipewire::{self, Options, Pipewire, Source};
 use super::{Backend, Block, Event, Events, Intake, Kind, Start};
@@ -50,12 +51,14 @@ fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
         latency: None,
         active: start.active,
         remote: None,
+        channels: start.channels.clone(),
     };
     Ok(match pcm {
         Ok(pcm) => {
             let standby = Standby {
                 pcm,
                 options: config.alsa,
+                channels: start.channels,
             };
             let handover = Handover::start(options, standby, start.intake, start.events);
             Box::new(handover?)
@@ -70,6 +73,7 @@ pub(super) struct Standby {
     /// alsa-lib's name; `None` for whichever there is.
     pub(super) pcm: Option<String>,
     pub(super) options: alsa::Options,
+    pub(super) channels: Arc<Channels>,
 }
 
 /// Both backends, one of which captures.
@@ -299,7 +303,8 @@ impl Switch {
     fn take_alsa(&mut self) {
         self.due = None;
         self.turnstile.open.store(false, Ordering::Release);
-        let source = AlsaSource::later(self.standby.pcm.as_deref(), self.standby.options);
+        let source = AlsaSource::later(self.standby.pcm.as_deref(), self.standby.options)
+            .with_channels(self.standby.channels.clone());
         let told = self.notes.clone();
         let tell = Box::new(move |event| drop(told.send(Note::Alsa(event))));
         let mut standing_in = self.shared.alsa();

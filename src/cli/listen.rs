@@ -1,25 +1,25 @@
 //! `v2m-engine listen`: live speech segments, for people and for scripts.
 
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use v2m_engine::client::Connection;
+use v2m_client::cursor::Hop;
+use v2m_client::progress::{Poll, RETRY, Source};
+use v2m_client::segments::{Segments, Utterance};
+use v2m_client::stream::Stream;
 use v2m_engine::config::SourceSpec;
-use v2m_engine::ring::{NS_PER_SAMPLE, Reader, SAMPLE_RATE, State, WINDOW, Waited};
-use v2m_engine::vad::follow::{self, Follower, Step};
-use v2m_engine::vad::segment::{Params, Segment};
+use v2m_engine::ring::{NS_PER_SAMPLE, Reader, SAMPLE_RATE, WINDOW};
+use v2m_engine::vad::follow;
+use v2m_engine::vad::segment::Params;
 use v2m_engine::{Error, ErrorKind, Result};
 
-/// How often a wait looks whether the engine is still there.
-const SLICE: Duration = Duration::from_millis(200);
 /// From one look of the live line to the next.
 const REFRESH: Duration = Duration::from_millis(50);
-/// So much audio without any probability: time to ask the engine why.
-const UNHEARD: u64 = 2 * SAMPLE_RATE as u64;
 /// After so long without any audio it says so, and waits on.
 const SILENCE: Duration = Duration::from_secs(2);
-/// From one question to the next.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long it waits for an engine to come back.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The level bar: dB of full scale at its left end, and its length.
 const FLOOR: f64 = -60.0;
 const BAR: usize = 20;
@@ -72,23 +72,31 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         partial_ms: arguments.partial_ms,
     };
     params.validate()?;
-    let (mut connection, ring, source) = super::reach::reach(arguments.source.as_ref())?;
-    follow::check(&connection.status()?)?;
+    let locator = super::reach::locator(arguments.source.as_ref())?;
+    let stream = Stream::new(locator, WINDOW, Hop::Samples(WINDOW), Some(PATIENCE));
+    let stream = Arc::new(stream);
+    let engine = stream.open()?;
+    if let Some(status) = engine.status() {
+        follow::check(&status)?;
+    }
     let mut out = Output {
         json: arguments.json,
         live: !arguments.json && std::io::stdout().is_terminal(),
-        begin: ring.committed(),
+        begin: engine.ring().committed() as i64,
         drawn: None,
     };
     if out.live {
-        let whose = match connection.private_pid() {
-            Some(_) => "an engine of its own",
-            None => "the service",
+        let whose = if engine.is_private() {
+            "an engine of its own"
+        } else {
+            "the service"
         };
-        eprintln!("{source}, by {whose}; Ctrl-C ends");
+        eprintln!("{}, by {whose}; Ctrl-C ends", engine.source());
     }
-    let follower = Follower::new(&params, &ring, out.begin)?;
-    match listen(&mut connection, &ring, follower, &mut out) {
+    // Not kept: a private one ends with the stream.
+    drop(engine);
+    let segments = Segments::new(stream, params)?;
+    match listen(&segments, &mut out) {
         // Whoever read it has seen enough.
         Err(Ended::Unread) => Ok(()),
         Err(Ended::Failed(error)) => Err(error),
@@ -108,57 +116,61 @@ impl From<Error> for Ended {
     }
 }
 
-fn listen(
-    connection: &mut Connection,
-    ring: &Reader,
-    mut follower: Follower,
-    out: &mut Output,
-) -> Result<(), Ended> {
-    let mut asked = Instant::now();
-    let bookmark = connection.bookmark();
-    let (mut arrived, mut told) = ((ring.committed(), Instant::now()), false);
+fn listen(segments: &Segments, out: &mut Output) -> Result<(), Ended> {
+    let stream = segments.stream();
+    let (mut arrived, mut told) = ((stream.committed(), Instant::now()), false);
     loop {
-        let ticket = ring.ticket();
-        let step = follower.step(ring);
-        if let Some(bookmark) = &bookmark {
-            bookmark.reached(follower.reached());
-        }
-        match step {
-            Step::Segment(segment) => match Described::read(ring, segment) {
+        match segments.poll()? {
+            Poll::Ready(utterance) => match Described::read(&utterance) {
                 Ok(described) => out.segment(&described)?,
                 Err(error) if error.kind() == ErrorKind::Overrun => {
-                    out.lost(segment.end - segment.start)?;
+                    out.lost(utterance.window.count)?;
                 }
                 Err(error) => return Err(error.into()),
             },
-            Step::Overrun(lost) => out.lost(lost)?,
-            Step::Over if ring.state() == State::Ended => return Ok(()),
-            Step::Over => {
-                let message = "the engine is gone: look at its log, start it again";
-                return Err(Error::new(ErrorKind::Unavailable, message).into());
+            Poll::Overrun(lost) => out.lost(lost)?,
+            Poll::Ended => return Ok(()),
+            Poll::EngineLost => {
+                recover(segments, out, arrived.0)?;
+                (arrived, told) = ((stream.committed(), Instant::now()), false);
             }
-            Step::Wait => {
-                if follower.unheard(ring) > UNHEARD && asked.elapsed() > PATIENCE {
-                    asked = Instant::now();
-                    follow::check(&connection.status()?)?;
+            Poll::NoSpeechTrack => {
+                segments.recover()?;
+            }
+            Poll::Pending => {
+                if let Some(engine) = stream.engine() {
+                    out.now(engine.ring(), segments.in_speech())?;
                 }
-                out.now(ring, &follower)?;
-                if ring.wait(ticket, SLICE) != Waited::TimedOut {
-                    continue;
-                }
-                if connection.is_closed() {
-                    follower.finish(ring);
-                } else if ring.committed() != arrived.0 {
-                    (arrived, told) = ((ring.committed(), Instant::now()), false);
-                } else if !told && arrived.1.elapsed() > SILENCE {
+                segments.wait(REFRESH);
+                let committed = stream.committed();
+                if committed != arrived.0 {
+                    (arrived, told) = ((committed, Instant::now()), false);
+                } else if !told
+                    && arrived.1.elapsed() > SILENCE
+                    && let Some(engine) = stream.engine()
+                    && !engine.check()
+                {
                     told = true;
-                    let source = connection.status()?.source;
-                    let why = source.waiting.unwrap_or_default();
-                    eprintln!("v2m-engine: no audio from {} so far: {why}", source.asked);
+                    let why = engine.waiting_for().unwrap_or_default();
+                    let source = engine.source();
+                    eprintln!("v2m-engine: no audio from {source} so far: {why}");
                 }
             }
         }
     }
+}
+
+/// Waits for an engine to stand in for the one that is gone, of which `heard` samples were
+/// there. Times go on where they were.
+fn recover(segments: &Segments, out: &mut Output, heard: u64) -> Result<(), Ended> {
+    out.clear()?;
+    eprintln!("v2m-engine: the engine is gone; waiting for it to come back");
+    while !segments.recover()? {
+        std::thread::sleep(RETRY);
+    }
+    eprintln!("v2m-engine: listening again");
+    out.begin -= heard as i64 - segments.stream().committed() as i64;
+    Ok(())
 }
 
 /// A segment and what is said of it.
@@ -172,7 +184,7 @@ struct Described {
     end_s: f64,
     length_s: f64,
     /// CLOCK_MONOTONIC nanoseconds at which the first sample was captured.
-    time_ns: Option<i64>,
+    time_ns: i64,
     /// Mean over the segment's windows.
     probability: f64,
     /// RMS in dB of full scale; null for digital silence.
@@ -184,13 +196,11 @@ struct Described {
 }
 
 impl Described {
-    fn read(ring: &Reader, segment: Segment) -> Result<Self> {
-        let Segment {
-            start,
-            end,
-            is_final,
-        } = segment;
-        let mut samples = vec![0.0; (end - start) as usize];
+    fn read(utterance: &Utterance) -> Result<Self> {
+        let window = &utterance.window;
+        let (ring, start) = (&window.ring, window.position);
+        let end = start + window.count;
+        let mut samples = vec![0.0; window.count as usize];
         ring.read_samples(start, &mut samples)?;
         let (first, last) = (start.div_ceil(WINDOW), end / WINDOW);
         let mut probabilities = vec![0.0; last.saturating_sub(first) as usize];
@@ -204,11 +214,11 @@ impl Described {
             start_s: seconds(start),
             end_s: seconds(end),
             length_s: seconds(end - start),
-            time_ns: ring.time_ns(start),
+            time_ns: window.time_ns,
             probability: rounded(sum / probabilities.len().max(1) as f64),
             level_db: level_db(&samples).map(rounded),
-            gap: ring.has_gap(start, end - start),
-            is_final,
+            gap: window.gap,
+            is_final: utterance.is_final,
         })
     }
 }
@@ -217,8 +227,9 @@ impl Described {
 struct Output {
     json: bool,
     live: bool,
-    /// Where listening began; what text shows is counted from there.
-    begin: u64,
+    /// The position where listening began; what text shows is counted from there. Below
+    /// zero if that was with another engine.
+    begin: i64,
     drawn: Option<Instant>,
 }
 
@@ -229,7 +240,7 @@ impl Output {
                 .map_err(|cause| Error::system("cannot write JSON", cause))?;
             return self.line(&line);
         }
-        let begin = (self.begin as i64 * NS_PER_SAMPLE) as f64 / 1e9;
+        let begin = (self.begin * NS_PER_SAMPLE) as f64 / 1e9;
         let level = segment.level_db;
         let mut line = format!(
             "{:9.2} s to {:9.2} s  {:6.2} s  p {:.2}  |{}| {}",
@@ -258,7 +269,7 @@ impl Output {
     }
 
     /// The live line: what is heard at this moment.
-    fn now(&mut self, ring: &Reader, follower: &Follower) -> Result<(), Ended> {
+    fn now(&mut self, ring: &Reader, in_speech: bool) -> Result<(), Ended> {
         if !self.live || self.drawn.is_some_and(|drawn| drawn.elapsed() < REFRESH) {
             return Ok(());
         }
@@ -271,13 +282,22 @@ impl Output {
         if let Some(window) = ring.speech_committed().checked_sub(1) {
             let _ = ring.read_speech(window, &mut newest);
         }
-        let state = if follower.in_speech() { "speech" } else { "" };
-        let at = committed.saturating_sub(self.begin) as f64 / f64::from(SAMPLE_RATE);
+        let state = if in_speech { "speech" } else { "" };
+        let at = (committed as i64 - self.begin).max(0) as f64 / f64::from(SAMPLE_RATE);
         let (bar, level) = (bar(level), decibels(level));
         let p = newest[0];
         self.write(&format!(
             "\r\x1b[K{at:9.2} s {state:<24}  p {p:.2}  |{bar}| {level}"
         ))
+    }
+
+    /// Takes the live line away.
+    fn clear(&mut self) -> Result<(), Ended> {
+        if self.live {
+            self.drawn = None;
+            self.write("\r\x1b[K")?;
+        }
+        Ok(())
     }
 
     fn line(&mut self, line: &str) -> Result<(), Ended> {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BINARY, SPEECH, User, wait_until
+from conftest import BINARY, SPEECH, User
 
 RATE = 48000
 NAMES = ("Front_Center", "Rear_Left")
@@ -78,16 +78,37 @@ def test_it_listens_to_the_service(user: User, talk: tuple[str, list]) -> None:
     assert pipe.wait(timeout=30) == 0
 
 
-def test_an_engine_that_goes(user: User) -> None:
-    engine = user.start("--history", "30", "--source", f"file:{SPEECH}")
+def test_an_engine_that_goes_and_comes_back(user: User, talk: tuple[str, list]) -> None:
+    """Listening goes on with the next engine, and ends when none comes."""
+    path = Path(talk[0].removeprefix("file:"))
+    with wave.open(str(path)) as said:
+        words = said.readframes(said.getnframes())
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(RATE)
+        out.writeframes(words * 10)
+    engine = user.start("--history", "30", "--source", talk[0])
     with subprocess.Popen(
-        [BINARY, "listen", "--threshold", "1"], env=user.env, stderr=subprocess.PIPE, text=True
+        [BINARY, "listen", "--json"],
+        env=user.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as pipe:
-        wait_until(lambda: user.status()["clients"], "the listener")
+        assert pipe.stdout is not None and pipe.stderr is not None
+        json.loads(pipe.stdout.readline())
+        engine.kill()
+        assert "waiting for it" in pipe.stderr.readline()
+        engine = user.start("--history", "30", "--source", talk[0])
+        assert "listening again" in pipe.stderr.readline()
+        while not (segment := json.loads(pipe.stdout.readline()))["gap"]:
+            pass  # what was open when it went
+        assert json.loads(pipe.stdout.readline())["start"] > segment["start"]
         engine.kill()
         _, errors = pipe.communicate(timeout=30)
         assert pipe.returncode == 1
-        assert "engine" in errors and len(errors.splitlines()) == 1
+        assert "the engine is gone" in errors.splitlines()[-1]
 
 
 def test_a_source_that_is_silent_says_why(user: User) -> None:

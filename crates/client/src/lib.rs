@@ -1,20 +1,31 @@
-//! The client of an engine: [`connection`] asks it for audio and maps its [`ring`],
-//! [`follow`] finds utterances in that, [`record`] writes it to files.
-//! Links no audio library.
+//! The client of an engine. A [`locator`] finds or starts it, a [`connection`] asks it for
+//! audio and maps its [`ring`]; a [`stream`] reads that window by window, [`segments`] give
+//! the utterances in it ([`follow`] has their rules), both from one engine to the next and
+//! with one vocabulary of [`progress`]; event loops wait by their [`readiness`]; [`record`]
+//! writes files. Links no audio library.
 
 #[allow(unsafe_code, reason = "an atomic in memory that the engine reads")]
 pub mod bookmark;
 #[allow(unsafe_code, reason = "runs between fork and exec")]
 pub mod connection;
+pub mod cursor;
+pub mod engine;
 pub mod follow;
 pub mod latency;
+pub mod locator;
+pub mod progress;
 #[allow(unsafe_code, reason = "adopts descriptors that came in a message")]
 pub mod protocol;
+#[allow(unsafe_code, reason = "io_uring is given the address of the wake word")]
+pub mod readiness;
 pub mod record;
+pub mod segments;
 pub mod status;
+pub mod stream;
 
 pub use v2m_dsp as dsp;
-pub use v2m_error::{self as error, Error, ErrorKind, Result};
+pub use v2m_error::{self as error, Error, ErrorKind, Result, text};
+pub use v2m_files as files;
 pub use v2m_ring as ring;
 
 /// Speech detection, as one module with what follows an engine's.

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
+use super::lane::Lane;
 use super::layout::{HEADER_BYTES, LaneId, Layout, NS_PER_SAMPLE, WINDOW};
 use super::memory::Memory;
 use super::record::{GapReason, Record};
@@ -50,6 +51,7 @@ impl Reader {
     /// is not one of a ring.
     pub fn new(file: OwnedFd) -> Result<Self> {
         shm::check_sealed(file.as_fd())?;
+        shm::check_present(file.as_fd())?;
         let bytes = shm::file_size(file.as_fd())?;
         let header = copy_header(file.as_fd(), bytes)?;
         let layout = Layout::parse(&header, bytes)?;
@@ -73,9 +75,10 @@ impl Reader {
         self.memory.lane(LaneId::Samples).committed()
     }
 
-    /// The oldest position that is not overwritten now.
+    /// The oldest position that is not overwritten now. Never further back from
+    /// [`committed`](Self::committed) than the ring holds, whatever a broken engine claims.
     pub fn oldest(&self) -> u64 {
-        self.memory.lane(LaneId::Samples).oldest()
+        oldest(&self.memory.lane(LaneId::Samples))
     }
 
     /// Whether samples from `position` on were still whole just now. To be asked
@@ -137,7 +140,7 @@ impl Reader {
                 ),
             ));
         }
-        let oldest = lane.oldest();
+        let oldest = oldest(&lane);
         if first < oldest {
             return Err(overrun(first, oldest));
         }
@@ -303,6 +306,12 @@ impl Reader {
             self.wait(ticket, left);
         }
     }
+}
+
+/// A true writer claims before it commits, so that the first is the larger one.
+fn oldest(lane: &Lane<'_>) -> u64 {
+    let committed = lane.committed().saturating_sub(lane.capacity());
+    lane.oldest().max(committed)
 }
 
 fn overrun(position: u64, oldest: u64) -> Error {

@@ -25,7 +25,7 @@ fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
         SourceSpec::Alsa(pcm) => Some(pcm.as_str()),
         _ => None,
     };
-    let source = AlsaSource::later(pcm, start.config.alsa);
+    let source = AlsaSource::later(pcm, start.config.alsa).with_channels(start.channels);
     let capture = AlsaCapture::start(source, start.intake, start.active, start.events)?;
     Ok(Box::new(capture))
 }

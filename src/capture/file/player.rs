@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::Thread;
 
 use super::{FileSource, Pace, play};
+use crate::capture::channels::Channels;
 use crate::capture::intake::Funnel;
 use crate::capture::{Backend, Block, Event, Events, Intake, Kind, Start};
 use crate::config::SourceSpec;
@@ -13,6 +14,7 @@ use crate::error::Result;
 use crate::latency::Latency;
 use crate::rt::bounded::Bounded;
 use crate::status::SourceStatus;
+use crate::text;
 use crate::vad::worker::Brake;
 
 /// Sources `file:PATH`.
@@ -31,7 +33,14 @@ fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
         true => Pace::RealTime,
         false => Pace::Unpaced,
     };
-    let player = FilePlayer::start(path, pace, start.intake, start.brake, start.events)?;
+    let player = FilePlayer::start(
+        path,
+        start.channels,
+        pace,
+        start.intake,
+        start.brake,
+        start.events,
+    )?;
     if !start.on_demand {
         player.go();
     }
@@ -64,6 +73,7 @@ struct FilePlayer {
 impl FilePlayer {
     fn start(
         path: PathBuf,
+        channels: Arc<Channels>,
         pace: Pace,
         intake: Arc<Funnel>,
         brake: Brake,
@@ -77,7 +87,7 @@ impl FilePlayer {
         let known = rate.clone();
         let thread = Bounded::spawn("v2m-file", move |calls| {
             let opening = format!("opening {}", path.display());
-            let file = match calls.during(opening, || FileSource::open(&path)) {
+            let file = match calls.during(opening, || FileSource::open_with(&path, channels)) {
                 Ok(file) => file,
                 Err(error) => return events(Event::Refused(error)),
             };
@@ -87,7 +97,8 @@ impl FilePlayer {
             while !gone.load(Ordering::Acquire) && !stopped.load(Ordering::Acquire) {
                 std::thread::park();
             }
-            events(Event::Linked(file.path().display().to_string()));
+            let name = text::printable(&file.path().to_string_lossy(), text::MESSAGE);
+            events(Event::Linked(name));
             let funnel = OnItsOwnTime(&intake);
             match play(file, pace, &funnel, &stopped, || brake.hold(&stopped)) {
                 Ok(()) => {

@@ -29,6 +29,11 @@ impl Cues {
         }
     }
 
+    /// There was no engine.
+    pub(super) fn gap(&mut self, gap: Stretch) {
+        self.gaps.push((gap, "gap"));
+    }
+
     /// Samples lost so far.
     pub(super) fn lost(&self) -> u64 {
         self.lost.iter().map(|lost| lost.samples).sum()

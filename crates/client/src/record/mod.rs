@@ -23,6 +23,7 @@ mod moment;
 mod options;
 mod outbox;
 mod pace;
+mod resume;
 mod segments;
 mod speech;
 mod stop;
@@ -34,13 +35,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::bookmark::Bookmark;
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::locator::Locator;
 use crate::ring::{Reader, SAMPLE_RATE, State};
 pub use format::Format;
 use head::{Origin, seconds};
 pub use options::{Options, Progress};
 use pace::{Cadence, Pace};
+use resume::{Lost, Resumed};
 use speech::Speech;
 pub use stop::Stop;
 use take::Take;
@@ -55,18 +58,11 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Samples of which the level is told, at most.
 const LEVEL: u64 = 4096;
 
-/// Why a recording ends.
-enum End {
-    /// Its length is reached, it was told to, or the source has ended.
-    Done,
-    /// The engine is gone.
-    Gone,
-}
-
 /// A recording to be run.
 pub struct Recorder {
+    engine: Arc<Engine>,
+    locator: Locator,
     ring: Arc<Reader>,
-    source: String,
     path: PathBuf,
     format: Format,
     options: Options,
@@ -75,20 +71,29 @@ pub struct Recorder {
     end: Option<u64>,
     speech: Option<Speech>,
     take: Option<Take>,
-    bookmark: Option<Arc<Bookmark>>,
+    /// The engine that is gone, until another gives audio.
+    lost: Option<Lost>,
+    /// What was committed when the engine was connected to, and when that was.
+    begun: (u64, Instant),
     /// Of the files before the present one, and speech that no file holds.
     before: Progress,
 }
 
 impl Recorder {
-    /// Opens `path`, or standard output for `-`, to record what `ring` holds from now
-    /// on, or from `options.last` ago. `source` is what the engine captures.
+    /// Opens `path`, or standard output for `-`, to record what `engine` captures from now
+    /// on, or from `options.last` ago. When that engine is gone, `locator` finds another.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: an option is out of range, the path says no format, it
     /// exists or can't be made; [`ErrorKind::System`]: the disk refuses.
-    pub fn open(ring: Arc<Reader>, source: &str, path: &Path, options: Options) -> Result<Self> {
+    pub fn open(
+        engine: Arc<Engine>,
+        locator: Locator,
+        path: &Path,
+        options: Options,
+    ) -> Result<Self> {
         options.validate()?;
+        let ring = engine.ring().clone();
         let stdout = path.as_os_str() == target::STDOUT;
         let format = match options.format {
             Some(format) => format,
@@ -124,14 +129,16 @@ impl Recorder {
             end: options
                 .length
                 .map(|length| next.saturating_add(samples(length).max(1))),
-            source: source.to_owned(),
             path: path.to_owned(),
+            engine,
+            locator,
             ring,
             format,
             next,
             speech,
             take: None,
-            bookmark: None,
+            lost: None,
+            begun: (committed, Instant::now()),
             before: Progress::default(),
             options,
         };
@@ -142,13 +149,6 @@ impl Recorder {
         Ok(recorder)
     }
 
-    /// Notes there how far it has read.
-    #[must_use]
-    pub fn noting(mut self, bookmark: Option<Arc<Bookmark>>) -> Self {
-        self.bookmark = bookmark;
-        self
-    }
-
     fn create(&self, path: &Path, position: u64) -> Result<Take> {
         let id = self.ring.layout().ring_id;
         let time = self.ring.time_ns(position);
@@ -156,7 +156,7 @@ impl Recorder {
             ring: id.iter().map(|byte| format!("{byte:02x}")).collect(),
             position,
             began: time.map(|ns| (ns, moment::Moment::of_monotonic(ns))),
-            source: self.source.clone(),
+            source: self.engine.source().to_owned(),
         };
         Take::create(
             path,
@@ -172,40 +172,44 @@ impl Recorder {
         self.take.as_ref().map_or("files", Take::how)
     }
 
-    /// Records until the end, until `stop` is asked, or until `gone` says that the
-    /// engine is; `report` is told at intervals. What was recorded is in the files
-    /// then, also when this fails.
+    /// Records until the end, or until `stop` is asked; `report` is told at intervals. From
+    /// one engine to the next there is silence of the same length, marked by a cue. What was
+    /// recorded is in the files then, also when this fails.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`]: the engine went away; [`ErrorKind::System`]: the disk
+    /// [`ErrorKind::Unavailable`]: the engine went away, and none came in its place;
+    /// [`ErrorKind::Protocol`]: its ring contradicts itself; [`ErrorKind::System`]: the disk
     /// did not take all of it.
-    pub fn run(
-        mut self,
-        stop: &Stop,
-        gone: impl Fn() -> bool,
-        mut report: impl FnMut(&Progress),
-    ) -> Result<Progress> {
+    pub fn run(mut self, stop: &Stop, mut report: impl FnMut(&Progress)) -> Result<Progress> {
         let mut pace = Pace::new(self.ring.committed());
         let mut cadence = Cadence::new(self.interval(), Instant::now());
         let mut reported = Instant::now();
-        let mut why = End::Done;
-        let (mut is_gone, mut asked) = (false, None::<Instant>);
+        let mut failed = None;
+        let mut asked = None::<Instant>;
         let mut ended: Option<Instant> = None;
         loop {
             // Before the count: once it says that no more comes, the count is final.
             let state = self.ring.state();
             if asked.is_none_or(|asked| asked.elapsed() >= LOOK) {
-                is_gone |= gone();
+                self.engine.check();
                 asked = Some(Instant::now());
             }
-            is_gone |= state == State::Stopped;
+            let is_gone = self.engine.is_lost() || state == State::Stopped;
             let committed = self.ring.committed();
             if self.end.is_none_or(|end| committed < end) {
-                if is_gone {
-                    why = End::Gone;
-                }
-                if is_gone || stop.is_asked() || state == State::Ended {
+                if stop.is_asked() || state == State::Ended {
                     self.end = Some(committed);
+                } else if is_gone {
+                    match self.resume(committed)? {
+                        Resumed::Now => continue,
+                        Resumed::NotYet => {}
+                        Resumed::Never(error) => {
+                            failed = Some(error);
+                            self.end = Some(committed);
+                        }
+                    }
+                } else {
+                    self.credible(committed)?;
                 }
             }
             let now = Instant::now();
@@ -215,9 +219,7 @@ impl Recorder {
             let due = now >= cadence.due();
             if due || pressed || ending {
                 self.advance(end, ending, is_gone)?;
-                if let Some(bookmark) = &self.bookmark {
-                    bookmark.reached(self.next);
-                }
+                self.engine.reached(self.next);
                 if due {
                     self.take.iter_mut().for_each(Take::sync);
                     cadence.begin(now);
@@ -246,8 +248,8 @@ impl Recorder {
                 let left = end.saturating_sub(committed) as f64 / f64::from(SAMPLE_RATE);
                 timeout = timeout.min(Duration::from_secs_f64(left.min(3600.0) + 0.002));
             }
-            if ending {
-                timeout = Duration::from_millis(20);
+            if ending || is_gone {
+                timeout = timeout.min(Duration::from_millis(20));
             }
             let timeout = timeout.max(Duration::from_millis(1));
             match &mut self.take {
@@ -257,14 +259,11 @@ impl Recorder {
         }
         let progress = self.progress(None);
         report(&progress);
-        match why {
-            End::Done => Ok(progress),
-            End::Gone => Err(Error::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "the engine is gone: recorded {} until then",
-                    seconds(progress.samples)
-                ),
+        match failed {
+            None => Ok(progress),
+            Some(error) => Err(Error::new(
+                error.kind(),
+                format!("{error}: recorded {} until then", seconds(progress.samples)),
             )),
         }
     }
@@ -282,6 +281,7 @@ impl Recorder {
         if self.speech.is_some() {
             return self.advance_speech(end, ending, is_gone);
         }
+        self.bridge(end)?;
         let Some(take) = &mut self.take else {
             return Ok(());
         };

@@ -28,8 +28,8 @@ const MOST: u64 = 1 << 20;
 /// What a piece is made of.
 #[derive(Clone)]
 enum Content {
-    /// Samples of the ring from this position on.
-    Ring(u64),
+    /// Samples of a ring from this position on. A recording may go on with another ring.
+    Ring(Arc<Reader>, u64),
     /// Bytes of our own.
     Bytes(Arc<[u8]>),
     /// Zeros.
@@ -62,7 +62,7 @@ impl Piece {
         rest.offset += bytes;
         rest.bytes -= bytes;
         rest.sample += samples;
-        if let Content::Ring(position) = &mut rest.content {
+        if let Content::Ring(_, position) = &mut rest.content {
             *position += samples;
         }
         (Self { bytes, ..self }, rest)
@@ -77,7 +77,6 @@ pub(super) struct Stretch {
 }
 
 pub(super) struct Outbox {
-    ring: Arc<Reader>,
     /// In the order of the file.
     queue: VecDeque<Piece>,
     under_way: Vec<Piece>,
@@ -90,9 +89,8 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// The file's audio begins at `offset`.
-    pub(super) fn new(ring: Arc<Reader>, offset: u64) -> Self {
+    pub(super) fn new(offset: u64) -> Self {
         Self {
-            ring,
             queue: VecDeque::new(),
             under_way: Vec::new(),
             written: Vec::new(),
@@ -101,9 +99,10 @@ impl Outbox {
         }
     }
 
-    /// Appends samples of the ring as they are.
-    pub(super) fn push_ring(&mut self, position: u64, samples: u64) {
-        self.push(Content::Ring(position), SAMPLE, samples * SAMPLE, samples);
+    /// Appends samples of `ring` as they are.
+    pub(super) fn push_ring(&mut self, ring: &Arc<Reader>, position: u64, samples: u64) {
+        let content = Content::Ring(ring.clone(), position);
+        self.push(content, SAMPLE, samples * SAMPLE, samples);
     }
 
     /// Appends encoded samples.
@@ -165,13 +164,12 @@ impl Outbox {
     /// more: for the end of a recording whose disk is late.
     pub(super) fn own(&mut self, lost: &mut Vec<Stretch>) {
         self.expire(lost);
-        let ring = self.ring.clone();
         let copy = |piece: &mut Piece| {
-            let Content::Ring(position) = piece.content else {
+            let Content::Ring(ring, position) = &piece.content else {
                 return false;
             };
             let mut samples = vec![0_f32; (piece.bytes / SAMPLE) as usize];
-            let is_there = ring.read_samples(position, &mut samples).is_ok();
+            let is_there = ring.read_samples(*position, &mut samples).is_ok();
             if is_there {
                 piece.content = Content::Bytes(bytemuck::cast_slice(&samples).into());
             }
@@ -193,7 +191,7 @@ impl Outbox {
             && let Some(piece) = self.queue.pop_front()
         {
             let most = match &piece.content {
-                Content::Ring(_) => MOST * SAMPLE,
+                Content::Ring(..) => MOST * SAMPLE,
                 Content::Bytes(_) => piece.bytes,
                 Content::Silence => ZEROS as u64,
             };
@@ -206,9 +204,9 @@ impl Outbox {
                 false => piece,
             };
             let source = match &piece.content {
-                Content::Ring(position) => {
-                    match self.ring.window(*position, piece.bytes / SAMPLE) {
-                        Ok(start) => Source::Ring(self.ring.clone(), start.cast()),
+                Content::Ring(ring, position) => {
+                    match ring.window(*position, piece.bytes / SAMPLE) {
+                        Ok(start) => Source::Ring(ring.clone(), start.cast()),
                         // Overwritten this very moment: the next look replaces it.
                         Err(_) => {
                             self.queue.push_front(piece);
@@ -274,7 +272,7 @@ impl Outbox {
             again.extend(rest);
             let Some(piece) = piece else { continue };
             // Was it still what was meant when it was written?
-            let (gone, piece) = self.ring_lost(piece);
+            let (gone, piece) = ring_lost(piece);
             if let Some(gone) = gone {
                 lost.push(Stretch {
                     sample: gone.sample,
@@ -321,13 +319,13 @@ impl Outbox {
         if !self
             .queue
             .iter()
-            .any(|piece| matches!(piece.content, Content::Ring(_)))
+            .any(|piece| matches!(piece.content, Content::Ring(..)))
         {
             return;
         }
         for piece in std::mem::take(&mut self.queue) {
             let again = piece.again;
-            let (gone, piece) = self.ring_lost(piece);
+            let (gone, piece) = ring_lost(piece);
             // What was written before stays as it is.
             if let Some(gone) = gone.filter(|_| !again) {
                 lost.push(Stretch {
@@ -347,18 +345,18 @@ impl Outbox {
             }
         }
     }
+}
 
-    /// Parts what the ring has overwritten from what it still holds.
-    fn ring_lost(&self, piece: Piece) -> (Option<Piece>, Option<Piece>) {
-        let Content::Ring(position) = piece.content else {
-            return (None, Some(piece));
-        };
-        if self.ring.is_valid(position) {
-            return (None, Some(piece));
-        }
-        let gone = self.ring.oldest().saturating_sub(position) * SAMPLE;
-        piece.split_if(gone)
+/// Parts what its ring has overwritten from what that still holds.
+fn ring_lost(piece: Piece) -> (Option<Piece>, Option<Piece>) {
+    let Content::Ring(ring, position) = &piece.content else {
+        return (None, Some(piece));
+    };
+    if ring.is_valid(*position) {
+        return (None, Some(piece));
     }
+    let gone = ring.oldest().saturating_sub(*position);
+    piece.split_if(gone.saturating_mul(SAMPLE))
 }
 
 impl Piece {
@@ -385,7 +383,9 @@ fn append(queue: &mut VecDeque<Piece>, piece: Piece) {
         && last.offset + last.bytes == piece.offset
     {
         let goes_on = match (&last.content, &piece.content) {
-            (Content::Ring(from), Content::Ring(to)) => from + last.bytes / SAMPLE == *to,
+            (Content::Ring(ring, from), Content::Ring(other, to)) => {
+                Arc::ptr_eq(ring, other) && from + last.bytes / SAMPLE == *to
+            }
             (Content::Silence, Content::Silence) => true,
             _ => false,
         };

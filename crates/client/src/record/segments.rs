@@ -12,6 +12,7 @@ use crate::error::Result;
 impl Recorder {
     /// Gives the files the speech that the ring has up to `end`.
     pub(super) fn advance_speech(&mut self, end: u64, ending: bool, is_gone: bool) -> Result<()> {
+        self.bridge(end)?;
         let Some(mut speech) = self.speech.take() else {
             return Ok(());
         };

@@ -102,7 +102,7 @@ impl Take {
             origin,
             encoding,
             notes,
-            outbox: Outbox::new(ring.clone(), HEAD as u64),
+            outbox: Outbox::new(HEAD as u64),
             disk,
             job: Job::Idle,
             trouble: None,
@@ -180,7 +180,7 @@ impl Take {
         }
         self.cues.gaps(&self.ring, position, count, self.samples);
         if self.encoding.is_verbatim() {
-            self.outbox.push_ring(position, count);
+            self.outbox.push_ring(&self.ring, position, count);
             self.samples += count;
             return Ok(());
         }
@@ -206,7 +206,23 @@ impl Take {
 
     /// Appends silence in place of audio that is gone.
     pub(super) fn lose(&mut self, count: u64) -> Result<()> {
-        let lost = Stretch {
+        let lost = self.silence(count)?;
+        self.note(vec![lost]);
+        Ok(())
+    }
+
+    /// What follows comes from another ring, so many samples later: silence till then.
+    pub(super) fn turn_to(&mut self, ring: &Arc<Reader>, count: u64) -> Result<()> {
+        self.ring = ring.clone();
+        if count > 0 {
+            let gap = self.silence(count)?;
+            self.cues.gap(gap);
+        }
+        Ok(())
+    }
+
+    fn silence(&mut self, count: u64) -> Result<Stretch> {
+        let silent = Stretch {
             sample: self.samples,
             samples: count,
         };
@@ -221,8 +237,7 @@ impl Take {
                 left -= block.len() as u64;
             }
         }
-        self.note(vec![lost]);
-        Ok(())
+        Ok(silent)
     }
 
     fn encode(&mut self, samples: &[f32]) -> Result<()> {

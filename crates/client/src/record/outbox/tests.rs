@@ -95,7 +95,7 @@ proptest! {
     fn the_file_is_what_was_appended(events in events(), late in fate()) {
         let (ring, mut capture, ..) = Ring::create(HISTORY).unwrap();
         let reader = Arc::new(Reader::new(ring.duplicate().unwrap()).unwrap());
-        let mut outbox = Outbox::new(reader.clone(), 0);
+        let mut outbox = Outbox::new(0);
         let (mut disk, mut lost) = (Disk::default(), Vec::new());
         // What the file ought to be: samples, or bytes that are no samples.
         let mut meant: Vec<u8> = Vec::new();
@@ -110,7 +110,7 @@ proptest! {
                 Event::Capture(count) => write(count),
                 Event::Append => {
                     let committed = reader.committed();
-                    outbox.push_ring(appended, committed - appended);
+                    outbox.push_ring(&reader, appended, committed - appended);
                     let samples: Vec<f32> = (appended..committed).map(sample).collect();
                     meant.extend_from_slice(bytemuck::cast_slice(&samples));
                     appended = committed;

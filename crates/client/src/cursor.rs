@@ -2,7 +2,7 @@
 
 /// How far a stream moves from one chunk to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hop {
+pub enum Hop {
     /// This many samples.
     Samples(u64),
     /// As far as audio has arrived.
@@ -56,7 +56,7 @@ impl Cursor {
     pub(crate) fn after(size: u64, hop: Hop, committed: u64) -> Self {
         Self {
             done: committed,
-            ..Self::new(size, hop, committed + size)
+            ..Self::new(size, hop, committed.saturating_add(size))
         }
     }
 
@@ -82,8 +82,8 @@ impl Cursor {
         }
         self.done = end;
         (self.due, self.limit) = match self.hop {
-            Hop::Samples(hop) => (end + hop, end + hop),
-            Hop::Quantum => (end + 1, end + self.size),
+            Hop::Samples(hop) => (end.saturating_add(hop), end.saturating_add(hop)),
+            Hop::Quantum => (end.saturating_add(1), end.saturating_add(self.size)),
         };
         Step::Window(end - self.size)
     }

@@ -1,0 +1,233 @@
+//! A connected engine, and those that this process has.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::{Duration, Instant};
+
+use crate::bookmark::Bookmark;
+use crate::connection::Connection;
+use crate::error::{Error, ErrorKind, Result};
+use crate::latency::Latency;
+use crate::ring::Reader;
+use crate::status::Status;
+
+/// Locks; a panic elsewhere leaves nothing half done here.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether both are the same engine's.
+pub(crate) fn is_same(engine: &Arc<Engine>, other: &Weak<Engine>) -> bool {
+    std::ptr::eq(Arc::as_ptr(engine), other.as_ptr())
+}
+
+/// A connected engine and its ring. The ring outlives it.
+#[derive(Debug)]
+pub struct Engine {
+    /// None in a forked child: the connection is its parent's.
+    connection: Mutex<Option<Connection>>,
+    ring: Arc<Reader>,
+    /// Where it is noted how far this process has read.
+    bookmark: Option<Arc<Bookmark>>,
+    source: String,
+    channel: String,
+    private: bool,
+    lost: AtomicBool,
+}
+
+impl Engine {
+    pub(crate) fn open(mut connection: Connection, latency: Option<Latency>) -> Result<Arc<Self>> {
+        let (ring, source) = connection.open(latency)?;
+        let private = connection.private_pid().is_some();
+        let channel = connection.channel().unwrap_or("auto").to_owned();
+        Ok(Arc::new(Self {
+            bookmark: connection.bookmark(),
+            connection: Mutex::new(Some(connection)),
+            ring: Arc::new(ring),
+            source,
+            channel,
+            private,
+            lost: AtomicBool::new(false),
+        }))
+    }
+
+    /// Its ring, which outlives it.
+    pub fn ring(&self) -> &Arc<Reader> {
+        &self.ring
+    }
+
+    /// What it captures, as its configuration says.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Which of its channels it hears, the same way.
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    /// Whether it is one of this process.
+    pub fn is_private(&self) -> bool {
+        self.private
+    }
+
+    /// Where it is noted how far this process has read.
+    pub fn bookmark(&self) -> Option<Arc<Bookmark>> {
+        self.bookmark.clone()
+    }
+
+    /// Whether the connection has ended, as far as was noticed.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Looks whether the connection has ended.
+    pub fn check(&self) -> bool {
+        // Locked: somebody talks with the engine just now, so it's there.
+        if let Ok(connection) = self.connection.try_lock()
+            && connection.as_ref().is_none_or(Connection::is_closed)
+        {
+            self.lost.store(true, Ordering::Release);
+        }
+        self.is_lost()
+    }
+
+    /// The connection's socket; for as long as `self` lives.
+    pub(crate) fn socket(&self) -> Option<RawFd> {
+        lock(&self.connection)
+            .as_ref()
+            .map(|connection| connection.descriptor().as_raw_fd())
+    }
+
+    /// Notes how far a stream has read, for the engine's status. Of several
+    /// streams of a private engine the last one's word counts.
+    #[inline]
+    pub(crate) fn reached(&self, position: u64) {
+        if let Some(bookmark) = &self.bookmark {
+            bookmark.reached(position);
+        }
+    }
+
+    /// Process id of the engine, if it is private.
+    pub fn private_pid(&self) -> Option<u32> {
+        lock(&self.connection).as_ref()?.private_pid()
+    }
+
+    /// How it is, if it answers. Blocks, for seconds where it hangs.
+    pub fn status(&self) -> Option<Status> {
+        lock(&self.connection).as_mut()?.status().ok()
+    }
+
+    /// How it is, if it answers within `limit`. Blocks.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`]: it doesn't; [`ErrorKind::Unavailable`]: it is gone.
+    pub fn status_within(&self, limit: Duration) -> Result<Status> {
+        let deadline = Instant::now() + limit;
+        // Another thread may be waiting for an engine that hangs.
+        let mut connection = loop {
+            match self.connection.try_lock() {
+                Ok(connection) => break connection,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
+                    let message = "the engine does not answer";
+                    return Err(Error::new(ErrorKind::Timeout, message));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        let Some(connection) = connection.as_mut() else {
+            let message = "the engine is the parent process's";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        };
+        connection.status_within(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Why no audio comes, in the engine's own words.
+    pub fn waiting_for(&self) -> Option<String> {
+        self.status()?.source.waiting
+    }
+}
+
+/// An engine of this process.
+#[derive(Debug)]
+struct Known {
+    engine: Weak<Engine>,
+    /// What a private engine was started for.
+    source: Option<String>,
+    /// And which of its channels.
+    channel: Option<String>,
+    latency: Option<Latency>,
+}
+
+/// All of this process's engines, the services' connections included.
+static KNOWN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+/// Held while a private engine is looked for and started, so that only one is.
+pub(crate) static STARTING: Mutex<()> = Mutex::new(());
+/// Grows with every fork: what was opened in the parent isn't the child's.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Tells the processes of a family of forks apart.
+pub fn generation() -> u32 {
+    GENERATION.load(Ordering::Acquire)
+}
+
+/// To be called in a forked child: lets go of the parent's engines without ending them.
+pub fn forked() {
+    GENERATION.fetch_add(1, Ordering::AcqRel);
+    // Another of the parent's threads may have been inside a lock. Then it
+    // stays locked and the connection open; the parent's engine watches the
+    // parent's process as well.
+    if let Ok(mut known) = KNOWN.try_lock() {
+        for engine in known.drain(..).filter_map(|known| known.engine.upgrade()) {
+            if let Ok(mut connection) = engine.connection.try_lock() {
+                connection.take();
+            }
+            engine.lost.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// A private engine that captures this `channel` of `source` already, asked to be as quick as its quickest
+/// client.
+pub(crate) fn shared(
+    source: Option<&str>,
+    channel: Option<&str>,
+    latency: Option<Latency>,
+) -> Option<Arc<Engine>> {
+    let found = lock(&KNOWN).iter().find_map(|known| {
+        let engine = known.engine.upgrade()?;
+        let same = known.source.as_deref() == source && known.channel.as_deref() == channel;
+        let fits = engine.private && same && !engine.check();
+        fits.then_some((engine, known.latency))
+    });
+    let (engine, known) = found?;
+    let asked = |latency: Option<Latency>| latency.unwrap_or(Latency::DEFAULT).ns();
+    if asked(latency) < asked(known) {
+        lock(&engine.connection).as_mut()?.open(latency).ok()?;
+        for known in lock(&KNOWN).iter_mut() {
+            if known.engine.as_ptr() == Arc::as_ptr(&engine) {
+                known.latency = latency;
+            }
+        }
+    }
+    Some(engine)
+}
+
+/// Notes what `engine` was connected to for.
+pub(crate) fn remember(
+    engine: &Arc<Engine>,
+    source: Option<&str>,
+    channel: Option<&str>,
+    latency: Option<Latency>,
+) {
+    let mut known = lock(&KNOWN);
+    known.retain(|known| known.engine.strong_count() > 0);
+    known.push(Known {
+        engine: Arc::downgrade(engine),
+        source: source.map(str::to_owned),
+        channel: channel.map(str::to_owned),
+        latency,
+    });
+}

@@ -1,0 +1,131 @@
+//! One vocabulary of progress for whatever is read from an engine, and one wait.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::ring::Waited;
+use crate::stream::Stream;
+
+/// How often a wait looks whether the engine is still there.
+const SLICE: Duration = Duration::from_millis(200);
+/// From one attempt to connect again to the next.
+pub const RETRY: Duration = Duration::from_millis(100);
+
+/// What a look at a stream, or at the segments of it, finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Poll<T> {
+    /// The next item.
+    Ready(T),
+    /// So many samples were overwritten before they were read; what follows is fresh.
+    Overrun(u64),
+    /// Nothing yet: wait.
+    Pending,
+    /// The engine is gone: recover.
+    EngineLost,
+    /// Audio comes, but no speech detection: recover, which asks the engine why.
+    NoSpeechTrack,
+    /// Closed, or the source has ended: nothing follows.
+    Ended,
+}
+
+/// What can be read item by item. No lock is held while a thread waits.
+pub trait Source {
+    /// What it gives.
+    type Item;
+
+    /// Takes the next item, if there is one. Doesn't wait.
+    ///
+    /// # Errors
+    /// The engine's memory makes no sense, or the next engine's doesn't fit.
+    fn poll(&self) -> Result<Poll<Self::Item>>;
+
+    /// Whether there is nothing to take and nothing to tell. Takes nothing.
+    fn is_pending(&self) -> bool;
+
+    /// What it is read from.
+    fn stream(&self) -> &Stream;
+
+    /// One attempt to mend what [`poll`](Self::poll) found, which may block for seconds.
+    /// False: try again in [`RETRY`].
+    ///
+    /// # Errors
+    /// It can't be mended, or was not in the stream's time.
+    fn recover(&self) -> Result<bool>;
+
+    /// Waits until there is something to take or to tell, a signal arrives, or `timeout`
+    /// is over.
+    fn wait(&self, timeout: Duration) -> Waited {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            let Some(engine) = self.stream().engine() else {
+                return Waited::Changed;
+            };
+            let ticket = engine.ring().ticket();
+            if !self.is_pending() {
+                return Waited::Changed;
+            }
+            let left = deadline.map_or(SLICE, |end| end.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Waited::TimedOut;
+            }
+            match engine.ring().wait(ticket, left.min(SLICE)) {
+                Waited::Changed => {}
+                Waited::Interrupted => return Waited::Interrupted,
+                Waited::TimedOut => {
+                    engine.check();
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to take or to tell. `idle` is called after signals,
+    /// and several times a second while nothing comes.
+    ///
+    /// # Errors
+    /// Those of `idle`; [`ErrorKind::Device`](crate::ErrorKind::Device) if no audio came
+    /// for as long as the stream's timeout.
+    fn await_news<E: From<Error>>(&self, mut idle: impl FnMut() -> Result<(), E>) -> Result<(), E> {
+        let stream = self.stream();
+        let mut progress = (stream.committed(), Instant::now());
+        loop {
+            match self.wait(SLICE) {
+                Waited::Changed => return Ok(()),
+                Waited::Interrupted => idle()?,
+                Waited::TimedOut => {
+                    idle()?;
+                    let committed = stream.committed();
+                    if committed != progress.0 {
+                        progress = (committed, Instant::now());
+                    } else if stream.timeout().is_some_and(|t| progress.1.elapsed() >= t) {
+                        return Err(stream.stalled().into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next item, through waits and through what can be recovered from: gives
+    /// [`Ready`](Poll::Ready), [`Overrun`](Poll::Overrun) or [`Ended`](Poll::Ended).
+    /// `idle` as in [`await_news`](Self::await_news).
+    ///
+    /// # Errors
+    /// Those of [`poll`](Self::poll), [`recover`](Self::recover) and
+    /// [`await_news`](Self::await_news).
+    fn next<E: From<Error>>(
+        &self,
+        mut idle: impl FnMut() -> Result<(), E>,
+    ) -> Result<Poll<Self::Item>, E> {
+        loop {
+            match self.poll()? {
+                Poll::Pending => self.await_news(&mut idle)?,
+                Poll::EngineLost | Poll::NoSpeechTrack => {
+                    if !self.recover()? {
+                        std::thread::sleep(RETRY);
+                    }
+                    idle()?;
+                }
+                found => return Ok(found),
+            }
+        }
+    }
+}

@@ -1,0 +1,449 @@
+//! A stream: windows of an engine's ring one after the other, from one engine to the next.
+//!
+//! No lock is held while a thread waits, except `connecting`, which is only taken to
+//! connect.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use crate::cursor::{Cursor, Hop, Step};
+use crate::engine::{self, Engine, is_same, lock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::locator::Locator;
+use crate::progress::{Poll, Source};
+use crate::readiness::Readiness;
+use crate::ring::{NS_PER_SAMPLE, Reader, State, WINDOW};
+
+/// Windows that may vanish one after the other while they are taken. A true engine needs
+/// its whole history of time to overwrite the next one.
+const VANISHED: u32 = 16;
+
+/// A stretch of a ring, and what is known about it.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// Keeps the memory.
+    pub ring: Arc<Reader>,
+    /// Of the first sample.
+    pub position: u64,
+    /// Samples.
+    pub count: u64,
+    /// CLOCK_MONOTONIC nanoseconds at which the first sample was captured.
+    pub time_ns: i64,
+    /// It holds silence filled in for lost audio, or does not follow on what came before.
+    pub gap: bool,
+}
+
+impl Window {
+    /// That of `count` samples from `position` on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Overrun`]: it is overwritten already.
+    pub fn new(ring: &Arc<Reader>, position: u64, count: u64) -> Result<Self> {
+        ring.window(position, count)?;
+        // The oldest window's time goes a little before its last samples do.
+        let time_ns = ring.time_ns(position).or_else(|| {
+            let next = ring.time_ns(position.checked_add(WINDOW)?)?;
+            next.checked_sub(WINDOW as i64 * NS_PER_SAMPLE)
+        });
+        let time_ns = time_ns.ok_or_else(|| {
+            let message = format!("the time of position {position} was overwritten");
+            Error::new(ErrorKind::Overrun, message)
+        })?;
+        Ok(Self {
+            gap: ring.has_gap(position, count),
+            ring: ring.clone(),
+            position,
+            count,
+            time_ns,
+        })
+    }
+}
+
+/// Audio as it arrives. Shared by those who read from it.
+#[derive(Debug)]
+pub struct Stream {
+    locator: Locator,
+    size: u64,
+    hop: Hop,
+    /// The longest time without any audio, or without an engine.
+    timeout: Option<Duration>,
+    generation: u32,
+    closed: AtomicBool,
+    session: Mutex<Option<Session>>,
+    /// Held while connecting again, so that several threads do it once.
+    connecting: Mutex<()>,
+    /// What event loops wait by, if any do.
+    readiness: Mutex<Weak<Readiness>>,
+}
+
+/// The engine and ring that a stream reads now.
+#[derive(Debug)]
+struct Session {
+    engine: Arc<Engine>,
+    cursor: Cursor,
+    /// Where the stream was entered; forgotten once anything was taken from it.
+    entered: Option<u64>,
+    /// The next window does not follow on the one before.
+    broken: bool,
+    /// When the engine was lost for which this one, or the next, stands in;
+    /// forgotten once audio came.
+    lost_since: Option<Instant>,
+}
+
+impl Session {
+    fn is_lost(&self) -> bool {
+        self.engine.ring().state() == State::Stopped || self.engine.is_lost()
+    }
+
+    fn took(&mut self) {
+        self.lost_since = None;
+        self.entered = None;
+    }
+
+    /// Why there is no window; None: there is one.
+    fn state<T>(&self) -> Option<Poll<T>> {
+        // Before the count: once it says that no more comes, the count is final.
+        let state = self.engine.ring().state();
+        if self.engine.ring().committed() >= self.cursor.due() {
+            None
+        } else if state == State::Ended {
+            Some(Poll::Ended)
+        } else if state == State::Stopped || self.engine.is_lost() {
+            Some(Poll::EngineLost)
+        } else {
+            Some(Poll::Pending)
+        }
+    }
+
+    /// The next window, or why there is none.
+    fn next(&mut self, size: u64) -> Result<Poll<Window>> {
+        if let Some(found) = self.state() {
+            return Ok(found);
+        }
+        let ring = self.engine.ring().clone();
+        for _ in 0..VANISHED {
+            let before = self.cursor.clone();
+            let position = match self.cursor.step(ring.committed(), ring.oldest()) {
+                Step::Window(position) => position,
+                Step::Wait => return Ok(Poll::Pending),
+                Step::Overrun(lost) => return Ok(Poll::Overrun(lost)),
+            };
+            match Window::new(&ring, position, size) {
+                Ok(window) => {
+                    self.took();
+                    self.engine.reached(self.cursor.done());
+                    let gap = window.gap | std::mem::take(&mut self.broken);
+                    return Ok(Poll::Ready(Window { gap, ..window }));
+                }
+                // Overwritten just now: the next step counts it.
+                Err(error) if error.kind() == ErrorKind::Overrun => self.cursor = before,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Protocol,
+            "the engine's ring contradicts itself: its counters and its clock don't agree; restart the engine",
+        ))
+    }
+}
+
+impl Stream {
+    /// Windows of `size` samples, not open yet.
+    pub fn new(locator: Locator, size: u64, hop: Hop, timeout: Option<Duration>) -> Self {
+        Self {
+            locator,
+            size,
+            hop,
+            timeout,
+            generation: engine::generation(),
+            closed: AtomicBool::new(false),
+            session: Mutex::new(None),
+            connecting: Mutex::new(()),
+            readiness: Mutex::default(),
+        }
+    }
+
+    /// Opens it at the newest audio of an engine, which is kept while it is open. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Locator::connect`]; [`ErrorKind::Invalid`]: the window is too long for
+    /// this engine.
+    pub fn open(&self) -> Result<Arc<Engine>> {
+        let engine = self.locator.connect()?;
+        self.begin(engine.clone(), false, None)?;
+        Ok(engine)
+    }
+
+    fn begin(&self, engine: Arc<Engine>, broken: bool, lost_since: Option<Instant>) -> Result<()> {
+        let size = self.size;
+        let history = engine.ring().layout().history();
+        if size > history / 2 {
+            let message = format!(
+                "buffer_size={size}: the engine keeps {history} samples, at most {} can be a buffer",
+                history / 2
+            );
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        // Where nobody listened until now, the newest window is silence.
+        let (committed, begin) = (engine.ring().committed(), engine.ring().unused_until());
+        let cursor = if committed
+            .checked_sub(size)
+            .is_none_or(|newest| newest < begin)
+        {
+            Cursor::after(size, self.hop, begin.min(committed))
+        } else {
+            Cursor::new(size, self.hop, committed)
+        };
+        let session = Session {
+            engine,
+            entered: Some(cursor.done()),
+            cursor,
+            broken,
+            lost_since,
+        };
+        let before = lock(&self.session).replace(session);
+        drop(before);
+        if self.is_closed() {
+            self.release();
+        }
+        Ok(())
+    }
+
+    /// Whether this process opened it: a forked child has to open streams of its own.
+    pub fn is_own(&self) -> bool {
+        self.generation == engine::generation()
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Samples of a window.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// From one window to the next.
+    pub fn hop(&self) -> Hop {
+        self.hop
+    }
+
+    /// The longest time without any audio, or without an engine. None: for ever.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// The engine that it reads now; None if it isn't open.
+    pub fn engine(&self) -> Option<Arc<Engine>> {
+        lock(&self.session)
+            .as_ref()
+            .map(|session| session.engine.clone())
+    }
+
+    /// Samples that the engine has written; 0 without one.
+    pub fn committed(&self) -> u64 {
+        self.engine().map_or(0, |engine| engine.ring().committed())
+    }
+
+    /// What event loops wait by; the same for as long as somebody holds it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`]: no descriptor is left.
+    pub fn readiness(&self) -> Result<Arc<Readiness>> {
+        let mut known = lock(&self.readiness);
+        if let Some(readiness) = known.upgrade() {
+            return Ok(readiness);
+        }
+        let readiness = Arc::new(Readiness::new()?);
+        *known = Arc::downgrade(&readiness);
+        Ok(readiness)
+    }
+
+    /// Asks for one wake-up when anything changes from now on: poll afterwards, and
+    /// nothing is missed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`]: the kernel refuses.
+    pub fn arm(&self, readiness: &Readiness) -> Result<()> {
+        match self.engine() {
+            Some(engine) => readiness.arm_for(&engine),
+            None => Ok(()),
+        }
+    }
+
+    /// The engine, and from which position on to listen to it: where the stream was
+    /// entered or, once something was taken from it, its newest window. Whatever
+    /// begins there stays readable for a while.
+    pub(crate) fn place(&self) -> Option<(Arc<Engine>, u64)> {
+        let session = lock(&self.session);
+        let session = session.as_ref()?;
+        let ring = session.engine.ring();
+        let committed = ring.committed();
+        let newest = committed.saturating_sub(self.size);
+        let earliest = committed.saturating_sub(ring.layout().history() / 2);
+        let position = session.entered.unwrap_or(newest).max(earliest);
+        Some((session.engine.clone(), position))
+    }
+
+    /// Something was taken from `engine`'s ring.
+    pub(crate) fn took(&self, engine: &Weak<Engine>) {
+        self.with(engine, Session::took);
+    }
+
+    /// Audio comes from `engine`: it stands in well for one that was lost.
+    pub(crate) fn heard(&self, engine: &Weak<Engine>) {
+        self.with(engine, |session| session.lost_since = None);
+    }
+
+    fn with(&self, engine: &Weak<Engine>, change: impl FnOnce(&mut Session)) {
+        if let Some(session) = lock(&self.session).as_mut()
+            && is_same(&session.engine, engine)
+        {
+            change(session);
+        }
+    }
+
+    /// The newest window; None before it is full.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Overrun`]: it was overwritten meanwhile.
+    pub fn latest(&self) -> Result<Option<Window>> {
+        let Some(engine) = self.engine() else {
+            return Ok(None);
+        };
+        let Some(position) = engine.ring().committed().checked_sub(self.size) else {
+            return Ok(None);
+        };
+        engine.reached(position + self.size);
+        Window::new(engine.ring(), position, self.size).map(Some)
+    }
+
+    /// After the wait for the first window: is it there, or on its way?
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: the engine is gone, or the stream closed;
+    /// [`ErrorKind::Device`]: the source ended before.
+    pub fn check_first(&self) -> Result<()> {
+        let session = lock(&self.session);
+        let Some(session) = session.as_ref() else {
+            let message = "the stream was closed meanwhile";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        };
+        let (kind, message) = match session.state::<Window>() {
+            Some(Poll::EngineLost) => (
+                ErrorKind::Unavailable,
+                "the engine ended before it gave a full buffer".into(),
+            ),
+            Some(Poll::Ended) => (
+                ErrorKind::Device,
+                format!(
+                    "{} ended after {} samples, less than the buffer of {}",
+                    session.engine.source(),
+                    session.engine.ring().committed(),
+                    self.size,
+                ),
+            ),
+            _ => return Ok(()),
+        };
+        Err(Error::new(kind, message))
+    }
+
+    /// Why no audio came for as long as `timeout`. Asks the engine, which may block.
+    pub fn stalled(&self) -> Error {
+        let Some(engine) = self.engine() else {
+            return Error::new(ErrorKind::Unavailable, "the stream is not open");
+        };
+        let seconds = self.timeout.unwrap_or_default().as_secs_f64();
+        let reason = engine
+            .waiting_for()
+            .unwrap_or_else(|| "`v2m-engine status` may say why".into());
+        let message = format!(
+            "no audio from {} for {seconds} s: {reason}",
+            engine.source()
+        );
+        Error::new(ErrorKind::Device, message)
+    }
+
+    /// Closes it, from any thread: those who wait look again.
+    pub fn close(&self) {
+        let closed_before = self.closed.swap(true, Ordering::AcqRel);
+        // In a forked child: nothing here is ours, a lock may be held for ever.
+        if closed_before || !self.is_own() {
+            return;
+        }
+        if let Some(engine) = self.engine() {
+            engine.ring().nudge();
+        }
+        if let Some(readiness) = lock(&self.readiness).upgrade() {
+            readiness.notify();
+        }
+        self.release();
+    }
+
+    fn release(&self) {
+        let session = lock(&self.session).take();
+        drop(session);
+    }
+}
+
+impl Source for Stream {
+    type Item = Window;
+
+    fn poll(&self) -> Result<Poll<Window>> {
+        match lock(&self.session).as_mut() {
+            Some(session) if !self.is_closed() => session.next(self.size),
+            _ => Ok(Poll::Ended),
+        }
+    }
+
+    #[inline]
+    fn is_pending(&self) -> bool {
+        match lock(&self.session).as_ref() {
+            Some(session) if !self.is_closed() => {
+                matches!(session.state::<Window>(), Some(Poll::Pending))
+            }
+            _ => false,
+        }
+    }
+
+    fn stream(&self) -> &Stream {
+        self
+    }
+
+    fn recover(&self) -> Result<bool> {
+        let _connecting = lock(&self.connecting);
+        let (locator, since) = {
+            let mut session = lock(&self.session);
+            let Some(session) = session.as_mut().filter(|_| !self.is_closed()) else {
+                return Ok(true);
+            };
+            if !session.is_lost() {
+                return Ok(true);
+            }
+            if session.engine.is_private() && session.lost_since.is_some() {
+                let message = "the private engine ended, and so did the one started instead, \
+                    before it gave any audio";
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+            let since = *session.lost_since.get_or_insert_with(Instant::now);
+            (self.locator.like(&session.engine), since)
+        };
+        let result = locator
+            .connect()
+            .and_then(|engine| self.begin(engine, true, Some(since)));
+        let late = self.timeout.is_some_and(|limit| since.elapsed() >= limit);
+        match result {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                if late || locator.is_private() {
+                    Err(error.context("the engine is gone"))
+                } else {
+                    Ok(false)
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

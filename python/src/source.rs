@@ -1,0 +1,195 @@
+//! How Python goes from one item of a stream, or of segments of it, to the next: as an
+//! iterator, and by steps for `_aio.py`.
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::{Arc, Mutex};
+
+use pyo3::exceptions::PyStopAsyncIteration;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyModule;
+use v2m_client::Error;
+use v2m_client::progress::{Poll, Source};
+use v2m_client::readiness::Readiness;
+use v2m_client::stream::Stream;
+
+use crate::errors::{self, NeedsRecovery, V2MError};
+use crate::lock;
+
+/// A failure on the way to the next item.
+enum Failure {
+    Client(Error),
+    /// What a signal's handler raised.
+    Python(PyErr),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Client(error)
+    }
+}
+
+/// Says why `stream` can't be used, if it is not open, or not this process's.
+pub(crate) fn usable(stream: &Stream) -> PyResult<()> {
+    let why = if !stream.is_own() {
+        "the stream belongs to the process that opened it: open one after the fork"
+    } else if stream.is_closed() {
+        "the stream is closed"
+    } else if stream.engine().is_none() {
+        "the stream is not open: use it with `with` or `async with`"
+    } else {
+        return Ok(());
+    };
+    Err(V2MError::new_err(why))
+}
+
+/// The same, but one that was closed is at its end.
+fn iterable(stream: &Stream) -> PyResult<()> {
+    if stream.is_own() && stream.is_closed() {
+        Ok(())
+    } else {
+        usable(stream)
+    }
+}
+
+fn overrun<T>(py: Python<'_>, stream: &Stream, lost: u64) -> PyResult<T> {
+    let history = stream
+        .engine()
+        .map_or(0, |engine| engine.ring().layout().history());
+    let message = format!(
+        "{lost} samples were overwritten before they were read: \
+         the reader was behind by more than the {history} samples of history"
+    );
+    Err(errors::overrun(py, lost, message))
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Client(error) => errors::raise(error),
+            Failure::Python(error) => error,
+        }
+    }
+}
+
+fn signals() -> Result<(), Failure> {
+    Python::attach(|py| py.check_signals()).map_err(Failure::Python)
+}
+
+/// Waits until there is something to take, or to tell, without the GIL; Ctrl-C interrupts.
+pub(crate) fn await_news(py: Python<'_>, source: &(impl Source + Sync)) -> PyResult<()> {
+    Ok(py.detach(|| source.await_news(signals))?)
+}
+
+/// `__next__`. Waits without the GIL; Ctrl-C interrupts.
+pub(crate) fn next<S>(py: Python<'_>, source: &S) -> PyResult<Option<S::Item>>
+where
+    S: Source + Sync,
+    S::Item: Send,
+{
+    iterable(source.stream())?;
+    let mut found = source.poll().map_err(errors::raise)?;
+    if let Poll::Pending | Poll::EngineLost | Poll::NoSpeechTrack = found {
+        found = py.detach(|| source.next(signals))?;
+    }
+    match found {
+        Poll::Ready(item) => Ok(Some(item)),
+        Poll::Overrun(lost) => overrun(py, source.stream(), lost),
+        _ => Ok(None),
+    }
+}
+
+/// A step of `__anext__`: an item, or None to wait. Doesn't wait.
+pub(crate) fn poll<S: Source>(py: Python<'_>, source: &S) -> PyResult<Option<S::Item>> {
+    iterable(source.stream())?;
+    match source.poll().map_err(errors::raise)? {
+        Poll::Ready(item) => Ok(Some(item)),
+        Poll::Pending => Ok(None),
+        Poll::Overrun(lost) => overrun(py, source.stream(), lost),
+        Poll::EngineLost => Err(NeedsRecovery::new_err("the engine is gone")),
+        Poll::NoSpeechTrack => Err(NeedsRecovery::new_err("no speech detection so far")),
+        Poll::Ended => Err(PyStopAsyncIteration::new_err(())),
+    }
+}
+
+/// Calls a function of `_aio.py` on `object`.
+pub(crate) fn aio<'py>(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    static AIO: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let py = object.py();
+    AIO.get_or_try_init(py, || {
+        Ok::<_, PyErr>(py.import("v2m_engine._aio")?.unbind())
+    })?
+    .bind(py)
+    .call_method1(name, (object,))
+}
+
+/// An `_aio.Tasks`; None before the first wait.
+#[derive(Default)]
+pub(crate) struct Tasks(Mutex<Option<Py<PyAny>>>);
+
+impl Tasks {
+    pub(crate) fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        lock(&self.0).as_ref().map(|tasks| tasks.clone_ref(py))
+    }
+
+    pub(crate) fn set(&self, tasks: Option<Py<PyAny>>) {
+        let before = std::mem::replace(&mut *lock(&self.0), tasks);
+        drop(before);
+    }
+
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Held for an instant at a time, never while Python runs.
+        match self.0.try_lock() {
+            Ok(tasks) => visit.call(&*tasks),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// A stream's descriptor for an event loop. Holds no reference to the stream's object: one
+/// that is collected closes, and the loop hears of it.
+#[pyclass(frozen, name = "_Readiness", module = "v2m_engine._native")]
+pub(crate) struct LoopReadiness {
+    stream: Arc<Stream>,
+    readiness: Arc<Readiness>,
+}
+
+impl LoopReadiness {
+    pub(crate) fn new(stream: &Arc<Stream>) -> PyResult<Self> {
+        Ok(Self {
+            stream: stream.clone(),
+            readiness: stream.readiness().map_err(errors::raise)?,
+        })
+    }
+}
+
+#[pymethods]
+impl LoopReadiness {
+    fn fileno(&self) -> RawFd {
+        self.readiness.as_fd().as_raw_fd()
+    }
+
+    /// Asks for a wake-up when anything changes from now on: look afterwards.
+    fn arm(&self) -> PyResult<()> {
+        self.stream.arm(&self.readiness).map_err(errors::raise)
+    }
+
+    /// Takes note of the wake-ups so far: arm again, then look.
+    fn drain(&self) {
+        self.readiness.drain();
+    }
+
+    /// Whether the stream is closed: time to leave the loop.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.stream.is_closed()
+    }
+
+    /// When the newest audio was written, CLOCK_MONOTONIC nanoseconds; 0 without any.
+    #[getter]
+    fn written_ns(&self) -> i64 {
+        let engine = self.stream.engine();
+        engine.map_or(0, |engine| engine.ring().written_ns())
+    }
+}

@@ -1,0 +1,53 @@
+"""Docstrings are in the objects, and say what the stub says."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import ROOT
+
+import v2m_engine
+
+STUB = Path(ROOT, "python/v2m_engine/_native.pyi")
+
+
+def members(public: ast.ClassDef) -> Iterator[tuple[str, str | None]]:
+    """Public members, and what the stub says of each."""
+    for member in public.body:
+        name = getattr(member, "name", "_")
+        if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef) and name[0] != "_":
+            yield name, ast.get_docstring(member)
+
+
+def classes() -> Iterator[tuple[type[Any], ast.ClassDef]]:
+    for node in ast.parse(STUB.read_text()).body:
+        if isinstance(node, ast.ClassDef) and hasattr(v2m_engine, node.name):
+            yield getattr(v2m_engine, node.name), node
+
+
+@pytest.mark.parametrize(
+    ("public", "stub"), list(classes()), ids=lambda of: getattr(of, "name", "")
+)
+def test_help_says_what_the_stub_says(public: type[Any], stub: ast.ClassDef) -> None:
+    made = [m for m in stub.body if isinstance(m, ast.FunctionDef) and m.name == "__new__"]
+    parts = [ast.get_docstring(stub), *map(ast.get_docstring, made)]
+    assert None not in parts
+    assert inspect.getdoc(public) == "\n\n".join(map(str, parts))
+    for name, said in members(stub):
+        assert said, f"{stub.name}.{name}"
+        assert inspect.getdoc(inspect.getattr_static(public, name)) == said
+    # And nothing public is left out of the stub.
+    own = {name for name in vars(public) if not name.startswith("_")}
+    stubbed = {name for name, _ in members(stub)}
+    if not issubclass(public, Exception):
+        assert own == stubbed
+
+
+def test_every_public_class_is_in_the_stub() -> None:
+    public = {name for name in v2m_engine.__all__ if isinstance(getattr(v2m_engine, name), type)}
+    assert public == {stub.name for _, stub in classes()}
