@@ -19,7 +19,6 @@ from conftest import wait_until
 from support import (
     BINARY,
     IS_ROOT,
-    LONG,
     ODD,
     as_nobody,
     ask,
@@ -37,7 +36,7 @@ def start(user: Any, tmp_path: Path, *arguments: str, **env: str) -> subprocess.
     noise = tmp_path / "noise.wav"
     with wave.open(str(noise), "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        file.writeframes(random.Random(1).randbytes(2 * 16_000 * (1200 if LONG else 120)))
+        file.writeframes(random.Random(1).randbytes(2 * 16_000 * 300))
     with (tmp_path / "log").open("w") as log:
         engine = subprocess.Popen(
             [BINARY, "run", "--source", f"file:{noise}", *arguments],
@@ -104,9 +103,8 @@ def test_hostile_messages(user: Any, tmp_path: Path) -> None:
     talk(user.socket, 500, seed=0)
     descriptors, bytes_before = settled(pid), memory(pid)
     with undisturbed(user.env):
-        each = 25_000 if LONG else 1000
         attackers = [
-            threading.Thread(target=talk, args=(user.socket, each, seed)) for seed in range(1, 5)
+            threading.Thread(target=talk, args=(user.socket, 25_000, seed)) for seed in range(1, 5)
         ]
         for attacker in attackers:
             attacker.start()
@@ -126,7 +124,7 @@ def test_many_connections(user: Any, tmp_path: Path) -> None:
     descriptors, bytes_before = settled(pid), memory(pid)
     with undisturbed(user.env):
         draw = random.Random(3)
-        for _ in range(10_000 if LONG else 1000):
+        for _ in range(10_000):
             with connect(user.socket) as peer:
                 if draw.random() < 0.3:
                     assert ask(peer, {"request": "open", "version": 1})["reply"] == "opened"
