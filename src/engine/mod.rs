@@ -11,7 +11,6 @@
 pub mod demand;
 mod flow;
 pub mod health_reader;
-#[allow(unsafe_code, reason = "adopts descriptors")]
 pub mod server;
 #[allow(unsafe_code, reason = "adopts the descriptor that systemd passes")]
 pub mod systemd;
