@@ -18,6 +18,7 @@ use v2m_client::stream::Stream;
 
 use crate::errors;
 use crate::lock;
+use crate::params::timeout_of;
 use crate::recording::Recording;
 use crate::stream::AudioStream;
 use crate::switch;
@@ -242,18 +243,6 @@ fn hop_of(hop: Option<&Bound<'_, PyAny>>, size: u64) -> PyResult<Hop> {
             hop.repr()?
         ))),
     }
-}
-
-pub(crate) fn timeout_of(timeout: Option<f64>) -> PyResult<Option<std::time::Duration>> {
-    timeout
-        .map(|seconds| {
-            std::time::Duration::try_from_secs_f64(seconds).map_err(|_| {
-                PyValueError::new_err(format!(
-                    "timeout={seconds}: must be seconds, zero or more, or None"
-                ))
-            })
-        })
-        .transpose()
 }
 
 /// Seconds, as an argument of this name.

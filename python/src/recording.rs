@@ -167,7 +167,7 @@ impl Recording {
     #[doc = doc!("Recording.wait")]
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        let timeout = crate::capture::timeout_of(timeout)?;
+        let timeout = crate::params::timeout_of(timeout)?;
         let Some(running) = self.running() else {
             return Err(V2MError::new_err(
                 "the recording has not begun: use it with `with` or `async with`",

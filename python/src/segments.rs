@@ -1,28 +1,34 @@
 //! `SpeechSegments`: the Python face of a client's [`Segments`].
 
+use std::sync::Arc;
+
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use v2m_client::progress::Source;
 use v2m_client::segments::{Segments, Utterance};
+use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
 
 use crate::errors;
 use crate::segment::SpeechSegment;
 use crate::source::{self, aio, usable};
-use crate::stream::AudioStream;
 
 #[doc = doc!("SpeechSegments")]
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct SpeechSegments {
     segments: Segments,
-    stream: Py<AudioStream>,
+    /// The `AudioStream`, for `_aio.py`.
+    stream: Py<PyAny>,
 }
 
 impl SpeechSegments {
-    /// Those of an open stream.
-    pub(crate) fn new(stream: &Bound<'_, AudioStream>, params: Params) -> PyResult<Self> {
+    /// Those of an open stream, which is `of` to the client.
+    pub(crate) fn new(
+        stream: &Bound<'_, PyAny>,
+        of: &Arc<Stream>,
+        params: Params,
+    ) -> PyResult<Self> {
         params.validate().map_err(errors::raise)?;
-        let of = stream.get().stream();
         usable(of)?;
         let segments = Segments::new(of.clone(), params).map_err(errors::raise)?;
         Ok(Self {
@@ -75,7 +81,7 @@ impl SpeechSegments {
     }
 
     #[getter]
-    fn _stream(&self, py: Python<'_>) -> Py<AudioStream> {
+    fn _stream(&self, py: Python<'_>) -> Py<PyAny> {
         self.stream.clone_ref(py)
     }
 

@@ -148,7 +148,7 @@ impl AudioStream {
                 .map(|ms| params::ms("partial_ms", ms))
                 .transpose()?,
         };
-        SpeechSegments::new(slf, params)
+        SpeechSegments::new(slf.as_any(), slf.get().stream(), params)
     }
 
     #[doc = doc!("AudioStream.close")]
