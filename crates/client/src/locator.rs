@@ -115,7 +115,12 @@ impl Locator {
             );
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
-        engine::remember(&engine, self.source.as_deref(), self.channel.as_deref(), None);
+        engine::remember(
+            &engine,
+            self.source.as_deref(),
+            self.channel.as_deref(),
+            None,
+        );
         Ok(engine)
     }
 

@@ -1,6 +1,9 @@
 //! Rings whose counters disagree, as an engine that is broken or hostile would write them:
 //! streams, segments and recorders end or go on, and never hang, grow or abort.
-#![allow(unsafe_code, reason = "accepts a connection, and says where by the environment")]
+#![allow(
+    unsafe_code,
+    reason = "accepts a connection, and says where by the environment"
+)]
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
