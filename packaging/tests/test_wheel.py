@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import wave
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,12 +31,14 @@ def test_auditwheel_finds_nothing_that_is_not_everywhere(
     (repaired,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(repaired).namelist()
     assert not [name for name in names if ".libs/" in name], "something had to be bundled"
-    # The module alone needs nothing at all but libc.
+    # The module alone needs nothing at all but libc, and its compiler's unwinder: threads
+    # that an interpreter ends are unwound by that.
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [n for n in archive.namelist() if n.endswith("_native.abi3.so")]
         module = archive.extract(name, tmp_path)
     needed = subprocess.check_output(["readelf", "-d", module], text=True)
     assert "libpipewire" not in needed and "libasound" not in needed
+    assert "libgcc_s.so.1" in needed
 
 
 def interpreter(version: str) -> Path | None:
@@ -65,6 +68,30 @@ def test_used_by_every_python_that_is_here(
     said = json.loads(used.splitlines()[-1])
     assert said["python"].startswith(version)
     assert said["engine"] == f"{tmp_path}/venv/bin/v2m-engine"
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+def test_interpreters_end_with_threads_inside(
+    run: Callable[..., str], tmp_path: Path, version: str
+) -> None:
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"no Python {version} on this machine")
+    (wheel,) = packages("*.whl")
+    run(python, "-m", "venv", tmp_path / "venv")
+    run(tmp_path / "venv/bin/pip", "install", "--no-index", wheel)
+    with wave.open(str(tmp_path / "silence.wav"), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(16000)
+        out.writeframes(bytes(2 * 16000 * 60))
+    inside = TREE / "tests/python/ends_inside.py"
+    for number in range(10):
+        for what in ("detecting", "reading", "waiting"):
+            arguments = (f"file:{tmp_path}/silence.wav", what, tmp_path / f"{number}.wav")
+            # Fails if it does.
+            said = run(tmp_path / "venv/bin/python", inside, *arguments)
+            assert said.splitlines()[0] == "the end"
 
 
 @pytest.mark.parametrize("release", RELEASES)

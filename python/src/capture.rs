@@ -78,6 +78,7 @@ impl AudioCapture {
             source,
             channel: channel.map(channel_of).transpose()?,
             latency,
+            observe: false,
             program: None,
             places: places(py)?,
             onnxruntime: onnxruntime(py).ok().flatten(),

@@ -515,7 +515,7 @@ impl Engine {
 
     /// What is wrong with the source. One that isn't captured is neither well nor ill.
     fn health(&mut self) -> Vec<FindingStatus> {
-        let state = self.known.now().state;
+        let state = self.known.now().state();
         if !matches!(state, State::Running | State::Ended) {
             self.health.forget();
             return Vec::new();
@@ -619,6 +619,8 @@ impl Engine {
             Event::Ended => {
                 tracing::info!("the source has come to its end");
                 self.known.vad.finish(LAST_WINDOWS);
+                // That may have taken a while, which is no standing still.
+                self.flow = Flow::new(monotonic_ns());
                 self.set_state(State::Ended);
             }
         }

@@ -9,14 +9,17 @@ use std::time::{Duration, Instant};
 
 use super::wakes::Wake;
 use crate::bookmark::Bookmark;
-use crate::client::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ring::{Reader, Waited};
 use crate::status::Status;
 use crate::time::monotonic_ns;
+use v2m_client::engine::Engine;
+use v2m_client::locator::{Locator, Mode};
 
 /// From one status to the next.
 const STATUS: Duration = Duration::from_secs(1);
+/// How long an engine may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
 /// From one wake-up to waiting for the next: fifty a second show how they are,
 /// and being woken by each would take its share of a core, and of the fastest
 /// wake-ups from readers that need them.
@@ -49,45 +52,39 @@ pub(crate) enum Update {
 /// Fails with [`ErrorKind::Unavailable`] if none runs. The channel ends only with
 /// its receiver.
 pub(crate) fn listen() -> Result<Receiver<Update>> {
-    let line = Line::open()?;
+    let locator = Locator {
+        mode: Mode::Service,
+        observe: true,
+        ..Locator::default()
+    };
+    let engine = locator.connect()?;
     let (tell, updates) = channel();
     std::thread::Builder::new()
         .name("v2m-monitor".into())
         .spawn(move || {
             // Until nobody wants to hear it any more.
-            let _ = attend(line, &tell);
+            let _ = attend(&locator, engine, &tell);
         })
         .map_err(|cause| Error::system("cannot start the monitor's thread", cause))?;
     Ok(updates)
 }
 
-struct Line {
-    connection: Connection,
-    ring: Arc<Reader>,
-}
-
-impl Line {
-    fn open() -> Result<Self> {
-        let mut connection = Connection::service()?;
-        let (ring, _) = connection.observe()?;
-        let ring = Arc::new(ring);
-        Ok(Self { connection, ring })
-    }
-}
-
-fn attend(first: Line, tell: &Sender<Update>) -> Result<(), SendError<Update>> {
-    let mut line = first;
+fn attend(
+    locator: &Locator,
+    first: Arc<Engine>,
+    tell: &Sender<Update>,
+) -> Result<(), SendError<Update>> {
+    let mut engine = first;
     loop {
-        let bookmark = line.connection.bookmark();
-        let ring = line.ring.clone();
+        let (ring, bookmark) = (engine.ring().clone(), engine.bookmark());
         tell.send(Update::Ring { ring, bookmark })?;
-        let error = hear(&mut line, tell)?;
+        let error = hear(&engine, tell)?;
         tell.send(Update::Lost(error))?;
-        drop(line);
-        line = loop {
+        drop(engine);
+        engine = loop {
             std::thread::sleep(RETRY);
-            match Line::open() {
-                Ok(line) => break line,
+            match locator.connect() {
+                Ok(engine) => break engine,
                 Err(error) => tell.send(Update::Lost(error))?,
             }
         };
@@ -95,20 +92,20 @@ fn attend(first: Line, tell: &Sender<Update>) -> Result<(), SendError<Update>> {
 }
 
 /// Listens until the engine is gone; says why it is.
-fn hear(line: &mut Line, tell: &Sender<Update>) -> Result<Error, SendError<Update>> {
+fn hear(engine: &Engine, tell: &Sender<Update>) -> Result<Error, SendError<Update>> {
     let mut status_due = Instant::now();
     loop {
         if Instant::now() >= status_due {
-            match line.connection.status() {
+            match engine.status_within(ANSWER) {
                 Ok(status) => tell.send(Update::Status(Box::new(status)))?,
                 Err(error) => return Ok(error),
             }
             status_due = Instant::now() + STATUS;
         }
-        if line.connection.is_closed() {
+        if engine.check() {
             return Ok(Error::new(ErrorKind::Unavailable, "the engine has stopped"));
         }
-        if let Some(wake) = wake_up(&line.ring) {
+        if let Some(wake) = wake_up(engine.ring()) {
             tell.send(Update::Wake(wake))?;
         }
         std::thread::sleep(PAUSE);

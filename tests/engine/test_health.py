@@ -18,7 +18,7 @@ RATE = 48_000
 
 
 def speech(seconds: float = 12.0) -> Floats:
-    """"Front, center", over and over, its loudest sample at -6 dBFS."""
+    """ "Front, center", over and over, its loudest sample at -6 dBFS."""
     with wave.open(SPEECH) as file:
         assert file.getframerate() == RATE
         data = np.frombuffer(file.readframes(file.getnframes()), "<i2")

@@ -37,8 +37,16 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn open(mut connection: Connection, latency: Option<Latency>) -> Result<Arc<Self>> {
-        let (ring, source) = connection.open(latency)?;
+    pub(crate) fn open(
+        mut connection: Connection,
+        latency: Option<Latency>,
+        observe: bool,
+    ) -> Result<Arc<Self>> {
+        let (ring, source) = if observe {
+            connection.observe()?
+        } else {
+            connection.open(latency)?
+        };
         let private = connection.private_pid().is_some();
         let channel = connection.channel().unwrap_or("auto").to_owned();
         Ok(Arc::new(Self {

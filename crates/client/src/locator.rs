@@ -37,6 +37,8 @@ pub struct Locator {
     pub channel: Option<String>,
     /// The quantum to ask the graph for; None: the engine's own.
     pub latency: Option<Latency>,
+    /// Only to look on: nothing is asked of the graph.
+    pub observe: bool,
     /// The engine's program; None: it is looked for.
     pub program: Option<PathBuf>,
     /// Where to look first, except at `$V2M_ENGINE_BIN`.
@@ -94,7 +96,7 @@ impl Locator {
     }
 
     fn service(&self) -> Result<Arc<Engine>> {
-        let engine = Engine::open(Connection::service()?, self.latency)?;
+        let engine = Engine::open(Connection::service()?, self.latency, self.observe)?;
         // As a peer's text comes to us.
         let shown = |asked: &String| text::printable(asked, text::MESSAGE);
         if let Some(source) = self.source.as_ref().map(shown)
@@ -145,7 +147,7 @@ impl Locator {
         let mut failed = None;
         for program in self.candidates()? {
             let connection = Connection::private(&program, &arguments)?;
-            match Engine::open(connection, self.latency) {
+            match Engine::open(connection, self.latency, self.observe) {
                 Ok(engine) => {
                     engine::remember(&engine, source, channel, self.latency);
                     return Ok(engine);

@@ -102,9 +102,10 @@ fn answer(client: &OwnedFd, ring: &Mutex<Vec<u8>>) {
                 file.write_all_at(&bytes, 0).unwrap();
                 shm::seal(file.as_fd()).unwrap();
                 let source = "file:lies".to_owned();
+                let channel = "auto".to_owned();
                 protocol::send(
                     client.as_fd(),
-                    &Reply::Opened { source },
+                    &Reply::Opened { source, channel },
                     Some(file.as_fd()),
                 )
             }

@@ -1,6 +1,6 @@
-//! Signal processing without an operating system: [`resample`] brings any rate to
-//! 16 kHz, [`vad`] finds speech in it, [`health`] what is wrong with it; [`channels`] says
-//! which of a source's channels to hear.
+//! Signal processing without an operating system: [`resample`] brings any rate to any other,
+//! [`vad`] finds speech in it, [`health`] what is wrong with it; [`channels`] says which of a
+//! source's channels to hear.
 
 pub mod channels;
 pub mod health;

@@ -1,0 +1,44 @@
+"""Ends the interpreter while daemon threads are inside of the module.
+
+`python ends_inside.py SOURCE detecting|reading|waiting OUT.wav`
+"""
+
+import array
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from v2m_engine import AudioCapture, VADProcessor
+
+
+class Late:
+    """Is collected when the interpreter ends, and lets others have the GIL meanwhile."""
+
+    def __del__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        sleep(0.2)
+
+
+late, vad, noise = Late(), VADProcessor(), array.array("f", bytes(64_000))
+source, what, out = sys.argv[1:]
+capture = AudioCapture(engine="private", source=source, buffer_size=160)
+if what == "reading":
+    stream = capture.stream().__enter__()
+if what == "waiting":
+    recording = capture.record(out).__enter__()
+
+
+def work() -> None:
+    while True:
+        if what == "detecting":
+            vad.probabilities(noise)
+        elif what == "reading":
+            next(stream)
+        else:
+            recording.wait(0.01)
+
+
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.2)
+print("the end", flush=True)
