@@ -76,7 +76,7 @@ def test_descriptors_that_come_along_go_again(user: Any, tmp_path: Path) -> None
     for count in [4, 5, 6, 100, 253] * 60:
         with connect(user.socket) as peer:
             socket.send_fds(peer, [b'{"request":"status"}'], [read] * count)
-    assert settled(pid) == before
+    wait_until(lambda: open_descriptors(pid) == before, "the descriptors to return")
     with connect(user.socket) as peer:
         assert ask(peer, {"request": "open", "version": 1})["reply"] == "opened"
     for end in (read, write):
@@ -93,7 +93,7 @@ def test_descriptors_without_a_place_go_again(user: Any, tmp_path: Path) -> None
     for count in [17, 18, 19, 20, 21, 22, 253] * 10:
         with connect(user.socket) as peer:
             socket.send_fds(peer, [b'{"request":"status"}'], [read] * count)
-    assert settled(pid) == before
+    wait_until(lambda: open_descriptors(pid) == before, "the descriptors to return")
     for end in (read, write):
         os.close(end)
 
@@ -112,7 +112,7 @@ def test_hostile_messages(user: Any, tmp_path: Path) -> None:
             attacker.join()
         with connect(user.socket) as newcomer:
             assert ask(newcomer, {"request": "open", "version": 1})["reply"] == "opened"
-    assert settled(pid) == descriptors
+    wait_until(lambda: open_descriptors(pid) == descriptors, "the descriptors to return")
     assert memory(pid) < bytes_before + (8 << 20)
     log = (tmp_path / "log").read_text()
     assert is_clean(log) and "panicked" not in log
@@ -128,7 +128,7 @@ def test_many_connections(user: Any, tmp_path: Path) -> None:
             with connect(user.socket) as peer:
                 if draw.random() < 0.3:
                     assert ask(peer, {"request": "open", "version": 1})["reply"] == "opened"
-    assert settled(pid) == descriptors
+    wait_until(lambda: open_descriptors(pid) == descriptors, "the descriptors to return")
     assert memory(pid) < bytes_before + (8 << 20)
     log = (tmp_path / "log").read_text()
     assert re.search(rf"process {os.getpid()} \(\S+\) listens$", log, re.MULTILINE), log
