@@ -4,6 +4,8 @@
 # make test-vad speech detection against its reference, at length (half an hour of audio,
 #              ten minutes of it live)
 # make test-vad-hours ten hours of audio through the engine, in some minutes
+# make test-hostile  hostile peers, files and names at length: 100,000 messages, 10,000 connections
+# make audit   known vulnerabilities in dependencies (needs GitHub)
 # make test-record recordings at length: hours, 200 kills, disks that stall for 20 s or lose power
 # make packages      .deb, .rpm, wheel and sdist into dist/
 # make test-packages  these in clean roots, on a booted Debian, and built twice over (as root; half
@@ -16,7 +18,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 
-.PHONY: help demo test vm test-vm test-vad test-vad-hours test-record packages test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
+.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-record test-hostile packages test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -88,6 +90,10 @@ lint:
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+# Known vulnerabilities of what is built in, from RustSec's database (GitHub).
+audit:
+	cargo deny --all-features check --hide-inclusion-graph advisories
+
 rust:
 	cargo test --workspace
 
@@ -107,7 +113,7 @@ fuzz:
 
 # Two tests at a time: they wait more than they compute.
 python: install
-	@failed=; for suite in tests/python tests/engine tests/pipewire tests/record tests/bench packaging/tests/quick; do \
+	@failed=; for suite in tests/python tests/engine tests/pipewire tests/record tests/hostile tests/bench packaging/tests/quick; do \
 	    echo "== $$suite" >&2; \
 	    $(PYTHON) -m pytest --timeout 300 -q -n 2 --dist worksteal $$suite || failed="$$failed $$suite"; \
 	done; [ -z "$$failed" ] || { echo "== failed:$$failed" >&2; exit 1; }
@@ -143,6 +149,11 @@ test-record: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_TEST_RECORD_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/record
 	V2M_TEST_RECORD_LONG=1 cargo test --test power-loss -- --ignored
+
+# Some 20 minutes.
+test-hostile: setup-test
+	@$(MAKE) --no-print-directory install
+	V2M_TEST_HOSTILE_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/hostile
 
 # --- packages -----------------------------------------------------------------------
 

@@ -23,15 +23,15 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-PLACE = ROOT / "target/bench/hearing"
-sys.path += [str(ROOT / "tests")]
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests/python"))
 
 from sounds import RATE, babble, hum, peak, pink, rumble, strings, to, white
 from vad_reference import speech
 
 from v2m_engine import VADProcessor
 
+PLACE = Path(__file__).resolve().parent.parent / "target/bench/hearing"
 WINDOW = 512
 PACKAGES = [f"asterisk-core-sounds-{language}-g722" for language in ("en", "fr", "ru")]
 PACKAGES.append("asterisk-moh-opsound-g722")
@@ -165,9 +165,9 @@ def ordinary(utterances: list[Any], minutes: int, gain: float, seed: int) -> tup
         words = np.where(label(voice), 1, -1)
         pause = int(rng.integers(RATE // 2, 4 * RATE)) // WINDOW
         part = np.concatenate([voice, np.zeros(pause * WINDOW, np.float32)])
-        noise = [white, pink][int(rng.integers(2))](len(part) / RATE + 1, int(rng.integers(1 << 30)))
+        noise = white if rng.random() < 0.5 else pink
         beneath = 20 * np.log10(np.sqrt(np.mean(voice**2))) - rng.uniform(5, 50)
-        part += to(beneath, noise)[: len(part)]
+        part += to(beneath, noise(len(part) / RATE + 1, int(rng.integers(1 << 30))))[: len(part)]
         parts.append(peak(gain - rng.uniform(1, 35), part))
         truth += [*words, *[-1] * 6, *[0] * (pause - 6)]
     return np.concatenate(parts), np.array(truth)

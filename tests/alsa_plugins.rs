@@ -14,6 +14,7 @@ use known::{CYCLE, Kept, apart, check, sample16, sample32};
 use v2m_engine::ErrorKind;
 use v2m_engine::capture::Event;
 use v2m_engine::capture::alsa::{Access, AlsaSource, Options, Stop, sources};
+use v2m_engine::capture::channels::Channels;
 
 /// Set where alsa-lib reads the test's configuration, which it does once a process.
 const INSIDE: &str = "V2M_TEST_ALSA_INSIDE";
@@ -66,6 +67,8 @@ pcm.mic {{ type test_mic faults "{faults}" }}
 pcm.mic32 {{ type test_mic rate 44100 channels 2 format S32_LE }}
 pcm.bytes {{ type test_mic format U8 }}
 pcm.slow {{ type test_mic rate 4000 }}
+pcm.mic8 {{ type test_mic channels 8 }}
+pcm.plugged {{ type plug slave.pcm mic8 }}
 pcm.choosy {{ type test_mic starts_at 32000 }}
 pcm.stubborn {{ type test_mic starts_at 4000 }}
 ctl.default {{ type hw card 0 }}
@@ -80,7 +83,7 @@ ctl.default {{ type hw card 0 }}
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
-        output.status.success() && text.contains("9 passed"),
+        output.status.success() && text.contains("10 passed"),
         "{text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
@@ -134,7 +137,7 @@ mod inside {
             let (kept, events) = capture(source, Duration::from_millis(500));
             assert_eq!(events, [Event::Linked("alsa:mono32".into())]);
             let pieces = kept.0.into_inner().unwrap();
-            let found = check(&pieces, 1, 32);
+            let found = check(&pieces, 32);
             println!("{access:?} {setup:?} {found:?}");
             assert!(
                 found[0].right > 8_000 && found[0].wrong == 0,
@@ -256,7 +259,7 @@ mod inside {
         drop(events);
         let pieces = kept.0.into_inner().unwrap();
         let lives = pieces.chunk_by(|a, b| a.clock == b.clock).count();
-        let found = check(&apart(pieces), 1, 16);
+        let found = check(&apart(pieces), 16);
         println!("fault {how}: {lives} lives, {found:?}");
         // A stream that could resume in time has lost nothing.
         let parts = if how == 3 { 1..=2 } else { 2..=2 };
@@ -278,13 +281,47 @@ mod inside {
     #[test]
     #[ignore = "run by plugins() with the configuration"]
     fn what_the_tests_microphone_records_is_exact() {
-        for (pcm, channels, bits, rate) in [("mic", 1, 16, 48_000), ("mic32", 2, 32, 44_100)] {
+        for (pcm, channels, bits, rate) in [
+            ("mic", 1, 16, 48_000),
+            ("mic32", 2, 32, 44_100),
+            ("mic8", 8, 16, 48_000),
+            ("plugged", 8, 16, 48_000),
+        ] {
             let source = AlsaSource::open(pcm, Options::default()).unwrap();
+            let setup = source.setup().lock().unwrap().clone().unwrap();
+            assert_eq!(setup.channels, channels, "as many as there are, unmixed");
             let (kept, _) = capture(source, Duration::from_millis(600));
-            let found = check(&kept.0.into_inner().unwrap(), channels, bits);
+            let found = check(&kept.0.into_inner().unwrap(), bits);
             println!("{pcm}: {found:?}");
             assert_eq!((found[0].rate, found[0].wrong), (rate, 0), "{found:?}");
             assert!(found[0].right > 10_000, "{found:?}");
+        }
+    }
+
+    #[test]
+    #[ignore = "run by plugins() with the configuration"]
+    fn a_channel_is_had_by_number_and_name_or_refused_with_those_there_are() {
+        let open = |channel: &str| {
+            let channels = Channels::new(channel.parse().unwrap(), Box::new(drop));
+            let source = AlsaSource::later(Some("mic8"), Options::default());
+            let mut source = source.with_channels(channels);
+            source.prepare().map(|()| source)
+        };
+        for (channel, silent) in [("1", false), ("aux0", false), ("2", true), ("AUX7", true)] {
+            let (kept, _) = capture(open(channel).unwrap(), Duration::from_millis(300));
+            let pieces = kept.0.into_inner().unwrap();
+            let mut samples = pieces.iter().flat_map(|piece| &piece.samples);
+            assert!(pieces.len() > 10);
+            assert_eq!(samples.all(|sample| *sample == 0.0), silent, "{channel}");
+        }
+        for channel in ["9", "FL"] {
+            let error = open(channel).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            let text = error.to_string();
+            assert!(
+                text.contains("ALSA PCM mic8") && text.contains("AUX0, AUX1"),
+                "{text}"
+            );
         }
     }
 
@@ -300,7 +337,7 @@ mod inside {
             [Event::Linked("alsa:choosy".into())],
             "nobody need know"
         );
-        let found = check(&kept.0.into_inner().unwrap(), 1, 16);
+        let found = check(&kept.0.into_inner().unwrap(), 16);
         println!("{found:?}");
         assert_eq!((found.len(), found[0].rate, found[0].wrong), (1, 32_000, 0));
         assert!(found[0].right > 8_000, "{found:?}");

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use nix::time::{ClockId, clock_gettime};
+use v2m_engine::capture::channels::Channels;
 use v2m_engine::capture::file::{FileSource, Pace, play};
 use v2m_engine::capture::{Block, Intake};
 use v2m_engine::{ErrorKind, Result};
@@ -154,24 +155,58 @@ fn every_sample_format_means_the_same() {
     }
 }
 
+fn channels(hear: &str) -> Arc<Channels> {
+    Channels::new(hear.parse().unwrap(), Box::new(drop))
+}
+
 #[test]
-fn channels_are_averaged() {
-    for channels in [1u16, 2, 3, 6, 8] {
+fn channels_are_mixed_as_asked() {
+    for count in [1u16, 2, 3, 6, 8] {
         let frames = 3000;
-        let samples = ramp(frames * usize::from(channels));
-        let file = Temporary::new(
-            &format!("{channels}ch.wav"),
-            &wav16(channels, 44_100, &samples),
-        );
-        let mixed = read_all(file.open().unwrap());
+        let samples = ramp(frames * usize::from(count));
+        let file = Temporary::new(&format!("{count}ch.wav"), &wav16(count, 44_100, &samples));
+        let hear = |hear: &str| read_all(FileSource::open_with(&file.0, channels(hear)).unwrap());
+        let mixed = hear("mix");
         assert_eq!(mixed.len(), frames);
-        for (i, frame) in as_float(&samples).chunks(usize::from(channels)).enumerate() {
-            let mean = frame.iter().map(|&s| f64::from(s)).sum::<f64>() / f64::from(channels);
+        let last = hear(&count.to_string());
+        let float = as_float(&samples);
+        for (i, frame) in float.chunks(usize::from(count)).enumerate() {
+            let mean = frame.iter().map(|&s| f64::from(s)).sum::<f64>() / f64::from(count);
             assert!(
                 (f64::from(mixed[i]) - mean).abs() < 1e-6,
-                "{channels} channels, frame {i}"
+                "{count} channels, frame {i}"
             );
+            assert_eq!(last[i], frame[usize::from(count) - 1]);
         }
+        let error = FileSource::open_with(&file.0, channels(&(count + 1).to_string()));
+        let error = error.err().unwrap().to_string();
+        assert!(
+            error.contains("no channel") && error.contains("ch.wav"),
+            "{error}"
+        );
+    }
+}
+
+/// One voice among silence, whichever channel and rate: from the first sample, bit for bit.
+#[test]
+fn a_live_channel_is_heard_as_it_is() {
+    for (count, live, rate, silent) in [
+        (2u16, 1, 16_000, 0),
+        (8, 2, 48_000, 0),
+        (18, 17, 44_100, 0),
+        (26, 9, 8_000, 0),
+        // Silence before, longer than is listened ahead.
+        (5, 4, 96_000, 50_000),
+    ] {
+        let voice = ramp(3000);
+        let frames = (0..silent).map(|_| 0).chain(voice.iter().copied());
+        let samples: Vec<i16> = frames
+            .flat_map(|s| (0..count).map(move |c| if c == live { s } else { 0 }))
+            .collect();
+        let file = Temporary::new(&format!("live-{count}.wav"), &wav16(count, rate, &samples));
+        let heard = read_all(file.open().unwrap());
+        assert!(heard[..silent].iter().all(|s| *s == 0.0));
+        assert_eq!(heard[silent..], as_float(&voice), "{count} channels");
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rig::Rig;
 use serde_json::json;
 use v2m_engine::ErrorKind;
+use v2m_engine::capture::channels::Channels;
 use v2m_engine::capture::pipewire::{Options, Pipewire, Source, State, sources};
 use v2m_engine::capture::{Block, Event, Intake};
 use v2m_engine::latency::Latency;
@@ -196,15 +197,31 @@ fn what_is_played_arrives_by_position() {
 }
 
 #[test]
-fn stereo_becomes_its_mean() {
+fn channels_come_by_ports_of_their_own_and_are_mixed_as_asked() {
     let mut rig = Rig::start(&["--quantum", "256"]);
     let (left, right) = (noise(2), noise(3));
     let players = [
         rig.play(&left, "rig-mic-stereo", Some("FL")),
         rig.play(&right, "rig-mic-stereo", Some("FR")),
     ];
-    let capture = Capture::start(&mut rig, "rig-mic-stereo");
+    let capture = Capture::with(Options {
+        source: "rig-mic-stereo".parse().unwrap(),
+        remote: Some(rig.socket()),
+        channels: Channels::new("mix".parse().unwrap(), Box::new(drop)),
+        ..Options::default()
+    });
     capture.expect_linked("rig-mic-stereo");
+    let mut links = rig.links();
+    links.retain(|(_, to)| to.starts_with("v2m-engine:"));
+    links.sort();
+    let link = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+    assert_eq!(
+        links,
+        [
+            link("rig-mic-stereo:capture_FL", "v2m-engine:input"),
+            link("rig-mic-stereo:capture_FR", "v2m-engine:input_2"),
+        ]
+    );
     capture.blocks(20); // both links sound
     let blocks = capture.blocks(200);
     let [a, b] = players.map(|p| rig.starts(p)[0]);
@@ -251,7 +268,7 @@ fn the_default_is_followed_and_hand_made_links_stay() {
     let to_engine = |rig: &mut Rig| -> Vec<String> {
         let links = rig.links().into_iter();
         links
-            .filter(|(_, to)| to == "v2m-engine:input")
+            .filter(|(_, to)| to.starts_with("v2m-engine:input"))
             .map(|(from, _)| from)
             .collect()
     };
@@ -387,7 +404,7 @@ fn sources_are_listed_and_can_be_chosen() {
     capture.blocks(20);
     let blocks = capture.blocks(100);
     let anchor = *rig.starts(player).last().unwrap();
-    assert_nearly_all(count_exact(&blocks, anchor, |i| 0.5 * x[i % x.len()]));
+    assert_nearly_all(count_exact(&blocks, anchor, |i| x[i % x.len()]));
 
     capture
         .pipewire

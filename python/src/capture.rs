@@ -34,12 +34,16 @@ pub(crate) struct AudioCapture {
 #[pymethods]
 impl AudioCapture {
     #[new]
-    #[pyo3(signature = (sample_rate=16_000, buffer_size=4096, *, source=None, engine="auto", latency=None))]
+    #[pyo3(signature = (
+        sample_rate=16_000, buffer_size=4096, *, source=None, channel=None, engine="auto",
+        latency=None,
+    ))]
     fn new(
         py: Python<'_>,
         sample_rate: i64,
         buffer_size: i64,
         source: Option<String>,
+        channel: Option<&Bound<'_, PyAny>>,
         engine: &str,
         latency: Option<&str>,
     ) -> PyResult<Self> {
@@ -72,6 +76,7 @@ impl AudioCapture {
         let locator = Locator {
             mode,
             source,
+            channel: channel.map(channel_of).transpose()?,
             latency,
             observe: false,
             program: None,
@@ -193,6 +198,33 @@ impl Drop for AudioCapture {
     fn drop(&mut self) {
         // The last one to let go of a private engine waits for its end.
         Python::attach(|py| self.close(py));
+    }
+}
+
+/// A channel's name or its number from 1, as the engine's arguments have it.
+fn channel_of(channel: &Bound<'_, PyAny>) -> PyResult<String> {
+    let wrong = || {
+        PyValueError::new_err(format!(
+            "channel={}: must be \"auto\", \"mix\", a channel's name or its number from 1",
+            channel
+                .repr()
+                .map_or_else(|_| "?".into(), |text| text.to_string())
+        ))
+    };
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    match channel.extract::<String>() {
+        Ok(name) if name.bytes().all(named) && !matches!(&*name, "" | "0") => {
+            // As the engine writes it.
+            Ok(match &*name.to_ascii_lowercase() {
+                word @ ("auto" | "mix") => word.to_owned(),
+                _ => name.to_ascii_uppercase(),
+            })
+        }
+        Ok(_) => Err(wrong()),
+        Err(_) => match channel.extract::<u8>() {
+            Ok(number @ 1..=64) => Ok(number.to_string()),
+            _ => Err(wrong()),
+        },
     }
 }
 

@@ -62,6 +62,7 @@ class AudioCapture:
         buffer_size: int = 4096,
         *,
         source: str | None = None,
+        channel: str | int | None = None,
         engine: Literal["auto", "service", "private"] = "auto",
         latency: str | None = None,
     ) -> AudioCapture:
@@ -73,8 +74,13 @@ class AudioCapture:
             source: what to capture, as `v2m-engine run --source` takes it: a node's
                 name, `monitor:<sink>`, `alsa:<pcm>`, `file:<path>`. None: whatever the
                 service captures, or the default source.
+            channel: which of its channels to hear, as `v2m-engine run --channel` takes it:
+                `"auto"` (the voice, at its own level), `"mix"` (the mean of all), a name
+                (`"FL"`, `"AUX2"`) or a number from 1. None: whatever the service hears,
+                or `"auto"`.
             engine: `"service"`: the user's engine; `"private"`: one of this process;
-                `"auto"`: the service if it runs and captures `source`, else a private one.
+                `"auto"`: the service if it runs, captures `source` and hears `channel`,
+                else a private one.
             latency: the quantum to ask the audio server for, `"samples/rate"`, for
                 instance `"128/48000"`. None: the engine's own.
 

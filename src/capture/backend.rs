@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 
 use super::alsa::{AlsaSource, Setup, Stop};
+use super::channels::Channels;
 use super::file::{FileSource, Pace, play};
 use super::handover::{Handover, Standby};
 use super::intake::Funnel;
@@ -19,6 +20,7 @@ use crate::latency::Latency;
 use crate::rt::bounded::Bounded;
 use crate::rt::{self, Role};
 use crate::status::SourceStatus;
+use crate::text;
 use crate::vad::worker::Brake;
 
 /// Where the audio comes from.
@@ -39,6 +41,7 @@ impl Backend {
     /// when the first client listens. A microphone is left alone until it is `active`.
     pub fn start(
         config: &Config,
+        channels: Arc<Channels>,
         intake: Arc<Funnel>,
         brake: Brake,
         on_demand: bool,
@@ -47,7 +50,7 @@ impl Backend {
     ) -> Result<Self> {
         match &config.source {
             SourceSpec::Alsa(pcm) => {
-                let source = AlsaSource::later(Some(pcm), config.alsa);
+                let source = AlsaSource::later(Some(pcm), config.alsa).with_channels(channels);
                 AlsaCapture::start(source, intake, active, events).map(Self::Alsa)
             }
             SourceSpec::File(path) => {
@@ -56,7 +59,8 @@ impl Backend {
                 } else {
                     Pace::Unpaced
                 };
-                let player = FilePlayer::start(path.clone(), pace, intake, brake, events)?;
+                let path = path.clone();
+                let player = FilePlayer::start(path, channels, pace, intake, brake, events)?;
                 if !on_demand {
                     player.go();
                 }
@@ -69,6 +73,7 @@ impl Backend {
                     latency: None,
                     active,
                     remote: None,
+                    channels: channels.clone(),
                 };
                 // ALSA knows no node and no monitor by PipeWire's names.
                 match &config.fallback {
@@ -81,6 +86,7 @@ impl Backend {
                                 _ => None,
                             },
                             options: config.alsa,
+                            channels,
                         };
                         let handover = Handover::start(options, standby, intake, events);
                         return handover.map(Self::Handover);
@@ -342,6 +348,7 @@ pub struct FilePlayer {
 impl FilePlayer {
     fn start(
         path: PathBuf,
+        channels: Arc<Channels>,
         pace: Pace,
         intake: Arc<Funnel>,
         brake: Brake,
@@ -355,7 +362,7 @@ impl FilePlayer {
         let known = rate.clone();
         let thread = Bounded::spawn("v2m-file", move |calls| {
             let opening = format!("opening {}", path.display());
-            let file = match calls.during(opening, || FileSource::open(&path)) {
+            let file = match calls.during(opening, || FileSource::open_with(&path, channels)) {
                 Ok(file) => file,
                 Err(error) => return events(Event::Refused(error)),
             };
@@ -365,7 +372,8 @@ impl FilePlayer {
             while !gone.load(Ordering::Acquire) && !stopped.load(Ordering::Acquire) {
                 std::thread::park();
             }
-            events(Event::Linked(file.path().display().to_string()));
+            let name = text::printable(&file.path().to_string_lossy(), text::MESSAGE);
+            events(Event::Linked(name));
             let funnel = OnItsOwnTime(&intake);
             match play(file, pace, &funnel, &stopped, || brake.hold(&stopped)) {
                 Ok(()) => {

@@ -1,9 +1,10 @@
-//! A WAV or FLAC file as a source: decoded and mixed to mono on an ordinary
-//! thread, delivered in real time or as fast as the slowest reader wants it.
+//! A WAV or FLAC file as a source: decoded on an ordinary thread, which also chooses what
+//! is heard of its channels, and delivered in real time or as fast as the slowest reader
+//! wants it.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::time::monotonic_ns;
@@ -17,8 +18,13 @@ use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
 
+use super::channels::Channels;
 use super::{Block, Intake};
-use crate::{Error, ErrorKind, Result, resample};
+use crate::channels::names_for;
+use crate::{Error, ErrorKind, Result, files, resample};
+use ahead::Heard;
+
+mod ahead;
 
 /// The longest block, in samples.
 const LONGEST_BLOCK: usize = 1024;
@@ -45,13 +51,16 @@ pub struct FileSource {
     frames: Option<u64>,
     /// The file's frame that follows everything decoded so far.
     position: u64,
-    /// Frames that were lost and go out as zeros, before `mono`.
+    /// Frames that were lost and go out as zeros.
     silence: u64,
-    interleaved: Vec<f32>,
-    /// The last packet, mixed; sent up to `sent`.
-    mono: Vec<f32>,
-    sent: usize,
     ended: bool,
+    /// Why it can't be read any further.
+    failed: Option<Error>,
+    /// The last packet's samples.
+    interleaved: Vec<f32>,
+    /// How many channels it has, until it is listened to.
+    pending: Option<usize>,
+    heard: Heard,
     block: Vec<f32>,
     block_len: usize,
 }
@@ -65,7 +74,15 @@ impl FileSource {
     /// opened, isn't a regular file, isn't WAV or FLAC, is damaged before the
     /// first sample, or has a rate that can't be resampled.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::open_track(path).map_err(|reason| {
+        Self::open_with(path, Channels::auto())
+    }
+
+    /// The same, with what is to be heard of its channels.
+    ///
+    /// # Errors
+    /// Also if it has no such channel.
+    pub fn open_with(path: &Path, channels: Arc<Channels>) -> Result<Self> {
+        Self::open_track(path, channels).map_err(|reason| {
             Error::new(
                 reason.kind(),
                 format!("can't play {}: {reason}", path.display()),
@@ -73,17 +90,11 @@ impl FileSource {
         })
     }
 
-    fn open_track(path: &Path) -> Result<Self> {
+    fn open_track(path: &Path, channels: Arc<Channels>) -> Result<Self> {
         let invalid = |reason: String| Error::new(ErrorKind::Invalid, reason);
 
-        // Looked at before it is opened: opening a FIFO would wait for its writer.
-        let metadata = path.metadata().map_err(|e| invalid(e.to_string()))?;
-        if !metadata.is_file() {
-            return Err(invalid(
-                "it is not a regular file: name a WAV or FLAC file".into(),
-            ));
-        }
-        let file = File::open(path).map_err(|e| invalid(e.to_string()))?;
+        let file =
+            files::open(path).map_err(|e| invalid(format!("{e}: name a WAV or FLAC file")))?;
 
         let stream = MediaSourceStream::new(Box::new(file), Default::default());
         let format = symphonia::default::get_probe()
@@ -107,13 +118,11 @@ impl FileSource {
             .sample_rate
             .ok_or_else(|| invalid("its header has no sample rate".into()))?;
         resample::check_rate(rate)?;
-        if parameters
-            .channels
-            .as_ref()
-            .is_none_or(|channels| channels.count() == 0)
-        {
-            return Err(invalid("its header has no channels".into()));
-        }
+        let names = parameters.channels.as_ref().map(channel_names);
+        let names = names
+            .filter(|names| !names.is_empty())
+            .ok_or_else(|| invalid("its header has no channels".into()))?;
+        let heard = Heard::new(channels, &names, rate)?;
         let decoder = symphonia::default::get_codecs()
             .make_audio_decoder(parameters, &AudioDecoderOptions::default())
             .map_err(|e| invalid(format!("its encoding can't be decoded ({e})")))?;
@@ -129,10 +138,11 @@ impl FileSource {
             frames,
             position: 0,
             silence: 0,
-            interleaved: Vec::new(),
-            mono: Vec::new(),
-            sent: 0,
             ended: false,
+            failed: None,
+            interleaved: Vec::new(),
+            pending: None,
+            heard,
             block: Vec::with_capacity(block_len),
             block_len,
         })
@@ -154,8 +164,8 @@ impl FileSource {
         self.frames
     }
 
-    /// The next block: 20 ms of mono audio, at most 1024 samples, the last one
-    /// shorter; each sample the average of its frame's channels. None at the end.
+    /// The next block: 20 ms of what is heard, at most 1024 samples, the last one
+    /// shorter. None at the end.
     ///
     /// Damage inside the file is logged and read as silence of the same length,
     /// or left out if the header doesn't say how long the file is. A file that
@@ -164,22 +174,35 @@ impl FileSource {
     /// # Errors
     /// [`ErrorKind::Device`] if the file can't be read any further.
     pub fn read(&mut self) -> Result<Option<&[f32]>> {
-        self.block.clear();
-        while self.block.len() < self.block_len {
-            let room = self.block_len - self.block.len();
-            if self.silence > 0 {
-                let n = self.silence.min(room as u64);
-                self.silence -= n;
-                self.block.resize(self.block.len() + n as usize, 0.0);
-            } else if self.sent < self.mono.len() {
-                let n = room.min(self.mono.len() - self.sent);
-                self.block.extend_from_slice(&self.mono[self.sent..][..n]);
-                self.sent += n;
-            } else if !self.decode()? {
-                break;
+        while self.failed.is_none() && self.heard.wants(self.block_len) {
+            match self.advance() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => self.failed = Some(error),
             }
         }
+        self.block.clear();
+        self.heard.take(self.block_len, &mut self.block);
+        // What was read before comes first.
+        if let Some(error) = self.failed.take_if(|_| self.block.is_empty()) {
+            return Err(error);
+        }
         Ok(Some(&self.block[..]).filter(|block| !block.is_empty()))
+    }
+
+    /// Takes what is missing before the last packet, that packet, or the next; false at the
+    /// end.
+    fn advance(&mut self) -> Result<bool> {
+        if self.silence > 0 {
+            let piece = self.silence.min(ahead::PIECE as u64);
+            self.silence -= piece;
+            self.heard.push_silence(piece as usize)?;
+        } else if let Some(channels) = self.pending.take() {
+            self.heard.push(&self.interleaved, channels)?;
+        } else {
+            return self.decode();
+        }
+        Ok(true)
     }
 
     /// Takes the next packet; false at the end.
@@ -220,18 +243,12 @@ impl FileSource {
         if starts > self.position {
             self.lose_until(starts, "a damaged packet was dropped");
         }
-        self.mono.clear();
-        self.sent = 0;
         match self.decoder.decode(&packet) {
             Ok(audio) => {
                 audio.copy_to_vec_interleaved(&mut self.interleaved);
                 let channels = audio.spec().channels().count();
-                self.mono.extend(
-                    self.interleaved
-                        .chunks_exact(channels)
-                        .map(|frame| frame.iter().sum::<f32>() / channels as f32),
-                );
-                self.position += self.mono.len() as u64;
+                self.pending = Some(channels);
+                self.position += (self.interleaved.len() / channels) as u64;
             }
             Err(e) => self.lose_until(starts.saturating_add(packet.dur.get()), &e.to_string()),
         }
@@ -254,6 +271,37 @@ impl FileSource {
         self.silence += missing;
         self.position += missing;
     }
+}
+
+/// The channels' names as the header places them, or by their number.
+fn channel_names(channels: &symphonia::core::audio::Channels) -> Vec<String> {
+    use symphonia::core::audio::{Channels, Position};
+    let count = channels.count();
+    let known = [
+        (Position::FRONT_LEFT, "FL"),
+        (Position::FRONT_RIGHT, "FR"),
+        (Position::FRONT_CENTER, "FC"),
+        (Position::LFE1, "LFE"),
+        (Position::REAR_LEFT, "RL"),
+        (Position::REAR_RIGHT, "RR"),
+        (Position::FRONT_LEFT_CENTER, "FLC"),
+        (Position::FRONT_RIGHT_CENTER, "FRC"),
+        (Position::REAR_CENTER, "RC"),
+        (Position::SIDE_LEFT, "SL"),
+        (Position::SIDE_RIGHT, "SR"),
+    ];
+    if let Channels::Positioned(positions) = channels
+        && count > 2
+    {
+        let named = known
+            .iter()
+            .filter(|(position, _)| positions.contains(*position));
+        let names: Vec<String> = named.map(|(_, name)| (*name).to_owned()).collect();
+        if names.len() == count {
+            return names;
+        }
+    }
+    names_for(count)
 }
 
 /// Delivers `file` to `intake` on the calling thread until it ends or `stop` is

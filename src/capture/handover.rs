@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::alsa::{self, AlsaSource};
 use super::backend::AlsaCapture;
+use super::channels::Channels;
 use super::intake::Funnel;
 use super::pipewire::{Options, Pipewire};
 use super::{Block, Event, Events, Intake};
@@ -30,6 +31,7 @@ pub(super) struct Standby {
     /// alsa-lib's name; `None` for whichever there is.
     pub(super) pcm: Option<String>,
     pub(super) options: alsa::Options,
+    pub(super) channels: Arc<Channels>,
 }
 
 /// Both backends, one of which captures.
@@ -257,7 +259,8 @@ impl Switch {
     fn take_alsa(&mut self) {
         self.due = None;
         self.turnstile.open.store(false, Ordering::Release);
-        let source = AlsaSource::later(self.standby.pcm.as_deref(), self.standby.options);
+        let source = AlsaSource::later(self.standby.pcm.as_deref(), self.standby.options)
+            .with_channels(self.standby.channels.clone());
         let told = self.notes.clone();
         let tell = Box::new(move |event| drop(told.send(Note::Alsa(event))));
         let mut standing_in = self.shared.alsa();

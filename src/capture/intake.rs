@@ -37,6 +37,9 @@ const SCRATCH: usize = 4096;
 /// Longer ones come from [`Funnel::fill`].
 const LONGEST_GAP: u64 = SAMPLE_RATE as u64;
 
+/// Samples that are wiped at once.
+const PIECE: u64 = 1 << 18;
+
 /// Without audio for so long, silence is filled in.
 const IDLE_NS: i64 = 500_000_000;
 /// Filling stays so far behind the time whose audio would arrive now: more than any
@@ -114,9 +117,10 @@ struct Run {
 impl Run {
     /// Nanoseconds from the next input to the next output; mostly negative.
     fn offset_ns(&self) -> i64 {
-        let output = i128::from(self.outputs) * i128::from(NS_PER_SAMPLE);
-        let input = i128::from(self.inputs) * 1_000_000_000 / i128::from(self.rate);
-        (output - input) as i64
+        let rate = u64::from(self.rate);
+        let (seconds, rest) = (self.inputs / rate, self.inputs % rate);
+        let input = seconds * 1_000_000_000 + rest * 1_000_000_000 / rate;
+        self.outputs as i64 * NS_PER_SAMPLE - input as i64
     }
 }
 
@@ -180,6 +184,12 @@ impl Funnel {
         if self.inner.try_with(|inner| inner.catch_up(now_ns)) == Some(true) {
             self.bell.ring();
         }
+    }
+
+    /// Wipes some of the audio that the ring keeps. Off the real-time thread, while
+    /// nothing is captured, as often as there is time until all of it is gone.
+    pub fn wipe(&self) {
+        self.inner.try_with(|inner| inner.writer.wipe(PIECE));
     }
 
     /// The source has ended: what the resampler still holds is written.
@@ -464,6 +474,10 @@ impl Inner {
         self.heard_ns = now_ns;
         if self.writer.position() == 0 || now_ns <= self.next_ns {
             return false;
+        }
+        // What was begun is ended before anybody gets to read it.
+        if self.writer.is_wiping() {
+            while self.writer.wipe(PIECE) {}
         }
         self.unused = true;
         self.close_run();

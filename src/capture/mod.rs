@@ -3,6 +3,7 @@
 
 pub mod alsa;
 mod backend;
+pub mod channels;
 pub mod file;
 mod handover;
 pub mod intake;
@@ -18,7 +19,7 @@ use crate::error::Error;
 /// One cycle of audio as a backend got it: mono, at the rate of its own clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
-    /// The samples, already mixed to mono; full scale is ±1.
+    /// The samples of what is heard of the source's channels; full scale is ±1.
     pub samples: &'a [f32],
     /// Samples per second of this block and of `position`.
     pub rate: u32,
@@ -72,6 +73,13 @@ pub enum Event {
     Waiting(String),
     /// The audio server is gone; the backend goes on trying.
     Lost(String),
+    /// This of the source's channels is heard now, by its number from 1 and its name.
+    Heard {
+        /// The first, where several that are the same are heard.
+        number: u32,
+        /// As the status has it.
+        name: String,
+    },
     /// The source can't be had as it was asked for; told at most once, and first. What waits
     /// for it to come goes on trying.
     Refused(Error),

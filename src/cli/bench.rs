@@ -6,11 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Subcommand;
-use nix::sys::signal::{SigSet, Signal};
 use v2m_engine::bench::load::Load;
 use v2m_engine::bench::receiver::Spec;
 use v2m_engine::bench::{self, Options, reader, svg};
-use v2m_engine::{Error, ErrorKind, Result};
+use v2m_engine::{Error, ErrorKind, Result, files};
+
+use super::signals::Signals;
+
+/// Bytes of a list of receivers, at most.
+const LONGEST: u64 = 1 << 20;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -97,11 +101,15 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
 }
 
 fn latency(arguments: Latency) -> Result<()> {
-    let stop = stop_by_signals()?;
+    let signals = Signals::watch()?;
     // Before minutes of measuring: can the results be kept?
     for file in [&arguments.json, &arguments.svg].into_iter().flatten() {
         write(file, "")?;
     }
+    // What was started is ended in order.
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    signals.hand_over(move |_| asked.store(true, Ordering::Relaxed));
     let options = Options {
         private: arguments.private,
         stock: arguments.stock,
@@ -138,8 +146,8 @@ fn peers(file: &Path) -> Result<Vec<Spec>> {
         let message = format!("cannot read receivers from {}: {cause}", file.display());
         Error::new(ErrorKind::Invalid, message)
     };
-    let text = std::fs::read_to_string(file).map_err(|cause| wrong(&cause))?;
-    let specs: Vec<Spec> = serde_json::from_str(&text).map_err(|cause| wrong(&cause))?;
+    let text = files::read(file, LONGEST).map_err(|cause| wrong(&cause))?;
+    let specs: Vec<Spec> = serde_json::from_slice(&text).map_err(|cause| wrong(&cause))?;
     for spec in &specs {
         if spec.command.is_empty() && spec.missing.is_none() {
             return Err(wrong(&format!("{} has no command", spec.name)));
@@ -152,24 +160,8 @@ fn peers(file: &Path) -> Result<Vec<Spec>> {
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {
-    std::fs::write(file, text).map_err(|cause| {
+    files::write(file, text.as_bytes()).map_err(|cause| {
         let message = format!("cannot write {}: {cause}", file.display());
         Error::new(ErrorKind::System, message)
     })
-}
-
-/// A flag that Ctrl-C and SIGTERM set, so that what was started is ended in order.
-fn stop_by_signals() -> Result<Arc<AtomicBool>> {
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    signals
-        .thread_block()
-        .map_err(|cause| Error::system("cannot block signals", cause))?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    std::thread::spawn(move || {
-        while signals.wait().is_ok() {
-            flag.store(true, Ordering::Relaxed);
-        }
-    });
-    Ok(stop)
 }

@@ -3,11 +3,13 @@
 mod bench;
 mod doctor;
 mod listen;
+mod log;
 mod monitor;
 mod reach;
 mod record;
 #[allow(unsafe_code, reason = "adopts the descriptor that a client passes")]
 mod run;
+mod signals;
 mod sources;
 mod status;
 

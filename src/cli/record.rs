@@ -1,14 +1,16 @@
 //! `v2m-engine record`: keeps what the engine captures.
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal};
+use v2m_engine::Result;
 use v2m_engine::config::{LogLevel, SourceSpec};
 use v2m_engine::record::{Format, Options, Progress, Recorder, Stop};
+use v2m_engine::text;
 use v2m_engine::vad::follow;
-use v2m_engine::{Error, ErrorKind, Result};
+
+use super::signals::Signals;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -55,13 +57,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
-    super::run::log(arguments.log.unwrap_or(LogLevel::Warn));
-    // Before any thread exists: all of them inherit the mask, one waits.
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    signals
-        .thread_block()
-        .map_err(|cause| Error::system("cannot block signals", cause))?;
-
+    let signals = Signals::watch()?;
+    super::log::start(arguments.log.unwrap_or(LogLevel::Warn));
     let terminal = std::io::stderr().is_terminal();
     let defaults = Options::default();
     let options = Options {
@@ -84,10 +81,18 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     {
         follow::check(&status)?;
     }
-    let recorder = Recorder::open(engine, locator, &arguments.path, options)
-        .map_err(|error| advise(error, &arguments.path, arguments.overwrite))?;
+    let recorder = Recorder::open(engine, locator, &arguments.path, options)?;
     let stop = Stop::new()?;
-    watch(signals, stop.clone())?;
+    let asked = stop.clone();
+    // The first signal ends the recording, the second one the process: a disk that hangs
+    // can't be waited for in vain.
+    signals.hand_over(move |_| {
+        if asked.is_asked() {
+            eprintln!("v2m-engine: given up; the file holds what was synced");
+            std::process::exit(1);
+        }
+        asked.ask();
+    });
     let how = recorder.how();
     let done = recorder.run(&stop, |progress| {
         if terminal {
@@ -102,7 +107,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         let files: Vec<_> = progress
             .files
             .iter()
-            .map(|file| file.display().to_string())
+            .map(|file| text::printable(&file.to_string_lossy(), text::MESSAGE))
             .collect();
         let files = match files.len() {
             0 => "no speech, no file".into(),
@@ -112,38 +117,6 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         eprintln!("{files} ({how})");
     }
     Ok(())
-}
-
-/// The first signal ends the recording, the second one the process: a disk that
-/// hangs can't be waited for in vain.
-fn watch(signals: SigSet, stop: Stop) -> Result<()> {
-    let spawned = std::thread::Builder::new()
-        .name("v2m-signals".into())
-        .spawn(move || {
-            while signals.wait().is_ok() {
-                if stop.is_asked() {
-                    eprintln!("v2m-engine: given up; the file holds what was synced");
-                    std::process::exit(1);
-                }
-                stop.ask();
-            }
-        });
-    spawned.map_err(|cause| Error::system("cannot start the signals' thread", cause))?;
-    Ok(())
-}
-
-/// Names the flag that helps.
-fn advise(error: Error, path: &Path, overwrite: bool) -> Error {
-    match error.kind() == ErrorKind::Invalid && !overwrite && path.is_file() {
-        true => Error::new(
-            ErrorKind::Invalid,
-            format!(
-                "{} exists already: choose another name or give --overwrite",
-                path.display()
-            ),
-        ),
-        false => error,
-    }
 }
 
 /// The progress line: elapsed, size, level, losses.

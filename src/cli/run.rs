@@ -6,18 +6,17 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal};
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use nix::sys::signal::Signal;
 use v2m_engine::client::socket_path;
 use v2m_engine::config::{Config, Layer, LogLevel};
 use v2m_engine::engine::{Engine, Message};
 use v2m_engine::protocol::{self, Reply};
 use v2m_engine::rt::bounded;
-use v2m_engine::server::{Door, ServiceSocket};
+use v2m_engine::server::{Bound, Door, ServiceSocket};
 use v2m_engine::systemd;
 use v2m_engine::{Error, ErrorKind, Result};
+
+use super::signals::Signals;
 
 /// After a signal everything that ends in order has ended within this.
 const LAST_RESORT: Duration = Duration::from_millis(1900);
@@ -37,26 +36,16 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
-    // Before any thread exists: all of them inherit the mask, one waits.
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    signals
-        .thread_block()
-        .map_err(|cause| Error::system("cannot block signals", cause))?;
-
+    let signals = Signals::watch()?;
     let (sender, messages) = channel();
     let stop = sender.clone();
-    let bound = Arc::<OnceLock<PathBuf>>::default();
+    let bound = Arc::<OnceLock<Bound>>::default();
     let socket = bound.clone();
-    let spawned = std::thread::Builder::new()
-        .name("v2m-signals".into())
-        .spawn(move || {
-            if let Ok(signal) = signals.wait() {
-                let _ = stop.send(Message::Stop(signal.as_str()));
-                std::thread::sleep(LAST_RESORT);
-                give_up(signal, socket.get());
-            }
-        });
-    spawned.map_err(|cause| Error::system("cannot start the signals' thread", cause))?;
+    signals.hand_over(move |signal| {
+        let _ = stop.send(Message::Stop(signal.as_str()));
+        std::thread::sleep(LAST_RESORT);
+        give_up(signal, socket.get());
+    });
 
     let passed = systemd::socket()?;
     let private = arguments.private_fd.map(adopt).transpose()?;
@@ -86,9 +75,9 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
 
 /// The main thread itself hangs, as with a configuration on a disk that is gone: what is left
 /// to do is to end.
-fn give_up(signal: Signal, socket: Option<&PathBuf>) -> ! {
-    if let Some(path) = socket {
-        let _ = std::fs::remove_file(path);
+fn give_up(signal: Signal, socket: Option<&Bound>) -> ! {
+    if let Some(socket) = socket {
+        socket.remove();
     }
     eprintln!("v2m-engine: {signal}: ended at once, as something does not return");
     bounded::exit_now(0)
@@ -98,21 +87,22 @@ fn start(
     arguments: Arguments,
     private: Option<OwnedFd>,
     passed: Option<OwnedFd>,
-    bound: &OnceLock<PathBuf>,
+    bound: &OnceLock<Bound>,
     messages: (Sender<Message>, Receiver<Message>),
 ) -> Result<Engine> {
     let mut config = Config::load(arguments.flags)?;
     config.vad.python = arguments.python_onnxruntime;
     // A client's own engine speaks up only when something is wrong.
     let quiet = private.is_some() && config.log == LogLevel::Info;
-    log(if quiet { LogLevel::Warn } else { config.log });
+    super::log::start(if quiet { LogLevel::Warn } else { config.log });
     let door = match (private, passed) {
         (Some(socket), _) => Door::Private(socket),
         (None, Some(socket)) => Door::Service(ServiceSocket::inherited(socket)?),
         (None, None) => {
-            let path = socket_path()?;
-            let socket = ServiceSocket::bind(&path)?;
-            let _ = bound.set(path);
+            let socket = ServiceSocket::bind(&socket_path()?)?;
+            if let Some(file) = socket.bound() {
+                let _ = bound.set(file);
+            }
             Door::Service(socket)
         }
     };
@@ -130,30 +120,4 @@ fn adopt(number: RawFd) -> Result<OwnedFd> {
     // SAFETY: open (just seen), inherited for us, and used nowhere else: no
     // descriptor above the standard ones has been made yet.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// Logs from this level on to standard error.
-pub(super) fn log(level: LogLevel) {
-    let filter = match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-    };
-    // Where standard error is the journal anyway, it gets levels and fields too.
-    if systemd::stderr_is_journal()
-        && let Ok(journal) = tracing_journald::layer()
-    {
-        tracing_subscriber::registry()
-            .with(journal.with_syslog_identifier("v2m-engine".into()))
-            .with(filter)
-            .init();
-        return;
-    }
-    tracing_subscriber::fmt()
-        .with_max_level(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
-        .init();
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use v2m_engine::Result;
 use v2m_engine::client::Connection;
 use v2m_engine::ring::State;
-use v2m_engine::status::{ReaderStatus, Status, VadStatus};
+use v2m_engine::status::{ChannelStatus, ReaderStatus, Status, VadStatus};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -56,6 +56,10 @@ pub(super) fn text(status: &Status) -> String {
         };
         line("rate", format!("{} Hz{quantum}", source.rate));
     }
+    for (number, channel) in source.channels.iter().enumerate() {
+        let name = if number == 0 { "channels" } else { "" };
+        line(name, format!("{} {}", number + 1, self::channel(channel)));
+    }
     for (name, value) in health(status) {
         line(name, value);
     }
@@ -104,6 +108,25 @@ pub(super) fn text(status: &Status) -> String {
         line("degraded", degraded.clone());
     }
     out
+}
+
+/// One channel: name, level, what it counts for.
+fn channel(channel: &ChannelStatus) -> String {
+    let level = match channel.level_dbfs {
+        level if level <= -120.0 => "silent".to_owned(),
+        level => format!("{level:.0} dBFS (peak {:.0})", channel.peak_dbfs),
+    };
+    let heard = match channel.heard {
+        0.0 => String::new(),
+        1.0 => ", heard".to_owned(),
+        part => format!(", heard by {part:.2}"),
+    };
+    let dead = if channel.dead { ", dead" } else { "" };
+    let inverted = match channel.inverted {
+        true => ", opposite polarity",
+        false => "",
+    };
+    format!("{}: {level}{heard}{dead}{inverted}", channel.name)
 }
 
 /// What is wrong with the source, and what to do; nothing where nothing is captured.

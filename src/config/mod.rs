@@ -11,13 +11,18 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use crate::channels::Selection;
 use crate::error::{Error, ErrorKind, Result};
+use crate::files;
 use crate::latency::Latency;
 use crate::ring::SAMPLE_RATE;
 use crate::vad::backend::{Backend, Settings};
 use crate::vad::hearing::Hearing;
 use crate::vad::place::Cpu;
 use v2m_pw_graph::Source;
+
+/// Bytes of a configuration file, at most.
+const LONGEST: u64 = 1 << 20;
 
 /// What to capture.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -150,6 +155,12 @@ pub struct Layer {
     /// file:PATH [default: default]
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceSpec>,
+
+    /// Which of the source's channels to hear: auto (its voice, at its own level), mix (the
+    /// mean of all), a name (FL, AUX2) or a number from 1 [default: auto]
+    #[arg(long, value_name = "CHANNEL")]
+    #[serde(default, deserialize_with = "channel")]
+    pub channel: Option<Selection>,
 
     /// Play files as fast as the engine takes them instead of in real time
     #[arg(long = "no-pace", action = clap::ArgAction::SetFalse, default_value = None, default_missing_value = "false", num_args = 0)]
@@ -287,6 +298,21 @@ impl AlsaLayer {
     }
 }
 
+fn channel<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Selection>, D::Error> {
+    // A number may be written as one.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Name(String),
+        Number(u32),
+    }
+    let text = match Written::deserialize(deserializer)? {
+        Written::Name(name) => name,
+        Written::Number(number) => number.to_string(),
+    };
+    text.parse().map(Some).map_err(D::Error::custom)
+}
+
 fn hearing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Hearing>, D::Error> {
     let hearing = String::deserialize(deserializer)?.parse();
     hearing.map(Some).map_err(D::Error::custom)
@@ -320,6 +346,7 @@ impl Layer {
     fn over(self, below: Self) -> Self {
         Self {
             source: self.source.or(below.source),
+            channel: self.channel.or(below.channel),
             pace: self.pace.or(below.pace),
             latency: self.latency.or(below.latency),
             latency_lowest: self.latency_lowest.or(below.latency_lowest),
@@ -368,16 +395,32 @@ impl Layer {
         Ok(layer)
     }
 
-    /// Reads a file; one that doesn't exist is an empty layer.
+    /// Reads a file that only this user or root can have written; one that doesn't exist
+    /// is an empty layer.
     fn read(path: &Path) -> Result<Self> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path),
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(cause) => {
-                let message = format!("cannot read {}: {cause}", path.display());
-                Err(Error::new(ErrorKind::Invalid, message))
+        let failed = |cause: std::io::Error| {
+            let message = format!("cannot read {}: {cause}", path.display());
+            Error::new(ErrorKind::Invalid, message)
+        };
+        let found = match files::regular(path) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
             }
+            found => found.map_err(failed)?,
+        };
+        if !found.is_trusted() {
+            let message = format!(
+                "{} is user {}'s, or everybody may write it: make it yours alone (chown, chmod \
+                 go-w), as it says what is captured",
+                path.display(),
+                found.owner()
+            );
+            return Err(Error::new(ErrorKind::Invalid, message));
         }
+        let bytes = files::read_found(&found, LONGEST).map_err(failed)?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| failed(std::io::Error::other("it is not UTF-8 text")))?;
+        Self::parse(&text, path)
     }
 }
 
@@ -392,6 +435,8 @@ fn table_name(line: &str) -> Option<&str> {
 pub struct Config {
     /// What to capture.
     pub source: SourceSpec,
+    /// Which of its channels to hear.
+    pub channel: Selection,
     /// Files are played in real time.
     pub pace: bool,
     /// The quantum asked of the graph while somebody listens.
@@ -436,6 +481,7 @@ impl Config {
             source: layer
                 .source
                 .unwrap_or(SourceSpec::Pipewire(Source::Default)),
+            channel: layer.channel.unwrap_or_default(),
             pace: layer.pace.unwrap_or(true),
             latency: layer.latency.unwrap_or(Latency::DEFAULT),
             latency_lowest: layer.latency_lowest.unwrap_or(Latency::LOWEST),

@@ -22,6 +22,11 @@ fn errors_name_file_line_and_key() {
     );
     let kind = error("history = \"long\"\n");
     assert!(kind.starts_with("/x/config.toml:1: history: "), "{kind}");
+    let channel = error("channel = \"left ear\"\n");
+    assert!(
+        channel.starts_with("/x/config.toml:1: channel: ") && channel.contains("auto, mix"),
+        "{channel}"
+    );
     let range = error("pace = true\nhistory = 3\n");
     assert!(range.starts_with("/x/config.toml:2: history: "), "{range}");
     let table = error("[alsa]\nfallback = \"off\"\nperiod = 8\n");

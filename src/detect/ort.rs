@@ -5,7 +5,7 @@
 
 use super::runtime::{Places, Runtime, find};
 use super::{CONTEXT, LARGEST_SAMPLE, Model, SAMPLE_RATE, WINDOW};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, files};
 use ort::environment::Environment;
 use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};
@@ -14,6 +14,9 @@ use std::fmt::Display;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+
+/// Bytes of a model's file, at most.
+const MODEL: u64 = 256 << 20;
 
 /// The same network as [`super::native`]'s, the file that runs fastest.
 static EMBEDDED: &[u8] = include_bytes!("../../crates/dsp/models/silero_vad_16k.onnx");
@@ -51,7 +54,7 @@ impl Ort {
             None => (EMBEDDED.to_vec(), "silero_vad_16k.onnx".to_string()),
             Some(path) => {
                 let file = path.display().to_string();
-                let bytes = std::fs::read(path).map_err(|e| refused(&file, e))?;
+                let bytes = files::read(path, MODEL).map_err(|e| refused(&file, e))?;
                 (bytes, file)
             }
         };

@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 
 use crate::capture::Event;
 use crate::capture::alsa::{AlsaSource, Stop};
+use crate::capture::channels::Channels;
 use crate::capture::intake::Funnel;
 use crate::capture::pipewire::{Options, Pipewire, Source};
 use crate::config::{Config, Fallback, SourceSpec};
 use crate::engine::health_reader::HealthReader;
-use crate::health::{self, Finding};
+use crate::health::{Channel, Facts, Finding};
 use crate::ring::bell::Ringer;
 use crate::ring::layout::MIN_HISTORY;
 use crate::ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
+use crate::rt::bounded::Bounded;
+use crate::status::ChannelStatus;
 
 /// How long it takes for audio to come, at most.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -77,7 +80,18 @@ impl Ears {
         samples.iter().fold(0.0, |peak: f32, s| peak.max(s.abs()))
     }
 
-    fn heard(mut self, source: String, rate: u32, quantum: u32) -> Heard {
+    fn heard(
+        mut self,
+        source: String,
+        rate: u32,
+        quantum: u32,
+        channels: &[ChannelStatus],
+    ) -> Heard {
+        let channels: Vec<Channel> = channels.iter().map(Channel::from).collect();
+        let facts = Facts {
+            mute: None,
+            channels: &channels,
+        };
         let length = self.reader.committed() - self.reader.oldest();
         Heard {
             source,
@@ -85,7 +99,7 @@ impl Ears {
             quantum,
             peak: self.peak(),
             length: Duration::from_nanos(length * NS_PER_SAMPLE as u64),
-            findings: self.health.look(&health::Facts::default()),
+            findings: self.health.look(&facts),
         }
     }
 }
@@ -93,24 +107,29 @@ impl Ears {
 /// Listens to what the configuration says; `None` for a file. The error says why
 /// nothing is heard.
 pub(super) fn listen(config: &Config, reachable: bool) -> Option<Result<Heard, String>> {
-    let later = |pcm| AlsaSource::later(pcm, config.alsa);
+    let channels = Channels::new(config.channel.clone(), Box::new(drop));
+    let alsa = |pcm| {
+        let source = AlsaSource::later(pcm, config.alsa).with_channels(channels.clone());
+        alsa(source, &channels)
+    };
     Some(match (&config.source, &config.fallback) {
         (SourceSpec::File(_), _) => return None,
-        (SourceSpec::Alsa(pcm), _) => alsa(later(Some(pcm))),
-        (SourceSpec::Pipewire(source), _) if reachable => graph(config, source),
-        (SourceSpec::Pipewire(Source::Default), Fallback::Auto) => alsa(later(None)),
-        (SourceSpec::Pipewire(Source::Default), Fallback::Pcm(pcm)) => alsa(later(Some(pcm))),
+        (SourceSpec::Alsa(pcm), _) => alsa(Some(pcm)),
+        (SourceSpec::Pipewire(source), _) if reachable => graph(config, source, &channels),
+        (SourceSpec::Pipewire(Source::Default), Fallback::Auto) => alsa(None),
+        (SourceSpec::Pipewire(Source::Default), Fallback::Pcm(pcm)) => alsa(Some(pcm)),
         (source, _) => Err(format!("{source} takes PipeWire")),
     })
 }
 
-fn graph(config: &Config, source: &Source) -> Result<Heard, String> {
+fn graph(config: &Config, source: &Source, channels: &Arc<Channels>) -> Result<Heard, String> {
     let options = Options {
         node_name: "v2m-engine-doctor".into(),
         source: source.clone(),
         latency: Some(config.latency),
         active: true,
         remote: None,
+        channels: channels.clone(),
     };
     let ears = Ears::new()?;
     let (events, received) = channel();
@@ -118,26 +137,32 @@ fn graph(config: &Config, source: &Source) -> Result<Heard, String> {
     let mut pipewire =
         Pipewire::start(options, ears.funnel.clone(), tell).map_err(|error| error.to_string())?;
     let source = attend(&received, &ears.funnel)?;
-    let state = pipewire.state();
+    let (state, channels) = (pipewire.state(), channels.status());
     pipewire.stop();
-    Ok(ears.heard(source, state.rate, state.quantum))
+    Ok(ears.heard(source, state.rate, state.quantum, &channels))
 }
 
-fn alsa(mut source: AlsaSource) -> Result<Heard, String> {
+fn alsa(mut source: AlsaSource, channels: &Channels) -> Result<Heard, String> {
     let stop = Stop::new().map_err(|error| error.to_string())?;
+    let stop = Arc::new(stop);
     let (ears, setup) = (Ears::new()?, source.setup());
     let (events, received) = channel();
-    let funnel = ears.funnel.clone();
-    let (source_name, setup) = thread::scope(|scope| {
-        scope.spawn(|| source.capture(&*funnel, &|event| drop(events.send(event)), &stop));
-        let heard = attend(&received, &funnel);
-        // It goes with the PCM.
-        let setup = setup.lock().ok().and_then(|setup| setup.clone());
-        stop.stop();
-        (heard, setup)
-    });
+    let (funnel, stopped) = (ears.funnel.clone(), stop.clone());
+    let mut thread = Bounded::spawn("v2m-alsa", move |calls| {
+        source.note_calls(calls);
+        source.capture(&*funnel, &|event| drop(events.send(event)), &stopped);
+    })
+    .map_err(|error| error.to_string())?;
+    let source_name = attend(&received, &ears.funnel);
+    // It goes with the PCM.
+    let setup = setup.lock().ok().and_then(|setup| setup.clone());
+    let channels = channels.status();
+    let hanging = thread.hanging();
+    stop.end();
+    thread.join();
     let (rate, quantum) = setup.map_or((0, 0), |setup| (setup.rate, setup.period as u32));
-    Ok(ears.heard(source_name?, rate, quantum))
+    let source_name = source_name.map_err(|why| hanging.unwrap_or(why))?;
+    Ok(ears.heard(source_name, rate, quantum, &channels))
 }
 
 /// Waits for audio and listens; the source's name.

@@ -24,12 +24,13 @@ use std::time::{Duration, Instant};
 
 use self::flow::{Flow, Found};
 use self::health_reader::HealthReader;
+use crate::capture::channels::Channels;
 use crate::capture::intake::Funnel;
 use crate::capture::{Backend, Event};
 use crate::config::{Config, SourceSpec};
 use crate::demand::{Capture, Demand};
 use crate::error::{Error, Result};
-use crate::health::{self, Facts};
+use crate::health::{self, Channel, Facts};
 use crate::latency::Latency;
 use crate::ring::bell::Ringer;
 use crate::ring::{ControlWriter, Reader, Ring, State};
@@ -80,6 +81,7 @@ struct Known {
     started: Instant,
     service: bool,
     asked: SourceSpec,
+    channel: String,
     ring: Arc<Ring>,
     reader: Reader,
     vad: Worker,
@@ -149,6 +151,10 @@ impl Host for Known {
 
     fn source(&self) -> String {
         self.asked.to_string()
+    }
+
+    fn channel(&self) -> String {
+        self.channel.clone()
     }
 
     fn opening(&self) {
@@ -254,6 +260,7 @@ pub struct Engine {
     // In the order of stopping.
     server: Option<Server>,
     backend: Backend,
+    channels: Arc<Channels>,
     funnel: Arc<Funnel>,
     ringer: Ringer,
     health: HealthReader,
@@ -307,6 +314,7 @@ impl Engine {
             started: Instant::now(),
             service,
             asked: config.source.clone(),
+            channel: config.channel.to_string(),
             ring,
             reader,
             vad,
@@ -316,6 +324,7 @@ impl Engine {
                 state: State::Starting,
                 source: SourceStatus {
                     asked: config.source.to_string(),
+                    channel: config.channel.to_string(),
                     ..Default::default()
                 },
                 silent: None,
@@ -324,12 +333,25 @@ impl Engine {
             }),
             messages: sender.clone(),
         });
+        let heard = sender.clone();
+        let channels = Channels::new(
+            config.channel.clone(),
+            Box::new(move |event| drop(heard.send(Message::Capture(event)))),
+        );
         let events = sender.clone();
         let on_demand = !service;
         let events = Box::new(move |event| {
             let _ = events.send(Message::Capture(event));
         });
-        let backend = Backend::start(&config, funnel.clone(), brake, on_demand, !idle, events)?;
+        let backend = Backend::start(
+            &config,
+            channels.clone(),
+            funnel.clone(),
+            brake,
+            on_demand,
+            !idle,
+            events,
+        )?;
         let reader = Reader::new(known.ring.duplicate()?)?;
         let detects = config.vad.backend != vad::backend::Backend::Off;
         let health = HealthReader::new(reader, health::PATIENCE, detects);
@@ -345,6 +367,7 @@ impl Engine {
             told: State::Starting,
             server: None,
             backend,
+            channels,
             funnel,
             ringer,
             health,
@@ -422,7 +445,9 @@ impl Engine {
         self.control.heartbeat(now);
         self.funnel.prepare();
         self.follow_demand();
-        if self.backend.is_live() && !self.is_idle() {
+        if self.is_idle() {
+            self.funnel.wipe();
+        } else if self.backend.is_live() {
             self.funnel.fill(now);
         }
         self.known.vad.look_after(self.backend.audio_thread());
@@ -445,6 +470,7 @@ impl Engine {
         let hanging = self.backend.hanging();
         let mut now = self.known.now();
         self.backend.describe(&mut now.source);
+        now.source.channels = self.channels.status();
         if let (None, Some(what)) = (&now.hanging, &hanging) {
             tracing::warn!("{what}");
         }
@@ -489,15 +515,17 @@ impl Engine {
 
     /// What is wrong with the source. One that isn't captured is neither well nor ill.
     fn health(&mut self) -> Vec<FindingStatus> {
-        let state = self.known.now().state;
+        let state = self.known.now().state();
         if !matches!(state, State::Running | State::Ended) {
             self.health.forget();
             return Vec::new();
         }
         let mute = self.backend.mute();
+        let channels = self.channels.status();
+        let channels: Vec<Channel> = channels.iter().map(Channel::from).collect();
         let facts = Facts {
             mute: mute.as_ref(),
-            channels: &[],
+            channels: &channels,
         };
         self.health
             .look(&facts)
@@ -583,9 +611,16 @@ impl Engine {
                 }
                 self.set_state(State::Waiting);
             }
+            Event::Heard { number, name } => {
+                tracing::info!("hears channel {number}, {name}");
+                self.control.channel(number, monotonic_ns());
+                self.ringer.bell().ring();
+            }
             Event::Ended => {
                 tracing::info!("the source has come to its end");
                 self.known.vad.finish(LAST_WINDOWS);
+                // That may have taken a while, which is no standing still.
+                self.flow = Flow::new(monotonic_ns());
                 self.set_state(State::Ended);
             }
         }

@@ -4,7 +4,7 @@
 //! out at once or the peer is dropped: its socket's buffer holds any reply.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -30,6 +30,8 @@ const MAX_PEERS: usize = 256;
 /// Readers that a status describes: with each name at its longest it still fits
 /// into a reply.
 const MAX_DESCRIBED: usize = 128;
+/// How long another engine may take to bind its socket.
+const LOCK: Duration = Duration::from_secs(5);
 /// A peer that has asked for nothing by then is dropped.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -39,6 +41,8 @@ pub trait Host: Send + Sync + 'static {
     fn ring(&self) -> BorrowedFd<'_>;
     /// What is captured, as configured.
     fn source(&self) -> String;
+    /// Which of its channels are heard, as configured.
+    fn channel(&self) -> String;
     /// A client is about to get the ring: what it finds there must be up to date.
     fn opening(&self);
     /// How the engine is; must not wait for anything. `clients` hold the ring,
@@ -64,7 +68,7 @@ pub enum Door {
 #[derive(Debug)]
 pub struct ServiceSocket {
     socket: OwnedFd,
-    bound: Option<PathBuf>,
+    bound: Option<Bound>,
 }
 
 impl ServiceSocket {
@@ -93,9 +97,7 @@ impl ServiceSocket {
             return Err(failed(&format!("cannot create its directory: {cause}")));
         }
         // Two engines that start at once must not take the path from each other.
-        let lock = std::fs::File::open(directory).map_err(|cause| failed(&cause))?;
-        let _lock =
-            Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, cause)| failed(&cause))?;
+        let _lock = lock(directory).map_err(|cause| failed(&cause))?;
 
         let address = UnixAddr::new(path).map_err(|cause| failed(&cause))?;
         let make = |flags| socket(AddressFamily::Unix, SockType::SeqPacket, flags, None);
@@ -104,6 +106,11 @@ impl ServiceSocket {
         match connect(probe.as_raw_fd(), &address) {
             Err(Errno::ENOENT) => {}
             Err(Errno::ECONNREFUSED) => {
+                if !is_own_socket(path) {
+                    return Err(failed(
+                        &"what is there is no socket of yours, and stays: name another path",
+                    ));
+                }
                 tracing::info!("taking over {} from an engine that is gone", path.display());
                 std::fs::remove_file(path).map_err(|cause| failed(&cause))?;
             }
@@ -119,20 +126,76 @@ impl ServiceSocket {
         bind(socket.as_raw_fd(), &address).map_err(|cause| failed(&cause.desc()))?;
         let bound = Self {
             socket,
-            bound: Some(path.into()),
+            bound: Some(Bound::new(path).map_err(|cause| failed(&cause))?),
         };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
             .map_err(|cause| failed(&cause))?;
         listen(&bound.socket, Backlog::MAXCONN).map_err(|cause| failed(&cause))?;
         Ok(bound)
     }
+
+    /// Its file, if this process made it.
+    pub fn bound(&self) -> Option<Bound> {
+        self.bound.clone()
+    }
 }
 
 impl Drop for ServiceSocket {
     fn drop(&mut self) {
-        if let Some(path) = &self.bound {
-            let _ = std::fs::remove_file(path);
+        self.bound.iter().for_each(Bound::remove);
+    }
+}
+
+/// A socket's file that this process made.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    path: PathBuf,
+    /// Device and inode: another file of the name is not ours.
+    id: (u64, u64),
+}
+
+impl Bound {
+    fn new(path: &Path) -> std::io::Result<Self> {
+        let known = std::fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: path.into(),
+            id: (known.dev(), known.ino()),
+        })
+    }
+
+    /// Removes it, if it is still there.
+    pub fn remove(&self) {
+        if Self::new(&self.path).is_ok_and(|now| now.id == self.id) {
+            let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Whether a path is a socket, not a link to one, that this user made.
+fn is_own_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|known| {
+        known.file_type().is_socket() && known.uid() == nix::unistd::geteuid().as_raw()
+    })
+}
+
+/// Locks a directory, which anybody who may read it can do, and keep.
+fn lock(directory: &Path) -> Result<Flock<std::fs::File>, String> {
+    let deadline = Instant::now() + LOCK;
+    let mut file = std::fs::File::open(directory).map_err(|cause| cause.to_string())?;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file = back,
+            Err((_, Errno::EWOULDBLOCK)) => {
+                return Err(format!(
+                    "another program has held a lock on {} for {} s: end it, or name another path",
+                    directory.display(),
+                    LOCK.as_secs()
+                ));
+            }
+            Err((_, cause)) => return Err(cause.to_string()),
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -249,6 +312,14 @@ impl Peer {
         }
     }
 
+    /// For people: process and program.
+    fn text(&self) -> String {
+        let program = self.holds.as_ref().and_then(|holds| holds.program.clone());
+        let program = program.or_else(|| program_of(self.pid));
+        let program = program.as_deref().unwrap_or("an unknown program");
+        format!("process {} ({program})", self.pid)
+    }
+
     /// For the status, if it holds the ring.
     fn describe(&self) -> Option<ReaderStatus> {
         let holds = self.holds.as_ref()?;
@@ -348,7 +419,8 @@ impl Serving {
                 let silent = !peer.known && peer.since.elapsed() > SILENCE;
                 if silent {
                     tracing::warn!(
-                        "dropped a client that said nothing for {} s",
+                        "dropped {}, which said nothing for {} s",
+                        peer.text(),
                         SILENCE.as_secs()
                     );
                 }
@@ -361,7 +433,7 @@ impl Serving {
                 }
                 Err(error) => {
                     changed |= peer.holds.is_some();
-                    dropped(&error)
+                    dropped(peer, &error)
                 }
             }
         });
@@ -395,7 +467,7 @@ impl Serving {
                 Ok(()) => true,
                 Err(error) => {
                     changed |= peer.holds.is_some();
-                    dropped(&error)
+                    dropped(peer, &error)
                 }
             }
         });
@@ -423,10 +495,12 @@ impl Serving {
     }
 }
 
-/// Says why a peer is dropped: it is not kept.
-fn dropped(error: &Error) -> bool {
+/// Says that a peer is gone, or why it is dropped: it is not kept.
+fn dropped(peer: &Peer, error: &Error) -> bool {
     if error.kind() != ErrorKind::Unavailable {
-        tracing::warn!("dropped a client: {error}");
+        tracing::warn!("dropped {}: {error}", peer.text());
+    } else if peer.holds.is_some() {
+        tracing::info!("{} listens no more", peer.text());
     }
     false
 }
@@ -456,16 +530,20 @@ fn answer(peer: &mut Peer, host: &dyn Host) -> Result<bool> {
                 socket,
                 &Reply::Opened {
                     source: host.source(),
+                    channel: host.channel(),
                 },
                 Some(host.ring()),
             )?;
-            peer.holds = Some(Holds {
+            let again = peer.holds.replace(Holds {
                 since: Instant::now(),
                 observes: observe,
                 latency,
-                program: program(peer.pid),
+                program: program_of(peer.pid),
                 bookmark: packet.descriptor.and_then(Handed::accept),
             });
+            if again.is_none() {
+                tracing::info!("{} listens", peer.text());
+            }
             Ok(true)
         }
         Request::Status {} => {
@@ -477,7 +555,7 @@ fn answer(peer: &mut Peer, host: &dyn Host) -> Result<bool> {
 
 /// What the kernel calls a process's program; looked up while its connection
 /// shows that the number is still its own.
-fn program(pid: i32) -> Option<String> {
+fn program_of(pid: i32) -> Option<String> {
     let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
     bookmark::printable(&name)
 }

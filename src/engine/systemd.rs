@@ -8,6 +8,7 @@ use nix::sys::socket::{SockType, UnixAddr, getsockname, getsockopt, sockopt};
 use sd_notify::NotifyState;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::text;
 
 /// The listening socket that systemd passed to this process, if it did.
 ///
@@ -86,7 +87,9 @@ impl Manager {
 
     /// One line for `systemctl status`.
     pub(crate) fn status(&self, line: &str) {
-        self.tell(&[NotifyState::Status(line)]);
+        // A line break would begin another message to the manager.
+        let line = text::printable(line, text::MESSAGE);
+        self.tell(&[NotifyState::Status(&line)]);
     }
 
     /// No more clients from now on.

@@ -55,7 +55,7 @@ fn recorded(cases: &[(u32, u32, u32, u32)]) {
             (got.period, got.access.as_str()),
             (period as usize, "MMAP_INTERLEAVED")
         );
-        let found = capture(source, channels, bits, |events| {
+        let found = capture(source, bits, |events| {
             assert!(matches!(next_event(events), Event::Linked(_)));
             sleep(ms(800));
         });
@@ -105,7 +105,7 @@ pub(crate) fn rate_shift() {
     let set = |shift| set_control(c"PCM Rate Shift 100000", 5, shift);
     let _player = Other::play("hw:Loopback,0,5", 48_000, 2, 16, 0, 10.0);
     let source = AlsaSource::open("hw:Loopback,1,5", Options::default()).unwrap();
-    let found = capture(source, 2, 16, |events| {
+    let found = capture(source, 16, |events| {
         assert!(matches!(next_event(events), Event::Linked(_)));
         for shift in [100_000, 105_000, 95_000] {
             set(shift);
@@ -120,7 +120,7 @@ pub(crate) fn rate_shift() {
 pub(crate) fn dummy() {
     let source = AlsaSource::open("hw:Dummy", Options::default()).unwrap();
     println!("{:?}", setup(&source));
-    let found = capture(source, 1, 16, |events| {
+    let found = capture(source, 16, |events| {
         assert!(matches!(next_event(events), Event::Linked(_)));
         sleep(ms(1000));
     });

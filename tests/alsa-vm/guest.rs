@@ -159,7 +159,6 @@ pub(crate) fn next_event(events: &Receiver<Event>) -> Event {
 /// Captures while `meanwhile` runs.
 pub(crate) fn capture(
     mut source: AlsaSource,
-    channels: u32,
     bits: u32,
     meanwhile: impl FnOnce(&Receiver<Event>),
 ) -> Vec<Found> {
@@ -173,7 +172,7 @@ pub(crate) fn capture(
         thread.join().unwrap();
         result.unwrap();
     });
-    check(&kept.0.into_inner().unwrap(), channels, bits)
+    check(&kept.0.into_inner().unwrap(), bits)
 }
 
 pub(crate) fn setup(source: &AlsaSource) -> Setup {

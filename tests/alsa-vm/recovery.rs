@@ -37,8 +37,7 @@ pub(crate) fn capture_alone(pcm: &str, period: u32, periods: u32, seconds: u64) 
         ..Options::default()
     };
     let source = AlsaSource::open(pcm, options).unwrap();
-    let channels = setup(&source).channels;
-    let found = capture(source, channels, 16, |events| {
+    let found = capture(source, 16, |events| {
         assert!(matches!(next_event(events), Event::Linked(_)));
         println!("CAPTURING");
         sleep(Duration::from_secs(seconds));
@@ -74,7 +73,7 @@ pub(crate) fn stopped_short() {
 pub(crate) fn suspended() {
     let source = AlsaSource::open("hw:Dummy", Options::default()).unwrap();
     let mut slept = Duration::ZERO;
-    let found = capture(source, 1, 16, |events| {
+    let found = capture(source, 16, |events| {
         assert!(matches!(next_event(events), Event::Linked(_)));
         sleep(ms(500));
         // As far as the devices, for a second, then back: no alarm clock is needed.
@@ -130,7 +129,7 @@ pub(crate) fn stalled() {
     sleep(ms(300));
     let source = AlsaSource::open("hw:Loopback,1,4", Options::default()).unwrap();
     println!("{:?}", setup(&source));
-    let found = capture(source, 1, 16, |events| {
+    let found = capture(source, 16, |events| {
         assert!(matches!(next_event(events), Event::Linked(_)));
         sleep(ms(500));
         drop(ticking);
@@ -154,7 +153,7 @@ pub(crate) fn unbound() {
     let driver = "/sys/bus/platform/drivers/snd_aloop";
     let player = Other::play("hw:Loopback,0,3", 48_000, 1, 16, 0, 10.0);
     let source = AlsaSource::open("hw:Loopback,1,3", Options::default()).unwrap();
-    let found = capture(source, 1, 16, |events| {
+    let found = capture(source, 16, |events| {
         assert!(matches!(next_event(events), Event::Linked(_)));
         sleep(ms(500));
         // Under the player too: had it ended before, silence would come last.
@@ -189,7 +188,7 @@ pub(crate) fn no_rate_left() {
     set_control(c"PCM Notify", 7, 0);
     let mut player = Other::play_late("hw:Loopback,0,7", 44_100, 2.0);
     let source = AlsaSource::open(name, Options::default()).unwrap();
-    let found = capture(source, 1, 16, |events| {
+    let found = capture(source, 16, |events| {
         assert!(matches!(next_event(events), Event::Linked(_)));
         player.go();
         let event = next_event(events);

@@ -5,7 +5,7 @@ use v2m_engine::ErrorKind;
 use v2m_engine::capture::Event;
 use v2m_engine::capture::alsa::{AlsaSource, Options};
 
-use crate::guest::{Other, capture, next_event, setup};
+use crate::guest::{Other, capture, next_event};
 
 fn refusal(name: &str) -> String {
     let error = AlsaSource::open(name, Options::default())
@@ -47,7 +47,7 @@ pub(crate) fn busy() {
         );
     }
     // Let go of while another one waits for it, who is told by the kernel.
-    capture(AlsaSource::later(Some(name), options), 1, 16, |events| {
+    capture(AlsaSource::later(Some(name), options), 16, |events| {
         let event = next_event(events);
         assert!(
             matches!(&event, Event::Waiting(why) if why.contains("is in use by")),
@@ -72,8 +72,7 @@ pub(crate) fn shared() {
     let mut other = Other::capture(name, 256, 64, 2);
     other.line("CAPTURING");
     let source = AlsaSource::open(name, Options::default()).unwrap();
-    let channels = setup(&source).channels;
-    let found = capture(source, channels, 16, |events| {
+    let found = capture(source, 16, |events| {
         assert!(matches!(next_event(events), Event::Linked(_)));
         other.line("FOUND");
     });

@@ -119,6 +119,34 @@ def test_a_pcm_that_hangs_while_it_runs(user: User, mic: AlsaMic) -> None:
     assert "v2m-alsa is left behind" in log
 
 
+@pytest.mark.parametrize("what", ["hangs", "silent", "engine"])
+def test_positions_mean_times_after_alsa_stood_still(user: User, mic: AlsaMic, what: str) -> None:
+    seconds = 4
+    engine = user.start("--source", "alsa:mic", "--capture", "always")
+    wait_until(lambda: user.status()["ring"]["position"] > 16_000, "a second of audio")
+    before = user.status()
+    if what == "engine":
+        engine.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        engine.send_signal(signal.SIGCONT)
+    else:
+        mic.fail(what)
+        time.sleep(seconds)
+        mic.fail("none")
+    time.sleep(1)
+    wait_until(lambda: user.status()["state"] == "running", "audio again")
+    position = user.status()["ring"]["position"]
+    wait_until(lambda: user.status()["ring"]["position"] > position + 8000, "half a second of it")
+    after = user.status()
+    samples = after["ring"]["position"] - before["ring"]["position"]
+    off = samples / 16_000 - (after["ring"]["time_ns"] - before["ring"]["time_ns"]) / 1e9
+    # A period, and what the driver's times may be off.
+    assert abs(off) < 0.025, f"{off * 1e3:+.1f} ms"
+    lost = (after["losses"]["lost_samples"] - before["losses"]["lost_samples"]) / 16_000
+    assert seconds - 1 < lost < seconds + 2.5
+    stops(user, engine)
+
+
 def test_a_pcm_that_is_not_there_is_still_refused(user: User, mic: AlsaMic) -> None:
     done = user.command("run", "--source", "alsa:other", "--capture", "always")
     assert done.returncode == 1

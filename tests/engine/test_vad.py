@@ -21,6 +21,8 @@ from speech_track import END, WINDOW, Track, connect, difference, read, turns, w
 from speech_track import SPEECH as SPEECH_LANE
 from vad_reference import Reference, dictation
 
+from v2m_engine import VADProcessor
+
 ENDED = 3
 #: What is compared with the reference.
 PLAIN = ("--vad-hearing", "plain")
@@ -57,6 +59,22 @@ def test_eleven_minutes_of_dictation_equal_the_reference(user: User, tmp_path: P
     vad = user.status()["vad"]
     assert (vad["windows"], vad["missed"], vad["caught_up"]) == (len(track.probabilities), 0, 0)
     assert vad["problem"] is None and user.status()["degraded"] == []
+
+
+def test_unless_told_otherwise_it_hears_more_than_the_reference(user: User, tmp_path: Path) -> None:
+    """A weak voice over DC: what `VADProcessor` says of it where it hears like this."""
+    samples = np.round((0.003 * dictation(0.5) + 0.07) * 32768) / 32768
+    write_wav(tmp_path / "weak.wav", samples.astype(np.float32))
+    source = f"file:{tmp_path}/weak.wav"
+    for backend in ((), ("--vad-backend", "ort", "--python-onnxruntime", python_package())):
+        track = played(user, "--source", source, *backend)
+        assert user.status()["vad"]["model"].endswith(", enhanced")
+        expected = np.asarray(VADProcessor(hearing="enhanced").probabilities(track.samples))
+        found = track.probabilities
+        assert np.max(np.abs(expected[: len(found)] - found)) <= 1e-4
+        assert float(np.mean(found > 0.5)) > 0.2
+        user.stop_all()
+    assert float(np.mean(played(user, "--source", source, *PLAIN).probabilities > 0.5)) < 0.02
 
 
 class Frozen:

@@ -88,9 +88,9 @@ pub(crate) fn apart(pieces: Vec<Piece>) -> Vec<Piece> {
     numbered.collect()
 }
 
-/// Compares each clock's frames with what was played on channel 0 of `channels`
-/// (silence on the others). Silence before the first frame is left out.
-pub(crate) fn check(pieces: &[Piece], channels: u32, bits: u32) -> Vec<Found> {
+/// Compares each clock's frames with what was played on channel 0, silence being on the
+/// others. Silence before the first frame is left out.
+pub(crate) fn check(pieces: &[Piece], bits: u32) -> Vec<Found> {
     let mut index_of = vec![0u64; CYCLE as usize];
     (0..CYCLE).for_each(|index| index_of[usize::from(scramble(index))] = index);
     let mut all: Vec<Found> = Vec::new();
@@ -123,7 +123,7 @@ pub(crate) fn check(pieces: &[Piece], channels: u32, bits: u32) -> Vec<Found> {
                 .off_us
                 .max(((piece.time_ns - life[0].time_ns - nominal) / 1000).abs());
             for (position, sample) in (piece.position..).zip(&piece.samples) {
-                let whole = sample * channels as f32 * 32768.0;
+                let whole = sample * 32768.0;
                 if whole == 0.0 && offset.is_none() {
                     continue;
                 }

@@ -116,3 +116,16 @@ def test_where_nothing_is(tmp_path: Path) -> None:
     checks = doctor(env, 1)
     assert checks["PipeWire"]["status"] == checks["source"]["status"] == "broken"
     assert "no ALSA PCM can be used" in checks["source"]["meaning"]
+
+
+def test_a_pcm_that_hangs_is_named(tmp_path: Path) -> None:
+    mic = AlsaMic(tmp_path)
+    mic.fail("hangs")
+    config = tmp_path / "v2m-engine/config.toml"
+    config.parent.mkdir()
+    config.write_text('source = "alsa:mic"\n')
+    home = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    env = {"PATH": os.environ["PATH"], "XDG_CONFIG_HOME": str(tmp_path)} | home | mic.env
+    source = doctor(env)["source"]
+    assert source["status"] == "broken"
+    assert "opening ALSA PCM mic has taken" in json.dumps(source)

@@ -13,7 +13,7 @@ from conftest import Engine
 from holding import held, thread_named
 from rig import PrivatePipeWire
 from test_sources import status, wait_for
-from test_time import running
+from test_time import assert_time_is_true, running
 
 #: Told to stop, it has two seconds; the rest is for a busy machine.
 STOP_S = 6
@@ -58,7 +58,7 @@ def test_a_daemon_that_hangs_at_the_end(rig: PrivatePipeWire, how: signal.Signal
 
 def test_a_graph_that_stands_still_is_told_from_a_daemon_that_hangs(rig: PrivatePipeWire) -> None:
     with Engine(rig, "--source", "rig-mic") as engine:
-        running(rig)
+        before = running(rig)
         # Older daemons leave their data thread without a name of its own.
         with held(thread_named(rig.pid, "data-loop.0", "pipewire")):
             wait_for(
@@ -66,7 +66,7 @@ def test_a_graph_that_stands_still_is_told_from_a_daemon_that_hangs(rig: Private
                 "the reason",
             )
             assert status(rig)["state"] == "waiting"
-        wait_for(lambda: status(rig)["state"] == "running", "audio again")
+        assert_time_is_true(before, running(rig))
         assert "audio comes again after" in stops(engine)
 
 

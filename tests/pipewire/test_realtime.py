@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT, Engine
 from rig import PrivatePipeWire
@@ -39,13 +40,14 @@ def observe(
     monkeypatch: pytest.MonkeyPatch,
     *,
     cycle_seconds: float = 256 / 48_000,
+    source: str = "rig-mic",
     **env: str,
 ) -> dict[str, Any]:
     """The report on an engine that captured some cycles, with clients coming and going."""
     env |= {"LD_PRELOAD": str(rtcheck), "RTCHECK_REPORT": str(report)}
-    with Engine(rig, **env) as engine:
+    with Engine(rig, "--source", source, **env) as engine:
         monkeypatch.setenv("V2M_ENGINE_SOCKET", engine.socket)
-        rig.wait_for_links("rig-mic", "v2m-engine")
+        rig.wait_for(lambda: any(out.startswith(f"{source}:") for out, _ in rig.links()), "links")
         left = (WARM_UP_CYCLES + CYCLES) * cycle_seconds * RATE
         with AudioCapture(engine="service").stream(timeout=20) as stream:
             for chunk in stream:
@@ -70,6 +72,19 @@ def test_the_callback_only_computes_and_clients_are_woken_after_it(
     assert report["most_syscalls"] == 0
     assert 1 <= report["most_wakes"] <= 3, "readers, the wake-up thread, the VAD worker"
     assert report["faults"] == 0
+
+
+def test_eight_channels_and_what_is_heard_of_them_are_no_excuse(
+    rig: PrivatePipeWire, rtcheck: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.create_source("interface", channels=[f"AUX{n}" for n in range(8)])
+    rng = np.random.default_rng(1)
+    for port, level in (("AUX2", 0.1), ("AUX6", 0.5)):
+        rng.normal(0, level, 48_000).astype(np.float32).tofile(tmp_path / port)
+        rig.play(tmp_path / port, "interface", loop=True, port=port, name=f"player-{port}")
+    report = observe(rig, rtcheck, tmp_path / "report.json", monkeypatch, source="interface")
+    assert (report["allocations"], report["locks"], report["faults"]) == (0, 0, 0)
+    assert report["most_syscalls"] == 0
 
 
 def test_a_change_of_rate_and_quantum_is_no_excuse(

@@ -180,20 +180,3 @@ def test_quantum_and_rate_change_under_a_reader(
         drift_ns = (last.time_ns - first.time_ns) - (last.position - first.position) * NS_PER_SAMPLE
         assert abs(drift_ns) <= 8192 / 96_000 * 1e9, f"{drift_ns / 1e6:.2f} ms"
         assert status(rig)["state"] == "running"
-
-
-def test_stereo_is_averaged(
-    rig: PrivatePipeWire, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    rig.set_default_source("rig-mic-stereo")
-    with Engine(rig) as engine:
-        monkeypatch.setenv("V2M_ENGINE_SOCKET", engine.socket)
-        rig.wait_for_links("rig-mic-stereo", "v2m-engine", count=2)
-        rig.play(
-            tone(rig, tmp_path / "a", 0.5), "rig-mic-stereo", loop=True, port="FL", name="left"
-        )
-        rig.play(
-            tone(rig, tmp_path / "b", 0.1), "rig-mic-stereo", loop=True, port="FR", name="right"
-        )
-        with AudioCapture(engine="service", buffer_size=160).stream(timeout=30) as stream:
-            wait_for_level(iter(stream), 0.3)

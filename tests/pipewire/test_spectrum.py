@@ -26,7 +26,7 @@ RATES = (44_100, 48_000, 96_000, 192_000)
 #: The graph's rate and quantum; a fast machine could do with more of the small ones.
 GRAPHS = ((48_000, 64), (44_100, 256), (96_000, 256), (192_000, 1024))
 #: Played, in seconds; a machine that loses nothing needs three of them.
-SECONDS = 16.0
+SECONDS = 12.0
 #: How many segments without a gap say enough; at these, 0.02 dB are noise.
 ENOUGH = 60
 #: What is looked for in what was played, and until when all have begun.
@@ -83,17 +83,20 @@ def check(what: str, frequencies: np.ndarray, gain: np.ndarray) -> None:
 
 def test_the_spectrum_through_pipewire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
-        runs = []
+        graphs = []
         for rate, quantum in GRAPHS:
-            played = speech_in_noise(SECONDS, rate)
-            path = tmp_path / f"{rate}.f32"
-            played.tofile(path)
             rig = stack.enter_context(PrivatePipeWire(quantum=quantum, rate=rate))
             engine = stack.enter_context(Engine(rig))
             rig.wait_for_links("rig-mic", "v2m-engine")
+            graphs.append((rig, rate, quantum, engine.socket))
+        runs = []
+        for rig, rate, quantum, socket in graphs:
+            played = speech_in_noise(SECONDS, rate)
+            path = tmp_path / f"{rate}.f32"
+            played.tofile(path)
             player = stack.enter_context(rig.play(str(path), "rig-mic", rate=0))
             assert player.started()[-1][1] == rate
-            monkeypatch.setenv("V2M_ENGINE_SOCKET", engine.socket)
+            monkeypatch.setenv("V2M_ENGINE_SOCKET", socket)
             stream = AudioCapture(engine="service", buffer_size=160).stream(timeout=20)
             run = pool.submit(arrive, stack.enter_context(stream), played, rate)
             runs.append((f"PipeWire at {rate} Hz, quantum {quantum}", run))

@@ -3,14 +3,12 @@ and what happens is said while it lasts."""
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pytest
 from conftest import Engine
 from rig import PrivatePipeWire
 from test_sources import status, wait_for

@@ -24,6 +24,10 @@ from v2m_engine import AudioCapture, EngineUnavailableError, V2MError
         ({"buffer_size": 1 << 40}, "buffer_size"),
         ({"engine": "other"}, '"private"'),
         ({"latency": "fast"}, "128/48000"),
+        ({"channel": 0}, "channel=0"),
+        ({"channel": 65}, "channel=65"),
+        ({"channel": "left ear"}, "'left ear': must be \"auto\""),
+        ({"channel": 1.5}, "channel=1.5"),
     ],
 )
 def test_capture(arguments: dict[str, Any], message: str) -> None:

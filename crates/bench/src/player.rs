@@ -163,7 +163,9 @@ fn control(
         if thread.tid.load(Relaxed) == 0 {
             thread.tid.store(nix::unistd::gettid().as_raw(), Relaxed);
         }
-        let Some(samples) = cycle.samples else { return };
+        let Some(samples) = cycle.ports.first().copied().flatten() else {
+            return;
+        };
         let scratch = &mut scratch[..samples.len().min(SCRATCH)];
         scratch.fill(0.0);
         let moment = Moment {
@@ -182,7 +184,7 @@ fn control(
         &connection.core,
         &options.node_name,
         properties(options),
-        Direction::Out,
+        (Direction::Out, 1),
         Box::new(process),
         Box::new(move |failure| drop(failed.send(failure))),
     )?;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nix::sys::uio::{pread, pwrite};
 
 use crate::error::{Error, Result};
+use crate::text;
 use v2m_ring::shm::{self, ALIGNMENT, Access, Map, Section};
 
 const MAGIC: [u8; 8] = *b"v2m-mark";
@@ -146,23 +147,12 @@ pub fn parse(bytes: &[u8; BYTES]) -> Note {
     }
 }
 
-/// A name from elsewhere: up to the first zero, without what moves a terminal's
-/// cursor, at most 64 characters; None if nothing is left.
+/// A name from elsewhere: up to the first zero, fit to be shown; None if it is empty.
 pub fn printable(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().position(|&byte| byte == 0);
-    let text = String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]);
-    let name: String = text
-        .chars()
-        .filter(|char| !char.is_control() && !is_direction(*char))
-        .take(NAME)
-        .collect();
-    let name = name.trim();
-    (!name.is_empty()).then(|| name.to_owned())
-}
-
-/// Characters that turn the direction of the text around them, or have no width.
-fn is_direction(char: char) -> bool {
-    matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    let name = String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]);
+    let name = text::printable(name.trim(), NAME);
+    (!name.is_empty()).then_some(name)
 }
 
 #[cfg(test)]
@@ -215,7 +205,10 @@ mod tests {
         let evil = b"\x1b]0;owned\x07\r\nroot\xe2\x80\xae\xff\xfe";
         bytes[at::NAME..].fill(0);
         bytes[at::NAME..at::NAME + evil.len()].copy_from_slice(evil);
-        assert_eq!(parse(&bytes).name.unwrap(), "]0;ownedroot\u{fffd}\u{fffd}");
+        assert_eq!(
+            parse(&bytes).name.unwrap(),
+            "\u{fffd}]0;owned\u{fffd}  root\u{fffd}\u{fffd}\u{fffd}"
+        );
         bytes[at::NAME..].fill(b'x');
         assert_eq!(parse(&bytes).name.unwrap().len(), 64);
         bytes[at::NAME] = 0;

@@ -11,7 +11,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket, socketpair};
+use nix::sys::socket::sockopt::SendTimeout;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, socketpair,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::bookmark::Bookmark;
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +38,8 @@ pub struct Connection {
     /// and must not end the engine of its parent.
     owner: u32,
     bookmark: Option<Arc<Bookmark>>,
+    /// What the engine said when it gave the ring.
+    channel: Option<String>,
     /// Answers that came too late for who asked, and are still to come.
     late: u32,
 }
@@ -64,16 +70,21 @@ impl Connection {
     /// Connects to the engine that listens at `path`, as [`service`](Self::service).
     pub fn at(path: &Path) -> Result<Self> {
         let unavailable = |cause: Errno| {
-            let hint = match cause {
-                Errno::ENOENT | Errno::ECONNREFUSED => {
-                    "no engine is running: start it with `v2m-engine run`"
-                }
-                cause => cause.desc(),
+            let (kind, hint) = match cause {
+                Errno::ENOENT | Errno::ECONNREFUSED => (
+                    ErrorKind::Unavailable,
+                    "no engine is running: start it with `v2m-engine run`",
+                ),
+                // Its queue of connections is full, and stays so.
+                Errno::EAGAIN => (
+                    ErrorKind::Timeout,
+                    "it takes no connection within 5 s, it hangs or has too many clients: \
+                     close some, or restart it",
+                ),
+                cause => (ErrorKind::Unavailable, cause.desc()),
             };
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("cannot reach an engine at {}: {hint}", path.display()),
-            )
+            let message = format!("cannot reach an engine at {}: {hint}", path.display());
+            Error::new(kind, message)
         };
         let address = UnixAddr::new(path).map_err(unavailable)?;
         let socket = socket(
@@ -83,13 +94,22 @@ impl Connection {
             None,
         )
         .map_err(unavailable)?;
-        connect(socket.as_raw_fd(), &address).map_err(unavailable)?;
+        // Also bounds how long connecting may take.
+        let limit = TimeVal::seconds(ANSWER.as_secs() as i64);
+        setsockopt(&socket, SendTimeout, &limit).map_err(unavailable)?;
+        loop {
+            match connect(socket.as_raw_fd(), &address) {
+                Err(Errno::EINTR) => {}
+                done => break done.map_err(unavailable)?,
+            }
+        }
         protocol::peer_of_same_user(socket.as_fd())?;
         Ok(Self {
             socket,
             child: None,
             owner: std::process::id(),
             bookmark: None,
+            channel: None,
             late: 0,
         })
     }
@@ -139,6 +159,7 @@ impl Connection {
             child: Some(child),
             owner: std::process::id(),
             bookmark: None,
+            channel: None,
             late: 0,
         })
     }
@@ -152,6 +173,12 @@ impl Connection {
     /// stays as it is.
     pub fn observe(&mut self) -> Result<(Reader, String)> {
         self.ask_for_ring(None, true)
+    }
+
+    /// Which of the source's channels the engine hears, as its configuration says it; known
+    /// from the first [`open`](Self::open) on.
+    pub fn channel(&self) -> Option<&str> {
+        self.channel.as_deref()
     }
 
     /// Where to note how far this client has read, for the engine's status; it
@@ -178,7 +205,10 @@ impl Connection {
         let bookmark = bookmark.as_ref().map(|mark| mark.descriptor());
         let packet = self.ask(&request, bookmark, ANSWER)?;
         match (packet.message, packet.descriptor) {
-            (Reply::Opened { source }, Some(file)) => Ok((Reader::new(file)?, source)),
+            (Reply::Opened { source, channel }, Some(file)) => {
+                self.channel = Some(channel);
+                Ok((Reader::new(file)?, source))
+            }
             (Reply::Refused { message }, _) => Err(Error::new(ErrorKind::Unavailable, message)),
             _ => Err(Error::new(
                 ErrorKind::Protocol,

@@ -31,6 +31,7 @@ pub struct Engine {
     /// Where it is noted how far this process has read.
     bookmark: Option<Arc<Bookmark>>,
     source: String,
+    channel: String,
     private: bool,
     lost: AtomicBool,
 }
@@ -47,11 +48,13 @@ impl Engine {
             connection.open(latency)?
         };
         let private = connection.private_pid().is_some();
+        let channel = connection.channel().unwrap_or("auto").to_owned();
         Ok(Arc::new(Self {
             bookmark: connection.bookmark(),
             connection: Mutex::new(Some(connection)),
             ring: Arc::new(ring),
             source,
+            channel,
             private,
             lost: AtomicBool::new(false),
         }))
@@ -65,6 +68,11 @@ impl Engine {
     /// What it captures, as its configuration says.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Which of its channels it hears, the same way.
+    pub fn channel(&self) -> &str {
+        &self.channel
     }
 
     /// Whether it is one of this process.
@@ -156,6 +164,8 @@ struct Known {
     engine: Weak<Engine>,
     /// What a private engine was started for.
     source: Option<String>,
+    /// And which of its channels.
+    channel: Option<String>,
     latency: Option<Latency>,
 }
 
@@ -187,12 +197,17 @@ pub fn forked() {
     }
 }
 
-/// A private engine that captures `source` already, asked to be as quick as its quickest
+/// A private engine that captures this `channel` of `source` already, asked to be as quick as its quickest
 /// client.
-pub(crate) fn shared(source: Option<&str>, latency: Option<Latency>) -> Option<Arc<Engine>> {
+pub(crate) fn shared(
+    source: Option<&str>,
+    channel: Option<&str>,
+    latency: Option<Latency>,
+) -> Option<Arc<Engine>> {
     let found = lock(&KNOWN).iter().find_map(|known| {
         let engine = known.engine.upgrade()?;
-        let fits = engine.private && known.source.as_deref() == source && !engine.check();
+        let same = known.source.as_deref() == source && known.channel.as_deref() == channel;
+        let fits = engine.private && same && !engine.check();
         fits.then_some((engine, known.latency))
     });
     let (engine, known) = found?;
@@ -209,12 +224,18 @@ pub(crate) fn shared(source: Option<&str>, latency: Option<Latency>) -> Option<A
 }
 
 /// Notes what `engine` was connected to for.
-pub(crate) fn remember(engine: &Arc<Engine>, source: Option<&str>, latency: Option<Latency>) {
+pub(crate) fn remember(
+    engine: &Arc<Engine>,
+    source: Option<&str>,
+    channel: Option<&str>,
+    latency: Option<Latency>,
+) {
     let mut known = lock(&KNOWN);
     known.retain(|known| known.engine.strong_count() > 0);
     known.push(Known {
         engine: Arc::downgrade(engine),
         source: source.map(str::to_owned),
+        channel: channel.map(str::to_owned),
         latency,
     });
 }

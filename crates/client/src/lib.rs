@@ -24,7 +24,8 @@ pub mod status;
 pub mod stream;
 
 pub use v2m_dsp as dsp;
-pub use v2m_error::{self as error, Error, ErrorKind, Result};
+pub use v2m_error::{self as error, Error, ErrorKind, Result, text};
+pub use v2m_files as files;
 pub use v2m_ring as ring;
 
 /// Speech detection, as one module with what follows an engine's.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use crate::connection::Connection;
 use crate::engine::{self, Engine, STARTING, lock};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, text};
 use crate::latency::Latency;
 
 /// Keeps the private engine that was connected to last, from one stream to the next.
@@ -33,6 +33,8 @@ pub struct Locator {
     pub mode: Mode,
     /// What it is to capture; None: whatever the service does, or the default source.
     pub source: Option<String>,
+    /// Which of its channels to hear; None asks for nothing.
+    pub channel: Option<String>,
     /// The quantum to ask the graph for; None: the engine's own.
     pub latency: Option<Latency>,
     /// Only to look on: nothing is asked of the graph.
@@ -95,10 +97,10 @@ impl Locator {
 
     fn service(&self) -> Result<Arc<Engine>> {
         let engine = Engine::open(Connection::service()?, self.latency, self.observe)?;
-        if let Some(source) = self
-            .source
-            .as_ref()
-            .filter(|asked| *asked != engine.source())
+        // As a peer's text comes to us.
+        let shown = |asked: &String| text::printable(asked, text::MESSAGE);
+        if let Some(source) = self.source.as_ref().map(shown)
+            && source != engine.source()
         {
             let message = format!(
                 "the service captures {}, not {source}: configure it so, or ask for a private engine",
@@ -106,18 +108,36 @@ impl Locator {
             );
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
-        engine::remember(&engine, self.source.as_deref(), None);
+        if let Some(channel) = self.channel.as_ref().map(shown)
+            && channel != engine.channel()
+        {
+            let message = format!(
+                "the service hears channel {}, not {channel}: configure it so, or ask for a private engine",
+                engine.channel()
+            );
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        engine::remember(
+            &engine,
+            self.source.as_deref(),
+            self.channel.as_deref(),
+            None,
+        );
         Ok(engine)
     }
 
     fn private(&self) -> Result<Arc<Engine>> {
         let _starting = lock(&STARTING);
-        if let Some(engine) = engine::shared(self.source.as_deref(), self.latency) {
+        let (source, channel) = (self.source.as_deref(), self.channel.as_deref());
+        if let Some(engine) = engine::shared(source, channel, self.latency) {
             return Ok(engine);
         }
         let mut arguments: Vec<OsString> = Vec::new();
-        if let Some(source) = &self.source {
+        if let Some(source) = source {
             arguments.extend(["--source".into(), source.into()]);
+        }
+        if let Some(channel) = channel {
+            arguments.extend(["--channel".into(), channel.into()]);
         }
         if let Some(directory) = &self.onnxruntime {
             arguments.extend(["--python-onnxruntime".into(), directory.into()]);
@@ -129,7 +149,7 @@ impl Locator {
             let connection = Connection::private(&program, &arguments)?;
             match Engine::open(connection, self.latency, self.observe) {
                 Ok(engine) => {
-                    engine::remember(&engine, self.source.as_deref(), self.latency);
+                    engine::remember(&engine, source, channel, self.latency);
                     return Ok(engine);
                 }
                 Err(error) if error.kind() == ErrorKind::System => {

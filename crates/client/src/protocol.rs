@@ -2,16 +2,22 @@
 //! Unix SOCK_SEQPACKET socket, the ring's descriptor beside the answer to `open`.
 
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
 use crate::status::Status;
+use crate::text;
 
 /// The version that both sides must speak.
 pub const VERSION: u32 = 1;
@@ -19,6 +25,10 @@ pub const VERSION: u32 = 1;
 pub const MAX_REQUEST: usize = 4096;
 /// The longest reply, in bytes.
 pub const MAX_REPLY: usize = 65_536;
+/// The most descriptors beside a message; more drop the peer.
+const MAX_DESCRIPTORS: usize = 4;
+/// The most that Linux lets a message carry (SCM_MAX_FD).
+const KERNELS_MOST: usize = 253;
 
 /// What a client asks. Unknown fields are ignored, unknown requests refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +60,9 @@ pub enum Reply {
     Opened {
         /// What the engine captures, as its configuration says it.
         source: String,
+        /// Which channels of it are heard, as its configuration says it.
+        #[serde(default = "auto")]
+        channel: String,
     },
     /// The answer to `status`.
     Status {
@@ -63,6 +76,11 @@ pub enum Reply {
     },
 }
 
+/// What engines hear that don't say it.
+fn auto() -> String {
+    "auto".to_owned()
+}
+
 /// A packet: its message and a descriptor, if one came along.
 #[derive(Debug)]
 pub struct Packet<T> {
@@ -72,14 +90,27 @@ pub struct Packet<T> {
     pub descriptor: Option<OwnedFd>,
 }
 
-/// Parses one message; the fuzzer's door.
+/// Parses one message; the fuzzer's door. Whatever text it holds can be shown.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|cause| {
+    let message = serde_json::from_slice(bytes).and_then(|mut value| {
+        make_printable(&mut value);
+        serde_json::from_value(value)
+    });
+    message.map_err(|cause| {
         Error::new(
             ErrorKind::Protocol,
             format!("not a message of this protocol: {cause}"),
         )
     })
+}
+
+fn make_printable(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = text::printable(text, text::MESSAGE),
+        Value::Array(values) => values.iter_mut().for_each(make_printable),
+        Value::Object(fields) => fields.values_mut().for_each(make_printable),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Sends one message. Never blocks on a socket that doesn't.
@@ -90,21 +121,19 @@ pub fn send<T: Serialize>(
 ) -> Result<()> {
     let bytes = serde_json::to_vec(message)
         .map_err(|cause| Error::system("cannot write a message", cause))?;
-    let descriptors: Vec<RawFd> = descriptor.iter().map(|fd| fd.as_raw_fd()).collect();
-    let rights = [ControlMessage::ScmRights(&descriptors)];
-    let control = if descriptors.is_empty() {
-        &rights[..0]
-    } else {
-        &rights[..]
-    };
-    sendmsg::<UnixAddr>(
-        socket.as_raw_fd(),
+    let descriptors = descriptor.as_slice();
+    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut room);
+    if !descriptors.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    sendmsg(
+        socket,
         &[IoSlice::new(&bytes)],
-        control,
-        MsgFlags::MSG_NOSIGNAL,
-        None,
+        &mut control,
+        SendFlags::NOSIGNAL,
     )
-    .map(|_| ())
+    .map(drop)
     .map_err(|cause| Error::system("cannot send to the other side", cause))
 }
 
@@ -116,48 +145,35 @@ pub fn receive<T: DeserializeOwned>(
     limit: usize,
 ) -> Result<Option<Packet<T>>> {
     let mut bytes = vec![0; limit];
-    let mut control = nix::cmsg_space!([RawFd; 4]);
-    let mut parts = [IoSliceMut::new(&mut bytes)];
+    // Room for all that one message can bring. What is not adopted here is closed with
+    // the buffer, also when the kernel had to leave some out: our own table was full.
+    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(KERNELS_MOST))];
+    let mut control = RecvAncillaryBuffer::new(&mut room);
     let received = loop {
-        match recvmsg::<UnixAddr>(
-            socket.as_raw_fd(),
-            &mut parts,
-            Some(&mut control),
-            MsgFlags::MSG_CMSG_CLOEXEC,
-        ) {
+        let parts = &mut [IoSliceMut::new(&mut bytes)];
+        match recvmsg(socket, parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Ok(received) => break received,
-            Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => return Ok(None),
-            Err(cause @ (Errno::ECONNRESET | Errno::EPIPE)) => return Err(closed(cause)),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(cause @ (Errno::CONNRESET | Errno::PIPE)) => return Err(closed(cause)),
             Err(cause) => return Err(Error::system("cannot receive from the other side", cause)),
         }
     };
-    let mut descriptors = Vec::new();
-    let truncated = received
-        .flags
-        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
-    if let Ok(messages) = received.cmsgs() {
-        for message in messages {
-            if let ControlMessageOwned::ScmRights(numbers) = message {
-                // SAFETY: the kernel just made these descriptors for us, and
-                // nobody else knows their numbers.
-                descriptors.extend(
-                    numbers
-                        .into_iter()
-                        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
-                );
-            }
-        }
-    }
-    let length = received.bytes;
-    if truncated {
-        let message = format!("a message of more than {limit} bytes or 4 descriptors");
+    let rights = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let mut descriptors: Vec<OwnedFd> = rights.flatten().collect();
+    let truncated = ReturnFlags::TRUNC | ReturnFlags::CTRUNC;
+    if received.flags.intersects(truncated) || descriptors.len() > MAX_DESCRIPTORS {
+        let message =
+            format!("a message of more than {limit} bytes or {MAX_DESCRIPTORS} descriptors");
         return Err(Error::new(ErrorKind::Protocol, message));
     }
-    if length == 0 {
+    if received.bytes == 0 {
         return Err(closed("end of the connection"));
     }
-    let message = parse(&bytes[..length])?;
+    let message = parse(&bytes[..received.bytes])?;
     Ok(Some(Packet {
         message,
         descriptor: descriptors.pop(),
@@ -183,7 +199,8 @@ pub fn peer_of_same_user(socket: BorrowedFd<'_>) -> Result<i32> {
     Err(Error::new(
         ErrorKind::Protocol,
         format!(
-            "user {} is on the other side, not {own}: refused",
+            "process {} of user {} is on the other side, not user {own}: refused",
+            peer.pid(),
             peer.uid()
         ),
     ))

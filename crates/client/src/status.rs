@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use v2m_dsp::health::Finding;
+use v2m_dsp::health::{Channel, Finding};
 
 use crate::ring::{SAMPLE_RATE, State};
 
@@ -62,6 +62,17 @@ pub struct FindingStatus {
     pub value: Option<f64>,
     /// `dBFS`, or `full scale` where `value` is a share of that; null without one.
     pub unit: Option<String>,
+}
+
+impl From<&ChannelStatus> for Channel {
+    fn from(channel: &ChannelStatus) -> Self {
+        Self {
+            name: channel.name.clone(),
+            heard: channel.heard > 0.0,
+            dead: channel.dead,
+            inverted: channel.inverted,
+        }
+    }
 }
 
 impl From<&Finding> for FindingStatus {
@@ -135,6 +146,29 @@ pub struct SourceStatus {
     pub server_version: Option<String>,
     /// How the audio thread is scheduled, for instance `fifo 88`.
     pub scheduling: Option<String>,
+    /// Which channels are to be heard: `auto`, `mix`, a name or a number.
+    #[serde(default)]
+    pub channel: String,
+    /// The source's channels, in its order; empty as long as they are not known.
+    #[serde(default)]
+    pub channels: Vec<ChannelStatus>,
+}
+
+/// One of the source's channels, over the last 3 seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChannelStatus {
+    /// `FL`, `AUX0`, `MONO`, …; what `--channel` takes.
+    pub name: String,
+    /// Root mean square without DC, in dBFS; -120 is silence.
+    pub level_dbfs: f32,
+    /// The largest sample without DC, in dBFS; -120 is silence.
+    pub peak_dbfs: f32,
+    /// What it counts for in what is heard: 0 not at all, 1 at its own level.
+    pub heard: f32,
+    /// It carries no sound; DC is none.
+    pub dead: bool,
+    /// It carries what is heard, in opposite polarity.
+    pub inverted: bool,
 }
 
 /// The ring at one moment.

@@ -1,6 +1,9 @@
 //! Rings whose counters disagree, as an engine that is broken or hostile would write them:
 //! streams, segments and recorders end or go on, and never hang, grow or abort.
-#![allow(unsafe_code, reason = "accepts a connection, and says where by the environment")]
+#![allow(
+    unsafe_code,
+    reason = "accepts a connection, and says where by the environment"
+)]
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -99,9 +102,10 @@ fn answer(client: &OwnedFd, ring: &Mutex<Vec<u8>>) {
                 file.write_all_at(&bytes, 0).unwrap();
                 shm::seal(file.as_fd()).unwrap();
                 let source = "file:lies".to_owned();
+                let channel = "auto".to_owned();
                 protocol::send(
                     client.as_fd(),
-                    &Reply::Opened { source },
+                    &Reply::Opened { source, channel },
                     Some(file.as_fd()),
                 )
             }

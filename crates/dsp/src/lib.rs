@@ -1,6 +1,8 @@
-//! Signal processing without an operating system: [`resample`] brings any rate to
-//! 16 kHz, [`vad`] finds speech in it, [`health`] what is wrong with it.
+//! Signal processing without an operating system: [`resample`] brings any rate to any other,
+//! [`vad`] finds speech in it, [`health`] what is wrong with it; [`channels`] says which of a
+//! source's channels to hear.
 
+pub mod channels;
 pub mod health;
 pub mod percentile;
 pub mod resample;
@@ -8,3 +10,4 @@ pub mod vad;
 
 pub use percentile::percentile;
 pub use v2m_error::{self as error, Error, ErrorKind, Result};
+use v2m_files as files;

@@ -154,7 +154,7 @@ fn what_was_cut_off_before_the_resampler_is_found() {
                 .iter()
                 .map(|sample| (sample * scale).clamp(-limit, limit))
                 .collect();
-            let mut resampler = Resampler::new(48_000).unwrap();
+            let mut resampler = Resampler::new(48_000, 16_000).unwrap();
             let mut resampled = vec![0.0; cut.len()];
             let mut count = 0;
             for part in cut.chunks(480) {

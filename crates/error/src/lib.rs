@@ -1,6 +1,9 @@
-//! One error type for the whole crate; its kind says what the caller should do.
+//! One error type for all crates; its kind says what the caller should do. And [`text`]
+//! from elsewhere, as it may be shown.
 
 use std::fmt;
+
+pub mod text;
 
 /// What the caller of a failed operation can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +26,7 @@ pub enum ErrorKind {
 }
 
 /// An error with a kind for programs and one line for people: what failed, why, and what to do.
+/// The line can be shown, whatever names and words of others went into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
@@ -34,10 +38,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error of `kind`, explained by `message`.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub fn new(kind: ErrorKind, message: impl AsRef<str>) -> Self {
         Self {
             kind,
-            message: message.into(),
+            message: text::printable(message.as_ref(), text::MESSAGE),
         }
     }
 
@@ -53,9 +57,8 @@ impl Error {
 
     /// The same error, its message led by what was being attempted.
     #[must_use]
-    pub fn context(mut self, what: impl fmt::Display) -> Self {
-        self.message = format!("{what}: {}", self.message);
-        self
+    pub fn context(self, what: impl fmt::Display) -> Self {
+        Self::new(self.kind, format!("{what}: {}", self.message))
     }
 }
 

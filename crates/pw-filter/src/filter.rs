@@ -1,4 +1,4 @@
-//! A `pw_filter` with one mono port: the safe crate has none, so this file talks to
+//! A `pw_filter` with mono ports: the safe crate has none, so this file talks to
 //! libpipewire itself. It is the only one here that does.
 //!
 //! Two threads meet in a [`Filter`]. The thread that owns the main loop creates
@@ -30,13 +30,16 @@ pub fn realtime_config() -> &'static str {
     }
 }
 
+/// The most ports that a filter has.
+pub const MAX_PORTS: usize = 64;
+
 /// One cycle of the graph, as the data thread sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Cycle<'a> {
-    /// The bits of the port's samples (f32), at most `quantum` of them; `None` if the
+    /// Of each port the bits of its samples (f32), at most `quantum` of them; `None` if the
     /// graph gave no buffer. Other processes map this memory too: copy it, once. Of an
     /// output port: to be filled.
-    pub samples: Option<&'a [AtomicU32]>,
+    pub ports: &'a [Option<&'a [AtomicU32]>],
     /// The graph's samples per second in this cycle.
     pub rate: u32,
     /// The cycle's length in samples.
@@ -94,20 +97,21 @@ struct Shared {
 
 struct Data {
     process: Process,
-    /// Port data as libpipewire names ports. Set before `connect`.
-    port: *mut c_void,
+    /// Port data as libpipewire names ports, in their order. Set before `connect`.
+    ports: Vec<*mut c_void>,
     direction: Direction,
     /// Clock and position at which the next cycle should start.
     expected: Option<(u32, u32, u64)>,
 }
 
 impl Filter {
-    /// Creates a node with `properties` and one port, and connects it.
+    /// Creates a node with `properties` and so many ports, [`MAX_PORTS`] at most, and
+    /// connects it. The first port is `input` (or `output`), the next `input_2`.
     pub fn new(
         core: &CoreRc,
         name: &str,
         properties: PropertiesBox,
-        direction: Direction,
+        (direction, ports): (Direction, usize),
         process: Process,
         failed: Failed,
     ) -> Result<Self> {
@@ -147,7 +151,7 @@ impl Filter {
         };
         let data = Data {
             process,
-            port: ptr::null_mut(),
+            ports: Vec::new(),
             direction,
             expected: None,
         };
@@ -175,31 +179,11 @@ impl Filter {
             );
         }
 
-        let mut port = PropertiesBox::new();
-        port.insert("format.dsp", "32 bit float mono audio");
-        let (port_name, spa_direction) = match direction {
-            Direction::In => ("input", spa_sys::SPA_DIRECTION_INPUT),
-            Direction::Out => ("output", spa_sys::SPA_DIRECTION_OUTPUT),
-        };
-        port.insert("port.name", port_name);
-        // SAFETY: the filter is alive; the call takes the properties over; no parameters
-        // are passed, so the null pointer is not read.
-        let port = unsafe {
-            pw_sys::pw_filter_add_port(
-                filter.as_ptr(),
-                spa_direction,
-                pw_sys::pw_filter_port_flags_PW_FILTER_PORT_FLAG_MAP_BUFFERS,
-                0,
-                port.into_raw().cast(),
-                ptr::null_mut(),
-                0,
-            )
-        };
-        if port.is_null() {
-            return Err(refused("a port"));
-        }
+        let ports = (1..=ports.min(MAX_PORTS)).map(|number| this.add_port(direction, number));
+        let ports: Option<Vec<_>> = ports.collect();
+        let ports = ports.ok_or_else(|| refused("a port"))?;
         // SAFETY: not connected yet, so no data thread uses `data`.
-        unsafe { (*this.shared.as_ref().data.get()).port = port };
+        unsafe { (*this.shared.as_ref().data.get()).ports = ports };
 
         // SAFETY: the filter is alive; no parameters are passed.
         let result = unsafe {
@@ -214,6 +198,34 @@ impl Filter {
             return Err(refused("to connect the filter"));
         }
         Ok(this)
+    }
+
+    /// Before the filter is connected.
+    fn add_port(&self, direction: Direction, number: usize) -> Option<*mut c_void> {
+        let (mut name, spa_direction) = match direction {
+            Direction::In => ("input".to_owned(), spa_sys::SPA_DIRECTION_INPUT),
+            Direction::Out => ("output".to_owned(), spa_sys::SPA_DIRECTION_OUTPUT),
+        };
+        if number > 1 {
+            name = format!("{name}_{number}");
+        }
+        let mut properties = PropertiesBox::new();
+        properties.insert("format.dsp", "32 bit float mono audio");
+        properties.insert("port.name", name);
+        // SAFETY: the filter is alive; the call takes the properties over; no parameters
+        // are passed, so the null pointer is not read.
+        let port = unsafe {
+            pw_sys::pw_filter_add_port(
+                self.filter.as_ptr(),
+                spa_direction,
+                pw_sys::pw_filter_port_flags_PW_FILTER_PORT_FLAG_MAP_BUFFERS,
+                0,
+                properties.into_raw().cast(),
+                ptr::null_mut(),
+                0,
+            )
+        };
+        (!port.is_null()).then_some(port)
     }
 
     /// The node's global id, once the daemon has given it one.
@@ -336,17 +348,19 @@ unsafe extern "C" fn on_process(shared: *mut c_void, position: *mut spa_sys::spa
         clock.position.wrapping_add(u64::from(quantum)),
     ));
 
-    // SAFETY: the port is the one `new` added, and lives as long as the filter.
     let fill = (data.direction == Direction::Out).then_some(quantum);
-    // SAFETY: as above.
-    let samples = unsafe { take_buffer(data.port, fill) }.map(|(start, capacity)| {
-        // SAFETY: `take_buffer` vouches for `capacity` aligned words that stay mapped
-        // until this cycle's callback returns; others may write them, so atomics.
-        unsafe { slice::from_raw_parts(start, capacity.min(quantum as usize)) }
-    });
+    let mut buffers = [None; MAX_PORTS];
+    for (buffer, port) in buffers.iter_mut().zip(&data.ports) {
+        // SAFETY: the port is one that `new` added, and lives as long as the filter.
+        *buffer = unsafe { take_buffer(*port, fill) }.map(|(start, capacity)| {
+            // SAFETY: `take_buffer` vouches for `capacity` aligned words that stay mapped
+            // until this cycle's callback returns; others may write them, so atomics.
+            unsafe { slice::from_raw_parts(start, capacity.min(quantum as usize)) }
+        });
+    }
 
     (data.process)(&Cycle {
-        samples,
+        ports: &buffers[..data.ports.len()],
         rate,
         quantum,
         position: clock.position,

@@ -23,6 +23,7 @@ use super::survey::settle;
 use crate::{Error, ErrorKind, Result};
 use v2m_client::latency::Latency;
 use v2m_client::status::SourceInfo;
+use v2m_error::text;
 use v2m_pw_filter::Direction;
 use v2m_pw_filter::filter::realtime_config;
 
@@ -106,7 +107,7 @@ impl Connection {
         let (info, done, error) = (sender.clone(), sender.clone(), sender.clone());
         let core_listener = core
             .add_listener_local()
-            .info(move |core| tell(&info, Note::Version(core.version().to_owned())))
+            .info(move |core| tell(&info, Note::Version(text::name(core.version()))))
             .done(move |id, seq| {
                 if id == PW_ID_CORE {
                     tell(&done, Note::Done(seq));
@@ -270,7 +271,7 @@ fn tell(sender: &Sender<Note>, note: Note) {
 
 fn read_global(global: &GlobalObject<&DictRef>) -> Option<Note> {
     let properties = global.props?;
-    let text = |key| properties.get(key).unwrap_or_default().to_owned();
+    let text = |key| text::name(properties.get(key).unwrap_or_default());
     let number = |key: &str| properties.get(key).and_then(|v| v.parse::<u32>().ok());
     let serial = properties.get("object.serial").and_then(|v| v.parse().ok());
     let serial = serial.unwrap_or(u64::from(global.id)); // daemons before 0.3.42
@@ -278,11 +279,10 @@ fn read_global(global: &GlobalObject<&DictRef>) -> Option<Note> {
         ObjectType::Node => Object::Node(Node {
             serial,
             name: text("node.name"),
-            description: properties
-                .get("node.description")
-                .or_else(|| properties.get("node.name"))
-                .unwrap_or_default()
-                .to_owned(),
+            description: text(match properties.get("node.description") {
+                Some(_) => "node.description",
+                None => "node.name",
+            }),
             class: text("media.class"),
             priority: properties
                 .get("priority.session")
@@ -297,6 +297,8 @@ fn read_global(global: &GlobalObject<&DictRef>) -> Option<Note> {
                 _ => Direction::Out,
             },
             dsp: properties.get("format.dsp") == Some("32 bit float mono audio"),
+            index: number("port.id").unwrap_or(0),
+            channel: text("audio.channel"),
         }),
         ObjectType::Link => Object::Link(Link {
             output: number("link.output.port")?,
@@ -332,7 +334,7 @@ fn read_property(key: Option<&str>, value: Option<&str>) -> Option<Note> {
 /// The name in `{"name": "alsa_input.usb"}`.
 fn node_name(json: &str) -> Option<String> {
     let value: serde_json::Value = serde_json::from_str(json).ok()?;
-    Some(value.get("name")?.as_str()?.to_owned())
+    Some(text::name(value.get("name")?.as_str()?))
 }
 
 /// A daemon takes the connection and says nothing.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::{Direction, Error, ErrorKind, Result};
 use v2m_client::status::SourceInfo;
+use v2m_error::text;
 
 /// What to capture from PipeWire.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -23,8 +24,9 @@ pub enum Source {
 impl FromStr for Source {
     type Err = Error;
 
-    /// `default`, `monitor:<sink>`, or a node's name.
+    /// `default`, `monitor:<sink>`, or a node's name, as it is shown.
     fn from_str(text: &str) -> Result<Self> {
+        let text = &*text::name(text);
         match text.strip_prefix("monitor:") {
             Some("") => Err(Error::new(
                 ErrorKind::Invalid,
@@ -90,6 +92,10 @@ pub struct Port {
     pub direction: Direction,
     /// Carries mono DSP samples, so that it can be linked to the engine.
     pub dsp: bool,
+    /// Its place among the node's ports of this direction.
+    pub index: u32,
+    /// `audio.channel`: FL, AUX0, …; empty if it has none.
+    pub channel: String,
 }
 
 /// A link, by its ports' global ids.
@@ -108,8 +114,19 @@ pub struct Target {
     pub serial: u64,
     /// As `--source` would name it.
     pub name: String,
-    /// Serials by id. May be empty: a device being set up has no ports yet.
-    pub ports: BTreeMap<u32, u64>,
+    /// In the order of the channels. May be empty: a device being set up has no ports yet.
+    pub ports: Vec<TargetPort>,
+}
+
+/// An output port to link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetPort {
+    /// Its global id.
+    pub id: u32,
+    /// Never used twice by one daemon, unlike the id.
+    pub serial: u64,
+    /// Its channel's name; empty if it has none.
+    pub channel: String,
 }
 
 /// All nodes, ports and links by global id.
@@ -144,17 +161,15 @@ impl Graph {
             | self.clients.remove(&id).is_some()
     }
 
-    /// The only input port of `node`, if the daemon has announced it.
-    pub fn input_of(&self, node: u32) -> Option<u32> {
-        self.ports_of(node, Direction::In).next()
-    }
-
-    /// The ports of `node` in one direction that the daemon has announced.
+    /// The ports of `node` in one direction that the daemon has announced, in their order.
     pub fn ports_of(&self, node: u32, direction: Direction) -> impl Iterator<Item = u32> + '_ {
-        self.ports
-            .iter()
-            .filter(move |(_, p)| p.node == node && p.direction == direction)
-            .map(|(id, _)| *id)
+        let ports = self.ports.iter();
+        let mut ports: Vec<_> = ports
+            .filter(|(_, p)| p.node == node && p.direction == direction)
+            .map(|(id, p)| (p.index, *id))
+            .collect();
+        ports.sort_unstable();
+        ports.into_iter().map(|(_, id)| id)
     }
 
     /// The node of this name.
@@ -187,11 +202,12 @@ impl Graph {
             .map(|link| link.output)
     }
 
-    /// The node whose sound arrives at `input`, if it is one that its volume can mute, and
-    /// its name.
-    pub fn heard_at(&self, input: u32) -> Option<(u32, &str)> {
-        let node = |output: u32| self.ports.get(&output).map(|port| port.node);
-        let mut nodes = self.linked_to(input).map(node);
+    /// The node whose sound arrives at `node`, if it is one alone that its volume can mute,
+    /// and its name.
+    pub fn heard_by(&self, node: u32) -> Option<(u32, &str)> {
+        let inputs = self.ports_of(node, Direction::In);
+        let outputs = inputs.flat_map(|input| self.linked_to(input));
+        let mut nodes = outputs.map(|output| self.ports.get(&output).map(|port| port.node));
         let first = nodes.next()??;
         let alone = nodes.all(|node| node == Some(first));
         let name = &self.nodes.get(&first)?.name;
@@ -230,15 +246,18 @@ impl Graph {
     /// What `source` means now; the error says, for people, what is missing.
     pub fn target(&self, source: &Source) -> Result<Target, String> {
         let (id, node) = self.find(source)?;
-        let outputs = |p: &Port| p.node == id && p.direction == Direction::Out && p.dsp;
+        let outputs = self.ports_of(id, Direction::Out);
+        let outputs = outputs.filter_map(|id| Some((id, self.ports.get(&id)?)));
         Ok(Target {
             serial: node.serial,
             name: source_name(node),
-            ports: self
-                .ports
-                .iter()
-                .filter(|(_, p)| outputs(p))
-                .map(|(id, p)| (*id, p.serial))
+            ports: outputs
+                .filter(|(_, port)| port.dsp)
+                .map(|(id, port)| TargetPort {
+                    id,
+                    serial: port.serial,
+                    channel: port.channel.clone(),
+                })
                 .collect(),
         })
     }
@@ -404,11 +423,14 @@ mod tests {
                     node: 1,
                     direction,
                     dsp,
+                    index: 0,
+                    channel: String::new(),
                 }),
             );
         }
         let target = graph.target(&Source::Default).unwrap();
-        assert_eq!(target.ports, BTreeMap::from([(2, 7)]));
+        let ports: Vec<_> = target.ports.iter().map(|p| (p.id, p.serial)).collect();
+        assert_eq!(ports, [(2, 7)]);
         assert!(graph.remove(2) && !graph.remove(2));
         assert!(graph.target(&Source::Default).unwrap().ports.is_empty());
     }

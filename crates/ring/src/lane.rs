@@ -21,6 +21,8 @@
 //! Samples, clock, gaps, speech and events are all lanes; elements are made of
 //! 32-bit words so that one implementation, and one model, serves them all.
 
+use std::ops::Range;
+
 use crate::sync::{AtomicU32, AtomicU64, Ordering, Site, fence_at, order};
 
 /// A lane's counters, as they lie in shared memory.
@@ -103,6 +105,21 @@ impl<'m> Lane<'m> {
         self.counters
             .committed
             .store(end, order(Site::Commit, Ordering::Release));
+    }
+
+    /// Puts zeros in place of committed elements, all of them below `committed`, while
+    /// nothing is appended; only the lane's one writer calls this. The claim goes ahead
+    /// by a whole capacity, so that no reader takes what it reads meanwhile for whole;
+    /// the next append takes it back, and the zeros are what stands there then.
+    pub(crate) fn wipe(&self, committed: u64, elements: Range<u64>) {
+        let claimed = committed + self.capacity;
+        self.counters.claimed.store(claimed, Ordering::Relaxed);
+        fence_at(Site::Claim, Ordering::Release);
+        for n in elements {
+            for slot in self.slot(n) {
+                slot.store(0, Ordering::Relaxed);
+            }
+        }
     }
 
     /// How many elements there are to read, counted from the beginning. What

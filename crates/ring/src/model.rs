@@ -144,7 +144,20 @@ fn no_missed_wake_up() {
     });
 }
 
-const MODELS: [fn(); 4] = [one_reader, two_readers, two_lanes, no_missed_wake_up];
+/// What is wiped is never taken for what was written.
+fn wiped() {
+    explore(|| {
+        let owned = Arc::new(Owned::new(1, 2));
+        owned.write(0, 2);
+        let writer = owned.clone();
+        let thread = thread::spawn(move || writer.lane().wipe(2, 0..2));
+        owned.check_newest(2);
+        thread.join().unwrap();
+        assert_eq!(owned.lane().oldest(), 2);
+    });
+}
+
+const MODELS: [fn(); 5] = [one_reader, two_readers, two_lanes, wiped, no_missed_wake_up];
 
 /// One test, since the weakened site is global: first every model holds, then
 /// for each site some model fails once that site is weakened.

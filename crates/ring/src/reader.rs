@@ -51,6 +51,7 @@ impl Reader {
     /// is not one of a ring.
     pub fn new(file: OwnedFd) -> Result<Self> {
         shm::check_sealed(file.as_fd())?;
+        shm::check_present(file.as_fd())?;
         let bytes = shm::file_size(file.as_fd())?;
         let header = copy_header(file.as_fd(), bytes)?;
         let layout = Layout::parse(&header, bytes)?;

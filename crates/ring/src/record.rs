@@ -15,6 +15,8 @@ pub enum Kind {
     Device = 4,
     /// The engine's state became `detail` (a [`State`](super::State)) at about `position`.
     State = 5,
+    /// From about `position` on, the source's channel number `detail` (from 1) is heard.
+    Channel = 6,
 }
 
 /// Why audio is missing ([`Kind::Gap`]'s detail).
@@ -27,7 +29,8 @@ pub enum GapReason {
     Interrupted = 2,
     /// Still no audio: this record continues the one before.
     Continued = 3,
-    /// Nobody listened, so nothing was captured: not a loss, and not counted as one.
+    /// Nobody listened, so nothing was captured, or what had been was wiped: not a loss,
+    /// and not counted as one.
     Unused = 4,
 }
 

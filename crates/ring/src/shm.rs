@@ -121,6 +121,7 @@ impl Map {
                 map.place(file, section, at + copy * section.length)?;
             }
         }
+        map.keep_out_of_cores();
         Ok(map)
     }
 
@@ -168,16 +169,25 @@ impl Map {
         self.access
     }
 
-    /// Keeps the map in RAM, and out of core files; says which limit forbids it.
+    /// What was heard doesn't end up in a core file, of whatever process. Where the
+    /// kernel has no such advice, there is nothing else to do.
+    fn keep_out_of_cores(&self) {
+        let start = self.start();
+        // SAFETY: the range is our own map; MADV_DONTDUMP changes neither its
+        // content nor its validity.
+        let _ = unsafe { madvise(start, self.reservation.len(), MmapAdvise::MADV_DONTDUMP) };
+    }
+
+    fn start(&self) -> NonNull<c_void> {
+        NonNull::new(self.reservation.as_mut_ptr().cast()).expect("a map has an address")
+    }
+
+    /// Keeps the map in RAM; says which limit forbids it.
     ///
     /// Of a mirrored section one copy is locked: both are the same pages, and
     /// the limit would count them twice.
     pub fn lock(&self) -> Result<()> {
-        let start = NonNull::new(self.reservation.as_mut_ptr().cast::<c_void>());
-        let start = start.expect("a map has an address");
-        // SAFETY: the range is our own map; MADV_DONTDUMP changes neither its
-        // content nor its validity.
-        let _ = unsafe { madvise(start, self.reservation.len(), MmapAdvise::MADV_DONTDUMP) };
+        let start = self.start();
         for (&(at, _), &length) in self.placed.iter().zip(&self.lengths) {
             // SAFETY: the range lies inside our own map; locking changes neither
             // its content nor its validity.
@@ -228,6 +238,21 @@ pub fn check_sealed(file: BorrowedFd<'_>) -> Result<()> {
         _ => Err(Error::new(
             ErrorKind::Protocol,
             "the descriptor received is not sealed shared memory; is this a v2m-engine?",
+        )),
+    }
+}
+
+/// Checks that all of a sealed file's memory is there already. A writer allocates it at
+/// once; where it has holes, mapping it would take memory that nobody has yet. (Sealed as it
+/// is, it can't get any later.)
+pub fn check_present(file: BorrowedFd<'_>) -> Result<()> {
+    let known =
+        fstat(file).map_err(|cause| Error::system("cannot look at the shared memory", cause))?;
+    match known.st_blocks.saturating_mul(512) >= known.st_size {
+        true => Ok(()),
+        false => Err(Error::new(
+            ErrorKind::Protocol,
+            "the shared memory received has holes; is this a v2m-engine?",
         )),
     }
 }

@@ -42,6 +42,8 @@ impl Ring {
             memory: memory.clone(),
             next: 0,
             windows: 0,
+            wiped: 0,
+            wiping: false,
             gaps: 0,
             lost: Lost::default(),
         };
@@ -108,6 +110,10 @@ pub struct CaptureWriter {
     memory: Arc<Memory>,
     next: u64,
     windows: u64,
+    /// Before this position, nothing of the audio is left.
+    wiped: u64,
+    /// It is being wiped, and readers were told.
+    wiping: bool,
     gaps: u64,
     lost: Lost,
 }
@@ -174,6 +180,38 @@ impl CaptureWriter {
             self.lost.xruns += 1;
         }
         self.publish_losses();
+    }
+
+    /// Wipes up to `count` of the samples that are kept, the oldest first; whether some are
+    /// left. Not for the real-time thread, and only while nothing is captured. Readers
+    /// find a gap there from the first call on.
+    pub fn wipe(&mut self, count: u64) -> bool {
+        let lane = self.memory.lane(LaneId::Samples);
+        let oldest = self.next.saturating_sub(lane.capacity());
+        let first = self.wiped.max(oldest);
+        let end = self.next.min(first + count);
+        if first == end {
+            return false;
+        }
+        if !self.wiping {
+            let record = Record {
+                kind: Kind::Gap as u32,
+                detail: GapReason::Unused as u32,
+                position: first,
+                length: self.next - first,
+                time_ns: crate::time::monotonic_ns(),
+            };
+            append_record(&self.memory, LaneId::Gaps, &mut self.gaps, record);
+        }
+        lane.wipe(self.next, first..end);
+        self.wiped = end;
+        self.wiping = end < self.next;
+        self.wiping
+    }
+
+    /// Whether a part of what is kept is wiped and a part is not yet.
+    pub fn is_wiping(&self) -> bool {
+        self.wiping
     }
 
     /// Counts samples (at 16 kHz) that the source had and nobody will get.
@@ -260,6 +298,11 @@ impl ControlWriter {
     /// Another source from about the newest position on.
     pub fn device(&mut self, time_ns: i64) {
         self.notice(Kind::Device, 0, time_ns);
+    }
+
+    /// From about the newest position on, this channel of the source is heard.
+    pub fn channel(&mut self, number: u32, time_ns: i64) {
+        self.notice(Kind::Channel, number, time_ns);
     }
 
     fn notice(&mut self, kind: Kind, detail: u32, time_ns: i64) {

@@ -48,6 +48,44 @@ fn what_is_written_is_read_across_the_end_of_the_ring() {
 }
 
 #[test]
+fn what_is_wiped_is_gone_and_says_so() {
+    let (ring, mut writer, ..) = Ring::create(HISTORY).unwrap();
+    let reader = reader(&ring);
+    let time = |position: u64| position as i64 * NS_PER_SAMPLE;
+    writer.append(&ramp(1, HISTORY), 0);
+    writer.append(&ramp(1, 1000), time(HISTORY));
+    // Bit by bit; from the first on, nothing of it counts as whole.
+    assert!(writer.wipe(1000) && writer.is_wiping());
+    assert_eq!(reader.oldest(), reader.committed());
+    assert_eq!(
+        reader.window(HISTORY, 1).unwrap_err().kind(),
+        ErrorKind::Overrun
+    );
+    while writer.wipe(10_000) {}
+    assert!(
+        !writer.is_wiping() && !writer.wipe(10_000),
+        "once is enough"
+    );
+    // What comes next is there, and what was before is silence that is flagged.
+    let next = HISTORY + 1000;
+    writer.append(&ramp(1, 100), time(next));
+    assert_eq!(reader.oldest(), 1100);
+    let mut copy = vec![1.0; (HISTORY - 100) as usize];
+    reader.read_samples(1100, &mut copy).unwrap();
+    assert!(copy.iter().all(|&sample| sample == 0.0));
+    assert!(reader.has_gap(1100, 1) && reader.has_gap(next - 1, 1));
+    assert!(!reader.has_gap(next, 100));
+    let mut copy = [0.0; 100];
+    reader.read_samples(next, &mut copy).unwrap();
+    assert_eq!(copy[..], ramp(1, 100));
+    assert_eq!(reader.losses(), Default::default());
+    assert_eq!(reader.unused_until(), next);
+    // Then the next time.
+    while writer.wipe(10_000) {}
+    assert_eq!(reader.oldest(), reader.committed());
+}
+
+#[test]
 fn overwritten_and_future_samples_are_errors_that_say_which() {
     let (ring, mut writer, ..) = Ring::create(HISTORY).unwrap();
     let reader = reader(&ring);
@@ -178,6 +216,22 @@ fn nobody_can_write_to_a_ring_or_change_its_size() {
         // SAFETY: that map, used no more.
         unsafe { nix::sys::mman::munmap(map, 4096) }.unwrap();
     }
+}
+
+#[test]
+fn memory_with_holes_is_refused() {
+    let (ring, ..) = Ring::create(HISTORY).unwrap();
+    let size = shm::file_size(ring.descriptor()).unwrap();
+    let mut header = vec![0; 0x980];
+    nix::sys::uio::pread(ring.descriptor(), &mut header, 0).unwrap();
+    let flags = nix::sys::memfd::MFdFlags::MFD_ALLOW_SEALING;
+    let holes = nix::sys::memfd::memfd_create("holes", flags).unwrap();
+    nix::unistd::ftruncate(&holes, size as i64).unwrap();
+    nix::sys::uio::pwrite(&holes, &header, 0).unwrap();
+    shm::seal(holes.as_fd()).unwrap();
+    let error = Reader::new(holes).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+    assert!(error.to_string().contains("holes"), "{error}");
 }
 
 #[test]

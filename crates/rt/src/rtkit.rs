@@ -9,6 +9,7 @@ use zbus::connection::Builder;
 use zbus::{Connection, Variant};
 
 use super::{Role, limit_rttime};
+use v2m_error::text;
 
 const NAME: &str = "org.freedesktop.RealtimeKit1";
 const PATH: &str = "/org/freedesktop/RealtimeKit1";
@@ -41,6 +42,7 @@ fn within<T: Send + 'static>(
     receive
         .recv_timeout(timeout)
         .unwrap_or_else(|_| Err(format!("no answer within {} s", timeout.as_secs_f32())))
+        .map_err(|refusal| text::name(&refusal))
 }
 
 async fn system_bus(timeout: Duration) -> Result<Connection, String> {

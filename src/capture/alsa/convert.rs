@@ -1,4 +1,4 @@
-//! From what hardware delivers to mono floats.
+//! From what hardware delivers to floats, channel by channel.
 
 use alsa::pcm::Format;
 
@@ -35,47 +35,56 @@ const fn full(bits: u32) -> f32 {
     (1u64 << (bits - 1)) as f32
 }
 
-/// Averages the channels of `mono.len()` frames; `format` is one of [`FORMATS`].
-pub(super) fn to_mono(format: Format, layout: Layout, bytes: &[u8], mono: &mut [f32]) {
+/// The channels of `frames` frames, each to a stretch of `stride` in `planar`; `format` is
+/// one of [`FORMATS`].
+pub(super) fn to_planar(
+    format: Format,
+    layout: Layout,
+    bytes: &[u8],
+    frames: usize,
+    (planar, stride): (&mut [f32], usize),
+) {
     let i16s = |value: i16| f32::from(value) / full(16);
     // The upper byte of 24 bits in 32 means nothing.
     let low24 = |value: i32| ((value << 8) >> 8) as f32 / full(24);
     let i32s = |value: i32| value as f32 / full(32);
+    let mut out = planar
+        .chunks_exact_mut(stride)
+        .map(|channel| &mut channel[..frames])
+        .take(layout.channels)
+        .enumerate();
     match format {
-        Format::S16LE => mix(layout, bytes, mono, |b| i16s(i16::from_le_bytes(b))),
-        Format::S16BE => mix(layout, bytes, mono, |b| i16s(i16::from_be_bytes(b))),
-        Format::S24LE => mix(layout, bytes, mono, |b| low24(i32::from_le_bytes(b))),
-        Format::S24BE => mix(layout, bytes, mono, |b| low24(i32::from_be_bytes(b))),
-        Format::S243LE => mix(layout, bytes, mono, |[a, b, c]| {
+        Format::S16LE => each(&mut out, layout, bytes, |b| i16s(i16::from_le_bytes(b))),
+        Format::S16BE => each(&mut out, layout, bytes, |b| i16s(i16::from_be_bytes(b))),
+        Format::S24LE => each(&mut out, layout, bytes, |b| low24(i32::from_le_bytes(b))),
+        Format::S24BE => each(&mut out, layout, bytes, |b| low24(i32::from_be_bytes(b))),
+        Format::S243LE => each(&mut out, layout, bytes, |[a, b, c]| {
             low24(i32::from_le_bytes([a, b, c, 0]))
         }),
-        Format::S243BE => mix(layout, bytes, mono, |[a, b, c]| {
+        Format::S243BE => each(&mut out, layout, bytes, |[a, b, c]| {
             low24(i32::from_be_bytes([0, a, b, c]))
         }),
-        Format::S32LE => mix(layout, bytes, mono, |b| i32s(i32::from_le_bytes(b))),
-        Format::S32BE => mix(layout, bytes, mono, |b| i32s(i32::from_be_bytes(b))),
-        Format::FloatLE => mix(layout, bytes, mono, f32::from_le_bytes),
-        Format::FloatBE => mix(layout, bytes, mono, f32::from_be_bytes),
-        _ => mono.fill(0.0),
+        Format::S32LE => each(&mut out, layout, bytes, |b| i32s(i32::from_le_bytes(b))),
+        Format::S32BE => each(&mut out, layout, bytes, |b| i32s(i32::from_be_bytes(b))),
+        Format::FloatLE => each(&mut out, layout, bytes, f32::from_le_bytes),
+        Format::FloatBE => each(&mut out, layout, bytes, f32::from_be_bytes),
+        _ => out.for_each(|(_, channel)| channel.fill(0.0)),
     }
 }
 
-fn mix<const N: usize>(
+fn each<const N: usize>(
+    out: &mut dyn Iterator<Item = (usize, &mut [f32])>,
     layout: Layout,
     bytes: &[u8],
-    mono: &mut [f32],
     sample: impl Fn([u8; N]) -> f32,
 ) {
-    let channels = layout.channels as f32;
-    for (frame, out) in mono.iter_mut().enumerate() {
-        let mut sum = 0.0;
-        for channel in 0..layout.channels {
+    for (channel, out) in out {
+        for (frame, out) in out.iter_mut().enumerate() {
             let at = frame * layout.frame + channel * layout.channel;
-            sum += bytes[at..]
+            *out = bytes[at..]
                 .first_chunk()
                 .map_or(0.0, |&bytes| sample(bytes));
         }
-        *out = sum / channels;
     }
 }
 
@@ -114,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn every_format_in_both_layouts_averages_its_channels() {
+    fn every_format_in_both_layouts_gives_its_channels() {
         let frames = [[0.5, 0.25, -0.75], [-1.0, -1.0, -1.0], [0.0, -0.5, 0.125]];
         for format in FORMATS {
             for access in [Access::MMapInterleaved, Access::RWNonInterleaved] {
@@ -128,14 +137,16 @@ mod tests {
                             bytes[at..at + sample.len()].copy_from_slice(&sample);
                         }
                     }
-                    let mut mono = [9.0; 3];
-                    to_mono(format, layout, &bytes, &mut mono);
-                    for (got, frame) in mono.iter().zip(frames) {
-                        let mean = frame[..channels].iter().sum::<f64>() / channels as f64;
-                        assert!(
-                            (f64::from(*got) - mean).abs() < 1e-7,
-                            "{format} {access:?} {channels}: {got} {mean}"
-                        );
+                    let mut planar = [9.0; 3 * 4];
+                    to_planar(format, layout, &bytes, 3, (&mut planar, 4));
+                    for (i, frame) in frames.iter().enumerate() {
+                        for (c, wanted) in frame[..channels].iter().enumerate() {
+                            let got = f64::from(planar[c * 4 + i]);
+                            assert!(
+                                (got - wanted).abs() < 1e-7,
+                                "{format} {access:?} {channels}: {got} {wanted}"
+                            );
+                        }
                     }
                 }
             }

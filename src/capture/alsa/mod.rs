@@ -24,9 +24,10 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 pub use alsa::pcm::Access;
 pub use negotiate::{Options, Setup};
 
+use super::channels::Channels;
 use super::{Event, Intake, SourceInfo};
 use crate::rt::bounded::Calls;
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 use negotiate::Opened;
 use stream::{End, Stream};
 use wait::{Watch, Woken};
@@ -115,6 +116,7 @@ pub struct AlsaSource {
     /// Rates that were agreed and at which it then did not start.
     refused: Vec<u32>,
     setup: Arc<Mutex<Option<Setup>>>,
+    channels: Arc<Channels>,
     calls: Calls,
 }
 
@@ -127,14 +129,14 @@ impl AlsaSource {
     /// plays, or nothing that it offers can be used; [`crate::ErrorKind::Invalid`]
     /// for what can be no name. The message names the PCM.
     pub fn open(pcm: &str, options: Options) -> Result<Self> {
-        let _quiet = quiet();
-        let opened = negotiate::open(pcm, options, &[])?;
-        Ok(Self {
-            card: opened.hardware,
-            setup: Arc::new(Mutex::new(Some(opened.setup.clone()))),
-            opened: Some(opened),
-            ..Self::later(Some(pcm), options)
-        })
+        let mut source = Self::later(Some(pcm), options);
+        source.prepare()?;
+        Ok(source)
+    }
+
+    /// With what is to be heard of its channels; else it is their voice.
+    pub fn with_channels(self, channels: Arc<Channels>) -> Self {
+        Self { channels, ..self }
     }
 
     /// A PCM that [`AlsaSource::capture`] opens, as soon as it can be. Without a
@@ -147,6 +149,7 @@ impl AlsaSource {
             card: pcm.is_some_and(is_card),
             refused: Vec::new(),
             setup: Arc::default(),
+            channels: Channels::auto(),
             opened: None,
             calls: Calls::default(),
         }
@@ -161,7 +164,8 @@ impl AlsaSource {
     /// Opens it now, for [`capture`](Self::capture) to find it open.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// As [`open`](Self::open); [`crate::ErrorKind::Invalid`] if the PCM has no such
+    /// channel as is to be heard.
     pub fn prepare(&mut self) -> Result<()> {
         let _quiet = quiet();
         let opened = self.reopen()?;
@@ -177,7 +181,11 @@ impl AlsaSource {
             Some(name) => negotiate::open(name, self.options, &self.refused),
             None => negotiate::open_any(self.options, &self.refused),
         });
-        opened.inspect(|opened| self.card = opened.hardware)
+        let opened = opened?;
+        self.card = opened.hardware;
+        let named = |error: crate::Error| error.context(format!("ALSA PCM {}", opened.setup.pcm));
+        self.channels.arrange(&opened.names).map_err(named)?;
+        Ok(opened)
     }
 
     /// What is agreed with the hardware; `None` while it is away. Lives on while
@@ -281,7 +289,14 @@ impl AlsaSource {
     ) -> (End, bool) {
         let mut flowed = false;
         let name = opened.setup.pcm.clone();
-        let mut stream = match Stream::new(opened, intake, stop) {
+        let mixer = match self.channels.mixer(opened.layout.channels, pcm::CHUNK) {
+            Ok(mixer) => mixer,
+            Err(error) => {
+                tracing::error!("{error}");
+                return (End::Changed, false);
+            }
+        };
+        let mut stream = match Stream::new(opened, mixer, intake, stop) {
             Ok(stream) => stream,
             Err(errno) => return (End::Refused(errno), false),
         };
@@ -337,6 +352,7 @@ fn hints() -> impl Iterator<Item = (String, String)> {
         .filter(|hint| hint.direction != Some(Direction::Playback))
         .filter_map(|hint| {
             let name = hint.name.filter(|name| name != "null")?;
-            Some((name, hint.desc.unwrap_or_default().replace('\n', ", ")))
+            let description = hint.desc.unwrap_or_default().replace('\n', ", ");
+            Some((text::name(&name), text::name(&description)))
         })
 }

@@ -43,7 +43,7 @@ pub struct Setup {
     pub format: String,
     /// Samples per second.
     pub rate: u32,
-    /// Channels, averaged to one.
+    /// Channels.
     pub channels: u32,
     /// Frames of one period: how often audio comes.
     pub period: usize,
@@ -58,6 +58,8 @@ pub(super) struct Opened {
     pub(super) access: Access,
     pub(super) format: Format,
     pub(super) layout: Layout,
+    /// Its channels' names.
+    pub(super) names: Vec<String>,
     /// A card's, with a buffer that goes round.
     pub(super) hardware: bool,
     /// It offers rates that are neither this one nor to be avoided.
@@ -103,6 +105,19 @@ fn server_behind(description: &str) -> Option<&'static str> {
 /// Opens and sets up the PCM, at a rate that is not among those to `avoid` if it
 /// offers another. Errors name it, and what it offers or who stands in the way.
 pub(super) fn open(name: &str, options: Options, avoid: &[u32]) -> Result<Opened> {
+    let opened = open_with(name, options, avoid, None)?;
+    match opened.pcm.behind() {
+        // It would leave out channels, or double them.
+        Some(channels) if channels != opened.setup.channels => {
+            drop(opened);
+            open_with(name, options, avoid, Some(channels))
+        }
+        _ => Ok(opened),
+    }
+}
+
+/// The same, with so many channels, or as many as are wanted.
+fn open_with(name: &str, options: Options, avoid: &[u32], channels: Option<u32>) -> Result<Opened> {
     let c_name = CString::new(name).map_err(|_| {
         Error::new(
             ErrorKind::Invalid,
@@ -143,7 +158,7 @@ pub(super) fn open(name: &str, options: Options, avoid: &[u32]) -> Result<Opened
         .map_err(|errno| fail(&format!("no rate ({errno})")))?;
     resample::check_rate(rate).map_err(|error| fail(&error.to_string()))?;
     let channels = params
-        .set_channels(1)
+        .set_channels(channels.unwrap_or_else(|| wanted_channels(&pcm)))
         .map_err(|errno| fail(&format!("no channels ({errno})")))?;
     let period = options.period.map_or(
         (u64::from(rate) * PERIOD_NS / 1_000_000_000) as usize,
@@ -177,15 +192,28 @@ pub(super) fn open(name: &str, options: Options, avoid: &[u32]) -> Result<Opened
         buffer,
     };
     let hardware = pcm.card().is_some();
+    let names = pcm.channel_names(channels as usize);
     Ok(Opened {
         pcm,
         setup,
         access,
         format,
         layout,
+        names,
         hardware,
         other_rates: left.next().is_some(),
     })
+}
+
+/// How many channels to ask for; the nearest that there are is taken.
+///
+/// The fewest that it has, of hardware. A PCM that converts, and a sound server, would mix
+/// them down to one by dividing them.
+fn wanted_channels(pcm: &Pcm) -> u32 {
+    match pcm.converts() || server_behind(&pcm.description()).is_some() {
+        true => 2,
+        false => 1,
+    }
 }
 
 fn access_name(access: Access) -> &'static str {

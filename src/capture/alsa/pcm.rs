@@ -12,6 +12,7 @@ use alsa::pcm::{Access, State};
 use nix::errno::Errno;
 
 use super::params::Params;
+use crate::channels::names_for;
 
 /// Frames taken at once.
 pub(super) const CHUNK: usize = 1024;
@@ -133,6 +134,46 @@ impl Pcm {
             card
         };
         card.ok().filter(|&card| card >= 0)
+    }
+
+    /// Whether it changes formats, rates and channels (`plug`).
+    pub(super) fn converts(&self) -> bool {
+        // SAFETY: the handle is open.
+        unsafe { alsa_sys::snd_pcm_type(self.handle) == alsa_sys::SND_PCM_TYPE_PLUG }
+    }
+
+    /// How many channels the PCM has that this one converts from, once it is set up.
+    pub(super) fn behind(&self) -> Option<u32> {
+        if !self.converts() {
+            return None;
+        }
+        let text = self.description();
+        let mut lines = text.lines().rev();
+        lines.find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            (name.trim() == "channels").then(|| value.trim().parse().ok())?
+        })
+    }
+
+    /// The names of its `count` channels, once it is set up: as the driver places them, or
+    /// by their number.
+    pub(super) fn channel_names(&self, count: usize) -> Vec<String> {
+        let mut names = Vec::with_capacity(count);
+        // SAFETY: the handle is open; the map is alsa-lib's own copy for us, holds `channels`
+        // positions after that number, and is freed right here.
+        unsafe {
+            let map = alsa_sys::snd_pcm_get_chmap(self.handle);
+            if !map.is_null() {
+                let positions = ptr::addr_of!((*map).pos).cast::<c_uint>();
+                let known = ((*map).channels as usize).min(count);
+                names.extend((0..known).filter_map(|n| position(*positions.add(n))));
+                libc::free(map.cast());
+            }
+        }
+        match names.len() == count && count > 1 {
+            true => names,
+            false => names_for(count),
+        }
     }
 
     /// The PCM and those it leads to, in alsa-lib's words.
@@ -398,6 +439,25 @@ impl Drop for Pcm {
             alsa_sys::snd_pcm_close(self.handle);
         }
     }
+}
+
+/// What PipeWire calls a position of alsa-lib's channel maps.
+fn position(raw: c_uint) -> Option<String> {
+    // The upper bits say more, for instance of its phase.
+    let name = match raw & alsa_sys::SND_CHMAP_POSITION_MASK as c_uint {
+        alsa_sys::SND_CHMAP_MONO => "MONO",
+        alsa_sys::SND_CHMAP_FL => "FL",
+        alsa_sys::SND_CHMAP_FR => "FR",
+        alsa_sys::SND_CHMAP_RL => "RL",
+        alsa_sys::SND_CHMAP_RR => "RR",
+        alsa_sys::SND_CHMAP_FC => "FC",
+        alsa_sys::SND_CHMAP_LFE => "LFE",
+        alsa_sys::SND_CHMAP_SL => "SL",
+        alsa_sys::SND_CHMAP_SR => "SR",
+        alsa_sys::SND_CHMAP_RC => "RC",
+        _ => return None,
+    };
+    Some(name.to_owned())
 }
 
 fn state(raw: c_int) -> State {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, text};
 
 /// Names that fit into a line.
 const NAMED: usize = 4;
@@ -192,8 +192,12 @@ impl Holder {
 fn program(thread: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
     let process = field(&status, "Tgid")?;
-    let name = fs::read_to_string(format!("/proc/{process}/comm")).ok()?;
-    Some(format!("{} (process {process})", name.trim_end()))
+    let name = fs::read(format!("/proc/{process}/comm")).ok()?;
+    let name = String::from_utf8_lossy(&name);
+    Some(format!(
+        "{} (process {process})",
+        text::name(name.trim_end())
+    ))
 }
 
 /// The value of `name` in lines of `name: value`.

@@ -12,11 +12,13 @@ use alsa::pcm::State;
 use nix::errno::Errno;
 
 use super::Stop;
-use super::convert::to_mono;
+use super::convert::to_planar;
 use super::line::Line;
 use super::negotiate::Opened;
 use super::pcm::{CHUNK, Pcm, Status, poll};
+use crate::capture::channels::Mixer;
 use crate::capture::{Block, Intake};
+use crate::channels::{MAX_CHANNELS, Planar};
 use crate::rt;
 use crate::rt::bounded::Calls;
 use crate::time::monotonic_ns;
@@ -54,7 +56,9 @@ pub(super) struct Stream<'a> {
     position: u64,
     line: Line,
     bytes: Vec<u8>,
-    mono: Vec<f32>,
+    /// `CHUNK` for each channel.
+    planar: Vec<f32>,
+    mixer: Mixer,
     polled: Vec<libc::pollfd>,
     intake: &'a dyn Intake,
     stop: &'a Stop,
@@ -77,6 +81,7 @@ enum Next {
 impl<'a> Stream<'a> {
     pub(super) fn new(
         opened: Opened,
+        mixer: Mixer,
         intake: &'a dyn Intake,
         stop: &'a Stop,
     ) -> Result<Self, Errno> {
@@ -84,10 +89,11 @@ impl<'a> Stream<'a> {
         let mut polled = vec![stop.pollfd()];
         polled.extend(opened.pcm.descriptors()?);
         let now = monotonic_ns();
-        let (bytes, mono) = (vec![0; opened.layout.bytes()], vec![0.0; CHUNK]);
+        let bytes = vec![0; opened.layout.bytes()];
+        let planar = vec![0.0; opened.layout.channels.min(MAX_CHANNELS) * CHUNK];
         let parts = [
             (bytes.as_ptr(), bytes.len()),
-            (mono.as_ptr().cast(), size_of_val(&*mono)),
+            (planar.as_ptr().cast(), size_of_val(&*planar)),
         ];
         rt::lock_all("ALSA period", &parts);
         Ok(Self {
@@ -95,7 +101,8 @@ impl<'a> Stream<'a> {
             position: 0,
             line: Line::new(setup.rate, setup.buffer, setup.period),
             bytes,
-            mono,
+            planar,
+            mixer,
             polled,
             intake,
             stop,
@@ -249,12 +256,15 @@ impl<'a> Stream<'a> {
             0
         };
         if after + got <= buffer {
-            let mono = &mut self.mono[..got];
-            to_mono(self.opened.format, self.opened.layout, &self.bytes, mono);
+            let (format, layout) = (self.opened.format, self.opened.layout);
+            let planar = (&mut self.planar[..], CHUNK);
+            to_planar(format, layout, &self.bytes, got, planar);
+            let channels = layout.channels.min(MAX_CHANNELS);
+            let block = Planar::new(&self.planar, CHUNK, got, channels);
             let time_ns = self.line.time_ns(self.position);
             let (clock, position) = (self.clock, self.position);
             self.intake.block(&Block {
-                samples: mono,
+                samples: self.mixer.mix(block, rate),
                 rate,
                 clock,
                 position,

@@ -1,6 +1,6 @@
 //! What runs on PipeWire's data thread, and the numbers it leaves for others.
 //!
-//! Per cycle: read the clock, copy and scale, hand over. No allocation, lock, log or system
+//! Per cycle: read the clock, copy, mix, hand over. No allocation, lock, log or system
 //! call, but for asking the thread's id in the first cycle. Clients are woken when the graph
 //! has what it waits for (`before_rest.rs`).
 
@@ -9,17 +9,17 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, fence};
 
 use super::filter::Cycle;
+use crate::capture::channels::Mixer;
 use crate::capture::{Block, Intake};
+use crate::channels::Planar;
 use crate::rt;
 
 /// The longest cycle that is copied in one piece; longer ones in several.
-const SCRATCH: usize = 8192;
+pub(super) const SCRATCH: usize = 8192;
 
-/// Written by the data thread, except `links`; read by anyone.
+/// Written by the data thread; read by anyone.
 #[derive(Debug, Default)]
 pub(super) struct Gauges {
-    /// How many links the port's samples are the sum of. Written by the control thread.
-    pub(super) links: AtomicU32,
     /// The graph's rate in the newest cycle.
     pub(super) rate: AtomicU32,
     /// The graph's quantum in the newest cycle.
@@ -47,7 +47,9 @@ pub(super) struct DataThread {
     first: bool,
     /// Clock and end of the last cycle handed over.
     handed: (u32, u64),
+    /// One stretch for each port.
     scratch: Box<[f32]>,
+    mixer: Mixer,
 }
 
 impl DataThread {
@@ -56,8 +58,10 @@ impl DataThread {
         gauges: Arc<Gauges>,
         generation: u32,
         rests: Option<i32>,
+        ports: usize,
+        mixer: Mixer,
     ) -> Self {
-        let scratch = vec![0.0; SCRATCH].into_boxed_slice();
+        let scratch = vec![0.0; ports * SCRATCH].into_boxed_slice();
         rt::lock("cycle", scratch.as_ptr().cast(), size_of_val(&*scratch));
         Self {
             intake,
@@ -68,6 +72,7 @@ impl DataThread {
             first: true,
             handed: (0, 0),
             scratch,
+            mixer,
         }
     }
 
@@ -94,17 +99,31 @@ impl DataThread {
             gauges.xruns.fetch_add(1, Relaxed);
         }
         // No buffer, or nobody's samples: lost, and a gap in the positions.
-        let Some(samples) = cycle.samples.filter(|_| self.trusts(cycle)) else {
+        let there = cycle.ports.iter().flatten().map(|samples| samples.len());
+        let Some(length) = there.max().filter(|_| self.trusts(cycle)) else {
             return;
         };
 
         let time_ns = capture_time(cycle);
-        // PipeWire sums what is linked to a port; a mono voice is its mean.
-        let scale = 1.0 / gauges.links.load(Relaxed).max(1) as f32;
-        for (n, piece) in samples.chunks(SCRATCH).enumerate() {
-            let scaled = &mut self.scratch[..piece.len()];
-            for (to, from) in scaled.iter_mut().zip(piece) {
-                *to = f32::from_bits(from.load(Relaxed)) * scale;
+        for first in (0..length).step_by(SCRATCH) {
+            let frames = (length - first).min(SCRATCH);
+            let ports = cycle
+                .ports
+                .iter()
+                .zip(self.scratch.chunks_exact_mut(SCRATCH));
+            let mut channels = 0;
+            for (port, copy) in ports {
+                let samples = port.and_then(|samples| samples.get(first..first + frames));
+                match samples {
+                    Some(samples) => {
+                        for (to, from) in copy.iter_mut().zip(samples) {
+                            *to = f32::from_bits(from.load(Relaxed));
+                        }
+                    }
+                    // Not linked.
+                    None => copy[..frames].fill(0.0),
+                }
+                channels += 1;
             }
             // The samples above before the count below: once the next cycle has begun,
             // the source may have written over what was just copied.
@@ -112,16 +131,17 @@ impl DataThread {
             if cycle.now.load(Relaxed) != cycle.position {
                 return;
             }
-            let offset = (n * SCRATCH) as u64;
+            let offset = first as u64;
+            let block = Planar::new(&self.scratch, SCRATCH, frames, channels);
             self.intake.block(&Block {
-                samples: scaled,
+                samples: self.mixer.mix(block, cycle.rate),
                 rate: cycle.rate,
                 clock: u64::from(self.generation) << 32 | u64::from(cycle.clock_id),
                 position: cycle.position.wrapping_add(offset),
                 time_ns: time_ns.saturating_add(nanoseconds(offset, cycle.rate)),
             });
         }
-        let end = cycle.position.wrapping_add(samples.len() as u64);
+        let end = cycle.position.wrapping_add(length as u64);
         self.handed = (cycle.clock_id, end);
     }
 
@@ -162,6 +182,8 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::capture::channels::Channels;
+    use crate::channels::names_for;
 
     type Seen = (Vec<f32>, u64, u64, i64);
 
@@ -182,12 +204,12 @@ mod tests {
             .collect()
     }
 
-    fn cycle(samples: Option<&[AtomicU32]>) -> Cycle<'_> {
+    fn cycle<'a>(ports: &'a [Option<&'a [AtomicU32]>]) -> Cycle<'a> {
         static NOW: AtomicU64 = AtomicU64::new(1000);
         Cycle {
-            samples,
+            ports,
             rate: 48000,
-            quantum: samples.map_or(0, <[AtomicU32]>::len) as u32,
+            quantum: ports.iter().flatten().map(|p| p.len()).max().unwrap_or(0) as u32,
             position: 1000,
             now: &NOW,
             clock_id: 22,
@@ -197,18 +219,24 @@ mod tests {
         }
     }
 
-    fn run(links: u32, cycle: &Cycle<'_>) -> (Vec<Seen>, Arc<Gauges>) {
+    fn thread(intake: &Arc<Collect>, gauges: &Arc<Gauges>, hear: &str, ports: usize) -> DataThread {
+        let channels = Channels::new(hear.parse().unwrap(), Box::new(drop));
+        channels.arrange(&names_for(ports)).unwrap();
+        let mixer = channels.mixer(ports, SCRATCH).unwrap();
+        DataThread::new(intake.clone(), gauges.clone(), 7, None, ports, mixer)
+    }
+
+    fn run(hear: &str, cycle: &Cycle<'_>) -> (Vec<Seen>, Arc<Gauges>) {
         let intake = Arc::new(Collect::default());
         let gauges = Arc::new(Gauges::default());
-        gauges.links.store(links, Relaxed);
-        DataThread::new(intake.clone(), gauges.clone(), 7, None).cycle(cycle);
+        thread(&intake, &gauges, hear, cycle.ports.len()).cycle(cycle);
         let seen = std::mem::take(&mut *intake.0.lock().unwrap());
         (seen, gauges)
     }
 
     #[test]
-    fn one_link_passes_as_it_is() {
-        let (seen, gauges) = run(1, &cycle(Some(&bits(&[0.5; 480]))));
+    fn one_port_passes_as_it_is() {
+        let (seen, gauges) = run("auto", &cycle(&[Some(&bits(&[0.5; 480]))]));
         let clock = 7 << 32 | 22;
         assert_eq!(seen, [(vec![0.5; 480], clock, 1000, 990_000_000)]);
         assert_eq!(gauges.rate.load(Relaxed), 48000);
@@ -217,23 +245,31 @@ mod tests {
     }
 
     #[test]
-    fn several_links_become_their_mean_in_pieces_that_fit() {
+    fn several_ports_are_mixed_in_pieces_that_fit() {
         let long: Vec<f32> = (0..SCRATCH as u32 + 4).map(|n| n as f32).collect();
-        let (seen, _) = run(2, &cycle(Some(&bits(&long))));
+        let twice: Vec<f32> = long.iter().map(|v| v * 2.0).collect();
+        let ports = [bits(&long), bits(&twice)];
+        let ports = [Some(&ports[0][..]), None, Some(&ports[1][..])];
+        let (seen, _) = run("mix", &cycle(&ports));
         let [first, second] = &seen[..] else {
             panic!("{} pieces", seen.len())
         };
-        let all: Vec<f32> = first.0.iter().chain(&second.0).map(|v| v * 2.0).collect();
-        assert_eq!(all, long);
+        let all = first.0.iter().chain(&second.0);
+        for (sum, one) in all.zip(&long) {
+            assert!((sum - one).abs() <= one * 1e-6);
+        }
+        assert_eq!(first.0.len() + second.0.len(), long.len());
         assert_eq!(second.2, 1000 + SCRATCH as u64);
         assert_eq!(second.3 - first.3, nanoseconds(SCRATCH as u64, 48000));
+        let (seen, _) = run("3", &cycle(&ports));
+        assert_eq!(seen[0].0, twice[..SCRATCH]);
     }
 
     #[test]
     fn only_cycles_in_order_are_trusted() {
         let intake = Arc::new(Collect::default());
         let gauges = Arc::new(Gauges::default());
-        let mut thread = DataThread::new(intake.clone(), gauges.clone(), 7, None);
+        let mut thread = thread(&intake, &gauges, "auto", 1);
         let samples = bits(&[0.5; 480]);
         let mut at = |position, xrun| {
             let now = AtomicU64::new(position);
@@ -241,7 +277,7 @@ mod tests {
                 position,
                 now: &now,
                 xrun,
-                ..cycle(Some(&samples))
+                ..cycle(&[Some(&samples)])
             });
         };
         at(1000, false);
@@ -258,10 +294,10 @@ mod tests {
     #[test]
     fn what_the_next_cycle_overtook_is_no_block() {
         let (seen, _) = run(
-            1,
+            "auto",
             &Cycle {
                 now: &AtomicU64::new(1480),
-                ..cycle(Some(&bits(&[0.5; 480])))
+                ..cycle(&[Some(&bits(&[0.5; 480]))])
             },
         );
         assert!(seen.is_empty());
@@ -270,10 +306,10 @@ mod tests {
     #[test]
     fn no_buffer_is_no_block() {
         let (seen, gauges) = run(
-            1,
+            "auto",
             &Cycle {
                 xrun: true,
-                ..cycle(None)
+                ..cycle(&[None])
             },
         );
         assert!(seen.is_empty());
@@ -286,7 +322,7 @@ mod tests {
             capture_time(&Cycle {
                 quantum: 480,
                 delay,
-                ..cycle(None)
+                ..cycle(&[])
             })
         };
         assert_eq!(at(0), 990_000_000);

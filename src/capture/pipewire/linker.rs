@@ -1,10 +1,13 @@
-//! Decides which links should be: ours to the source's ports, and nobody else's
-//! touched. Pure: it looks at the graph and answers with steps to take.
+//! Decides which links should be: ours from each of the source's ports to one of our
+//! own, and nobody else's touched. Pure: it looks at the graph and answers with steps to take.
 
 use std::collections::BTreeMap;
 
+use v2m_pw_filter::Direction;
+
 use super::graph::{Graph, Source, Target};
 use crate::capture::Event;
+use crate::channels::{MAX_CHANNELS, Selection, names_for};
 
 /// What to do, and what to tell.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -13,8 +16,9 @@ pub(super) struct Steps {
     pub(super) destroy: Vec<u32>,
     /// Links to make: output port, input port.
     pub(super) create: Vec<(u32, u32)>,
-    /// How many links the input's samples are the sum of.
-    pub(super) links: usize,
+    /// The source's channels by name, where they are others than before: to be known
+    /// before links are made.
+    pub(super) channels: Option<Vec<String>>,
     /// Told only when it is news.
     pub(super) event: Option<Event>,
 }
@@ -37,18 +41,23 @@ enum Fate {
 #[derive(Debug, Default)]
 pub(super) struct Linker {
     source: Source,
+    /// What is to be heard of it.
+    selection: Selection,
     /// No links of ours.
     resting: bool,
     target: Option<Target>,
     /// By the target's output port, with the port's serial.
     fates: BTreeMap<u32, (u64, Fate)>,
+    /// The source's serial and channels that were told last.
+    channels: Option<(u64, Vec<String>)>,
     told: Option<Event>,
 }
 
 impl Linker {
-    pub(super) fn new(source: Source) -> Self {
+    pub(super) fn new(source: Source, selection: Selection) -> Self {
         Self {
             source,
+            selection,
             ..Self::default()
         }
     }
@@ -77,6 +86,18 @@ impl Linker {
         self.resting = !active;
     }
 
+    /// How many ports our node needs.
+    pub(super) fn ports(&self, graph: &Graph) -> usize {
+        let target = graph.target(&self.source);
+        target.map_or(1, |target| target.ports.len().clamp(1, MAX_CHANNELS))
+    }
+
+    /// Our node is made again: links of ours are gone, and not by hand.
+    pub(super) fn start_anew(&mut self) {
+        self.fates
+            .retain(|_, (_, fate)| !matches!(fate, Fate::Asked | Fate::Made | Fate::Theirs));
+    }
+
     /// The daemon would not make the link from `output`.
     pub(super) fn refused(&mut self, output: u32, why: String) {
         if let Some((_, fate)) = self.fates.get_mut(&output) {
@@ -89,10 +110,17 @@ impl Linker {
     /// links with it, which must not look like a link removed by hand.
     pub(super) fn decide(&mut self, graph: &Graph, own_node: Option<u32>) -> Steps {
         let mut steps = Steps::default();
-        let Some(input) = own_node.and_then(|node| graph.input_of(node)) else {
-            return steps; // our own node is still being announced
+        let inputs: Vec<u32> = match own_node {
+            Some(node) => graph.ports_of(node, Direction::In).collect(),
+            None => Vec::new(),
         };
-        let linked: Vec<u32> = graph.linked_to(input).collect();
+        if inputs.len() < self.ports(graph) {
+            return steps; // our own node is still being announced
+        }
+        let linked: Vec<(u32, u32)> = inputs
+            .iter()
+            .flat_map(|&input| graph.linked_to(input).map(move |output| (output, input)))
+            .collect();
         if self.resting {
             // What others did to links is remembered.
             self.told = None;
@@ -103,11 +131,11 @@ impl Linker {
                 }
                 !ours
             });
-            steps.links = linked.len().saturating_sub(steps.destroy.len());
             return steps;
         }
 
-        let (target, missing) = match graph.target(&self.source) {
+        let target = graph.target(&self.source);
+        let (target, missing) = match target.and_then(|target| self.with_channel(target)) {
             Ok(target) => (Some(target), None),
             Err(why) => (None, Some(why)),
         };
@@ -121,19 +149,20 @@ impl Linker {
             }
         }
         self.target = target;
+        steps.channels = self.other_channels();
 
-        let none = BTreeMap::new();
-        let ports = self.target.as_ref().map_or(&none, |t| &t.ports);
+        let ports = self.target.as_ref().map_or(&[][..], |t| &t.ports);
         let destroy = &mut steps.destroy;
         self.fates.retain(|output, (serial, fate)| {
-            let stays = ports.get(output) == Some(serial);
+            let stays = ports.iter().any(|p| (p.id, p.serial) == (*output, *serial));
             if !stays && matches!(fate, Fate::Asked | Fate::Made) {
                 destroy.push(*output);
             }
             stays
         });
-        for (&output, &serial) in ports {
-            let there = linked.contains(&output);
+        for (port, &input) in ports.iter().zip(&inputs) {
+            let (output, serial) = (port.id, port.serial);
+            let there = linked.contains(&(output, input));
             let now = match self.fates.get(&output).map(|(_, fate)| fate) {
                 None if there => Fate::Theirs,
                 None => {
@@ -151,17 +180,31 @@ impl Linker {
             self.fates.insert(output, (serial, now));
         }
 
-        // Links that go were counted in `linked`, links that come were not.
-        let stay = linked.iter().filter(|o| !steps.destroy.contains(o)).count();
-        let come = self.fates().filter(|f| matches!(f, Fate::Asked)).count();
-        steps.links = stay + come;
-
+        let linked: Vec<u32> = linked.into_iter().map(|(output, _)| output).collect();
         let news = self.state(graph, &linked, &steps.destroy, missing);
         if news.is_some() && news != self.told {
             self.told.clone_from(&news);
             steps.event = news;
         }
         steps
+    }
+
+    /// The target, if it has the channel that is to be heard.
+    fn with_channel(&self, target: Target) -> Result<Target, String> {
+        let names = channels(&target);
+        match self.selection.weights(&names) {
+            Err(error) if !names.is_empty() => Err(format!("{} has {error}", target.name)),
+            _ => Ok(target),
+        }
+    }
+
+    fn other_channels(&mut self) -> Option<Vec<String>> {
+        let target = self.target.as_ref().filter(|t| !t.ports.is_empty())?;
+        let now = (target.serial, channels(target));
+        if self.channels.as_ref() == Some(&now) {
+            return None;
+        }
+        self.channels.insert(now).1.clone().into()
     }
 
     fn fates(&self) -> impl Iterator<Item = &Fate> {
@@ -204,11 +247,21 @@ impl Linker {
     }
 }
 
+/// The names of its channels.
+fn channels(target: &Target) -> Vec<String> {
+    let unnamed = names_for(target.ports.len());
+    let ports = target.ports.iter().zip(unnamed);
+    let names = ports.map(|(port, unnamed)| match port.channel.is_empty() {
+        true => unnamed,
+        false => port.channel.clone(),
+    });
+    names.take(MAX_CHANNELS).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::graph::{Link, Node, Object, Port};
     use super::*;
-    use v2m_pw_filter::Direction;
 
     const ENGINE: u32 = 10;
     const INPUT: u32 = 11;
@@ -223,7 +276,11 @@ mod tests {
 
     impl Rig {
         fn new(source: &str) -> Self {
-            let linker = Linker::new(source.parse().unwrap());
+            Self::hearing(source, "auto", 2)
+        }
+
+        fn hearing(source: &str, channel: &str, inputs: u32) -> Self {
+            let linker = Linker::new(source.parse().unwrap(), channel.parse().unwrap());
             let mut rig = Self {
                 graph: Graph::default(),
                 linker,
@@ -231,7 +288,9 @@ mod tests {
                 next_link: 1000,
             };
             rig.node(ENGINE, "v2m-engine", "", 0);
-            rig.port(INPUT, ENGINE, Direction::In);
+            for n in 0..inputs {
+                rig.port(INPUT + n, ENGINE, Direction::In);
+            }
             rig
         }
 
@@ -262,6 +321,8 @@ mod tests {
                     node,
                     direction,
                     dsp: true,
+                    index: id,
+                    channel: String::new(),
                 }),
             );
         }
@@ -292,10 +353,11 @@ mod tests {
         }
 
         fn link(&mut self, output: u32) {
-            let link = Link {
-                output,
-                input: INPUT,
-            };
+            self.link_to(output, INPUT);
+        }
+
+        fn link_to(&mut self, output: u32, input: u32) {
+            let link = Link { output, input };
             self.graph.add(self.next_link, Object::Link(link));
             self.next_link += 1;
         }
@@ -316,7 +378,7 @@ mod tests {
             for _ in 0..5 {
                 let steps = self.decide();
                 steps.destroy.iter().for_each(|o| self.unlink(*o));
-                steps.create.iter().for_each(|(o, _)| self.link(*o));
+                steps.create.iter().for_each(|(o, i)| self.link_to(*o, *i));
                 event = steps.event.or(event);
                 if steps.destroy.is_empty() && steps.create.is_empty() {
                     return event;
@@ -326,7 +388,9 @@ mod tests {
         }
 
         fn linked(&self) -> Vec<u32> {
-            self.graph.linked_to(INPUT).collect()
+            let inputs = [INPUT, INPUT + 1];
+            let linked = inputs.iter().flat_map(|i| self.graph.linked_to(*i));
+            linked.collect()
         }
     }
 
@@ -359,20 +423,52 @@ mod tests {
     }
 
     #[test]
-    fn all_channels_are_linked_and_counted_before_they_come() {
+    fn each_channel_is_linked_to_a_port_of_its_own() {
         let mut rig = Rig::new("mic");
         rig.source(20, "mic", 0, 2);
         let steps = rig.decide();
-        assert_eq!(steps.create, [(22, INPUT), (23, INPUT)]);
-        assert_eq!((steps.links, steps.event), (2, None));
+        assert_eq!(steps.create, [(22, INPUT), (23, INPUT + 1)]);
+        let names = ["FL", "FR"].map(str::to_owned).to_vec();
+        assert_eq!((steps.channels, steps.event), (Some(names), None));
         rig.link(22);
         let steps = rig.decide();
-        assert_eq!((steps.links, steps.event), (2, None));
+        assert_eq!((steps.channels, steps.event), (None, None));
         assert!(steps.create.is_empty());
-        rig.link(23);
+        rig.link_to(23, INPUT + 1);
         let steps = rig.decide();
-        assert_eq!((steps.links, steps.event), (2, linked("mic")));
+        assert_eq!(steps.event, linked("mic"));
         assert_eq!(rig.decide().event, None, "told twice");
+    }
+
+    #[test]
+    fn more_channels_than_ports_are_waited_for_and_links_made_anew() {
+        let mut rig = Rig::hearing("mic", "auto", 1);
+        rig.source(20, "mic", 0, 1);
+        assert_eq!(rig.settle(), linked("mic"));
+        rig.port(23, 20, Direction::Out);
+        assert_eq!(rig.linker.ports(&rig.graph), 2);
+        assert_eq!(rig.decide(), Steps::default());
+        // The node is made again, with two.
+        rig.unlink(22);
+        rig.linker.start_anew();
+        rig.port(INPUT + 1, ENGINE, Direction::In);
+        assert_eq!(rig.settle(), None, "linked as before");
+        assert_eq!(rig.linked(), [22, 23]);
+    }
+
+    #[test]
+    fn a_channel_that_the_source_lacks_is_named_with_those_that_it_has() {
+        let mut rig = Rig::hearing("mic", "AUX5", 2);
+        rig.source(20, "mic", 0, 2);
+        let event = rig.settle();
+        assert!(
+            matches!(&event, Some(Event::Waiting(why)) if why.contains("AUX5") && why.contains("FL, FR")),
+            "{event:?}"
+        );
+        assert!(rig.linked().is_empty());
+        let mut rig = Rig::hearing("mic", "fr", 2);
+        rig.source(20, "mic", 0, 2);
+        assert_eq!(rig.settle(), linked("mic"));
     }
 
     #[test]
@@ -432,13 +528,12 @@ mod tests {
     }
 
     #[test]
-    fn links_of_others_stay_and_are_counted() {
+    fn links_of_others_stay() {
         let mut rig = Rig::new("mic");
         rig.source(20, "mic", 0, 1);
         rig.source(30, "other", 0, 1);
         rig.link(32);
         assert_eq!(rig.settle(), linked("mic"));
-        assert_eq!(rig.decide().links, 2);
         rig.linker.set_source(Source::Node("nothing".to_owned()));
         assert_eq!(
             rig.settle(),
@@ -446,7 +541,6 @@ mod tests {
             "audio still comes, from there"
         );
         assert_eq!(rig.linked(), [32]);
-        assert_eq!(rig.decide().links, 1);
         // Already linked by hand to what is asked for: it stays when that changes.
         rig.linker.set_source(Source::Node("other".to_owned()));
         rig.settle();
@@ -463,7 +557,7 @@ mod tests {
         rig.linker.refused(22, "no format".to_owned());
         let steps = rig.decide();
         assert!(matches!(steps.event, Some(Event::Waiting(why)) if why.contains("no format")));
-        assert_eq!((steps.create, steps.links), (vec![], 0));
+        assert_eq!(steps.create, []);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use v2m_pw_graph::{connection, graph};
 
 use self::data_thread::Gauges;
 use crate::Result;
+use crate::capture::channels::Channels;
 use crate::capture::{Events, Intake, SourceInfo};
 use crate::latency::Latency;
 use crate::rt::bounded::Bounded;
@@ -47,6 +48,8 @@ pub struct Options {
     pub active: bool,
     /// The daemon's socket, by name or path; `None` is the session's.
     pub remote: Option<String>,
+    /// What is heard of the source's channels.
+    pub channels: Arc<Channels>,
 }
 
 impl Default for Options {
@@ -57,6 +60,7 @@ impl Default for Options {
             latency: Some(Latency::DEFAULT),
             active: true,
             remote: None,
+            channels: Channels::auto(),
         }
     }
 }

@@ -18,7 +18,7 @@ use pipewire::proxy::{ProxyListener, ProxyT};
 use super::arrival::{Arrival, Patience};
 use super::before_rest::BeforeRest;
 use super::connection::{Asks, Connection, new_context, silent_error, socket_path};
-use super::data_thread::{DataThread, Gauges};
+use super::data_thread::{DataThread, Gauges, SCRATCH};
 use super::filter::{Failure, Filter};
 use super::linker::Linker;
 use super::{Command, Options, Report};
@@ -26,7 +26,7 @@ use crate::capture::{Event, Events, Intake};
 use crate::latency::Latency;
 use crate::rt;
 use crate::rt::bounded::Calls;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, text};
 use v2m_pw_filter::Direction;
 use v2m_pw_graph::{Inaudible, Volume};
 
@@ -205,7 +205,7 @@ impl Control<'_> {
             let state = &mut report.state;
             state.connected = true;
             state.version.clone_from(&session.connection.version);
-            state.node = session.filter.node_id();
+            state.node = session.node_id();
             match &event {
                 Some(Event::Linked(name)) => {
                     (state.linked, state.waiting) = (Some(name.clone()), None);
@@ -288,12 +288,16 @@ struct Session {
     links: BTreeMap<u32, (ProxyListener, Link)>,
     /// Of the source that is linked.
     volume: Option<Volume>,
-    filter: Filter,
+    /// Made when the graph is known: it has a port for each of the source's channels.
+    filter: Option<Filter>,
+    ports: usize,
     /// Wakes clients.
-    _rest: BeforeRest,
+    rest: BeforeRest,
+    intake: Arc<dyn Intake>,
     connection: Connection,
     linker: Linker,
     gauges: Arc<Gauges>,
+    generation: u32,
     troubles: Receiver<Trouble>,
     sender: Sender<Trouble>,
     /// What the node asks for now.
@@ -306,6 +310,36 @@ impl Session {
         let (sender, troubles) = channel();
         let gauges = Arc::new(Gauges::default());
 
+        let awake = intake.clone();
+        let rest = BeforeRest::new(&connection.core, Box::new(move || awake.wake()));
+        let selection = options.channels.selection().clone();
+        let mut linker = Linker::new(options.source.clone(), selection);
+        linker.set_active(options.active);
+        Ok(Self {
+            links: BTreeMap::new(),
+            volume: None,
+            filter: None,
+            ports: 0,
+            rest,
+            intake,
+            connection,
+            linker,
+            gauges,
+            generation: GENERATION.fetch_add(1, Relaxed),
+            troubles,
+            sender,
+            latency: options.latency,
+        })
+    }
+
+    /// Makes the node, or makes it again: one that runs takes no more ports.
+    fn make_node(&mut self, options: &Options, ports: usize) -> Result<()> {
+        self.links.clear();
+        self.linker.start_anew();
+        self.filter = None;
+        // What the node that was there had to say.
+        while self.troubles.try_recv().is_ok() {}
+
         let mut properties = PropertiesBox::new();
         properties.insert("node.name", options.node_name.as_str());
         properties.insert("node.description", "Speech capture");
@@ -313,37 +347,31 @@ impl Session {
         properties.insert("media.type", "Audio");
         properties.insert("media.category", "Capture");
         properties.insert("media.role", "DSP");
-        if let Some(latency) = options.latency {
+        if let Some(latency) = self.latency {
             properties.insert("node.latency", latency.to_string());
         }
-        let generation = GENERATION.fetch_add(1, Relaxed);
-        let awake = intake.clone();
-        let rest = BeforeRest::new(&connection.core, Box::new(move || awake.wake()));
-        let mut data_thread = DataThread::new(intake, gauges.clone(), generation, rest.thread());
-        let failed = sender.clone();
+        let mut data_thread = DataThread::new(
+            self.intake.clone(),
+            self.gauges.clone(),
+            self.generation,
+            self.rest.thread(),
+            ports,
+            options.channels.mixer(ports, SCRATCH)?,
+        );
+        let failed = self.sender.clone();
         let filter = Filter::new(
-            &connection.core,
+            &self.connection.core,
             &options.node_name,
             properties,
-            Direction::In,
+            (Direction::In, ports),
             Box::new(move |cycle| data_thread.cycle(cycle)),
             Box::new(move |failure| drop(failed.send(Trouble::Filter(failure)))),
         )?;
-        let mut linker = Linker::new(options.source.clone());
-        linker.set_active(options.active);
         filter.set_active(options.active);
-        Ok(Self {
-            links: BTreeMap::new(),
-            volume: None,
-            filter,
-            _rest: rest,
-            connection,
-            linker,
-            gauges,
-            troubles,
-            sender,
-            latency: options.latency,
-        })
+        self.filter = Some(filter);
+        self.ports = ports;
+        self.connection.touch();
+        Ok(())
     }
 
     /// Takes up what happened, outside of all callbacks.
@@ -368,7 +396,9 @@ impl Session {
         }
         if options.active != self.linker.is_active() {
             self.linker.set_active(options.active);
-            self.filter.set_active(options.active);
+            if let Some(filter) = &self.filter {
+                filter.set_active(options.active);
+            }
             self.connection.touch();
         }
         self.ask_for(options.latency);
@@ -382,11 +412,15 @@ impl Session {
             return Ok(Turn::Waiting);
         }
 
-        let steps = self
-            .linker
-            .decide(&self.connection.graph, self.filter.node_id());
-        // Before links come, so that their sum is never too loud.
-        self.gauges.links.store(steps.links as u32, Relaxed);
+        let ports = self.linker.ports(&self.connection.graph);
+        if ports > self.ports {
+            self.make_node(options, ports)?;
+        }
+        let steps = self.linker.decide(&self.connection.graph, self.node_id());
+        // Before links come: what is heard is never another source's choice.
+        if let Some(names) = &steps.channels {
+            options.channels.arrange(names)?;
+        }
         for output in steps.destroy {
             self.links.remove(&output);
         }
@@ -413,13 +447,18 @@ impl Session {
 
     fn heard(&self) -> Option<(u32, &str)> {
         let graph = &self.connection.graph;
-        graph.heard_at(graph.input_of(self.filter.node_id()?)?)
+        graph.heard_by(self.node_id()?)
     }
 
     /// Why nothing is heard, if the source's volume is why.
     fn inaudible(&self) -> Option<Inaudible> {
         let (volume, (_, name)) = (self.volume.as_ref()?, self.heard()?);
         volume.inaudible(name)
+    }
+
+    /// Our node's global id, once the daemon has given it one.
+    fn node_id(&self) -> Option<u32> {
+        self.filter.as_ref().and_then(Filter::node_id)
     }
 
     fn link(&self, output: u32, input: u32) -> Result<(ProxyListener, Link)> {
@@ -436,7 +475,7 @@ impl Session {
             .upcast_ref()
             .add_listener_local()
             .error(move |_seq, _result, message| {
-                let _ = sender.send(Trouble::Link(output, message.to_owned()));
+                let _ = sender.send(Trouble::Link(output, text::name(message)));
             })
             .register();
         Ok((listener, link))
@@ -454,8 +493,10 @@ impl Session {
             return;
         }
         self.latency = latency;
-        if let Some(Ok(value)) = latency.map(|l| CString::new(l.to_string())) {
-            self.filter.set_property(c"node.latency", &value);
+        if let (Some(filter), Some(Ok(value))) =
+            (&self.filter, latency.map(|l| CString::new(l.to_string())))
+        {
+            filter.set_property(c"node.latency", &value);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Where a recording goes: opening it, and noticing that it was removed.
+//! Where a recording goes: opening it, and noticing that it was removed. Nobody but this
+//! user and root gets to hear it by the name's having been prepared for that.
 //!
 //! A file has its name only once its head is on the disk: neither a kill nor a power
 //! loss leaves one that says nothing of itself.
@@ -6,7 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind as Io, Seek};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -14,9 +15,12 @@ use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl};
 use nix::unistd::linkat;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::{self, Kind, Place, folder_of};
 
 /// Standard output, as a path.
 pub(super) const STDOUT: &str = "-";
+/// A recording's mode, less what the umask takes: what was heard is its user's.
+const MODE: u32 = 0o600;
 
 /// An opened target.
 pub(super) struct Target {
@@ -34,7 +38,8 @@ pub(super) fn open(path: &Path, overwrite: bool, head: &[u8]) -> Result<Target> 
     let failed = |cause: io::Error| {
         let message = match cause.kind() {
             Io::AlreadyExists => format!(
-                "{} exists already: choose another name, or say that it may be overwritten",
+                "{} exists already: choose another name, or say that it may be overwritten \
+                 (--overwrite, overwrite=True)",
                 path.display()
             ),
             Io::IsADirectory => format!("{} is a directory: name a file", path.display()),
@@ -46,26 +51,37 @@ pub(super) fn open(path: &Path, overwrite: bool, head: &[u8]) -> Result<Target> 
         };
         Error::new(kind, message)
     };
-    // A named pipe or a device is written to, and can't be overwritten.
-    let special = path.metadata().ok().filter(|known| {
-        let kind = known.file_type();
-        kind.is_fifo() || kind.is_char_device()
-    });
-    if special.is_some() {
-        let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
-        return Ok(Target {
-            file,
-            is_file: false,
-        });
-    }
-    let file = match overwrite && path.symlink_metadata().is_ok() {
-        true => replace(path, head),
-        false => create(path, |file| file.write_all_at(head, 0)),
+    open_path(path, overwrite, head).map_err(failed)
+}
+
+fn open_path(path: &Path, overwrite: bool, head: &[u8]) -> io::Result<Target> {
+    let place = Place::of(path)?;
+    let Some(found) = place.found else {
+        // A link that leads nowhere yet is there, too.
+        if place.path != path && !overwrite {
+            return Err(Errno::EEXIST.into());
+        }
+        let file = create(&place.path, |file| file.write_all_at(head, 0))?;
+        let is_file = true;
+        return Ok(Target { file, is_file });
     };
-    Ok(Target {
-        file: file.map_err(failed)?,
-        is_file: true,
-    })
+    let kind = found.kind();
+    match kind {
+        Kind::Directory => return Err(Errno::EISDIR.into()),
+        // Whoever owns it would hear what is recorded.
+        _ if !found.is_own() || kind == Kind::Other => return Err(files::foreign(&found)),
+        Kind::Regular if !overwrite => return Err(Errno::EEXIST.into()),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    let is_file = kind == Kind::Regular;
+    let file = found.open(options.read(is_file).write(true))?;
+    if is_file {
+        replace(&file, head)?;
+    }
+    // Else a FIFO, which is waited for until somebody reads it, or a device: written on
+    // and on, and never overwritten.
+    Ok(Target { file, is_file })
 }
 
 /// Makes a file that holds what `fill` writes into it before anybody sees it.
@@ -88,7 +104,8 @@ fn create(path: &Path, fill: impl Fn(&File) -> io::Result<()>) -> io::Result<Fil
         Some(file) => file,
         None => {
             let mut options = OpenOptions::new();
-            let file = options.read(true).write(true).create_new(true).open(path)?;
+            let options = options.read(true).write(true).create_new(true);
+            let file = options.mode(MODE).open(path)?;
             fill(&file)
                 .and_then(|()| file.sync_all())
                 .inspect_err(|_| drop(std::fs::remove_file(path)))?;
@@ -101,7 +118,7 @@ fn create(path: &Path, fill: impl Fn(&File) -> io::Result<()>) -> io::Result<Fil
 
 fn nameless(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    let options = options.read(true).write(true);
+    let options = options.read(true).write(true).mode(MODE);
     options.custom_flags(libc::O_TMPFILE).open(folder_of(path))
 }
 
@@ -113,15 +130,10 @@ fn give_name(file: &File, path: &Path) -> nix::Result<()> {
 
 /// Makes a recording of a file that exists. The head goes first: whatever else is still
 /// there then, the file claims nothing of it.
-fn replace(path: &Path, head: &[u8]) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    // Where a link led nowhere yet, it is made.
-    options.read(true).write(true).create(true).truncate(false);
-    let file = options.open(path)?;
+fn replace(file: &File, head: &[u8]) -> io::Result<()> {
     file.write_all_at(head, 0)?;
     file.set_len(head.len() as u64)?;
-    file.sync_all()?;
-    Ok(file)
+    file.sync_all()
 }
 
 fn standard_output(head: &[u8]) -> Result<Target> {
@@ -144,13 +156,6 @@ fn standard_output(head: &[u8]) -> Result<Target> {
 /// file need not.
 fn keep_name(path: &Path) {
     let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
-}
-
-fn folder_of(path: &Path) -> &Path {
-    let folder = path.parent();
-    folder
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
 }
 
 /// Whether no name leads to this file any more.

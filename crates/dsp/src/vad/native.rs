@@ -16,11 +16,14 @@ mod weights;
 pub use dispatch::Path;
 
 use super::{Model, WINDOW};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, files};
 use dispatch::Runnable;
 use network::{State, Tile};
 use std::sync::{Arc, OnceLock};
 use weights::Weights;
+
+/// Bytes of a model's file, at most.
+const MODEL: u64 = 256 << 20;
 
 /// Samples of one STFT frame; frames start 128 samples apart.
 const FRAME: usize = 256;
@@ -64,7 +67,7 @@ impl Network {
             );
             Error::new(ErrorKind::Invalid, message)
         };
-        let bytes = std::fs::read(file).map_err(|cause| refused(cause.to_string()))?;
+        let bytes = files::read(file, MODEL).map_err(|cause| refused(cause.to_string()))?;
         let network = Self::parse(&bytes).map_err(|error| refused(error.to_string()))?;
         Ok(Self {
             name: file.display().to_string().into(),
