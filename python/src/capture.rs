@@ -18,6 +18,7 @@ use v2m_client::stream::Stream;
 
 use crate::errors;
 use crate::lock;
+use crate::params;
 use crate::recording::Recording;
 use crate::stream::AudioStream;
 use crate::switch;
@@ -107,7 +108,7 @@ impl AudioCapture {
             )));
         }
         let size = self.buffer_size;
-        let (hop, timeout) = (hop_of(hop, size)?, timeout_of(timeout)?);
+        let (hop, timeout) = (hop_of(hop, size)?, params::timeout(timeout)?);
         let stream = Stream::new(self.locator.clone(), size, hop, timeout);
         Ok(AudioStream::new(stream, switch_interval))
     }
@@ -242,18 +243,6 @@ fn hop_of(hop: Option<&Bound<'_, PyAny>>, size: u64) -> PyResult<Hop> {
             hop.repr()?
         ))),
     }
-}
-
-pub(crate) fn timeout_of(timeout: Option<f64>) -> PyResult<Option<std::time::Duration>> {
-    timeout
-        .map(|seconds| {
-            std::time::Duration::try_from_secs_f64(seconds).map_err(|_| {
-                PyValueError::new_err(format!(
-                    "timeout={seconds}: must be seconds, zero or more, or None"
-                ))
-            })
-        })
-        .transpose()
 }
 
 /// Seconds, as an argument of this name.

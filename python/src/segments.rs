@@ -1,34 +1,33 @@
 //! `SpeechSegments`: the Python face of a client's [`Segments`].
 
+use std::sync::Arc;
+
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use v2m_client::progress::Source;
 use v2m_client::segments::{Segments, Utterance};
+use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
 
 use crate::errors;
 use crate::segment::SpeechSegment;
 use crate::source::{self, aio, usable};
-use crate::stream::AudioStream;
 
 #[doc = doc!("SpeechSegments")]
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct SpeechSegments {
     segments: Segments,
-    stream: Py<AudioStream>,
+    /// The `AudioStream`, which lives as long as segments of it are read.
+    stream: Py<PyAny>,
 }
 
 impl SpeechSegments {
     /// Those of an open stream.
-    pub(crate) fn new(stream: &Bound<'_, AudioStream>, params: Params) -> PyResult<Self> {
+    pub(crate) fn new(of: &Arc<Stream>, stream: Py<PyAny>, params: Params) -> PyResult<Self> {
         params.validate().map_err(errors::raise)?;
-        let of = stream.get().stream();
         usable(of)?;
         let segments = Segments::new(of.clone(), params).map_err(errors::raise)?;
-        Ok(Self {
-            segments,
-            stream: stream.clone().unbind(),
-        })
+        Ok(Self { segments, stream })
     }
 }
 
@@ -75,7 +74,7 @@ impl SpeechSegments {
     }
 
     #[getter]
-    fn _stream(&self, py: Python<'_>) -> Py<AudioStream> {
+    fn _stream(&self, py: Python<'_>) -> Py<PyAny> {
         self.stream.clone_ref(py)
     }
 
