@@ -18,7 +18,7 @@ use v2m_client::stream::Stream;
 
 use crate::errors;
 use crate::lock;
-use crate::params::timeout_of;
+use crate::params;
 use crate::recording::Recording;
 use crate::stream::AudioStream;
 use crate::switch;
@@ -108,7 +108,7 @@ impl AudioCapture {
             )));
         }
         let size = self.buffer_size;
-        let (hop, timeout) = (hop_of(hop, size)?, timeout_of(timeout)?);
+        let (hop, timeout) = (hop_of(hop, size)?, params::timeout(timeout)?);
         let stream = Stream::new(self.locator.clone(), size, hop, timeout);
         Ok(AudioStream::new(stream, switch_interval))
     }

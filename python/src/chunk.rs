@@ -3,7 +3,6 @@
 
 use std::ffi::c_int;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
@@ -11,6 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView};
+use v2m_client::judge;
 use v2m_client::ring::{NS_PER_SAMPLE, Reader, WINDOW};
 use v2m_client::stream;
 use v2m_client::{ErrorKind, Result};
@@ -94,7 +94,7 @@ impl AudioChunk {
         let ring = self.window.ring();
         let first = self.position / WINDOW;
         let all = self.end() / WINDOW;
-        py.detach(|| await_speech(ring, all));
+        py.detach(|| judge::await_speech(ring, all));
         let end = all.min(ring.speech_committed());
         let count = end.saturating_sub(first);
         let start = ring
@@ -157,29 +157,6 @@ impl AudioChunk {
         let owner = slf.clone().into_any();
         // SAFETY: CPython gives a view to fill; the window lies in this very object.
         unsafe { slf.get().window.export(owner, view, flags) }
-    }
-}
-
-/// How long the newest windows may take to be judged by the engine.
-const PATIENCE: Duration = Duration::from_millis(20);
-/// With more complete windows than this unjudged the engine isn't waited for: its
-/// detection is off, or far behind.
-const LATE: u64 = 31;
-
-/// Whether the windows below `end` are judged, or are so in a moment. Blocks.
-pub(crate) fn await_speech(ring: &Reader, end: u64) -> bool {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let ticket = ring.ticket();
-        let judged = ring.speech_committed();
-        if judged >= end {
-            return true;
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || ring.committed() / WINDOW > judged + LATE {
-            return false;
-        }
-        ring.wait(ticket, left);
     }
 }
 

@@ -1,4 +1,6 @@
-//! Arguments that several of Python's objects take.
+//! Numbers that Python gives.
+
+use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -18,11 +20,11 @@ pub(crate) fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| value.into())
 }
 
-/// A timeout in seconds; `None` waits without an end.
-pub(crate) fn timeout_of(timeout: Option<f64>) -> PyResult<Option<std::time::Duration>> {
+/// Seconds to wait at most; None: for ever.
+pub(crate) fn timeout(timeout: Option<f64>) -> PyResult<Option<Duration>> {
     timeout
         .map(|seconds| {
-            std::time::Duration::try_from_secs_f64(seconds).map_err(|_| {
+            Duration::try_from_secs_f64(seconds).map_err(|_| {
                 PyValueError::new_err(format!(
                     "timeout={seconds}: must be seconds, zero or more, or None"
                 ))

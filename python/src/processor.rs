@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use v2m_client::judge;
 use v2m_client::ring::{Reader, SAMPLE_RATE, WINDOW};
-use v2m_client::vad::Model;
 use v2m_client::vad::hearing::Hearing;
-use v2m_client::vad::native::Native;
 use v2m_client::vad::recording::Recording;
 use v2m_client::vad::segment::{Params, Segment, Segmenter};
 use v2m_client::{ErrorKind, Result};
@@ -20,9 +19,6 @@ use crate::lock;
 use crate::params;
 use crate::samples::Samples;
 use crate::stream::AudioStream;
-
-/// Windows before the audio that the model hears first, so that it knows the scene.
-const WARM_UP: u64 = 31;
 
 #[doc = doc!("VADProcessor")]
 #[pyclass(frozen, name = "VADProcessor", module = "v2m_engine")]
@@ -159,52 +155,13 @@ fn usable(samples: &Samples) -> Result<()> {
     }
 }
 
-/// From the speech track, or by the model where it says nothing. The windows are those
-/// that end in the audio, or the last one before if none does.
 fn live(ring: &Reader, start: u64, end: u64, hearing: Hearing) -> Result<Judged> {
-    let last = (end / WINDOW).max(1);
-    let first = (start / WINDOW).min(last - 1);
-    let mut probabilities = vec![f32::NAN; (last - first) as usize];
-    if chunk::await_speech(ring, last) {
-        ring.read_speech(first, &mut probabilities)?;
-    }
-    if probabilities.iter().any(|p| p.is_nan()) {
-        let model = hearing.apply(Box::new(Native::new()));
-        judge(model, ring, first, end, &mut probabilities)?;
-    }
+    let (first, probabilities) = judge::stretch(ring, start, end, hearing)?;
     Ok(Judged {
         probabilities,
         start: (first * WINDOW) as i64 - start as i64,
         end: end - start,
     })
-}
-
-/// The same by a model of our own, which hears a second of what came before as far as
-/// the ring still has it. What isn't committed of the first window of all is silence.
-fn judge(
-    mut model: Box<dyn Model>,
-    ring: &Reader,
-    first: u64,
-    end: u64,
-    out: &mut [f32],
-) -> Result<()> {
-    let kept = ring.oldest().div_ceil(WINDOW);
-    for window in first.saturating_sub(WARM_UP).max(kept.min(first))..first + out.len() as u64 {
-        let position = window * WINDOW;
-        let mut samples = [0.0; WINDOW as usize];
-        let there = (end - position).min(WINDOW) as usize;
-        let read = ring.read_samples(position, &mut samples[..there]);
-        if window < first {
-            // Overwritten meanwhile: it begins later.
-            if read.is_ok() {
-                model.probability(&samples)?;
-            }
-            continue;
-        }
-        read?;
-        out[(window - first) as usize] = model.probability(&samples)?;
-    }
-    Ok(())
 }
 
 impl VadProcessor {

@@ -14,6 +14,7 @@ use v2m_client::{Error, Result};
 
 use crate::errors::{self, V2MError};
 use crate::lock;
+use crate::params;
 use crate::source::aio;
 
 /// How often a wait looks for Ctrl-C.
@@ -167,7 +168,7 @@ impl Recording {
     #[doc = doc!("Recording.wait")]
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        let timeout = crate::params::timeout_of(timeout)?;
+        let timeout = params::timeout(timeout)?;
         let Some(running) = self.running() else {
             return Err(V2MError::new_err(
                 "the recording has not begun: use it with `with` or `async with`",

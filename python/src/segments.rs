@@ -17,24 +17,17 @@ use crate::source::{self, aio, usable};
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct SpeechSegments {
     segments: Segments,
-    /// The `AudioStream`, for `_aio.py`.
+    /// The `AudioStream`, which lives as long as segments of it are read.
     stream: Py<PyAny>,
 }
 
 impl SpeechSegments {
-    /// Those of an open stream, which is `of` to the client.
-    pub(crate) fn new(
-        stream: &Bound<'_, PyAny>,
-        of: &Arc<Stream>,
-        params: Params,
-    ) -> PyResult<Self> {
+    /// Those of an open stream.
+    pub(crate) fn new(of: &Arc<Stream>, stream: Py<PyAny>, params: Params) -> PyResult<Self> {
         params.validate().map_err(errors::raise)?;
         usable(of)?;
         let segments = Segments::new(of.clone(), params).map_err(errors::raise)?;
-        Ok(Self {
-            segments,
-            stream: stream.clone().unbind(),
-        })
+        Ok(Self { segments, stream })
     }
 }
 

@@ -45,11 +45,6 @@ impl AudioStream {
         }
     }
 
-    /// What it reads from.
-    pub(crate) fn stream(&self) -> &Arc<Stream> {
-        &self.stream
-    }
-
     /// The newest window.
     pub(crate) fn newest(&self) -> PyResult<AudioChunk> {
         usable(&self.stream)?;
@@ -148,7 +143,7 @@ impl AudioStream {
                 .map(|ms| params::ms("partial_ms", ms))
                 .transpose()?,
         };
-        SpeechSegments::new(slf.as_any(), slf.get().stream(), params)
+        SpeechSegments::new(&slf.get().stream, slf.clone().into_any().unbind(), params)
     }
 
     #[doc = doc!("AudioStream.close")]

@@ -150,6 +150,9 @@ class Tasks:
         """Until `source` has something to tell: True; or False after the timeout."""
         self._readiness.arm()
         if not source._pending():
+            # Closed by another thread, which may have found nobody to tell.
+            if self._readiness.closed:
+                self.close()
             return True
         future: asyncio.Future[bool] = self.loop.create_future()
         self._waiting[future] = source

@@ -11,6 +11,7 @@ pub mod connection;
 pub mod cursor;
 pub mod engine;
 pub mod follow;
+pub mod judge;
 pub mod latency;
 pub mod locator;
 pub mod progress;
