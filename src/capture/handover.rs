@@ -187,7 +187,7 @@ impl Backend for Handover {
     /// A switch that is off, if that is why nothing is heard.
     fn mute(&self) -> Option<Mute> {
         match &*self.shared.alsa() {
-            Some(_) => None,
+            Some((alsa, _)) => alsa.mute(),
             None => self.pipewire.mute(),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Check, Facts, Heard};
 use crate::ErrorKind;
-use crate::health::Finding;
+use crate::health::{Finding, Kind};
 
 /// One check for each thing that may be wrong, in the order of importance.
 pub fn judge(facts: &Facts) -> Vec<Check> {
@@ -81,6 +81,10 @@ fn source(facts: &Facts) -> Check {
         && let Some(source) = &found.inaudible
     {
         return Check::broken(name, source.text(), source.remedy());
+    }
+    let mut findings = heard(facts).into_iter().flat_map(|heard| &heard.findings);
+    if let Some(finding) = findings.find(|finding| finding.kind == Kind::Muted) {
+        return Check::broken(name, &finding.text, &finding.remedy);
     }
     match &facts.heard {
         None => Check::good(name, "a file"),

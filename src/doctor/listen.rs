@@ -6,13 +6,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::capture::Event;
-use crate::capture::alsa::{AlsaSource, Stop};
+use crate::capture::alsa::{AlsaSource, MuteWatch, Stop};
 use crate::capture::channels::Channels;
 use crate::capture::intake::Funnel;
 use crate::capture::pipewire::{Options, Pipewire, Source};
 use crate::config::{Config, Fallback, SourceSpec};
 use crate::engine::health_reader::HealthReader;
-use crate::health::{Channel, Facts, Finding};
+use crate::health::{Channel, Facts, Finding, Mute};
 use crate::ring::bell::Ringer;
 use crate::ring::layout::MIN_HISTORY;
 use crate::ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
@@ -86,10 +86,11 @@ impl Ears {
         rate: u32,
         quantum: u32,
         channels: &[ChannelStatus],
+        mute: Option<&Mute>,
     ) -> Heard {
         let channels: Vec<Channel> = channels.iter().map(Channel::from).collect();
         let facts = Facts {
-            mute: None,
+            mute,
             channels: &channels,
         };
         let length = self.reader.committed() - self.reader.oldest();
@@ -139,13 +140,15 @@ fn graph(config: &Config, source: &Source, channels: &Arc<Channels>) -> Result<H
     let source = attend(&received, &ears.funnel)?;
     let (state, channels) = (pipewire.state(), channels.status());
     pipewire.stop();
-    Ok(ears.heard(source, state.rate, state.quantum, &channels))
+    // What the desktop has muted is looked at before.
+    Ok(ears.heard(source, state.rate, state.quantum, &channels, None))
 }
 
 fn alsa(mut source: AlsaSource, channels: &Channels) -> Result<Heard, String> {
     let stop = Stop::new().map_err(|error| error.to_string())?;
     let stop = Arc::new(stop);
     let (ears, setup) = (Ears::new()?, source.setup());
+    let watch = MuteWatch::start(setup.clone()).map_err(|error| error.to_string())?;
     let (events, received) = channel();
     let (funnel, stopped) = (ears.funnel.clone(), stop.clone());
     let mut thread = Bounded::spawn("v2m-alsa", move |calls| {
@@ -154,7 +157,8 @@ fn alsa(mut source: AlsaSource, channels: &Channels) -> Result<Heard, String> {
     })
     .map_err(|error| error.to_string())?;
     let source_name = attend(&received, &ears.funnel);
-    // It goes with the PCM.
+    // These go with the PCM.
+    let mute = watch.mute();
     let setup = setup.lock().ok().and_then(|setup| setup.clone());
     let channels = channels.status();
     let hanging = thread.hanging();
@@ -162,7 +166,7 @@ fn alsa(mut source: AlsaSource, channels: &Channels) -> Result<Heard, String> {
     thread.join();
     let (rate, quantum) = setup.map_or((0, 0), |setup| (setup.rate, setup.period as u32));
     let source_name = source_name.map_err(|why| hanging.unwrap_or(why))?;
-    Ok(ears.heard(source_name, rate, quantum, &channels))
+    Ok(ears.heard(source_name, rate, quantum, &channels, mute.as_ref()))
 }
 
 /// Waits for audio and listens; the source's name.

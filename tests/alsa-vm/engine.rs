@@ -45,7 +45,7 @@ impl Engine {
     }
 
     /// A connection to it, once audio flows.
-    fn capturing(&self) -> (Connection, Reader) {
+    pub(crate) fn capturing(&self) -> (Connection, Reader) {
         let start = Instant::now();
         let (connection, reader): (Connection, Reader) = loop {
             assert!(start.elapsed() < ms(20_000), "no engine");

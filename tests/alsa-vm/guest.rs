@@ -16,10 +16,10 @@ use v2m_engine::capture::Event;
 use v2m_engine::capture::alsa::{AlsaSource, Setup, Stop};
 
 use crate::known::{Found, Kept, check};
-use crate::{PART, content, engine, recovery, refusals, users};
+use crate::{PART, content, engine, recovery, refusals, switches, users};
 
 /// Which run in `make test`: everything within two minutes.
-pub(crate) const SCENARIOS: [(&str, fn()); 21] = [
+pub(crate) const SCENARIOS: [(&str, fn()); 22] = [
     ("exact", content::exact),
     ("planar", content::planar),
     ("rate_shift", content::rate_shift),
@@ -34,6 +34,7 @@ pub(crate) const SCENARIOS: [(&str, fn()); 21] = [
     ("engine", engine::counts_what_the_player_lost),
     ("rate_change", engine::follows_the_players_rate),
     ("no_rate_left", recovery::no_rate_left),
+    ("muted", switches::muted_and_heard_again),
     ("standby", engine::stands_in_for_pipewire),
     ("no_limits", users::goes_on_without_limits),
     ("limits", users::takes_what_the_limits_allow),

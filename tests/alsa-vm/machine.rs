@@ -44,6 +44,7 @@ pub(crate) fn run(only: &str) -> String {
     let root = machine.root();
     machine.install(&std::env::current_exe().unwrap(), "/test");
     machine.install(Path::new(env!("CARGO_BIN_EXE_v2m-engine")), ENGINE);
+    machine.install(Path::new("/usr/bin/amixer"), "/bin/amixer");
     fs::create_dir_all(root.join("usr/share")).unwrap();
     run_command(
         Command::new("cp")

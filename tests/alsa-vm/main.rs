@@ -20,6 +20,7 @@ mod recovery;
 mod refusals;
 #[path = "../machine/mod.rs"]
 mod shared;
+mod switches;
 mod users;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -31,9 +31,9 @@ def noise(decibels: float, seconds: float = 12.0) -> Floats:
 
 
 def findings(user: User, path: Path, audio: Floats, *arguments: str) -> list[dict[str, Any]]:
-    """What is said at the end of a file."""
+    """What is said at the end of a file; channels stand in columns."""
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
+        file.setnchannels(1 if audio.ndim == 1 else audio.shape[1])
         file.setsampwidth(2)
         file.setframerate(RATE)
         file.writeframes(np.clip(np.round(audio * 32768), -32768, 32767).astype("<i2").tobytes())
@@ -96,6 +96,35 @@ def test_what_is_wrong_is_said(user: User, tmp_path: Path, vad: str) -> None:
     assert "before" not in clipped["text"]
     (clipped,) = found(speech() * 8)
     assert clipped["kind"] == "clipping" and "full scale" in clipped["text"]
+
+
+def test_what_is_wrong_with_channels_is_said(user: User, tmp_path: Path) -> None:
+    def found(*channels: Floats) -> list[dict[str, Any]]:
+        audio = np.stack(channels, axis=1)
+        return findings(user, tmp_path / "a.wav", audio, "--vad-backend", "off")
+
+    left, right = speech(), 0.8 * speech()
+    assert found(left) == found(left, left) == found(left, right) == []
+    # Two microphones, the second somewhat farther from the voice.
+    farther = 0.7 * np.roll(left, 9) + noise(-70)
+    assert found(left + noise(-75), farther) == []
+
+    for dead, channels in (("FR", (left, 0 * left)), ("FL", (0 * left, left))):
+        (finding,) = found(*channels)
+        assert finding["kind"] == "dead-channel" and finding["text"].startswith(f"channel {dead}:")
+        # The voice is heard all the same, in the other one.
+        assert "cable" in finding["remedy"], finding
+
+    (finding,) = found(left, -right)
+    assert finding["kind"] == "opposite-polarity" and finding["text"].startswith("channel FR:")
+    assert finding["remedy"], finding
+
+
+def test_a_dead_channel_that_was_asked_for_is_silence(user: User, tmp_path: Path) -> None:
+    audio = np.stack([speech(), np.zeros(12 * RATE)], axis=1)
+    found = findings(user, tmp_path / "a.wav", audio, "--channel", "FR")
+    assert kinds(found) == ["silence", "dead-channel"]
+    assert "--channel FL" in found[1]["remedy"]
 
 
 def test_a_file_that_is_over_soon_has_nothing_wrong(user: User, tmp_path: Path) -> None:

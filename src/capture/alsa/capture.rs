@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 
-use super::{AlsaSource, Setup, Stop, sources};
+use super::{AlsaSource, MuteWatch, Setup, Stop, sources};
 use crate::capture::intake::Funnel;
 use crate::capture::{Backend, Event, Events, Kind, Start};
 use crate::config::SourceSpec;
 use crate::error::Result;
+use crate::health::Mute;
 use crate::rt::bounded::Bounded;
 use crate::rt::{self, Role};
 use crate::status::SourceStatus;
@@ -30,13 +31,14 @@ fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
     Ok(Box::new(capture))
 }
 
-/// The thread that captures from an ALSA PCM.
+/// The thread that captures from an ALSA PCM, and the one that looks after its card.
 pub struct AlsaCapture {
     setup: Arc<Mutex<Option<Setup>>>,
     tid: Arc<AtomicI32>,
     active: Arc<AtomicBool>,
     stop: Arc<Stop>,
     thread: Bounded,
+    mute: MuteWatch,
 }
 
 impl AlsaCapture {
@@ -47,6 +49,7 @@ impl AlsaCapture {
         events: Events,
     ) -> Result<Self> {
         let setup = source.setup();
+        let mute = MuteWatch::start(setup.clone())?;
         let stop = Arc::new(Stop::new()?);
         let tid = Arc::new(AtomicI32::new(0));
         let at_once = active;
@@ -82,6 +85,7 @@ impl AlsaCapture {
             active,
             stop,
             thread,
+            mute,
         })
     }
 }
@@ -109,12 +113,17 @@ impl Backend for AlsaCapture {
         status.scheduling = thread.map(|thread| thread.to_string());
     }
 
+    fn mute(&self) -> Option<Mute> {
+        self.mute.mute()
+    }
+
     fn hanging(&self) -> Option<String> {
-        self.thread.hanging()
+        self.thread.hanging().or_else(|| self.mute.hanging())
     }
 
     fn why_silent(&self) -> String {
-        self.hanging()
+        self.thread
+            .hanging()
             .unwrap_or_else(|| "ALSA gives none, nor an error".into())
     }
 
@@ -122,6 +131,7 @@ impl Backend for AlsaCapture {
         self.stop.end();
         self.thread.thread().map(Thread::unpark);
         self.thread.join();
+        self.mute.stop();
     }
 }
 

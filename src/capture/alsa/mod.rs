@@ -4,6 +4,7 @@
 mod capture;
 mod convert;
 mod line;
+mod mute;
 mod negotiate;
 #[allow(unsafe_code, reason = "alsa-lib is in C")]
 mod params;
@@ -24,6 +25,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 pub use alsa::pcm::Access;
 pub use capture::{AlsaCapture, KIND};
+pub use mute::MuteWatch;
 pub use negotiate::{Options, Setup};
 
 use super::channels::Channels;

@@ -37,6 +37,8 @@ const ACCESSES: [Access; 4] = [
 pub struct Setup {
     /// The PCM's name.
     pub pcm: String,
+    /// The card's number, of a PCM that is one card's.
+    pub card: Option<i32>,
     /// How samples come: `MMAP_INTERLEAVED` and so on.
     pub access: String,
     /// alsa-lib's name of the format.
@@ -184,6 +186,7 @@ fn open_with(name: &str, options: Options, avoid: &[u32], channels: Option<u32>)
     pcm.reserve(layout.channels);
     let setup = Setup {
         pcm: name.to_owned(),
+        card: pcm.card(),
         access: access_name(access).to_owned(),
         format: format.to_string(),
         rate,
@@ -191,7 +194,7 @@ fn open_with(name: &str, options: Options, avoid: &[u32], channels: Option<u32>)
         period,
         buffer,
     };
-    let hardware = pcm.card().is_some();
+    let hardware = setup.card.is_some();
     let names = pcm.channel_names(channels as usize);
     Ok(Opened {
         pcm,

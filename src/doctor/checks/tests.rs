@@ -41,6 +41,17 @@ fn silence() -> Finding {
     }
 }
 
+fn closed() -> Finding {
+    Finding {
+        kind: Kind::Muted,
+        value: None,
+        unit: "",
+        text: "the capture switch Mic of card 1 is off: nothing is heard".into(),
+        remedy: "amixer -c 1 sset Mic cap".into(),
+        ..silence()
+    }
+}
+
 fn fine() -> Facts {
     Facts {
         pipewire: Ok(survey()),
@@ -146,6 +157,17 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
             Facts {
                 heard: Some(Ok(Heard {
                     findings: vec![silence()],
+                    ..hears()
+                })),
+                ..fine()
+            },
+        ),
+        (
+            "source",
+            Status::Broken,
+            Facts {
+                heard: Some(Ok(Heard {
+                    findings: vec![closed()],
                     ..hears()
                 })),
                 ..fine()
