@@ -14,6 +14,11 @@ pub mod doctor;
 pub mod engine;
 pub mod monitor;
 
+/// Compiles what the document shows.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/backends.md")]
+pub mod backends {}
+
 pub use detect as vad;
 pub use engine::{demand, server, systemd};
 pub use v2m_bench as bench;
@@ -22,4 +27,4 @@ pub use v2m_dsp::{channels, health, resample};
 pub use v2m_error::{self as error, Error, ErrorKind, Result, text};
 pub use v2m_files as files;
 pub use v2m_ring::{self as ring, shm, sync, time};
-pub use v2m_rt::{self as rt, bounded};
+pub use v2m_rt as rt;

@@ -165,6 +165,11 @@ fn rooms_of_the_engine_import_in_one_direction() {
 }
 
 #[test]
+fn files_of_the_binding_import_in_one_direction() {
+    has_no_circle("python/src");
+}
+
+#[test]
 fn a_circle_is_found() {
     let mut imports = Imports::new();
     let mut import = |from: &str, to: &str| {

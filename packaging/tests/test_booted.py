@@ -117,6 +117,15 @@ def real_time(machine: Machine) -> bool:
     return scheduling.startswith(("fifo", "round robin"))
 
 
+def test_the_sandbox_and_the_limits_are_in_force(machine: Machine, client: Client) -> None:
+    client.more()
+    assert machine.unit("RestrictSUIDSGID") == "yes" and machine.unit("LimitCORE") == "0"
+    assert machine.unit("TasksMax") == "128" and machine.unit("MemoryMax") == str(2 << 30)
+    allowed = machine.unit("SystemCallFilter").split()
+    assert "sched_setscheduler" in allowed
+    assert not {"chown", "keyctl", "setuid", "io_uring_setup", "mbind"} & set(allowed)
+
+
 def test_others_can_route_to_the_node(machine: Machine, client: Client) -> None:
     client.more()
     inputs = machine.user("pw-link", "--input") or ""

@@ -25,6 +25,9 @@ use crate::{Error, ErrorKind, Result, files, resample};
 use ahead::Heard;
 
 mod ahead;
+mod player;
+
+pub use player::KIND;
 
 /// The longest block, in samples.
 const LONGEST_BLOCK: usize = 1024;

@@ -10,12 +10,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::alsa::{self, AlsaSource};
-use super::backend::AlsaCapture;
+use super::alsa::{self, AlsaCapture, AlsaSource};
 use super::channels::Channels;
 use super::intake::Funnel;
-use super::pipewire::{Options, Pipewire};
-use super::{Block, Event, Events, Intake};
+use super::pipewire::{self, Options, Pipewire, Source};
+use super::{Backend, Block, Event, Events, Intake, Kind, Start};
+use crate::config::{Fallback, SourceSpec};
 use crate::error::Result;
 use crate::health::Mute;
 use crate::latency::Latency;
@@ -24,6 +24,48 @@ use crate::status::SourceStatus;
 
 /// A daemon that was there may take so long to come back: a restart takes less.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// PipeWire's sources; `default` with ALSA to fall back on.
+pub static KIND: Kind = Kind {
+    takes: |source| matches!(source, SourceSpec::Pipewire(_)),
+    start,
+    sources: || pipewire::sources(None),
+};
+
+fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
+    let config = start.config;
+    let source = match &config.source {
+        SourceSpec::Pipewire(source) => source.clone(),
+        _ => Source::default(),
+    };
+    // ALSA knows no node and no monitor by PipeWire's names.
+    let pcm = match &config.fallback {
+        _ if source != Source::Default => Err(()),
+        Fallback::Off => Err(()),
+        Fallback::Auto => Ok(None),
+        Fallback::Pcm(pcm) => Ok(Some(pcm.clone())),
+    };
+    let options = Options {
+        node_name: config.node_name.clone(),
+        source,
+        latency: None,
+        active: start.active,
+        remote: None,
+        channels: start.channels.clone(),
+    };
+    Ok(match pcm {
+        Ok(pcm) => {
+            let standby = Standby {
+                pcm,
+                options: config.alsa,
+                channels: start.channels,
+            };
+            let handover = Handover::start(options, standby, start.intake, start.events);
+            Box::new(handover?)
+        }
+        Err(()) => Box::new(Pipewire::start(options, start.intake, start.events)?),
+    })
+}
 
 /// Which ALSA PCM stands in.
 #[derive(Clone, Debug)]
@@ -116,14 +158,16 @@ impl Handover {
             thread,
         })
     }
+}
 
+impl Backend for Handover {
     /// Asks the graph for a quantum, now or when it is back.
-    pub(super) fn set_latency(&self, latency: Option<Latency>) {
+    fn set_latency(&self, latency: Option<Latency>) {
         self.pipewire.set_latency(latency);
     }
 
     /// Captures, or leaves the microphone alone, whichever of the two has it.
-    pub(super) fn set_active(&self, active: bool) {
+    fn set_active(&self, active: bool) {
         let alsa = self.shared.alsa();
         self.shared.active.store(active, Ordering::Relaxed);
         self.pipewire.set_active(active);
@@ -133,55 +177,55 @@ impl Handover {
     }
 
     /// The thread that gets the audio, once it is known.
-    pub(super) fn audio_thread(&self) -> Option<i32> {
+    fn audio_thread(&self) -> Option<i32> {
         match &*self.shared.alsa() {
-            Some((alsa, _)) => alsa.thread_id(),
-            None => self.pipewire.thread_id(),
+            Some((alsa, _)) => alsa.audio_thread(),
+            None => self.pipewire.audio_thread(),
         }
     }
 
     /// A switch that is off, if that is why nothing is heard.
-    pub(super) fn mute(&self) -> Option<Mute> {
+    fn mute(&self) -> Option<Mute> {
         match &*self.shared.alsa() {
             Some(_) => None,
-            None => super::backend::mute_of(&self.pipewire),
+            None => self.pipewire.mute(),
         }
     }
 
     /// Says which of the two captures, how, and why.
-    pub(super) fn describe(&self, status: &mut SourceStatus) {
+    fn describe(&self, status: &mut SourceStatus) {
         let alsa = self.shared.alsa();
         match &*alsa {
             Some((alsa, why)) => {
                 alsa.describe(status);
                 status.fallback = Some(why.clone());
             }
-            None => super::backend::describe_pipewire(&self.pipewire, status),
+            None => {
+                self.pipewire.describe(status);
+                status.fallback = None;
+            }
         }
     }
 
-    /// See [`Backend::ask`](super::Backend::ask).
-    pub(super) fn ask(&self) {
+    fn ask(&self) {
         self.pipewire.ask();
     }
 
-    /// See [`Backend::why_silent`](super::Backend::why_silent).
-    pub(super) fn why_silent(&self) -> String {
+    fn why_silent(&self) -> String {
         match &*self.shared.alsa() {
             Some((alsa, _)) => alsa.why_silent(),
-            None => self.pipewire.why_silent().into(),
+            None => Backend::why_silent(&self.pipewire),
         }
     }
 
-    /// See [`Backend::hanging`](super::Backend::hanging).
-    pub(super) fn hanging(&self) -> Option<String> {
+    fn hanging(&self) -> Option<String> {
         let alsa = self.shared.alsa();
         let alsa = alsa.as_ref().and_then(|(alsa, _)| alsa.hanging());
         alsa.or_else(|| self.pipewire.hanging())
     }
 
     /// Stops both.
-    pub(super) fn stop(&mut self) {
+    fn stop(&mut self) {
         let _ = self.notes.send(Note::Stop);
         self.thread.join();
         self.pipewire.stop();

@@ -5,16 +5,33 @@ pub mod alsa;
 mod backend;
 pub mod channels;
 pub mod file;
-mod handover;
+pub mod handover;
 pub mod intake;
+pub mod null;
 pub mod pipewire;
 mod stamps;
 mod timeline;
 
-pub use backend::Backend;
+pub use backend::{Backend, Kind, Start};
 pub use v2m_client::status::SourceInfo;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Result};
+
+/// All backends, in the order in which their sources are listed.
+pub static KINDS: [&Kind; 4] = [&handover::KIND, &alsa::KIND, &file::KIND, &null::KIND];
+
+/// Starts to capture what the configuration asks for.
+pub fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
+    let source = &start.config.source;
+    let kind = KINDS.iter().find(|kind| (kind.takes)(source));
+    kind.map_or_else(
+        || {
+            let message = format!("no backend captures {source}");
+            Err(Error::new(ErrorKind::Invalid, message))
+        },
+        |kind| (kind.start)(start),
+    )
+}
 
 /// One cycle of audio as a backend got it: mono, at the rate of its own clock.
 #[derive(Clone, Copy, Debug)]

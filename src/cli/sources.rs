@@ -1,7 +1,7 @@
-//! `v2m-engine sources`: what can be captured, from PipeWire and from ALSA.
+//! `v2m-engine sources`: what can be captured, by each backend.
 
 use v2m_engine::Result;
-use v2m_engine::capture::{alsa, pipewire};
+use v2m_engine::capture::KINDS;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -11,11 +11,18 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let mut sources = alsa::sources();
-    match pipewire::sources(None) {
-        Ok(graph) => drop(sources.splice(0..0, graph)),
-        Err(error) if sources.is_empty() => return Err(error),
-        Err(error) => eprintln!("v2m-engine: {error}"),
+    let mut sources = Vec::new();
+    let mut failed = None;
+    for kind in KINDS {
+        match (kind.sources)() {
+            Ok(found) => sources.extend(found),
+            Err(error) => failed = Some(error),
+        }
+    }
+    match failed {
+        Some(error) if sources.is_empty() => return Err(error),
+        Some(error) => eprintln!("v2m-engine: {error}"),
+        None => {}
     }
     if arguments.json {
         return super::print_json(&sources);

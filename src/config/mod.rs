@@ -34,6 +34,8 @@ pub enum SourceSpec {
     Alsa(String),
     /// A sound file.
     File(PathBuf),
+    /// Silence.
+    Null,
 }
 
 impl FromStr for SourceSpec {
@@ -47,6 +49,7 @@ impl FromStr for SourceSpec {
         match text.split_once(':') {
             Some(("file", "")) => missing("file:PATH"),
             Some(("alsa", "")) => missing("alsa:PCM"),
+            Some(("null", "")) => Ok(Self::Null),
             Some(("file", path)) => Ok(Self::File(path.into())),
             Some(("alsa", pcm)) => Ok(Self::Alsa(pcm.into())),
             _ => text.parse().map(Self::Pipewire),
@@ -68,6 +71,7 @@ impl fmt::Display for SourceSpec {
             Self::Pipewire(source) => source.fmt(f),
             Self::Alsa(pcm) => write!(f, "alsa:{pcm}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Null => f.write_str("null:"),
         }
     }
 }
@@ -152,7 +156,7 @@ pub enum LogLevel {
 #[serde(deny_unknown_fields)]
 pub struct Layer {
     /// What to capture: default, a PipeWire node name, monitor:SINK, alsa:PCM,
-    /// file:PATH [default: default]
+    /// file:PATH, or null: for silence [default: default]
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceSpec>,
 

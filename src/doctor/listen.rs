@@ -104,7 +104,7 @@ impl Ears {
     }
 }
 
-/// Listens to what the configuration says; `None` for a file. The error says why
+/// Listens to what the configuration says; `None` for what is no device. The error says why
 /// nothing is heard.
 pub(super) fn listen(config: &Config, reachable: bool) -> Option<Result<Heard, String>> {
     let channels = Channels::new(config.channel.clone(), Box::new(drop));
@@ -113,12 +113,12 @@ pub(super) fn listen(config: &Config, reachable: bool) -> Option<Result<Heard, S
         alsa(source, &channels)
     };
     Some(match (&config.source, &config.fallback) {
-        (SourceSpec::File(_), _) => return None,
         (SourceSpec::Alsa(pcm), _) => alsa(Some(pcm)),
         (SourceSpec::Pipewire(source), _) if reachable => graph(config, source, &channels),
         (SourceSpec::Pipewire(Source::Default), Fallback::Auto) => alsa(None),
         (SourceSpec::Pipewire(Source::Default), Fallback::Pcm(pcm)) => alsa(Some(pcm)),
-        (source, _) => Err(format!("{source} takes PipeWire")),
+        (source @ SourceSpec::Pipewire(_), _) => Err(format!("{source} takes PipeWire")),
+        _ => return None,
     })
 }
 

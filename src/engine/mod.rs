@@ -11,7 +11,6 @@
 pub mod demand;
 mod flow;
 pub mod health_reader;
-#[allow(unsafe_code, reason = "adopts descriptors")]
 pub mod server;
 #[allow(unsafe_code, reason = "adopts the descriptor that systemd passes")]
 pub mod systemd;
@@ -26,7 +25,7 @@ use self::flow::{Flow, Found};
 use self::health_reader::HealthReader;
 use crate::capture::channels::Channels;
 use crate::capture::intake::Funnel;
-use crate::capture::{Backend, Event};
+use crate::capture::{self, Backend, Event};
 use crate::config::{Config, SourceSpec};
 use crate::demand::{Capture, Demand};
 use crate::error::{Error, Result};
@@ -259,7 +258,7 @@ pub struct Engine {
     told: State,
     // In the order of stopping.
     server: Option<Server>,
-    backend: Backend,
+    backend: Box<dyn Backend>,
     channels: Arc<Channels>,
     funnel: Arc<Funnel>,
     ringer: Ringer,
@@ -343,15 +342,15 @@ impl Engine {
         let events = Box::new(move |event| {
             let _ = events.send(Message::Capture(event));
         });
-        let backend = Backend::start(
-            &config,
-            channels.clone(),
-            funnel.clone(),
+        let backend = capture::start(capture::Start {
+            config: &config,
+            channels: channels.clone(),
+            intake: funnel.clone(),
             brake,
             on_demand,
-            !idle,
+            active: !idle,
             events,
-        )?;
+        })?;
         let reader = Reader::new(known.ring.duplicate()?)?;
         let detects = config.vad.backend != vad::backend::Backend::Off;
         let health = HealthReader::new(reader, health::PATIENCE, detects);

@@ -15,8 +15,12 @@ use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
+
+use rustix::io::Errno as Refusal;
+use rustix::net::{SocketFlags, accept_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::bookmark::{self, Handed, Note};
 use crate::error::{Error, ErrorKind, Result};
@@ -476,18 +480,16 @@ impl Serving {
 
     fn accept(&mut self) {
         let Some(door) = &self.door else { return };
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let raw = match accept4(door.socket.as_raw_fd(), flags) {
-            Ok(raw) => raw,
-            Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = match accept_with(&door.socket, flags) {
+            Ok(socket) => socket,
+            Err(Refusal::MFILE | Refusal::NFILE | Refusal::NOMEM) => {
                 tracing::warn!("no room for another client: too many open files");
                 std::thread::sleep(Duration::from_millis(100));
                 return;
             }
             Err(_) => return,
         };
-        // SAFETY: accept4 just made this descriptor, nobody else knows it.
-        let socket = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(raw) };
         match protocol::peer_of_same_user(socket.as_fd()) {
             Ok(pid) => self.peers.push(Peer::new(socket, pid)),
             Err(error) => tracing::warn!("{error}"),
@@ -569,8 +571,5 @@ fn set_nonblocking(socket: BorrowedFd<'_>) -> Result<()> {
 /// A descriptor that becomes readable when the process ends; none on kernels
 /// before 5.3, where the connection's end has to do.
 fn pidfd(pid: i32) -> Option<OwnedFd> {
-    // SAFETY: pidfd_open takes a number and flags, and returns a new descriptor.
-    let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    // SAFETY: a non-negative result is a descriptor that only we know.
-    (raw >= 0).then(|| unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(raw as i32) })
+    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -161,6 +161,12 @@ def test_who_is_not_captured_is_not_judged(
         wait_for(lambda: health(rig) == [], "nobody listens")
 
 
+def is_stopped(pid: int) -> bool:
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    states = [(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads]
+    return set(states) == {"T"}
+
+
 def test_an_engine_that_hangs_holds_nobody(
     rig: PrivatePipeWire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,13 +174,14 @@ def test_an_engine_that_hangs_holds_nobody(
         monkeypatch.setenv(name, value)
     with Engine(rig) as engine, AudioCapture().stream(timeout=20) as stream:
         wait_for(lambda: stream.health.waiting is None, "audio")
-        os.kill(engine.process.pid, 19)
+        engine.process.send_signal(signal.SIGSTOP)
         try:
+            wait_for(lambda: is_stopped(engine.process.pid), "all of its threads to stop")
             for _ in range(2):
                 with pytest.raises(V2MError, match="did not answer"):
                     _ = stream.health
         finally:
-            os.kill(engine.process.pid, 18)
+            engine.process.send_signal(signal.SIGCONT)
         # The late answers are nobody's.
         assert isinstance(stream.health, Health)
         wait_for(lambda: stream.health.waiting is None, "audio again")

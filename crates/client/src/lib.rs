@@ -15,7 +15,6 @@ pub mod judge;
 pub mod latency;
 pub mod locator;
 pub mod progress;
-#[allow(unsafe_code, reason = "adopts descriptors that came in a message")]
 pub mod protocol;
 #[allow(unsafe_code, reason = "io_uring is given the address of the wake word")]
 pub mod readiness;

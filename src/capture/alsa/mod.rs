@@ -1,6 +1,7 @@
 //! ALSA as a source: any PCM that captures, hardware or plugin, mapped where
 //! it can be, on a thread of our own.
 
+mod capture;
 mod convert;
 mod line;
 mod negotiate;
@@ -22,6 +23,7 @@ use alsa::{Direction, Output};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 pub use alsa::pcm::Access;
+pub use capture::{AlsaCapture, KIND};
 pub use negotiate::{Options, Setup};
 
 use super::channels::Channels;

@@ -7,6 +7,7 @@
 //! When the daemon goes, all of it is torn down and tried again.
 
 mod arrival;
+mod backend;
 mod data_thread;
 mod linker;
 mod session;

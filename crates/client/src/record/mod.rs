@@ -196,6 +196,7 @@ impl Recorder {
             }
             let is_gone = self.engine.is_lost() || state == State::Stopped;
             let committed = self.ring.committed();
+            self.credible(committed)?;
             if self.end.is_none_or(|end| committed < end) {
                 if stop.is_asked() || state == State::Ended {
                     self.end = Some(committed);
@@ -208,8 +209,6 @@ impl Recorder {
                             self.end = Some(committed);
                         }
                     }
-                } else {
-                    self.credible(committed)?;
                 }
             }
             let now = Instant::now();

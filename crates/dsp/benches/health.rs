@@ -1,21 +1,21 @@
 //! What it costs to hear whether a source is well: one window of 32 ms, beside the speech
 //! detector's on the same core in turn.
 //!
-//!     cargo bench --bench health
+//!     cargo bench -p v2m-dsp --bench health
 
 use std::hint::black_box;
 use std::time::Instant;
 
-use v2m_engine::health::{Facts, Judge, Moment, PATIENCE, WINDOW};
-use v2m_engine::vad::Model;
-use v2m_engine::vad::native::Native;
+use v2m_dsp::health::{Facts, Judge, Moment, PATIENCE, WINDOW};
+use v2m_dsp::vad::Model;
+use v2m_dsp::vad::native::Native;
 
 const TURNS: usize = 40;
 /// The time that a window lasts, in µs.
 const WINDOW_US: f64 = 32_000.0;
 
 fn main() {
-    let samples = include_bytes!("../tests/data/vad_golden.i16")
+    let samples = include_bytes!("../../../tests/data/vad_golden.i16")
         .as_chunks()
         .0
         .iter();

@@ -1,0 +1,136 @@
+//! ALSA as a backend.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+
+use super::{AlsaSource, Setup, Stop, sources};
+use crate::capture::intake::Funnel;
+use crate::capture::{Backend, Event, Events, Kind, Start};
+use crate::config::SourceSpec;
+use crate::error::Result;
+use crate::rt::bounded::Bounded;
+use crate::rt::{self, Role};
+use crate::status::SourceStatus;
+
+/// Sources `alsa:PCM`.
+pub static KIND: Kind = Kind {
+    takes: |source| matches!(source, SourceSpec::Alsa(_)),
+    start,
+    sources: || Ok(sources()),
+};
+
+fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
+    let pcm = match &start.config.source {
+        SourceSpec::Alsa(pcm) => Some(pcm.as_str()),
+        _ => None,
+    };
+    let source = AlsaSource::later(pcm, start.config.alsa).with_channels(start.channels);
+    let capture = AlsaCapture::start(source, start.intake, start.active, start.events)?;
+    Ok(Box::new(capture))
+}
+
+/// The thread that captures from an ALSA PCM.
+pub struct AlsaCapture {
+    setup: Arc<Mutex<Option<Setup>>>,
+    tid: Arc<AtomicI32>,
+    active: Arc<AtomicBool>,
+    stop: Arc<Stop>,
+    thread: Bounded,
+}
+
+impl AlsaCapture {
+    pub(in crate::capture) fn start(
+        mut source: AlsaSource,
+        intake: Arc<Funnel>,
+        active: bool,
+        events: Events,
+    ) -> Result<Self> {
+        let setup = source.setup();
+        let stop = Arc::new(Stop::new()?);
+        let tid = Arc::new(AtomicI32::new(0));
+        let at_once = active;
+        let active = Arc::new(AtomicBool::new(active));
+        let (stopped, own, wanted) = (stop.clone(), tid.clone(), active.clone());
+        let thread = Bounded::spawn("v2m-alsa", move |calls| {
+            own.store(rt::thread_id(), Ordering::Relaxed);
+            rt::promote_soon(Role::Capture, rt::thread_id(), |promotion| {
+                for refusal in promotion.why_not {
+                    tracing::warn!("the audio thread asked for real time: {refusal}");
+                }
+            });
+            rt::lock_stack();
+            source.note_calls(calls);
+            if at_once {
+                events(match source.prepare() {
+                    Ok(()) => Event::Reached,
+                    Err(error) => Event::Refused(error),
+                });
+            }
+            while !stopped.is_ended() {
+                if wanted.load(Ordering::Acquire) {
+                    source.capture(&*intake, &*events, &stopped);
+                    stopped.rearm();
+                } else {
+                    std::thread::park();
+                }
+            }
+        })?;
+        Ok(Self {
+            setup,
+            tid,
+            active,
+            stop,
+            thread,
+        })
+    }
+}
+
+impl Backend for AlsaCapture {
+    fn set_active(&self, active: bool) {
+        self.active.store(active, Ordering::Release);
+        match self.thread.thread() {
+            Some(thread) if active => thread.unpark(),
+            _ => self.stop.stop(),
+        }
+    }
+
+    fn audio_thread(&self) -> Option<i32> {
+        Some(self.tid.load(Ordering::Relaxed)).filter(|tid| *tid != 0)
+    }
+
+    fn describe(&self, status: &mut SourceStatus) {
+        let setup = lock(&self.setup);
+        status.backend = "alsa".into();
+        status.quantum = setup.as_ref().map_or(0, |setup| setup.period as u32);
+        status.rate = setup.as_ref().map_or(0, |setup| setup.rate);
+        status.server_version = None;
+        let thread = self.audio_thread().and_then(rt::inspect);
+        status.scheduling = thread.map(|thread| thread.to_string());
+    }
+
+    fn hanging(&self) -> Option<String> {
+        self.thread.hanging()
+    }
+
+    fn why_silent(&self) -> String {
+        self.hanging()
+            .unwrap_or_else(|| "ALSA gives none, nor an error".into())
+    }
+
+    fn stop(&mut self) {
+        self.stop.end();
+        self.thread.thread().map(Thread::unpark);
+        self.thread.join();
+    }
+}
+
+fn lock(setup: &Mutex<Option<Setup>>) -> MutexGuard<'_, Option<Setup>> {
+    setup.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for AlsaCapture {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,176 @@
+//! A sound file as a backend.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::Thread;
+
+use super::{FileSource, Pace, play};
+use crate::capture::channels::Channels;
+use crate::capture::intake::Funnel;
+use crate::capture::{Backend, Block, Event, Events, Intake, Kind, Start};
+use crate::config::SourceSpec;
+use crate::error::Result;
+use crate::latency::Latency;
+use crate::rt::bounded::Bounded;
+use crate::status::SourceStatus;
+use crate::text;
+use crate::vad::worker::Brake;
+
+/// Sources `file:PATH`.
+pub static KIND: Kind = Kind {
+    takes: |source| matches!(source, SourceSpec::File(_)),
+    start,
+    sources: || Ok(Vec::new()),
+};
+
+fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
+    let path = match &start.config.source {
+        SourceSpec::File(path) => path.clone(),
+        _ => PathBuf::new(),
+    };
+    let pace = match start.config.pace {
+        true => Pace::RealTime,
+        false => Pace::Unpaced,
+    };
+    let player = FilePlayer::start(
+        path,
+        start.channels,
+        pace,
+        start.intake,
+        start.brake,
+        start.events,
+    )?;
+    if !start.on_demand {
+        player.go();
+    }
+    Ok(Box::new(player))
+}
+
+/// A file's way in: its blocks come when its own line of time says, at whichever pace.
+struct OnItsOwnTime<'a>(&'a Funnel);
+
+impl Intake for OnItsOwnTime<'_> {
+    fn block(&self, block: &Block<'_>) {
+        self.0.take(block, block.end_ns());
+    }
+
+    fn wake(&self) {
+        self.0.wake();
+    }
+}
+
+/// The thread that plays a file.
+struct FilePlayer {
+    /// Once the file is open.
+    rate: Arc<AtomicU32>,
+    pace: Pace,
+    go: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+    thread: Bounded,
+}
+
+impl FilePlayer {
+    fn start(
+        path: PathBuf,
+        channels: Arc<Channels>,
+        pace: Pace,
+        intake: Arc<Funnel>,
+        brake: Brake,
+        events: Events,
+    ) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let go = Arc::new(AtomicBool::new(false));
+        let gone = go.clone();
+        let rate = Arc::<AtomicU32>::default();
+        let known = rate.clone();
+        let thread = Bounded::spawn("v2m-file", move |calls| {
+            let opening = format!("opening {}", path.display());
+            let file = match calls.during(opening, || FileSource::open_with(&path, channels)) {
+                Ok(file) => file,
+                Err(error) => return events(Event::Refused(error)),
+            };
+            known.store(file.rate(), Ordering::Relaxed);
+            intake.expect(file.rate());
+            events(Event::Reached);
+            while !gone.load(Ordering::Acquire) && !stopped.load(Ordering::Acquire) {
+                std::thread::park();
+            }
+            let name = text::printable(&file.path().to_string_lossy(), text::MESSAGE);
+            events(Event::Linked(name));
+            let funnel = OnItsOwnTime(&intake);
+            match play(file, pace, &funnel, &stopped, || brake.hold(&stopped)) {
+                Ok(()) => {
+                    intake.finish();
+                    events(Event::Ended);
+                }
+                Err(error) => events(Event::Waiting(error.to_string())),
+            }
+        })?;
+        Ok(Self {
+            rate,
+            pace,
+            go,
+            stop,
+            thread,
+        })
+    }
+
+    fn go(&self) {
+        self.go.store(true, Ordering::Release);
+        self.unpark();
+    }
+
+    fn unpark(&self) {
+        self.thread.thread().map(Thread::unpark);
+    }
+}
+
+impl Backend for FilePlayer {
+    fn set_latency(&self, latency: Option<Latency>) {
+        if latency.is_some() {
+            self.go();
+        }
+    }
+
+    /// A file has no light that tells of it.
+    fn set_active(&self, _active: bool) {}
+
+    fn is_live(&self) -> bool {
+        false
+    }
+
+    fn keeps_time(&self) -> bool {
+        self.pace != Pace::Unpaced
+    }
+
+    fn audio_thread(&self) -> Option<i32> {
+        None
+    }
+
+    fn describe(&self, status: &mut SourceStatus) {
+        status.backend = "file".into();
+        status.rate = self.rate.load(Ordering::Relaxed);
+    }
+
+    fn why_silent(&self) -> String {
+        "its disk does not answer".into()
+    }
+
+    fn hanging(&self) -> Option<String> {
+        self.thread.hanging()
+    }
+
+    fn stop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.unpark();
+        self.thread.join();
+    }
+}
+
+impl Drop for FilePlayer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,56 @@
+//! PipeWire as a backend.
+
+use super::Pipewire;
+use crate::capture::Backend;
+use crate::health::Mute;
+use crate::latency::Latency;
+use crate::status::SourceStatus;
+
+impl Backend for Pipewire {
+    fn set_latency(&self, latency: Option<Latency>) {
+        Self::set_latency(self, latency);
+    }
+
+    fn set_active(&self, active: bool) {
+        Self::set_active(self, active);
+    }
+
+    fn audio_thread(&self) -> Option<i32> {
+        self.thread_id()
+    }
+
+    /// Also looks after its thread.
+    fn describe(&self, status: &mut SourceStatus) {
+        self.look_after_thread();
+        let state = self.state();
+        status.backend = "pipewire".into();
+        status.quantum = state.quantum;
+        status.rate = state.rate;
+        status.server_version = state.version;
+        status.scheduling = state.thread.map(|thread| thread.to_string());
+    }
+
+    /// The source's volume, if that is why nothing is heard.
+    fn mute(&self) -> Option<Mute> {
+        self.inaudible().map(|source| Mute {
+            text: source.text(),
+            remedy: source.remedy(),
+        })
+    }
+
+    fn ask(&self) {
+        Self::ask(self);
+    }
+
+    fn why_silent(&self) -> String {
+        Self::why_silent(self).into()
+    }
+
+    fn hanging(&self) -> Option<String> {
+        Self::hanging(self)
+    }
+
+    fn stop(&mut self) {
+        Self::stop(self);
+    }
+}
