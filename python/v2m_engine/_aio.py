@@ -111,7 +111,14 @@ async def wait(source: Source[Any]) -> None:
         tasks = stream._tasks = Tasks(stream, running_loop())
     elif tasks.loop is not running_loop():
         raise RuntimeError("the stream is bound to a different event loop")
-    if not await tasks.wait(source):
+    future = tasks.register(source)
+    if future is None:
+        return
+    try:
+        news = await future
+    finally:
+        tasks.forget(future)
+    if not news:
         raise await in_thread(stream._stalled)
 
 
@@ -146,22 +153,24 @@ class Tasks:
         self._since = time.monotonic_ns()
         loop.add_reader(self._readiness.fileno(), self._ready)
 
-    async def wait(self, source: Source[Any]) -> bool:
-        """Until `source` has something to tell: True; or False after the timeout."""
+    def register(self, source: Source[Any]) -> asyncio.Future[bool] | None:
+        """What comes true once `source` has something to tell, or false after the timeout;
+        None: it has."""
         self._readiness.arm()
         if not source._pending():
             # Closed by another thread, which may have found nobody to tell.
             if self._readiness.closed:
                 self.close()
-            return True
+            return None
         future: asyncio.Future[bool] = self.loop.create_future()
         self._waiting[future] = source
         if self._timer is None and self._timeout is not None:
             self._timer = self.loop.call_later(self._timeout, self._look)
-        try:
-            return await future
-        finally:
-            self._waiting.pop(future, None)
+        return future
+
+    def forget(self, future: asyncio.Future[bool]) -> None:
+        """Its task goes on, or was cancelled."""
+        self._waiting.pop(future, None)
 
     def close(self) -> None:
         """Leaves the loop; whoever waits looks again."""
