@@ -22,6 +22,8 @@ pub struct HealthReader {
     detects: bool,
     /// The window to be heard next.
     next: u64,
+    /// Nothing was heard since it began or forgot.
+    fresh: bool,
 }
 
 impl HealthReader {
@@ -33,6 +35,7 @@ impl HealthReader {
             reader,
             judge: Judge::new(patience),
             detects,
+            fresh: true,
         }
     }
 
@@ -46,13 +49,18 @@ impl HealthReader {
         self.judge.findings(facts, now)
     }
 
-    /// What was heard so far is of another source, or long ago.
+    /// What was heard so far is of another source, or long ago. Who has heard nothing keeps its
+    /// place: a short file may be over before anybody knows that it began.
     pub fn forget(&mut self) {
+        if std::mem::replace(&mut self.fresh, true) {
+            return;
+        }
         self.next = self.reader.committed() / STEP;
         self.judge.forget();
     }
 
     fn hear(&mut self) {
+        self.fresh = false;
         let complete = self.reader.committed() / STEP;
         let late = complete.saturating_sub(LATE);
         let end = match self.detects {
@@ -118,6 +126,17 @@ mod tests {
         assert_eq!(found[0].since.time_ns, 4_000_000_000);
         reader.forget();
         assert_eq!(kinds(&mut reader), []);
+    }
+
+    #[test]
+    fn what_came_before_it_was_asked_is_heard() {
+        let (ring, mut capture, ..) = Ring::create(1 << 17).unwrap();
+        let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
+        let mut reader = HealthReader::new(reader, PATIENCE, false);
+        reader.forget();
+        capture.append(&[0.0; 64_000], 0);
+        reader.forget();
+        assert_eq!(kinds(&mut reader), [Kind::Silence]);
     }
 
     #[test]

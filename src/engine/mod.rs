@@ -342,6 +342,9 @@ impl Engine {
         let events = Box::new(move |event| {
             let _ = events.send(Message::Capture(event));
         });
+        let reader = Reader::new(known.ring.duplicate()?)?;
+        let detects = config.vad.backend != vad::backend::Backend::Off;
+        let health = HealthReader::new(reader, health::PATIENCE, detects);
         let backend = capture::start(capture::Start {
             config: &config,
             channels: channels.clone(),
@@ -351,9 +354,6 @@ impl Engine {
             active: !idle,
             events,
         })?;
-        let reader = Reader::new(known.ring.duplicate()?)?;
-        let detects = config.vad.backend != vad::backend::Backend::Off;
-        let health = HealthReader::new(reader, health::PATIENCE, detects);
         let mut engine = Self {
             config,
             known: known.clone(),
