@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ _engine_user: Any = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_engine_user)
 User: Any = _engine_user.User
 wait_until: Any = _engine_user.wait_until
+
+# Tests that were started in a shell's background have SIGINT ignored, and so would what they
+# start; a handler of one's own isn't inherited.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
