@@ -1,6 +1,8 @@
 //! Loss accounting without a sound server: blocks that are missing, repeated,
 //! late, or from another clock, and what the ring says afterwards.
 
+#[path = "ingest/rates.rs"]
+mod rates;
 #[path = "ingest/time.rs"]
 mod time;
 

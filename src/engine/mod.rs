@@ -454,7 +454,7 @@ impl Engine {
         self.known.now().health = health;
         self.watch_calls();
         self.watch_flow(now);
-        self.barred = if self.ingest.losses().is_some() {
+        self.barred = if self.ingest.is_free() {
             0
         } else {
             self.barred + 1
