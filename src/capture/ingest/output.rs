@@ -108,11 +108,12 @@ impl Output {
         all.find(|resampler| resampler.input_rate() == rate)
     }
 
-    /// Nanoseconds from the run's next input to the next output; mostly negative.
+    /// Nanoseconds from the run's next input to its own next sample; mostly negative.
     fn offset_ns(&self, run: &Run) -> i64 {
         let rate = self.rate();
-        let outputs = self.position() - run.start * rate.per_tick();
-        rate.ns(outputs as i64) - run.input_ns()
+        // Negative for who joins the run and has not been told of its begin.
+        let outputs = self.position() as i64 - (run.start * rate.per_tick()) as i64;
+        rate.ns(outputs) - run.input_ns()
     }
 
     /// Begins a run whose first input lies at its position.
