@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView};
 use v2m_client::judge;
-use v2m_client::ring::{NS_PER_SAMPLE, Reader, WINDOW};
+use v2m_client::ring::Reader;
 use v2m_client::stream;
 use v2m_client::{ErrorKind, Result};
 
@@ -92,8 +92,9 @@ impl AudioChunk {
     #[getter]
     fn speech<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         let ring = self.window.ring();
-        let first = self.position / WINDOW;
-        let all = self.end() / WINDOW;
+        let window = ring.rate().window();
+        let first = self.position / window;
+        let all = self.end() / window;
         py.detach(|| judge::await_speech(ring, all));
         let end = all.min(ring.speech_committed());
         let count = end.saturating_sub(first);
@@ -141,7 +142,7 @@ impl AudioChunk {
 
     fn __repr__(&self) -> String {
         let length = self.window.len();
-        let milliseconds = length as i64 * NS_PER_SAMPLE / 1_000_000;
+        let milliseconds = self.ring().rate().ns(length as i64) / 1_000_000;
         format!(
             "<AudioChunk of {length} samples ({milliseconds} ms) from {}{}>",
             self.position,

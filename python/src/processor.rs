@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use v2m_client::judge;
-use v2m_client::ring::{Reader, SAMPLE_RATE, WINDOW};
+use v2m_client::ring::{Rate, Reader, SAMPLE_RATE, WINDOW};
 use v2m_client::vad::hearing::Hearing;
 use v2m_client::vad::recording::Recording;
 use v2m_client::vad::segment::{Params, Segment, Segmenter};
@@ -49,14 +49,17 @@ struct Judged {
     /// live audio), and where the audio ends.
     start: i64,
     end: u64,
+    /// The audio's own.
+    rate: u32,
 }
 
 impl VadProcessor {
     fn audio(audio: &Bound<'_, PyAny>, rate: u32) -> PyResult<Audio> {
         let live = |chunk: &AudioChunk| {
-            if rate != SAMPLE_RATE {
+            let own = chunk.ring().rate().hz();
+            if rate != SAMPLE_RATE && rate != own {
                 return Err(PyValueError::new_err(format!(
-                    "sample_rate={rate}: audio of a stream has {SAMPLE_RATE} Hz"
+                    "sample_rate={rate}: audio of this stream has {own} Hz"
                 )));
             }
             Ok(Audio::Live {
@@ -129,6 +132,7 @@ impl VadProcessor {
             probabilities,
             start: 0,
             end: samples.len() as u64 * u64::from(SAMPLE_RATE / rate),
+            rate,
         })
     }
 
@@ -157,10 +161,13 @@ fn usable(samples: &Samples) -> Result<()> {
 
 fn live(ring: &Reader, start: u64, end: u64, hearing: Hearing) -> Result<Judged> {
     let (first, probabilities) = judge::stretch(ring, start, end, hearing)?;
+    let rate = ring.rate();
+    let at_16_khz = |position| Rate::SPEECH.convert(position, rate);
     Ok(Judged {
         probabilities,
-        start: (first * WINDOW) as i64 - start as i64,
-        end: end - start,
+        start: (first * WINDOW) as i64 - at_16_khz(start) as i64,
+        end: at_16_khz(end) - at_16_khz(start),
+        rate: rate.hz(),
     })
 }
 
@@ -253,7 +260,7 @@ impl VadProcessor {
             Ok(match return_seconds {
                 true => (position as f64 / rate).into_pyobject(py)?.into_any(),
                 false => {
-                    let own = position * sample_rate as u64 / u64::from(SAMPLE_RATE);
+                    let own = position * u64::from(judged.rate) / u64::from(SAMPLE_RATE);
                     own.into_pyobject(py)?.into_any()
                 }
             })

@@ -2,7 +2,6 @@
 
 use pyo3::prelude::*;
 use v2m_client::Result;
-use v2m_client::ring::SAMPLE_RATE;
 use v2m_client::segments::Utterance;
 
 use crate::chunk::AudioChunk;
@@ -43,7 +42,7 @@ impl SpeechSegment {
     #[getter]
     fn duration(slf: PyRef<'_, Self>) -> f64 {
         let chunk = slf.as_super();
-        (chunk.end() - chunk.start()) as f64 / f64::from(SAMPLE_RATE)
+        chunk.ring().rate().seconds(chunk.end() - chunk.start())
     }
 
     fn __repr__(slf: PyRef<'_, Self>) -> String {
@@ -52,7 +51,7 @@ impl SpeechSegment {
         let (start, end) = (chunk.start(), chunk.end());
         format!(
             "<SpeechSegment of {:.2} s from {start} to {end}{growing}{}>",
-            (end - start) as f64 / f64::from(SAMPLE_RATE),
+            chunk.ring().rate().seconds(end - start),
             chunk.remarks()
         )
     }

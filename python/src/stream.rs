@@ -10,7 +10,6 @@ use pyo3::{ffi, intern};
 use v2m_client::cursor::Hop;
 use v2m_client::engine::Engine;
 use v2m_client::progress::Source;
-use v2m_client::ring::SAMPLE_RATE;
 use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
 
@@ -164,7 +163,7 @@ impl AudioStream {
     #[doc = doc!("AudioStream.sample_rate")]
     #[getter]
     fn sample_rate(&self) -> u32 {
-        SAMPLE_RATE
+        self.stream.rate().hz()
     }
 
     #[doc = doc!("AudioStream.buffer_size")]

@@ -77,7 +77,7 @@ proptest! {
         ingest.expect(rate);
         let mut joined: [Option<Joined>; 5] = [const { None }; 5];
         let (mut clock, mut position, mut start_ns) = (1, 0, START_NS);
-        let mut block = |count: u64, clock: u64, position: &mut u64, start_ns: i64| {
+        let block = |count: u64, clock: u64, position: &mut u64, start_ns: i64| {
             let samples: Vec<f32> = (*position..*position + count).map(sound).collect();
             let time_ns = start_ns - START_NS + time_of(*position, rate);
             arrive(&ingest, &Block { samples: &samples, rate, clock, position: *position, time_ns });

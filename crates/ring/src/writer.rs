@@ -268,6 +268,11 @@ pub struct SpeechWriter {
 }
 
 impl SpeechWriter {
+    /// The rate of the ring's samples.
+    pub fn rate(&self) -> Rate {
+        self.memory.layout().rate
+    }
+
     /// The window whose probability comes next.
     pub fn window(&self) -> u64 {
         self.windows

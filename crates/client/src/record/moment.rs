@@ -2,7 +2,7 @@
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::ring::SAMPLE_RATE;
+use crate::ring::Rate;
 use v2m_ring::time::monotonic_ns;
 
 /// A moment, taken apart in the local time zone.
@@ -80,9 +80,9 @@ impl Moment {
     }
 
     /// Samples since midnight, as Broadcast Wave counts (EBU Tech 3285).
-    pub(super) fn samples_since_midnight(&self) -> u64 {
+    pub(super) fn samples_since_midnight(&self, rate: Rate) -> u64 {
         let seconds = i64::from((self.hour * 60 + self.minute) * 60 + self.second);
-        let rate = i64::from(SAMPLE_RATE);
+        let rate = i64::from(rate.hz());
         (seconds * rate + self.nanoseconds * rate / 1_000_000_000).max(0) as u64
     }
 }
@@ -102,8 +102,13 @@ mod tests {
             "{iso}"
         );
         assert_eq!(moment.file_name().len(), "20261125T180312.480".len());
-        let day = 24 * 3600 * u64::from(SAMPLE_RATE);
-        assert!(moment.samples_since_midnight() < day);
-        assert_eq!(moment.samples_since_midnight() % 16_000, 7_680);
+        for rate in Rate::ALL {
+            let samples = moment.samples_since_midnight(rate);
+            assert!(samples < 24 * 3600 * u64::from(rate.hz()));
+            assert_eq!(
+                samples % u64::from(rate.hz()),
+                u64::from(rate.hz()) * 48 / 100
+            );
+        }
     }
 }
