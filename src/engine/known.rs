@@ -67,9 +67,12 @@ impl EngineHandle for Known {
         for source in &sources {
             let (vad, unheard) = self.worker.status(&source.track);
             let now = source.now();
-            degraded.extend(unheard);
-            degraded.extend(fallback(&now.source()));
-            degraded.extend(now.hanging.clone());
+            let lines = unheard.into_iter().chain(fallback(&now.source()));
+            for line in lines.chain(now.hanging.clone()) {
+                if !degraded.contains(&line) {
+                    degraded.push(line);
+                }
+            }
             for stream in source.streams() {
                 let lost = stream.reader.losses();
                 let place = now.source();

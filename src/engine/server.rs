@@ -454,8 +454,7 @@ impl Serving {
         let clients = holding.count();
         let described = self.peers.iter().filter_map(Client::describe);
         let readers = described.take(MAX_DESCRIBED).collect();
-        let status = Box::new(self.engine.status(clients, readers));
-        let reply = Reply::Status { status };
+        let reply = fitting(self.engine.status(clients, readers));
         let mut changed = false;
         self.peers.retain_mut(|peer| {
             if !std::mem::take(&mut peer.asks) {
@@ -501,6 +500,29 @@ fn dropped(peer: &Client, error: &Error) -> bool {
         tracing::info!("{} listens no more", peer.text());
     }
     false
+}
+
+/// The reply with a status, of whose lists as much is left out as doesn't fit into it.
+fn fitting(mut status: Status) -> Reply {
+    loop {
+        let reply = Reply::Status {
+            status: Box::new(status),
+        };
+        let fits = serde_json::to_vec(&reply).is_ok_and(|bytes| bytes.len() <= protocol::MAX_REPLY);
+        let Reply::Status { status: whole } = reply else {
+            return reply;
+        };
+        status = *whole;
+        let lists = [status.streams.len(), status.readers.len(), status.degraded.len()];
+        if fits || lists == [0; 3] {
+            return Reply::Status {
+                status: Box::new(status),
+            };
+        }
+        status.streams.truncate(lists[0] * 3 / 4);
+        status.readers.truncate(lists[1] * 3 / 4);
+        status.degraded.truncate(lists[2] * 3 / 4);
+    }
 }
 
 /// Takes one request; the other end of a connection that was asked for, if there is `room`.

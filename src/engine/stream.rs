@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::demand::{Capture, Demand};
 use super::server::{Held, Listener};
 use crate::error::Result;
+use crate::ring::layout::MIN_HISTORY;
 use crate::ring::notifier::WakeUpThread;
 use crate::ring::{
     CaptureWriter, ControlWriter, Rate, Reader, Ring, SpeechWriter, State, Subscription,
@@ -77,7 +78,7 @@ impl Stream {
         windows: Subscription,
     ) -> Result<(Self, Writers)> {
         static IDS: AtomicU64 = AtomicU64::new(0);
-        let history = rate.convert(history, Rate::SPEECH);
+        let history = rate.convert(history, Rate::SPEECH).max(MIN_HISTORY);
         let (ring, capture, speech, mut control) = Ring::at(rate, history)?;
         let ring = Arc::new(ring);
         let reader = Reader::new(ring.duplicate()?)?;

