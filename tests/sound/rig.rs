@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A private PipeWire. Every call panics with the rig's own message if it fails.
-pub struct Rig {
+pub(crate) struct Rig {
     child: Child,
     requests: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
@@ -21,11 +21,11 @@ pub struct Rig {
 
 /// A player of this rig.
 #[derive(Clone, Copy)]
-pub struct Player(u64);
+pub(crate) struct Player(u64);
 
 impl Rig {
     /// Starts a daemon; `arguments` such as `["--quantum", "256"]`.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let helpers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let mut child = Command::new("python3")
@@ -49,12 +49,12 @@ impl Rig {
     }
 
     /// Calls a method of `PrivatePipeWire`, or reads a property.
-    pub fn call(&mut self, name: &str, args: Value) -> Value {
+    pub(crate) fn call(&mut self, name: &str, args: Value) -> Value {
         self.send(json!({"call": name, "args": args}))
     }
 
     /// The same with keyword arguments.
-    pub fn call_with(&mut self, name: &str, args: Value, kwargs: Value) -> Value {
+    pub(crate) fn call_with(&mut self, name: &str, args: Value, kwargs: Value) -> Value {
         self.send(json!({"call": name, "args": args, "kwargs": kwargs}))
     }
 
@@ -73,7 +73,7 @@ impl Rig {
     }
 
     /// The daemon's socket.
-    pub fn socket(&mut self) -> String {
+    pub(crate) fn socket(&mut self) -> String {
         format!(
             "{}/pipewire-0",
             self.call("directory", json!([])).as_str().unwrap()
@@ -81,7 +81,7 @@ impl Rig {
     }
 
     /// Plays raw mono f32 samples in a loop, a sample per graph sample at any rate.
-    pub fn play(&mut self, samples: &[f32], target: &str, port: Option<&str>) -> Player {
+    pub(crate) fn play(&mut self, samples: &[f32], target: &str, port: Option<&str>) -> Player {
         let directory = self.call("directory", json!([]));
         let mut name = format!("{}/{target}", directory.as_str().unwrap());
         write!(name, "-{}.f32", port.unwrap_or("all")).unwrap();
@@ -97,18 +97,13 @@ impl Rig {
     }
 
     /// The player's anchors so far: p0, rate, clock id; `x[p - p0]` is at position p.
-    pub fn starts(&mut self, player: Player) -> Vec<(i64, u32, u32)> {
+    pub(crate) fn starts(&mut self, player: Player) -> Vec<(i64, u32, u32)> {
         let request = json!({"player": player.0, "call": "started"});
         serde_json::from_value(self.send(request)).unwrap()
     }
 
-    /// Ends a player: cycles and late cycles.
-    pub fn stop_player(&mut self, player: Player) -> (u64, u64) {
-        serde_json::from_value(self.send(json!({"player": player.0, "call": "stop"}))).unwrap()
-    }
-
     /// All links as `node:port` pairs, output first.
-    pub fn links(&mut self) -> Vec<(String, String)> {
+    pub(crate) fn links(&mut self) -> Vec<(String, String)> {
         serde_json::from_value(self.call("links", json!([]))).unwrap()
     }
 }
