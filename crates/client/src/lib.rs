@@ -4,7 +4,6 @@
 //! with one vocabulary of [`progress`]; event loops wait by their [`readiness`]; [`record`]
 //! writes files. Links no audio library.
 
-#[allow(unsafe_code, reason = "runs between fork and exec")]
 pub mod connection;
 pub mod cursor;
 pub mod engine;
