@@ -13,7 +13,6 @@ pub mod locator;
 pub mod progress;
 pub mod protocol;
 pub mod quantum;
-#[allow(unsafe_code, reason = "an atomic in memory that the engine reads")]
 pub mod reader_cursor;
 #[allow(unsafe_code, reason = "io_uring is given the address of the wake word")]
 pub mod readiness;
