@@ -12,13 +12,11 @@
 //! same length, marked by a cue, and is counted.
 
 mod cues;
-#[allow(unsafe_code, reason = "the kernel reads from the shared pages")]
 mod disk;
 mod encoding;
 mod flac;
 mod format;
 mod head;
-#[allow(unsafe_code, reason = "local time is the C library's")]
 mod moment;
 mod options;
 mod pace;
