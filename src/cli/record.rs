@@ -81,6 +81,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     {
         follow::check(&status)?;
     }
+    super::reach::tell_what_is_missing(&engine);
     let recorder = Recorder::open(engine, locator, &arguments.path, options)?;
     let stop = Stop::new()?;
     let asked = stop.clone();
