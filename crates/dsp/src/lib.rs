@@ -5,6 +5,7 @@
 pub mod channels;
 pub mod gate;
 pub mod health;
+pub mod pcm;
 pub mod percentile;
 pub mod resample;
 pub mod vad;
