@@ -119,7 +119,7 @@ def test_bad_configuration_names_file_line_and_key(user: User, text: str, named:
         ["run", "--history", "1"],
         ["run", "--source", "monitor:"],
         ["run", "--latency", "0/48000"],
-        ["run", "--private-fd", "77"],
+        ["run", "--private"],
         ["run", "--no-such-flag"],
         ["no-such-command"],
         [],

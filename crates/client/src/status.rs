@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use v2m_dsp::health::{Channel, Finding};
 
+use crate::error::{Error, Result};
 use crate::ring::{SAMPLE_RATE, State};
 
 /// An engine at one moment.
@@ -43,6 +44,16 @@ pub struct Status {
     pub grants: Vec<GrantStatus>,
     /// What is not as it should be, one line each.
     pub degraded: Vec<String>,
+}
+
+impl Status {
+    /// As `v2m-engine status --json` has it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`](crate::ErrorKind::System): it can't be written.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|cause| Error::system("cannot write JSON", cause))
+    }
 }
 
 /// Something that is wrong with the source.
@@ -135,6 +146,10 @@ pub struct SourceStatus {
     pub linked: Option<String>,
     /// Why nothing is captured; null if something is.
     pub waiting: Option<String>,
+    /// Why what is asked for isn't there, and what is there instead, also while nobody
+    /// listens; null if it is, or that isn't known.
+    #[serde(default)]
+    pub missing: Option<String>,
     /// Why another backend is used than the one asked for; null if that one is.
     #[serde(default)]
     pub fallback: Option<String>,
@@ -276,8 +291,30 @@ pub struct SourceInfo {
     pub name: String,
     /// What a person reads.
     pub description: String,
+    /// Where it comes from.
+    pub kind: SourceKind,
     /// Captured when nothing else is asked for.
     pub default: bool,
+    /// The desktop has muted it, or turned it down to nothing.
+    pub muted: bool,
+    /// How many channels it has; null while that isn't known.
+    pub channels: Option<u32>,
+    /// The samples per second at which it can be had now; null while that isn't known.
+    pub rate: Option<u32>,
+}
+
+/// Where a source's audio comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// A microphone, or what stands for one.
+    Source,
+    /// What a sink plays.
+    Monitor,
+    /// What a program plays.
+    App,
+    /// An ALSA PCM.
+    Alsa,
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-"""Designs the resampler's prototype and writes prototype.rs beside this file.
+"""Designs the resampler's prototype and writes crates/dsp/src/resample/prototype.rs.
 
-    python3 design.py        (needs numpy and pm-remez; a second)
+    python3 tools/filter/design.py        (needs numpy and pm-remez; a second)
 
 The optimal FIR of minimum phase: the optimal linear-phase one of twice the length
 (Parks and McClellan), lifted until its response is nowhere negative, is the square of
@@ -89,8 +89,9 @@ def main() -> None:
     rows = "\n".join(
         "    " + " ".join(f"{x:.10e}," for x in taps[i : i + 4]) for i in range(0, TAPS, 4)
     )
-    Path(__file__).with_name("prototype.rs").write_text(f"""\
-//! The prototype low-pass, written by `design.py`. At 16 kHz:
+    root = Path(__file__).parents[2]
+    (root / "crates/dsp/src/resample/prototype.rs").write_text(f"""\
+//! The prototype low-pass, written by `tools/filter/design.py`. At 16 kHz:
 //! {summary}.
 
 /// Taps per sample of the slower of the two rates.

@@ -1,6 +1,6 @@
 """Take Silero's 16 kHz weights out of its ONNX model and write them as safetensors.
 
-    python models/extract.py silero_vad_16k_sequence.onnx silero_vad_16k.safetensors
+    python tools/models/extract.py silero_vad_16k_sequence.onnx silero_vad_16k.safetensors
 
 Needs `numpy`, `onnx` and `safetensors`. The sequence model is the one whose
 initializers keep their names and that has no 8 kHz half. Tensors get the names
