@@ -20,8 +20,9 @@ import wave
 from pathlib import Path
 
 import pytest
-from conftest import BINARY, SPEECH, User, wait_until
 
+from rig import BINARY, wait_until
+from rig.user import SPEECH, User
 from v2m_engine import AudioCapture
 
 

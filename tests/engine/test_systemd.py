@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BINARY, SPEECH, User, wait_until
+
+from rig import BINARY, wait_until
+from rig.user import SPEECH, User
 
 
 class Manager:

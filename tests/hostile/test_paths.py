@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import BINARY, IS_ROOT, LONG, NOBODY, ODD, is_clean
+
+from rig import BINARY
+from rig.hostile import IS_ROOT, LONG, NOBODY, ODD, is_clean
 
 SPEECH = "/usr/share/sounds/alsa/Front_Center.wav"
 PRECIOUS = b"precious" * 1000
