@@ -15,7 +15,7 @@ mod timeline;
 
 pub use backend::{Backend, Kind, Start};
 pub use thread::{CaptureThread, Orders};
-pub use v2m_client::status::SourceInfo;
+pub use v2m_client::status::{SourceInfo, SourceKind};
 
 use crate::error::{Error, ErrorKind, Result};
 

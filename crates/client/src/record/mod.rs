@@ -96,6 +96,11 @@ impl Recorder {
         Self::open(engine, locator, path, options)
     }
 
+    /// The engine whose audio is recorded now.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     /// Opens `path`, or standard output for `-`, to record what `engine` captures from now
     /// on, or from `options.last` ago. When that engine is gone, `locator` finds another.
     ///
