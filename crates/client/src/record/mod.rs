@@ -255,7 +255,7 @@ impl Recorder {
             }
             if ending {
                 let since = *ended.get_or_insert(now);
-                self.give_up(since)?;
+                self.give_up(since, stop.is_asked() || failed.is_some())?;
             }
             if now.duration_since(reported) >= self.options.report {
                 report(&self.progress(Some(committed)));
@@ -344,8 +344,15 @@ impl Recorder {
     }
 
     /// After the end: a disk that refuses, or a pipe without a reader, is not waited
-    /// for for ever. (A disk that is only slow is.)
-    fn give_up(&self, since: Instant) -> Result<()> {
+    /// for for ever. (A disk that is only slow is, and the first reader of a FIFO until
+    /// somebody `asked` for the end.)
+    fn give_up(&self, since: Instant, asked: bool) -> Result<()> {
+        if let Some(take) = self.take.as_ref().filter(|take| take.is_unread()) {
+            return match asked {
+                true => Err(take.incomplete()),
+                false => Ok(()),
+            };
+        }
         if since.elapsed() < GRACE {
             return Ok(());
         }
