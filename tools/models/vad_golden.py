@@ -1,6 +1,6 @@
 """Write tests/data/vad_golden.{i16,f32}: ten seconds of audio and the reference's probabilities.
 
-    python tools/reference/vad_golden.py RECORDING.wav
+    python tools/models/vad_golden.py RECORDING.wav
 
 Speech at three levels, white noise, silence, full scale, and a click: enough for
 the plain test run; `vad_reference.py` makes the long form.
