@@ -205,7 +205,6 @@ impl Connection {
         }
     }
 
-    /// Asks how the engine is.
     pub fn status(&mut self) -> Result<Status> {
         self.status_within(ANSWER)
     }

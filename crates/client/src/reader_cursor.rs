@@ -99,7 +99,6 @@ fn program(mut arguments: impl Iterator<Item = String>) -> String {
 #[derive(Debug)]
 pub struct RemoteCursor(OwnedFd);
 
-/// What stands in a reader cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Note {
     /// Everything before this was read, says the reader.
