@@ -47,7 +47,7 @@ struct Ears {
     ingest: Arc<Ingest>,
     reader: Reader,
     health: HealthReader,
-    _ringer: WakeUpThread,
+    _wake_up_thread: WakeUpThread,
 }
 
 impl Ears {
@@ -64,7 +64,7 @@ impl Ears {
             ingest: Arc::new(Ingest::new(capture, wake_up_thread.notifier())?),
             reader: Reader::new(ring.duplicate()?)?,
             health: HealthReader::new(health, PATIENCE_WINDOWS, false),
-            _ringer: wake_up_thread,
+            _wake_up_thread: wake_up_thread,
         })
     }
 

@@ -248,7 +248,7 @@ impl RecordingFile {
         Ok(())
     }
 
-    /// Gives the encoder's last samples to the write_queue.
+    /// Gives the encoder's last samples to the queue.
     fn flush(&mut self, last: bool) -> Result<()> {
         let (bytes, encoded) = self.encoding.flush(last)?;
         self.write_queue.push_bytes(bytes, encoded);
