@@ -21,13 +21,11 @@ const LINKS: usize = 40;
 /// What kind of file a name leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A regular file.
     Regular,
     /// A named pipe, or an end of one without a name.
     Fifo,
     /// A terminal, `/dev/null` and their like.
     CharacterDevice,
-    /// A directory.
     Directory,
     /// A disk, a socket, or what the kernel may come up with.
     Other,
@@ -56,7 +54,6 @@ pub struct Found {
     handed: bool,
 }
 
-/// Where a name leads.
 #[derive(Debug)]
 pub struct Place {
     /// The name at the end of all links.
@@ -110,7 +107,6 @@ impl Found {
         }
     }
 
-    /// What it is.
     pub fn kind(&self) -> Kind {
         let kind = self.known.file_type();
         match () {
@@ -243,7 +239,6 @@ pub fn foreign(found: &Found) -> io::Error {
     ))
 }
 
-/// A name's folder.
 pub fn folder_of(path: &Path) -> &Path {
     let folder = path.parent();
     folder

@@ -59,7 +59,6 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Samples of which the level is told, at most.
 const LEVEL: u64 = 4096;
 
-/// A recording to be run.
 pub struct Recorder {
     engine: Arc<Engine>,
     locator: Locator,
@@ -67,7 +66,6 @@ pub struct Recorder {
     path: PathBuf,
     format: Format,
     options: Options,
-    /// The position that comes next.
     next: u64,
     end: Option<u64>,
     speech: Option<Speech>,
@@ -193,7 +191,7 @@ impl Recorder {
         self.take.as_ref().map_or("files", RecordingFile::how)
     }
 
-    /// EventLane until the end, or until `stop` is asked; `report` is told at intervals. From
+    /// Records until the end, or until `stop` is asked; `report` is told at intervals. From
     /// one engine to the next there is silence of the same length, marked by a cue. What was
     /// recorded is in the files then, also when this fails.
     ///

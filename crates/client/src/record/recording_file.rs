@@ -28,10 +28,8 @@ const ROOM: u64 = 8 << 20;
 /// Samples that are encoded at once.
 const BLOCK: u64 = 1 << 16;
 
-/// What the disk is doing.
 enum Job {
     Idle,
-    /// Writing audio.
     Audio,
     /// Syncing, then writing the head, which claims so many samples and has these notes,
     /// then syncing that.
@@ -61,7 +59,6 @@ pub(super) struct RecordingFile {
     /// Samples given so far, encoded or not.
     samples: u64,
     commit_wanted: bool,
-    /// The last one failed.
     commit_refused: bool,
     /// Nothing more comes.
     ending: bool,
@@ -128,7 +125,6 @@ impl RecordingFile {
         self.disk.name()
     }
 
-    /// A regular file, not a pipe.
     pub(super) fn is_file(&self) -> bool {
         self.is_file
     }
@@ -138,7 +134,6 @@ impl RecordingFile {
         self.samples
     }
 
-    /// Bytes of the file so far.
     pub(super) fn bytes(&self) -> u64 {
         self.write_queue.end() + self.tail.unwrap_or(0)
     }
@@ -168,7 +163,6 @@ impl RecordingFile {
         self.write_queue.own_bytes() < ROOM
     }
 
-    /// Marks the next sample.
     pub(super) fn cue(&mut self, label: String) {
         self.cues.speech(self.samples, label);
     }
@@ -254,7 +248,7 @@ impl RecordingFile {
         Ok(())
     }
 
-    /// Gives the encoder's last samples to the write_queue.
+    /// Gives the encoder's last samples to the queue.
     fn flush(&mut self, last: bool) -> Result<()> {
         let (bytes, encoded) = self.encoding.flush(last)?;
         self.write_queue.push_bytes(bytes, encoded);

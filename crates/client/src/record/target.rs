@@ -22,7 +22,6 @@ pub(super) const STDOUT: &str = "-";
 /// A recording's mode, less what the umask takes: what was heard is its user's.
 const MODE: u32 = 0o600;
 
-/// What is written to.
 pub(super) enum Target {
     /// A regular file, which can be written anywhere.
     File(File),

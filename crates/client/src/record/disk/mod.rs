@@ -70,7 +70,6 @@ impl Source {
     }
 }
 
-/// One step of a chain.
 pub(super) enum Step {
     /// Writes so many bytes at this offset; the source has as many.
     Write {
@@ -86,7 +85,6 @@ pub(super) enum Step {
 /// why not. Steps after a failed one are [`Errno::ECANCELED`].
 pub(super) type Done = Vec<std::result::Result<usize, Errno>>;
 
-/// An opened target.
 pub(super) enum Disk {
     Uring(Box<Uring>),
     Plain(Plain),
