@@ -70,7 +70,7 @@ fn equals_silero_for_equal_parameters() {
             seen += found.len();
         }
     }
-    assert!(seen > 1250, "the golden file holds only {seen} segments");
+    assert!(seen > 1200, "the golden file holds only {seen} segments");
 }
 
 #[test]
