@@ -105,7 +105,7 @@ loom:
 # RUSTC_BOOTSTRAP: the sanitizer's flags on a released compiler.
 FUZZ_SECONDS := 12
 fuzz:
-	for target in bookmark header protocol; do \
+	for target in reader_cursor header protocol; do \
 	    RUSTC_BOOTSTRAP=1 cargo fuzz run $$target --target-dir target/fuzz -- \
 	        -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -timeout=10 2>&1 | tail -n 3; \
 	    [ $${PIPESTATUS[0]} -eq 0 ] || exit 1; \

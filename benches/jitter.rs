@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use v2m_engine::capture::alsa::{self, AlsaSource, Stop};
 use v2m_engine::capture::pipewire::{Options, Pipewire};
-use v2m_engine::capture::{Block, Intake};
-use v2m_engine::latency::Latency;
+use v2m_engine::capture::{Block, Sink};
+use v2m_engine::quantum::Quantum;
 use v2m_engine::rt::{self, Role};
 use v2m_engine::time::monotonic_ns;
 
@@ -30,7 +30,7 @@ struct Calls {
     all: Mutex<Vec<Call>>,
 }
 
-impl Intake for Calls {
+impl Sink for Calls {
     fn block(&self, block: &Block<'_>) {
         let now = monotonic_ns();
         if let Ok(mut all) = self.all.try_lock() {
@@ -91,7 +91,7 @@ fn from_alsa(pcm: &str, period: u32, time: Duration, calls: &Arc<Calls>) -> Stri
 
 fn from_pipewire(period: u32, time: Duration, calls: &Arc<Calls>) -> String {
     let options = Options {
-        latency: Some(Latency {
+        latency: Some(Quantum {
             samples: period,
             rate: 48_000,
         }),

@@ -22,7 +22,7 @@ pub mod backends {}
 pub use detect as vad;
 pub use engine::{demand, server, systemd};
 pub use v2m_bench as bench;
-pub use v2m_client::{bookmark, connection as client, latency, protocol, record, status};
+pub use v2m_client::{connection as client, protocol, quantum, reader_cursor, record, status};
 pub use v2m_dsp::{channels, health, resample};
 pub use v2m_error::{self as error, Error, ErrorKind, Result, text};
 pub use v2m_files as files;

@@ -5,9 +5,9 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use v2m_engine::capture::channels::Channels;
-use v2m_engine::capture::{self, Event, Start, intake::Funnel};
+use v2m_engine::capture::{self, Event, Start, ingest::Ingest};
 use v2m_engine::config::Config;
-use v2m_engine::ring::bell::Ringer;
+use v2m_engine::ring::notifier::WakeUpThread;
 use v2m_engine::ring::{Reader, Ring};
 use v2m_engine::status::SourceStatus;
 use v2m_engine::vad::backend::{Backend::Off, Settings};
@@ -44,22 +44,22 @@ fn the_null_backend_captures_silence_while_it_is_active() {
     let (ring, writer, speech, _control) = Ring::create(1 << 17).unwrap();
     let ring = Arc::new(ring);
     let reader = || Reader::new(ring.duplicate().unwrap()).unwrap();
-    let ringer = Ringer::start(ring.clone(), || {}).unwrap();
+    let wake_up_thread = WakeUpThread::start(ring.clone(), || {}).unwrap();
     let worker = {
         let off = Settings {
             backend: Off,
             ..Settings::default()
         };
-        let (windows, bell) = (ringer.windows(), ringer.bell());
-        Worker::start(off, true, reader(), speech, windows, bell).unwrap()
+        let (windows, notifier) = (wake_up_thread.windows(), wake_up_thread.notifier());
+        Worker::start(off, true, reader(), speech, windows, notifier).unwrap()
     };
     let reader = reader();
     let (tell, events) = channel();
     let start = Start {
         config: &config,
         channels: Channels::auto(),
-        intake: Arc::new(Funnel::new(writer, ringer.bell()).unwrap()),
-        brake: worker.brake(),
+        ingest: Arc::new(Ingest::new(writer, wake_up_thread.notifier()).unwrap()),
+        backpressure: worker.backpressure(),
         on_demand: true,
         active: false,
         events: Box::new(move |event| drop(tell.send(event))),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use nix::time::{ClockId, clock_gettime};
 use v2m_engine::capture::channels::Channels;
 use v2m_engine::capture::file::{FileSource, Pace, play};
-use v2m_engine::capture::{Block, Intake};
+use v2m_engine::capture::{Block, Sink};
 use v2m_engine::{ErrorKind, Result};
 
 /// Format tags of the `fmt ` chunk.
@@ -399,7 +399,7 @@ fn now_ns() -> i64 {
     now.tv_sec() * 1_000_000_000 + now.tv_nsec()
 }
 
-impl Intake for Kept {
+impl Sink for Kept {
     fn block(&self, block: &Block<'_>) {
         self.0.lock().unwrap().push(Seen {
             samples: block.samples.to_vec(),

@@ -12,8 +12,8 @@ use serde_json::json;
 use v2m_engine::ErrorKind;
 use v2m_engine::capture::channels::Channels;
 use v2m_engine::capture::pipewire::{Options, Pipewire, Source, State, sources};
-use v2m_engine::capture::{Block, Event, Intake};
-use v2m_engine::latency::Latency;
+use v2m_engine::capture::{Block, Event, Sink};
+use v2m_engine::quantum::Quantum;
 
 struct Seen {
     samples: Vec<f32>,
@@ -24,7 +24,7 @@ struct Seen {
     arrived_ns: i64,
 }
 
-/// Keeps every block. It allocates and locks, which a real intake must not.
+/// Keeps every block. It allocates and locks, which a real ingest must not.
 #[derive(Default)]
 struct Collect(Mutex<Vec<Seen>>);
 
@@ -38,7 +38,7 @@ impl Collect {
     }
 }
 
-impl Intake for Collect {
+impl Sink for Collect {
     fn block(&self, b: &Block<'_>) {
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
         self.0.lock().unwrap().push(Seen {
@@ -54,7 +54,7 @@ impl Intake for Collect {
 
 struct Capture {
     pipewire: Pipewire,
-    intake: Arc<Collect>,
+    ingest: Arc<Collect>,
     events: Receiver<Event>,
 }
 
@@ -68,17 +68,17 @@ impl Capture {
     }
 
     fn with(options: Options) -> Self {
-        let intake = Arc::new(Collect::default());
+        let ingest = Arc::new(Collect::default());
         let (sender, events) = channel();
         let pipewire = Pipewire::start(
             options,
-            intake.clone(),
+            ingest.clone(),
             Box::new(move |event| drop(sender.send(event))),
         )
         .unwrap();
         Self {
             pipewire,
-            intake,
+            ingest,
             events,
         }
     }
@@ -106,9 +106,9 @@ impl Capture {
 
     /// Waits for `count` more blocks and takes all there are.
     fn blocks(&self, count: usize) -> Vec<Seen> {
-        self.intake.take();
-        wait_until("blocks", || self.intake.count() >= count);
-        self.intake.take()
+        self.ingest.take();
+        wait_until("blocks", || self.ingest.count() >= count);
+        self.ingest.take()
     }
 
     fn wait_for(&self, what: &str, wanted: impl Fn(&State) -> bool) {
@@ -423,9 +423,9 @@ fn a_small_quantum_is_asked_for_and_given_back() {
     let mut rig = Rig::start(&[]);
     let capture = Capture::start(&mut rig, "default");
     capture.wait_for("the small quantum", |s| s.quantum == 128);
-    capture.pipewire.set_latency(None);
+    capture.pipewire.set_quantum(None);
     capture.wait_for("the graph's own quantum", |s| s.quantum == 1024);
-    capture.pipewire.set_latency(Some(Latency {
+    capture.pipewire.set_quantum(Some(Quantum {
         samples: 256,
         rate: 48000,
     }));
@@ -440,14 +440,14 @@ fn after_stop_nothing_is_called() {
         capture.expect_linked("rig-mic");
         capture.blocks(2);
         capture.pipewire.stop();
-        let count = capture.intake.count();
+        let count = capture.ingest.count();
         assert_eq!(
-            Arc::strong_count(&capture.intake),
+            Arc::strong_count(&capture.ingest),
             1,
             "the data thread still holds on"
         );
         std::thread::sleep(Duration::from_millis(20));
-        assert_eq!(capture.intake.count(), count);
+        assert_eq!(capture.ingest.count(), count);
     }
     rig.call("wait_for_links", json!(["rig-mic", "v2m-engine", 0]));
 }

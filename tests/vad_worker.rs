@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use v2m_engine::ring::bell::Ringer;
+use v2m_engine::ring::notifier::WakeUpThread;
 use v2m_engine::ring::{
-    CaptureWriter, GapReason, Kind, NS_PER_SAMPLE, Reader, Record, Records, Ring,
+    CaptureWriter, Event, EventLane, GapReason, Kind, NS_PER_SAMPLE, Reader, Ring,
 };
 use v2m_engine::vad::backend::{Backend, Settings};
 use v2m_engine::vad::hearing::Hearing;
@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 struct Setup {
     worker: Worker,
     capture: CaptureWriter,
-    ringer: Ringer,
+    wake_up_thread: WakeUpThread,
     reader: Reader,
 }
 
@@ -35,13 +35,13 @@ fn setup(settings: Settings, live: bool, before: &[f32]) -> Setup {
         let position = capture.position();
         capture.append(piece, time_of(position));
     }
-    let ringer = Ringer::start(Arc::new(ring), || {}).unwrap();
-    let (windows, bell) = (ringer.windows(), ringer.bell());
-    let worker = Worker::start(settings, live, theirs, speech, windows, bell).unwrap();
+    let wake_up_thread = WakeUpThread::start(Arc::new(ring), || {}).unwrap();
+    let (windows, notifier) = (wake_up_thread.windows(), wake_up_thread.notifier());
+    let worker = Worker::start(settings, live, theirs, speech, windows, notifier).unwrap();
     Setup {
         worker,
         capture,
-        ringer,
+        wake_up_thread,
         reader: ours,
     }
 }
@@ -54,7 +54,7 @@ impl Setup {
     fn write(&mut self, samples: &[f32]) {
         let position = self.capture.position();
         self.capture.append(samples, time_of(position));
-        self.ringer.bell().ring();
+        self.wake_up_thread.notifier().notify();
     }
 
     /// All probabilities, once the worker is through.
@@ -73,9 +73,9 @@ impl Setup {
         all
     }
 
-    fn turns(&self) -> Vec<Record> {
-        (0..self.reader.records_committed(Records::Turns))
-            .map(|number| self.reader.record(Records::Turns, number).unwrap())
+    fn turns(&self) -> Vec<Event> {
+        (0..self.reader.records_committed(EventLane::SpeechEvents))
+            .map(|number| self.reader.record(EventLane::SpeechEvents, number).unwrap())
             .collect()
     }
 }
@@ -136,7 +136,7 @@ fn plain_hearing_is_the_network_alone() {
         ..Settings::default()
     };
     let setup = setup(settings, true, &audio);
-    setup.ringer.bell().ring();
+    setup.wake_up_thread.notifier().notify();
     let found = setup.probabilities();
     assert_eq!(found, heard(Box::new(Native::new()), &audio, &[]));
     assert_ne!(found, expected(&audio, &[]));
@@ -147,7 +147,7 @@ fn a_backlog_is_worked_off_window_by_window() {
     let audio: Vec<f32> = audio().into_iter().cycle().take(150_000).collect();
     for live in [true, false] {
         let setup = setup(Settings::default(), live, &audio);
-        setup.ringer.bell().ring();
+        setup.wake_up_thread.notifier().notify();
         assert_eq!(setup.probabilities(), expected(&audio, &[]), "live: {live}");
     }
 }
@@ -224,7 +224,9 @@ fn a_night_in_which_nobody_listened_is_silence_and_no_lateness() {
     let before = setup.probabilities();
     // Ten hours at once, more than the ring keeps; then the same again.
     let (first, night) = (setup.capture.position(), 10 * 3600 * 16_000);
-    setup.capture.gap(night, GapReason::Unused, time_of(first));
+    setup
+        .capture
+        .gap(night, GapReason::NotCaptured, time_of(first));
     setup.capture.append_silence(night, time_of(first));
     setup.write(audio);
     let end = (first + night) as usize / WINDOW;
@@ -291,10 +293,10 @@ fn a_brake_lets_go_when_the_worker_is_through_or_gone_or_nobody_wants_it() {
     };
     for (settings, live) in [(Settings::default(), false), (off, false), (broken, false)] {
         let mut setup = setup(settings, live, &[]);
-        let brake = setup.worker.brake();
+        let backpressure = setup.worker.backpressure();
         for block in audio[..60_000].chunks(1024) {
             setup.write(block);
-            brake.hold(&stop);
+            backpressure.hold(&stop);
             let (status, _) = setup.worker.status();
             assert!(status.lag_ms <= 17 * 32 || status.problem.is_some());
         }
@@ -302,7 +304,7 @@ fn a_brake_lets_go_when_the_worker_is_through_or_gone_or_nobody_wants_it() {
     // A worker that nobody wakes: only the order to stop ends this.
     let setup = setup(Settings::default(), false, &audio);
     stop.store(true, Ordering::Relaxed);
-    setup.worker.brake().hold(&stop);
+    setup.worker.backpressure().hold(&stop);
 }
 
 #[test]

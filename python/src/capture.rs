@@ -9,8 +9,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use v2m_client::cursor::Hop;
-use v2m_client::latency::Latency;
 use v2m_client::locator::{Keeper, Locator, Mode};
+use v2m_client::quantum::Quantum;
 use v2m_client::record::{Format, Options};
 use v2m_client::ring::SAMPLE_RATE;
 use v2m_client::ring::layout::MAX_HISTORY;
@@ -70,7 +70,7 @@ impl AudioCapture {
                 )));
             }
         };
-        let latency: Option<Latency> = latency
+        let latency: Option<Quantum> = latency
             .map(|text| text.parse().map_err(errors::raise))
             .transpose()?;
         let keeper = Arc::new(Keeper::default());

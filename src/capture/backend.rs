@@ -4,21 +4,21 @@
 use std::sync::Arc;
 
 use super::channels::Channels;
-use super::intake::Funnel;
+use super::ingest::Ingest;
 use super::{Events, SourceInfo};
 use crate::config::{Config, SourceSpec};
 use crate::error::Result;
 use crate::health::Mute;
-use crate::latency::Latency;
+use crate::quantum::Quantum;
 use crate::status::SourceStatus;
-use crate::vad::worker::Brake;
+use crate::vad::worker::Backpressure;
 
-/// A capture. It gives its audio to the [`Funnel`] it was started with, on a thread of its
+/// A capture. It gives its audio to the [`Ingest`] it was started with, on a thread of its
 /// own; the engine's main thread calls what is here, several times a second, and is never
 /// kept waiting.
 pub trait Backend {
     /// Asks for a quantum; `None` when nobody listens.
-    fn set_latency(&self, _latency: Option<Latency>) {}
+    fn set_quantum(&self, _latency: Option<Quantum>) {}
 
     /// Captures, or leaves the microphone alone.
     fn set_active(&self, active: bool);
@@ -66,9 +66,9 @@ pub struct Start<'a> {
     /// Which of the source's channels are heard.
     pub channels: Arc<Channels>,
     /// Takes the audio.
-    pub intake: Arc<Funnel>,
+    pub ingest: Arc<Ingest>,
     /// Holds what is faster than time.
-    pub brake: Brake,
+    pub backpressure: Backpressure,
     /// What can wait, such as a file, begins when the first client listens.
     pub on_demand: bool,
     /// Whether to capture at once; a microphone is left alone until then.

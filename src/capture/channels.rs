@@ -1,8 +1,8 @@
 //! Which of the source's channels are heard: between the backends, which have all of
-//! them, and the intake, which takes one.
+//! them, and the ingest, which takes one.
 //!
 //! ```text
-//! audio thread:    block ─> Mixer ─> what is heard ─> intake
+//! audio thread:    block ─> Mixer ─> what is heard ─> ingest
 //!                             │ ▲
 //!                       copies│ │weights
 //!                             ▼ │

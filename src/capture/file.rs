@@ -19,7 +19,7 @@ use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
 
 use super::channels::Channels;
-use super::{Block, Intake};
+use super::{Block, Sink};
 use crate::channels::names_for;
 use crate::{Error, ErrorKind, Result, files, resample};
 use ahead::Heard;
@@ -307,7 +307,7 @@ fn channel_names(channels: &symphonia::core::audio::Channels) -> Vec<String> {
     names_for(count)
 }
 
-/// Delivers `file` to `intake` on the calling thread until it ends or `stop` is
+/// Delivers `file` to `ingest` on the calling thread until it ends or `stop` is
 /// set, which is looked at before every block.
 ///
 /// Positions count the file's frames. Times are the file's own line, `start +
@@ -322,7 +322,7 @@ fn channel_names(channels: &symphonia::core::audio::Channels) -> Vec<String> {
 pub fn play(
     mut file: FileSource,
     pace: Pace,
-    intake: &dyn Intake,
+    ingest: &dyn Sink,
     stop: &AtomicBool,
     mut ready: impl FnMut(),
 ) -> Result<()> {
@@ -341,14 +341,14 @@ pub fn play(
             break;
         }
         let (clock, time_ns) = (start as u64, time(position));
-        intake.block(&Block {
+        ingest.block(&Block {
             samples,
             rate,
             clock,
             position,
             time_ns,
         });
-        intake.wake();
+        ingest.wake();
         position = end;
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! PipeWire's control thread goes on waiting for the daemon while ALSA captures.
 //! When it answers, ALSA's PCM is closed at once, before audio comes from the
 //! graph: the session manager takes cards only that nobody holds. Both write
-//! through one funnel, so the switch is a gap like any other.
+//! through one ingest, so the switch is a gap like any other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use super::alsa::{self, AlsaCapture, AlsaSource};
 use super::channels::Channels;
-use super::intake::Funnel;
+use super::ingest::Ingest;
 use super::pipewire::{self, Options, Pipewire, Source};
-use super::{Backend, Block, Event, Events, Intake, Kind, Start};
+use super::{Backend, Block, Event, Events, Kind, Sink, Start};
 use crate::config::{Fallback, SourceSpec};
 use crate::error::Result;
 use crate::health::Mute;
-use crate::latency::Latency;
+use crate::quantum::Quantum;
 use crate::rt::bounded::Bounded;
 use crate::status::SourceStatus;
 
@@ -55,21 +55,21 @@ fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
     };
     Ok(match pcm {
         Ok(pcm) => {
-            let standby = Standby {
+            let standby = FallbackSession {
                 pcm,
                 options: config.alsa,
                 channels: start.channels,
             };
-            let handover = Handover::start(options, standby, start.intake, start.events);
+            let handover = Handover::start(options, standby, start.ingest, start.events);
             Box::new(handover?)
         }
-        Err(()) => Box::new(Pipewire::start(options, start.intake, start.events)?),
+        Err(()) => Box::new(Pipewire::start(options, start.ingest, start.events)?),
     })
 }
 
 /// Which ALSA PCM stands in.
 #[derive(Clone, Debug)]
-pub(super) struct Standby {
+pub(super) struct FallbackSession {
     /// alsa-lib's name; `None` for whichever there is.
     pub(super) pcm: Option<String>,
     pub(super) options: alsa::Options,
@@ -105,34 +105,34 @@ enum Note {
 }
 
 /// Takes blocks from PipeWire only while it is PipeWire's turn.
-struct Turnstile {
+struct Gate {
     open: AtomicBool,
-    funnel: Arc<Funnel>,
+    ingest: Arc<Ingest>,
 }
 
-impl Intake for Turnstile {
+impl Sink for Gate {
     fn block(&self, block: &Block<'_>) {
         if self.open.load(Ordering::Acquire) {
-            self.funnel.block(block);
+            self.ingest.block(block);
         }
     }
 
     fn wake(&self) {
-        self.funnel.wake();
+        self.ingest.wake();
     }
 }
 
 impl Handover {
     pub(super) fn start(
         options: Options,
-        standby: Standby,
-        funnel: Arc<Funnel>,
+        standby: FallbackSession,
+        ingest: Arc<Ingest>,
         events: Events,
     ) -> Result<Self> {
         let (notes, inbox) = channel();
-        let turnstile = Arc::new(Turnstile {
+        let turnstile = Arc::new(Gate {
             open: AtomicBool::new(true),
-            funnel: funnel.clone(),
+            ingest: ingest.clone(),
         });
         let told = notes.clone();
         let tell = Box::new(move |event| drop(told.send(Note::Pipewire(event))));
@@ -141,7 +141,7 @@ impl Handover {
         let pipewire = Pipewire::start(options, turnstile.clone(), tell)?;
         let switch = Switch {
             standby,
-            funnel,
+            ingest,
             turnstile,
             events,
             shared: shared.clone(),
@@ -162,8 +162,8 @@ impl Handover {
 
 impl Backend for Handover {
     /// Asks the graph for a quantum, now or when it is back.
-    fn set_latency(&self, latency: Option<Latency>) {
-        self.pipewire.set_latency(latency);
+    fn set_quantum(&self, latency: Option<Quantum>) {
+        self.pipewire.set_quantum(latency);
     }
 
     /// Captures, or leaves the microphone alone, whichever of the two has it.
@@ -240,9 +240,9 @@ impl Drop for Handover {
 
 /// What decides, on a thread of its own: closing a PCM may take a while.
 struct Switch {
-    standby: Standby,
-    funnel: Arc<Funnel>,
-    turnstile: Arc<Turnstile>,
+    standby: FallbackSession,
+    ingest: Arc<Ingest>,
+    turnstile: Arc<Gate>,
     events: Events,
     shared: Arc<Shared>,
     notes: Sender<Note>,
@@ -309,7 +309,7 @@ impl Switch {
         let tell = Box::new(move |event| drop(told.send(Note::Alsa(event))));
         let mut standing_in = self.shared.alsa();
         let active = self.shared.active.load(Ordering::Relaxed);
-        match AlsaCapture::start(source, self.funnel.clone(), active, tell) {
+        match AlsaCapture::start(source, self.ingest.clone(), active, tell) {
             Ok(alsa) => *standing_in = Some((alsa, self.lost.clone())),
             Err(error) => (self.events)(Event::Waiting(error.to_string())),
         }
@@ -317,7 +317,7 @@ impl Switch {
 
     fn take_pipewire(&self) {
         let alsa = self.shared.alsa().take();
-        // Waits for its thread, which has the funnel until then.
+        // Waits for its thread, which has the ingest until then.
         drop(alsa);
         self.turnstile.open.store(true, Ordering::Release);
     }

@@ -1,4 +1,4 @@
-//! Where audio enters: a backend delivers [`Block`]s to the [`Intake`] on its
+//! Where audio enters: a backend delivers [`Block`]s to the [`Sink`] on its
 //! real-time thread, and tells the engine what happens around it by [`Event`]s.
 
 pub mod alsa;
@@ -6,7 +6,7 @@ mod backend;
 pub mod channels;
 pub mod file;
 pub mod handover;
-pub mod intake;
+pub mod ingest;
 pub mod null;
 pub mod pipewire;
 mod stamps;
@@ -62,7 +62,7 @@ impl Block<'_> {
 }
 
 /// Takes blocks on the real-time thread: no allocation, lock, log or system call.
-pub trait Intake: Send + Sync {
+pub trait Sink: Send + Sync {
     /// Takes one block. Blocks already seen are ignored, missing ones become a gap.
     fn block(&self, block: &Block<'_>);
 

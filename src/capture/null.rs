@@ -7,7 +7,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use v2m_engine::Result;
-use v2m_engine::capture::{Backend, Block, Event, Intake, Kind, Start};
+use v2m_engine::capture::{Backend, Block, Event, Kind, Sink, Start};
 use v2m_engine::config::SourceSpec;
 use v2m_engine::rt::bounded::Bounded;
 use v2m_engine::status::SourceStatus;
@@ -36,9 +36,9 @@ impl Null {
         let active = Arc::new(AtomicBool::new(start.active));
         let stop = Arc::new(AtomicBool::new(false));
         let (wanted, stopped) = (active.clone(), stop.clone());
-        let (intake, events) = (start.intake, start.events);
+        let (ingest, events) = (start.ingest, start.events);
         let thread = Bounded::spawn("v2m-null", move |_| {
-            intake.expect(RATE);
+            ingest.expect(RATE);
             events(Event::Reached);
             events(Event::Linked("null:".into()));
             // Positions are those of the clock, so that a rest is no loss.
@@ -51,14 +51,14 @@ impl Null {
                 }
                 let left = (next + 1) * BLOCK_NS - monotonic_ns();
                 thread::sleep(Duration::from_nanos(left.max(0) as u64));
-                intake.block(&Block {
+                ingest.block(&Block {
                     samples: &[0.0; BLOCK],
                     rate: RATE,
                     clock: 0,
                     position: next as u64 * BLOCK as u64,
                     time_ns: next * BLOCK_NS,
                 });
-                intake.wake();
+                ingest.wake();
                 next += 1;
             }
         })?;

@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 #[derive(Subcommand)]
 enum What {
     /// Measure how long sound takes to readers in Rust and in Python
-    Latency(Latency),
+    Quantum(Quantum),
     /// Record what arrives for a bench in another process
     #[command(hide = true)]
     Receiver,
@@ -34,7 +34,7 @@ enum What {
 /// Impulses are played at random moments through a virtual path into an engine of the
 /// bench's own; each receiver in turn notes when its code held each of them.
 #[derive(clap::Args)]
-struct Latency {
+struct Quantum {
     /// Measure in a PipeWire of the bench's own, as it does where there is no session
     #[arg(long, conflicts_with_all = ["physical", "node"])]
     private: bool,
@@ -95,12 +95,12 @@ struct Latency {
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     match arguments.what {
-        What::Latency(arguments) => latency(arguments),
+        What::Quantum(arguments) => latency(arguments),
         What::Receiver => reader::main(),
     }
 }
 
-fn latency(arguments: Latency) -> Result<()> {
+fn latency(arguments: Quantum) -> Result<()> {
     let signals = Signals::watch()?;
     // Before minutes of measuring: can the results be kept?
     for file in [&arguments.json, &arguments.svg].into_iter().flatten() {

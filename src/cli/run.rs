@@ -12,7 +12,7 @@ use v2m_engine::config::{Config, Layer, LogLevel};
 use v2m_engine::engine::{Engine, Message};
 use v2m_engine::protocol::{self, Reply};
 use v2m_engine::rt::bounded;
-use v2m_engine::server::{Bound, Door, ServiceSocket};
+use v2m_engine::server::{Bound, Endpoint, ServiceSocket};
 use v2m_engine::systemd;
 use v2m_engine::{Error, ErrorKind, Result};
 
@@ -95,18 +95,18 @@ fn start(
     // A client's own engine speaks up only when something is wrong.
     let quiet = private.is_some() && config.log == LogLevel::Info;
     super::log::start(if quiet { LogLevel::Warn } else { config.log });
-    let door = match (private, passed) {
-        (Some(socket), _) => Door::Private(socket),
-        (None, Some(socket)) => Door::Service(ServiceSocket::inherited(socket)?),
+    let endpoint = match (private, passed) {
+        (Some(socket), _) => Endpoint::Private(socket),
+        (None, Some(socket)) => Endpoint::Service(ServiceSocket::inherited(socket)?),
         (None, None) => {
             let socket = ServiceSocket::bind(&socket_path()?)?;
             if let Some(file) = socket.bound() {
                 let _ = bound.set(file);
             }
-            Door::Service(socket)
+            Endpoint::Service(socket)
         }
     };
-    Engine::start(config, door, messages)
+    Engine::start(config, endpoint, messages)
 }
 
 /// Takes over the descriptor that the client passed on.

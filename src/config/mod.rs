@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 use crate::channels::Selection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
-use crate::latency::Latency;
+use crate::quantum::Quantum;
 use crate::ring::SAMPLE_RATE;
 use crate::vad::backend::{Backend, Settings};
 use crate::vad::hearing::Hearing;
@@ -172,15 +172,15 @@ pub struct Layer {
 
     /// The quantum asked of the graph while somebody listens [default: 128/48000]
     #[arg(long, value_name = "SAMPLES/RATE")]
-    pub latency: Option<Latency>,
+    pub latency: Option<Quantum>,
 
     /// The lowest quantum that a client may ask for [default: 32/48000]
     #[arg(long, value_name = "SAMPLES/RATE")]
-    pub latency_lowest: Option<Latency>,
+    pub latency_lowest: Option<Quantum>,
 
     /// The highest quantum that a client may ask for [default: 8192/48000]
     #[arg(long, value_name = "SAMPLES/RATE")]
-    pub latency_highest: Option<Latency>,
+    pub latency_highest: Option<Quantum>,
 
     /// Seconds of audio that the ring keeps, rounded up to a power of two
     /// samples, 4 to 16384 [default: 60]
@@ -444,11 +444,11 @@ pub struct Config {
     /// Files are played in real time.
     pub pace: bool,
     /// The quantum asked of the graph while somebody listens.
-    pub latency: Latency,
+    pub latency: Quantum,
     /// The lowest that clients may ask for.
-    pub latency_lowest: Latency,
+    pub latency_lowest: Quantum,
     /// The highest that clients may ask for.
-    pub latency_highest: Latency,
+    pub latency_highest: Quantum,
     /// Samples that the ring keeps, at least.
     pub history: u64,
     /// When to capture.
@@ -487,9 +487,9 @@ impl Config {
                 .unwrap_or(SourceSpec::Pipewire(Source::Default)),
             channel: layer.channel.unwrap_or_default(),
             pace: layer.pace.unwrap_or(true),
-            latency: layer.latency.unwrap_or(Latency::DEFAULT),
-            latency_lowest: layer.latency_lowest.unwrap_or(Latency::LOWEST),
-            latency_highest: layer.latency_highest.unwrap_or(Latency::HIGHEST),
+            latency: layer.latency.unwrap_or(Quantum::DEFAULT),
+            latency_lowest: layer.latency_lowest.unwrap_or(Quantum::LOWEST),
+            latency_highest: layer.latency_highest.unwrap_or(Quantum::HIGHEST),
             history: u64::from(layer.history.unwrap_or(60)) * u64::from(SAMPLE_RATE),
             capture: layer.capture.unwrap_or(Capture::WhileUsed),
             linger: Duration::from_secs(u64::from(layer.linger.unwrap_or(5))),
@@ -520,7 +520,7 @@ impl Config {
 
     /// What the graph is asked for, given what clients asked for: the shortest
     /// of these, within the limits.
-    pub fn latency_for(&self, asked: impl Iterator<Item = Option<Latency>>) -> Option<Latency> {
+    pub fn quantum_for(&self, asked: impl Iterator<Item = Option<Quantum>>) -> Option<Quantum> {
         asked
             .map(|latency| match latency.unwrap_or(self.latency) {
                 latency if latency.ns() < self.latency_lowest.ns() => self.latency_lowest,

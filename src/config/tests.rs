@@ -113,7 +113,7 @@ fn flags_win_over_files() {
         SourceSpec::Pipewire(Source::Node("mic".into()))
     );
     assert_eq!(config.history, 1_600_000);
-    assert_eq!(config.latency, Latency::DEFAULT);
+    assert_eq!(config.latency, Quantum::DEFAULT);
     assert_eq!(config.fallback, Fallback::Auto);
 }
 
@@ -137,12 +137,12 @@ fn clients_get_the_shortest_quantum_within_limits() {
         ..Layer::default()
     });
     let config = config.unwrap();
-    let latency = |text: &str| Some(text.parse::<Latency>().unwrap());
-    assert_eq!(config.latency_for([].into_iter()), None);
+    let latency = |text: &str| Some(text.parse::<Quantum>().unwrap());
+    assert_eq!(config.quantum_for([].into_iter()), None);
     assert_eq!(
-        config.latency_for([None].into_iter()),
-        Some(Latency::DEFAULT)
+        config.quantum_for([None].into_iter()),
+        Some(Quantum::DEFAULT)
     );
     let asked = [latency("1024/48000"), latency("32/48000")];
-    assert_eq!(config.latency_for(asked.into_iter()), latency("64/48000"));
+    assert_eq!(config.quantum_for(asked.into_iter()), latency("64/48000"));
 }

@@ -20,7 +20,7 @@ use super::meter::Meter;
 use super::place::{self, Cpu};
 use super::segment::{OnOff, Params};
 use crate::error::Result;
-use crate::ring::{Bell, Reader, SpeechWriter, WindowBell};
+use crate::ring::{Notifier, Reader, SpeechWriter, Subscription};
 use crate::rt::bounded::{Bounded, Calls};
 use crate::rt::{self, Promotion, Role};
 use crate::status::VadStatus;
@@ -43,7 +43,7 @@ const REST: Duration = Duration::from_millis(1);
 pub struct Worker {
     settings: Settings,
     shared: Arc<Shared>,
-    windows: WindowBell,
+    windows: Subscription,
     thread: Option<Bounded>,
     /// The main thread's own.
     watch: Mutex<Watch>,
@@ -91,8 +91,8 @@ impl Worker {
         live: bool,
         reader: Reader,
         writer: SpeechWriter,
-        windows: WindowBell,
-        bell: Bell,
+        windows: Subscription,
+        notifier: Notifier,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             reader,
@@ -114,7 +114,7 @@ impl Worker {
         let (told, asked, heard) = (shared.clone(), settings.clone(), windows.clone());
         let body = move |calls: &Calls| {
             let _stopped = Stopped(&told);
-            work(&told, &asked, writer, &heard, &bell, calls);
+            work(&told, &asked, writer, &heard, &notifier, calls);
         };
         let spawned = match settings.backend {
             Backend::Off => {
@@ -134,8 +134,8 @@ impl Worker {
     }
 
     /// For a file that is played faster than real time.
-    pub fn brake(&self) -> Brake {
-        Brake(self.shared.clone())
+    pub fn backpressure(&self) -> Backpressure {
+        Backpressure(self.shared.clone())
     }
 
     /// How the thread asked for real time and what it got; `None` before that.
@@ -290,9 +290,9 @@ impl Drop for Worker {
 /// Keeps a file that is played faster than real time from running away from the
 /// worker: the one reader that any source waits for.
 #[derive(Clone, Debug)]
-pub struct Brake(Arc<Shared>);
+pub struct Backpressure(Arc<Shared>);
 
-impl Brake {
+impl Backpressure {
     /// Waits while more windows than the worker takes at once have no probability,
     /// until `stop` is set or the worker is gone.
     pub fn hold(&self, stop: &AtomicBool) {
@@ -338,8 +338,8 @@ fn work(
     shared: &Shared,
     settings: &Settings,
     writer: SpeechWriter,
-    windows: &WindowBell,
-    bell: &Bell,
+    windows: &Subscription,
+    notifier: &Notifier,
     calls: &Calls,
 ) {
     // At an ordinary priority: ONNX Runtime takes its time to load.
@@ -381,14 +381,14 @@ fn work(
                     continue;
                 }
                 track.end();
-                bell.ring();
+                notifier.notify();
                 return;
             }
             windows.wait(ticket);
             continue;
         }
         if track.pass_silence(waiting.min(PASSED)) {
-            bell.ring();
+            notifier.notify();
             continue;
         }
         if !loading {
@@ -406,7 +406,7 @@ fn work(
         if waiting == 1 && shared.live {
             shared.delay.record(monotonic_ns() - written_ns);
         }
-        bell.ring();
+        notifier.notify();
         if waiting > RUN && shared.live {
             thread::sleep(REST);
         }

@@ -11,7 +11,7 @@ use super::listen::{Heard, listen};
 use crate::Error;
 use crate::capture::pipewire::{Source, Survey, survey};
 use crate::config::{Config, SourceSpec};
-use crate::latency::Latency;
+use crate::quantum::Quantum;
 use crate::rt;
 
 /// Everything that [`super::judge`] goes by.
@@ -22,7 +22,7 @@ pub struct Facts {
     /// What some seconds of listening gave, or why nothing; `None` where the source is a file.
     pub heard: Option<Result<Heard, String>>,
     /// The quantum that the engine asks the graph for.
-    pub latency: Latency,
+    pub latency: Quantum,
     /// The highest SCHED_FIFO priority that the limits allow; 99 with CAP_SYS_NICE.
     pub rtprio: u64,
     /// The highest priority that RTKit gives, or why none.

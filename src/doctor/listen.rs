@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use crate::capture::Event;
 use crate::capture::alsa::{AlsaSource, MuteWatch, Stop};
 use crate::capture::channels::Channels;
-use crate::capture::intake::Funnel;
+use crate::capture::ingest::Ingest;
 use crate::capture::pipewire::{Options, Pipewire, Source};
 use crate::config::{Config, Fallback, SourceSpec};
 use crate::engine::health_reader::HealthReader;
 use crate::health::{Channel, Facts, Finding, Mute};
-use crate::ring::bell::Ringer;
 use crate::ring::layout::MIN_HISTORY;
+use crate::ring::notifier::WakeUpThread;
 use crate::ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
 use crate::rt::bounded::Bounded;
 use crate::status::ChannelStatus;
@@ -47,10 +47,10 @@ pub struct Heard {
 
 /// The way of the audio as in an engine, without its threads.
 struct Ears {
-    funnel: Arc<Funnel>,
+    ingest: Arc<Ingest>,
     reader: Reader,
     health: HealthReader,
-    _ringer: Ringer,
+    _ringer: WakeUpThread,
 }
 
 impl Ears {
@@ -61,13 +61,13 @@ impl Ears {
     fn open() -> crate::Result<Self> {
         let (ring, capture, ..) = Ring::create(MIN_HISTORY.max(HEARD))?;
         let ring = Arc::new(ring);
-        let ringer = Ringer::start(ring.clone(), || {})?;
+        let wake_up_thread = WakeUpThread::start(ring.clone(), || {})?;
         let health = Reader::new(ring.duplicate()?)?;
         Ok(Self {
-            funnel: Arc::new(Funnel::new(capture, ringer.bell())?),
+            ingest: Arc::new(Ingest::new(capture, wake_up_thread.notifier())?),
             reader: Reader::new(ring.duplicate()?)?,
             health: HealthReader::new(health, PATIENCE_WINDOWS, false),
-            _ringer: ringer,
+            _ringer: wake_up_thread,
         })
     }
 
@@ -136,8 +136,8 @@ fn graph(config: &Config, source: &Source, channels: &Arc<Channels>) -> Result<H
     let (events, received) = channel();
     let tell = Box::new(move |event| drop(events.send(event)));
     let mut pipewire =
-        Pipewire::start(options, ears.funnel.clone(), tell).map_err(|error| error.to_string())?;
-    let source = attend(&received, &ears.funnel)?;
+        Pipewire::start(options, ears.ingest.clone(), tell).map_err(|error| error.to_string())?;
+    let source = attend(&received, &ears.ingest)?;
     let (state, channels) = (pipewire.state(), channels.status());
     pipewire.stop();
     // What the desktop has muted is looked at before.
@@ -150,13 +150,13 @@ fn alsa(mut source: AlsaSource, channels: &Channels) -> Result<Heard, String> {
     let (ears, setup) = (Ears::new()?, source.setup());
     let watch = MuteWatch::start(setup.clone()).map_err(|error| error.to_string())?;
     let (events, received) = channel();
-    let (funnel, stopped) = (ears.funnel.clone(), stop.clone());
+    let (ingest, stopped) = (ears.ingest.clone(), stop.clone());
     let mut thread = Bounded::spawn("v2m-alsa", move |calls| {
         source.note_calls(calls);
-        source.capture(&*funnel, &|event| drop(events.send(event)), &stopped);
+        source.capture(&*ingest, &|event| drop(events.send(event)), &stopped);
     })
     .map_err(|error| error.to_string())?;
-    let source_name = attend(&received, &ears.funnel);
+    let source_name = attend(&received, &ears.ingest);
     // These go with the PCM.
     let mute = watch.mute();
     let setup = setup.lock().ok().and_then(|setup| setup.clone());
@@ -170,7 +170,7 @@ fn alsa(mut source: AlsaSource, channels: &Channels) -> Result<Heard, String> {
 }
 
 /// Waits for audio and listens; the source's name.
-fn attend(events: &Receiver<Event>, funnel: &Funnel) -> Result<String, String> {
+fn attend(events: &Receiver<Event>, ingest: &Ingest) -> Result<String, String> {
     let end = Instant::now() + PATIENCE;
     let mut why = format!("no answer within {} s", PATIENCE.as_secs());
     let source = loop {
@@ -181,7 +181,7 @@ fn attend(events: &Receiver<Event>, funnel: &Funnel) -> Result<String, String> {
             Err(_) => return Err(why),
         }
     };
-    while funnel.blocks() == 0 {
+    while ingest.blocks() == 0 {
         if Instant::now() > end {
             return Err(format!("{source} is linked and gives no audio"));
         }

@@ -1,8 +1,8 @@
 //! Puts the engine together: who starts first, who stops last.
 //!
 //! ```text
-//! ring ─> bell ─> VAD worker ─> funnel ─> backend ─> server      start
-//! server ─> backend ─> funnel ─> VAD worker ─> bell ─> ring      stop
+//! ring ─> notifier ─> VAD worker ─> ingest ─> backend ─> server      start
+//! server ─> backend ─> ingest ─> VAD worker ─> notifier ─> ring      stop
 //! ```
 //!
 //! Nothing here waits for a library: whatever calls one is a thread of its own, which is told
@@ -24,18 +24,18 @@ use std::time::{Duration, Instant};
 use self::flow::{Flow, Found};
 use self::health_reader::HealthReader;
 use crate::capture::channels::Channels;
-use crate::capture::intake::Funnel;
+use crate::capture::ingest::Ingest;
 use crate::capture::{self, Backend, Event};
 use crate::config::{Config, SourceSpec};
 use crate::demand::{Capture, Demand};
 use crate::error::{Error, Result};
 use crate::health::{self, Channel, Facts};
-use crate::latency::Latency;
-use crate::ring::bell::Ringer;
+use crate::quantum::Quantum;
+use crate::ring::notifier::WakeUpThread;
 use crate::ring::{ControlWriter, Reader, Ring, State};
 use crate::rt::bounded;
 use crate::rt::{self, DmaLatency, Role};
-use crate::server::{Door, Host, Server};
+use crate::server::{Endpoint, EngineHandle, Server};
 use crate::status::{
     FindingStatus, GrantStatus, LossStatus, ReaderStatus, RingStatus, SourceStatus, Status,
     ThreadStatus,
@@ -56,7 +56,7 @@ const STOPPING: Duration = Duration::from_millis(500);
 const REFUSAL: Duration = Duration::from_secs(1);
 /// Without audio for so long, it is known why.
 const KNOWN_NS: i64 = 1_500_000_000;
-/// So many looks in vain for the intake: whoever has it doesn't give it back.
+/// So many looks in vain for the ingest: whoever has it doesn't give it back.
 const STUCK: u32 = 20;
 
 /// What the main thread is told.
@@ -69,7 +69,7 @@ pub enum Message {
         /// Those who only look on included.
         count: usize,
         /// None: the configured one.
-        asked: Vec<Option<Latency>>,
+        asked: Vec<Option<Quantum>>,
     },
     /// By a signal, or because the only client is gone.
     Stop(&'static str),
@@ -84,7 +84,7 @@ struct Known {
     ring: Arc<Ring>,
     reader: Reader,
     vad: Worker,
-    funnel: Arc<Funnel>,
+    ingest: Arc<Ingest>,
     /// Nothing is captured, as nobody listens.
     idle: AtomicBool,
     state: Mutex<Now>,
@@ -143,7 +143,7 @@ impl Known {
     }
 }
 
-impl Host for Known {
+impl EngineHandle for Known {
     fn ring(&self) -> BorrowedFd<'_> {
         self.ring.descriptor()
     }
@@ -158,7 +158,7 @@ impl Host for Known {
 
     fn opening(&self) {
         if self.idle.load(Ordering::Acquire) {
-            self.funnel.catch_up(monotonic_ns());
+            self.ingest.catch_up(monotonic_ns());
         }
     }
 
@@ -208,7 +208,7 @@ impl Host for Known {
         }
     }
 
-    fn listeners(&self, count: usize, asked: &[Option<Latency>]) {
+    fn listeners(&self, count: usize, asked: &[Option<Quantum>]) {
         let asked = asked.to_vec();
         let _ = self.messages.send(Message::Listeners { count, asked });
     }
@@ -252,7 +252,7 @@ pub struct Engine {
     demand: Demand,
     manager: Manager,
     flow: Flow,
-    /// Looks in vain for the intake, in a row.
+    /// Looks in vain for the ingest, in a row.
     barred: u32,
     /// The state that the ring and the service manager were told last.
     told: State,
@@ -260,8 +260,8 @@ pub struct Engine {
     server: Option<Server>,
     backend: Box<dyn Backend>,
     channels: Arc<Channels>,
-    funnel: Arc<Funnel>,
-    ringer: Ringer,
+    ingest: Arc<Ingest>,
+    wake_up_thread: WakeUpThread,
     health: HealthReader,
     /// Held while live audio is captured.
     awake: Option<DmaLatency>,
@@ -271,13 +271,13 @@ impl Engine {
     /// Starts everything. `messages` is also where signals are announced, at any time.
     pub fn start(
         config: Config,
-        door: Door,
+        endpoint: Endpoint,
         (sender, messages): (Sender<Message>, Receiver<Message>),
     ) -> Result<Self> {
         let (ring, capture, speech, mut control) = Ring::create(config.history)?;
         let ring = Arc::new(ring);
         let reader = Reader::new(ring.duplicate()?)?;
-        let ringer = Ringer::start(ring.clone(), || {
+        let wake_up_thread = WakeUpThread::start(ring.clone(), || {
             rt::promote_soon(Role::Wake, rt::thread_id(), |promotion| {
                 tracing::debug!("the wake-up thread asked for real time: {promotion:?}");
             });
@@ -288,19 +288,19 @@ impl Engine {
             config.is_live(),
             Reader::new(ring.duplicate()?)?,
             speech,
-            ringer.windows(),
-            ringer.bell(),
+            wake_up_thread.windows(),
+            wake_up_thread.notifier(),
         )?;
-        let brake = vad.brake();
-        let funnel = Arc::new(Funnel::new(capture, ringer.bell())?);
+        let backpressure = vad.backpressure();
+        let ingest = Arc::new(Ingest::new(capture, wake_up_thread.notifier())?);
         // Within a limit that is too low for all, what is hottest comes first.
-        funnel.lock();
+        ingest.lock();
         let locked = rt::lock_by("ring", ring.layout().total_bytes, || ring.lock());
         if let Some(why) = locked.why_not {
             tracing::warn!("{why}; audio can be delayed by swapping: raise the memlock limit");
         }
         control.heartbeat(monotonic_ns());
-        let service = matches!(door, Door::Service(_));
+        let service = matches!(endpoint, Endpoint::Service(_));
         // A private engine's one client listens as long as it lives, and a file is
         // no microphone.
         let policy = match (service, &config.source) {
@@ -317,7 +317,7 @@ impl Engine {
             ring,
             reader,
             vad,
-            funnel: funnel.clone(),
+            ingest: ingest.clone(),
             idle: AtomicBool::new(false),
             state: Mutex::new(Now {
                 state: State::Starting,
@@ -348,8 +348,8 @@ impl Engine {
         let backend = capture::start(capture::Start {
             config: &config,
             channels: channels.clone(),
-            intake: funnel.clone(),
-            brake,
+            ingest: ingest.clone(),
+            backpressure,
             on_demand,
             active: !idle,
             events,
@@ -367,8 +367,8 @@ impl Engine {
             server: None,
             backend,
             channels,
-            funnel,
-            ringer,
+            ingest,
+            wake_up_thread,
             health,
             awake: None,
         };
@@ -378,7 +378,7 @@ impl Engine {
         if !service && !matches!(engine.config.source, SourceSpec::Pipewire(_)) {
             engine.await_source()?;
         }
-        engine.server = Some(Server::start(door, known)?);
+        engine.server = Some(Server::start(endpoint, known)?);
         engine.manager.ready();
         Ok(engine)
     }
@@ -422,7 +422,7 @@ impl Engine {
                     self.demand.listen(count, Instant::now());
                     self.follow_demand();
                     self.backend
-                        .set_latency(self.config.latency_for(asked.into_iter()));
+                        .set_quantum(self.config.quantum_for(asked.into_iter()));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
@@ -442,19 +442,19 @@ impl Engine {
     fn look_after(&mut self) {
         let now = monotonic_ns();
         self.control.heartbeat(now);
-        self.funnel.prepare();
+        self.ingest.prepare();
         self.follow_demand();
         if self.is_idle() {
-            self.funnel.wipe();
+            self.ingest.wipe();
         } else if self.backend.is_live() {
-            self.funnel.fill(now);
+            self.ingest.fill(now);
         }
         self.known.vad.look_after(self.backend.audio_thread());
         let health = self.health();
         self.known.now().health = health;
         self.watch_calls();
         self.watch_flow(now);
-        self.barred = if self.funnel.losses().is_some() {
+        self.barred = if self.ingest.losses().is_some() {
             0
         } else {
             self.barred + 1
@@ -484,7 +484,7 @@ impl Engine {
         };
         let due = state == State::Running && !self.is_idle() && self.backend.keeps_time();
         let seconds = |ns: i64| ns as f64 / 1e9;
-        match self.flow.look(now_ns, self.funnel.blocks(), due) {
+        match self.flow.look(now_ns, self.ingest.blocks(), due) {
             Found::Nothing => {}
             Found::Stopped => self.backend.ask(),
             Found::Resumed(ns) => {
@@ -542,7 +542,7 @@ impl Engine {
         match (self.demand.wanted(Instant::now()), self.is_idle()) {
             (true, true) => {
                 tracing::info!("somebody listens: capturing");
-                self.funnel.catch_up(monotonic_ns());
+                self.ingest.catch_up(monotonic_ns());
                 self.known.idle.store(false, Ordering::Release);
                 self.known.now().source.waiting = None;
                 self.backend.set_active(true);
@@ -613,7 +613,7 @@ impl Engine {
             Event::Heard { number, name } => {
                 tracing::info!("hears channel {number}, {name}");
                 self.control.channel(number, monotonic_ns());
-                self.ringer.bell().ring();
+                self.wake_up_thread.notifier().notify();
             }
             Event::Ended => {
                 tracing::info!("the source has come to its end");
@@ -645,6 +645,6 @@ impl Engine {
         }
         self.manager.status(&line);
         self.control.state(state, monotonic_ns());
-        self.ringer.bell().ring();
+        self.wake_up_thread.notifier().notify();
     }
 }

@@ -22,10 +22,10 @@ use rustix::io::Errno as Refusal;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::bookmark::{self, Handed, Note};
 use crate::error::{Error, ErrorKind, Result};
-use crate::latency::Latency;
 use crate::protocol::{self, Reply, Request};
+use crate::quantum::Quantum;
+use crate::reader_cursor::{self, Note, RemoteCursor};
 use crate::rt::bounded::Bounded;
 use crate::status::{ReaderStatus, Status};
 
@@ -40,7 +40,7 @@ const LOCK: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// What the server needs from the engine.
-pub trait Host: Send + Sync + 'static {
+pub trait EngineHandle: Send + Sync + 'static {
     /// The ring's descriptor.
     fn ring(&self) -> BorrowedFd<'_>;
     /// What is captured, as configured.
@@ -54,14 +54,14 @@ pub trait Host: Send + Sync + 'static {
     fn status(&self, clients: usize, readers: Vec<ReaderStatus>) -> Status;
     /// Who listens has changed: how many, and the quantum that each asked for
     /// who doesn't only look on.
-    fn listeners(&self, count: usize, asked: &[Option<Latency>]);
+    fn listeners(&self, count: usize, asked: &[Option<Quantum>]);
     /// The only client is gone (of a private engine).
     fn orphaned(&self);
 }
 
 /// Where peers come from.
 #[derive(Debug)]
-pub enum Door {
+pub enum Endpoint {
     /// A listening socket for all of the user's processes.
     Service(ServiceSocket),
     /// One connection that was there from the start.
@@ -237,7 +237,7 @@ impl Calls {
 
 impl Server {
     /// Starts serving.
-    pub fn start(door: Door, host: Arc<dyn Host>) -> Result<Self> {
+    pub fn start(endpoint: Endpoint, engine: Arc<dyn EngineHandle>) -> Result<Self> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|cause| Error::system("cannot make an eventfd", cause))?;
         let calls = Arc::new(Calls {
@@ -247,14 +247,14 @@ impl Server {
             answered: AtomicU32::new(0),
         });
         let mut serving = Serving {
-            door: None,
+            endpoint: None,
             client: None,
             peers: Vec::new(),
-            host,
+            engine,
         };
-        match door {
-            Door::Service(socket) => serving.door = Some(socket),
-            Door::Private(socket) => serving.adopt(socket)?,
+        match endpoint {
+            Endpoint::Service(socket) => serving.endpoint = Some(socket),
+            Endpoint::Private(socket) => serving.adopt(socket)?,
         }
         let heard = calls.clone();
         let thread = Bounded::spawn("v2m-server", move |_| serving.run(&heard))?;
@@ -282,7 +282,7 @@ impl Drop for Server {
     }
 }
 
-struct Peer {
+struct Client {
     socket: OwnedFd,
     pid: i32,
     since: Instant,
@@ -298,13 +298,13 @@ struct Holds {
     since: Instant,
     observes: bool,
     /// The quantum it asked for.
-    latency: Option<Latency>,
+    latency: Option<Quantum>,
     /// What the kernel calls its program.
     program: Option<String>,
-    bookmark: Option<Handed>,
+    reader_cursor: Option<RemoteCursor>,
 }
 
-impl Peer {
+impl Client {
     fn new(socket: OwnedFd, pid: i32) -> Self {
         Self {
             socket,
@@ -327,8 +327,8 @@ impl Peer {
     /// For the status, if it holds the ring.
     fn describe(&self) -> Option<ReaderStatus> {
         let holds = self.holds.as_ref()?;
-        let bookmark = holds.bookmark.as_ref();
-        let Note { position, name } = bookmark.map(Handed::look).unwrap_or_default();
+        let reader_cursor = holds.reader_cursor.as_ref();
+        let Note { position, name } = reader_cursor.map(RemoteCursor::look).unwrap_or_default();
         Some(ReaderStatus {
             pid: self.pid.try_into().unwrap_or(0),
             name: name.or_else(|| holds.program.clone()),
@@ -342,11 +342,11 @@ impl Peer {
 }
 
 struct Serving {
-    door: Option<ServiceSocket>,
+    endpoint: Option<ServiceSocket>,
     /// The one client's process, in a private engine.
     client: Option<OwnedFd>,
-    peers: Vec<Peer>,
-    host: Arc<dyn Host>,
+    peers: Vec<Client>,
+    engine: Arc<dyn EngineHandle>,
 }
 
 impl Serving {
@@ -356,20 +356,23 @@ impl Serving {
         let pid = protocol::peer_of_same_user(socket.as_fd())?;
         set_nonblocking(socket.as_fd())?;
         self.client = pidfd(pid);
-        self.peers.push(Peer {
+        self.peers.push(Client {
             known: true,
-            ..Peer::new(socket, pid)
+            ..Client::new(socket, pid)
         });
         Ok(())
     }
 
     fn run(mut self, calls: &Calls) {
-        let private = self.door.is_none();
+        let private = self.endpoint.is_none();
         loop {
             let mut waiting = vec![PollFd::new(calls.event.as_fd(), PollFlags::POLLIN)];
-            let door = self.door.as_ref().filter(|_| self.peers.len() < MAX_PEERS);
-            let extra = door
-                .map(|door| door.socket.as_fd())
+            let endpoint = self
+                .endpoint
+                .as_ref()
+                .filter(|_| self.peers.len() < MAX_PEERS);
+            let extra = endpoint
+                .map(|endpoint| endpoint.socket.as_fd())
                 .or(self.client.as_ref().map(|pid| pid.as_fd()));
             waiting.extend(extra.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             let first = waiting.len();
@@ -397,12 +400,12 @@ impl Serving {
                 return;
             }
             if private && first > 1 && ready[1] {
-                self.host.orphaned();
+                self.engine.orphaned();
                 return;
             }
             self.serve(&ready[first..]);
             if private && self.peers.is_empty() {
-                self.host.orphaned();
+                self.engine.orphaned();
                 return;
             }
             if !private && first > 1 && ready[1] {
@@ -415,7 +418,7 @@ impl Serving {
     fn serve(&mut self, ready: &[bool]) {
         let mut changed = false;
         let mut at = 0;
-        let host = self.host.clone();
+        let engine = self.engine.clone();
         self.peers.retain_mut(|peer| {
             let spoke = ready.get(at).copied().unwrap_or(false);
             at += 1;
@@ -430,7 +433,7 @@ impl Serving {
                 }
                 return !silent;
             }
-            match answer(peer, &*host) {
+            match answer(peer, &*engine) {
                 Ok(holds_now) => {
                     changed |= holds_now;
                     true
@@ -449,7 +452,7 @@ impl Serving {
             let count = holding.clone().count();
             let asking = holding.filter(|holds| !holds.observes);
             let asked: Vec<_> = asking.map(|holds| holds.latency).collect();
-            self.host.listeners(count, &asked);
+            self.engine.listeners(count, &asked);
         }
     }
 
@@ -458,9 +461,9 @@ impl Serving {
     fn tell_status(&mut self) -> bool {
         let holding = self.peers.iter().filter(|peer| peer.holds.is_some());
         let clients = holding.count();
-        let described = self.peers.iter().filter_map(Peer::describe);
+        let described = self.peers.iter().filter_map(Client::describe);
         let readers = described.take(MAX_DESCRIBED).collect();
-        let status = Box::new(self.host.status(clients, readers));
+        let status = Box::new(self.engine.status(clients, readers));
         let reply = Reply::Status { status };
         let mut changed = false;
         self.peers.retain_mut(|peer| {
@@ -479,9 +482,11 @@ impl Serving {
     }
 
     fn accept(&mut self) {
-        let Some(door) = &self.door else { return };
+        let Some(endpoint) = &self.endpoint else {
+            return;
+        };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = match accept_with(&door.socket, flags) {
+        let socket = match accept_with(&endpoint.socket, flags) {
             Ok(socket) => socket,
             Err(Refusal::MFILE | Refusal::NFILE | Refusal::NOMEM) => {
                 tracing::warn!("no room for another client: too many open files");
@@ -491,14 +496,14 @@ impl Serving {
             Err(_) => return,
         };
         match protocol::peer_of_same_user(socket.as_fd()) {
-            Ok(pid) => self.peers.push(Peer::new(socket, pid)),
+            Ok(pid) => self.peers.push(Client::new(socket, pid)),
             Err(error) => tracing::warn!("{error}"),
         }
     }
 }
 
 /// Says that a peer is gone, or why it is dropped: it is not kept.
-fn dropped(peer: &Peer, error: &Error) -> bool {
+fn dropped(peer: &Client, error: &Error) -> bool {
     if error.kind() != ErrorKind::Unavailable {
         tracing::warn!("dropped {}: {error}", peer.text());
     } else if peer.holds.is_some() {
@@ -508,7 +513,7 @@ fn dropped(peer: &Peer, error: &Error) -> bool {
 }
 
 /// Answers one request; whether the peer has got the ring by it.
-fn answer(peer: &mut Peer, host: &dyn Host) -> Result<bool> {
+fn answer(peer: &mut Client, engine: &dyn EngineHandle) -> Result<bool> {
     let Some(packet) = protocol::receive::<Request>(peer.socket.as_fd(), protocol::MAX_REQUEST)?
     else {
         return Ok(false);
@@ -527,21 +532,21 @@ fn answer(peer: &mut Peer, host: &dyn Host) -> Result<bool> {
         Request::Open {
             latency, observe, ..
         } => {
-            host.opening();
+            engine.opening();
             protocol::send(
                 socket,
                 &Reply::Opened {
-                    source: host.source(),
-                    channel: host.channel(),
+                    source: engine.source(),
+                    channel: engine.channel(),
                 },
-                Some(host.ring()),
+                Some(engine.ring()),
             )?;
             let again = peer.holds.replace(Holds {
                 since: Instant::now(),
                 observes: observe,
                 latency,
                 program: program_of(peer.pid),
-                bookmark: packet.descriptor.and_then(Handed::accept),
+                reader_cursor: packet.descriptor.and_then(RemoteCursor::accept),
             });
             if again.is_none() {
                 tracing::info!("{} listens", peer.text());
@@ -559,7 +564,7 @@ fn answer(peer: &mut Peer, host: &dyn Host) -> Result<bool> {
 /// shows that the number is still its own.
 fn program_of(pid: i32) -> Option<String> {
     let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
-    bookmark::printable(&name)
+    reader_cursor::printable(&name)
 }
 
 fn set_nonblocking(socket: BorrowedFd<'_>) -> Result<()> {

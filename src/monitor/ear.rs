@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::wakes::Wake;
-use crate::bookmark::Bookmark;
 use crate::error::{Error, ErrorKind, Result};
+use crate::reader_cursor::ReaderCursor;
 use crate::ring::{Reader, Waited};
 use crate::status::Status;
 use crate::time::monotonic_ns;
@@ -37,7 +37,7 @@ pub(crate) enum Update {
         /// To read.
         ring: Arc<Reader>,
         /// To note how far that was.
-        bookmark: Option<Arc<Bookmark>>,
+        reader_cursor: Option<Arc<ReaderCursor>>,
     },
     /// How the engine is.
     Status(Box<Status>),
@@ -76,8 +76,11 @@ fn attend(
 ) -> Result<(), SendError<Update>> {
     let mut engine = first;
     loop {
-        let (ring, bookmark) = (engine.ring().clone(), engine.bookmark());
-        tell.send(Update::Ring { ring, bookmark })?;
+        let (ring, reader_cursor) = (engine.ring().clone(), engine.reader_cursor());
+        tell.send(Update::Ring {
+            ring,
+            reader_cursor,
+        })?;
         let error = hear(&engine, tell)?;
         tell.send(Update::Lost(error))?;
         drop(engine);

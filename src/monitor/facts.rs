@@ -3,7 +3,7 @@
 
 use super::state::State;
 use super::wave::Wave;
-use crate::ring::{self, GapReason, Record, SAMPLE_RATE};
+use crate::ring::{self, Event, GapReason, SAMPLE_RATE};
 use crate::status::{SourceStatus, Status, VadStatus};
 
 /// Audio that the level is measured over: 0.3 s.
@@ -12,10 +12,10 @@ const LEVEL: u64 = 38 * super::wave::BIN;
 const PEAK: u64 = 250 * super::wave::BIN;
 
 const XRUN: u32 = GapReason::Xrun as u32;
-const UNUSED: u32 = GapReason::Unused as u32;
+const UNUSED: u32 = GapReason::NotCaptured as u32;
 
 /// Whether audio was lost there: not where nobody wanted it.
-pub(crate) fn is_loss(gap: &Record) -> bool {
+pub(crate) fn is_loss(gap: &Event) -> bool {
     gap.detail != UNUSED
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn vad(vad: &VadStatus, micro: &str) -> (String, bool) {
 }
 
 /// Why a gap is one.
-pub(crate) fn reason(gap: &Record) -> &'static str {
+pub(crate) fn reason(gap: &Event) -> &'static str {
     match gap.detail {
         XRUN => "xrun",
         UNUSED => "nobody listened",

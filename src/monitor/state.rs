@@ -7,7 +7,7 @@ use super::ear::Update;
 use super::track::Track;
 use super::wakes::{Since, Wakes};
 use super::wave::BIN;
-use crate::bookmark::Bookmark;
+use crate::reader_cursor::ReaderCursor;
 use crate::ring::{Reader, SAMPLE_RATE};
 use crate::status::Status;
 use crate::time::monotonic_ns;
@@ -70,7 +70,7 @@ pub(crate) struct State {
     pub(crate) view: View,
     /// The moment that is shown.
     pub(crate) now_ns: i64,
-    ring: Option<(Arc<Reader>, Option<Arc<Bookmark>>)>,
+    ring: Option<(Arc<Reader>, Option<Arc<ReaderCursor>>)>,
 }
 
 impl State {
@@ -94,13 +94,16 @@ impl State {
     /// Takes note of news.
     pub(crate) fn update(&mut self, update: Update) {
         match update {
-            Update::Ring { ring, bookmark } => {
+            Update::Ring {
+                ring,
+                reader_cursor,
+            } => {
                 // Positions of another ring mean other moments.
                 self.track = Track::new();
                 self.view.paused = None;
                 self.wakes.clear();
                 self.lost = None;
-                self.ring = Some((ring, bookmark));
+                self.ring = Some((ring, reader_cursor));
             }
             Update::Status(status) => self.status = Some(*status),
             Update::Wake(wake) => self.wakes.add(wake),
@@ -115,10 +118,10 @@ impl State {
     /// Reads what is new in the ring, at `now_ns`.
     pub(crate) fn follow(&mut self, now_ns: i64) {
         self.now_ns = now_ns;
-        if let Some((ring, bookmark)) = &self.ring {
+        if let Some((ring, reader_cursor)) = &self.ring {
             let position = self.track.follow(ring);
-            if let Some(bookmark) = bookmark {
-                bookmark.reached(position);
+            if let Some(reader_cursor) = reader_cursor {
+                reader_cursor.reached(position);
             }
         }
     }
@@ -183,11 +186,11 @@ mod tests {
     fn the_picture_stands_while_audio_goes_on() {
         let (ring, mut capture, ..) = Ring::create(1 << 16).unwrap();
         let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
-        let bookmark = Bookmark::new("test").map(Arc::new).unwrap();
+        let reader_cursor = ReaderCursor::new("test").map(Arc::new).unwrap();
         let mut state = State::new();
         state.update(Update::Ring {
             ring: Arc::new(reader),
-            bookmark: Some(bookmark),
+            reader_cursor: Some(reader_cursor),
         });
         capture.append(&[0.5; 50_000], 0);
         state.follow(0);
@@ -239,7 +242,7 @@ mod tests {
         let ring = Arc::new(Reader::new(ring.duplicate().unwrap()).unwrap());
         state.update(Update::Ring {
             ring,
-            bookmark: None,
+            reader_cursor: None,
         });
         assert_eq!(state.lost, None);
     }

@@ -5,11 +5,11 @@
 use std::collections::VecDeque;
 
 use super::wave::{KEPT_SAMPLES, Wave};
-use crate::ring::{GapReason, Kind, Reader, Record, Records, WINDOW};
+use crate::ring::{Event, EventLane, GapReason, Kind, Reader, WINDOW};
 
 /// Probabilities kept: 5 min.
 const WINDOWS: usize = 9_375;
-/// Records of a kind kept.
+/// EventLane of a kind kept.
 const RECORDS: usize = 2_048;
 /// Samples read at once.
 const BLOCK: usize = 4_096;
@@ -29,7 +29,7 @@ pub(crate) struct Track {
     /// The samples.
     pub(crate) wave: Wave,
     /// Stretches of filled silence; what continues one is part of it.
-    pub(crate) gaps: VecDeque<Record>,
+    pub(crate) gaps: VecDeque<Event>,
     /// Speech.
     pub(crate) turns: VecDeque<Turn>,
     /// Positions at which the source changed.
@@ -118,7 +118,11 @@ impl Track {
     }
 
     fn follow_records(&mut self, ring: &Reader) {
-        let kinds = [Records::Gaps, Records::Turns, Records::Notices];
+        let kinds = [
+            EventLane::Gaps,
+            EventLane::SpeechEvents,
+            EventLane::EngineEvents,
+        ];
         for (at, kind) in kinds.into_iter().enumerate() {
             let committed = ring.records_committed(kind);
             let oldest = committed.saturating_sub(RECORDS as u64);
@@ -135,7 +139,7 @@ impl Track {
         self.devices.drain(..devices);
     }
 
-    fn note(&mut self, record: &Record) {
+    fn note(&mut self, record: &Event) {
         const GAP: u32 = Kind::Gap as u32;
         const START: u32 = Kind::SpeechStart as u32;
         const END: u32 = Kind::SpeechEnd as u32;
@@ -190,7 +194,7 @@ impl Track {
     }
 
     /// The newest gap that touches `[from, to)`.
-    pub(crate) fn gap(&self, from: u64, to: u64) -> Option<&Record> {
+    pub(crate) fn gap(&self, from: u64, to: u64) -> Option<&Event> {
         let newest_first = self.gaps.iter().rev();
         newest_first
             .take_while(|gap| gap.end() > from)
@@ -218,8 +222,8 @@ mod tests {
 
     const HISTORY: u64 = 1 << 16;
 
-    fn record(kind: Kind, position: u64, length: u64) -> Record {
-        Record {
+    fn record(kind: Kind, position: u64, length: u64) -> Event {
+        Event {
             kind: kind as u32,
             detail: 0,
             position,

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::thread::{self, sleep};
 
 use v2m_engine::capture::alsa::{Access, AlsaSource, Options, Stop, sources};
-use v2m_engine::capture::{Block, Event, Intake};
+use v2m_engine::capture::{Block, Event, Sink};
 
 use crate::allocations;
 use crate::guest::{Other, assert_right, capture, ms, next_event, set_control, setup};
@@ -34,7 +34,7 @@ pub(crate) fn exact_all() {
     recorded(&cases);
 }
 
-/// Records what is played, with this rate, channels, bits and period.
+/// EventLane what is played, with this rate, channels, bits and period.
 fn recorded(cases: &[(u32, u32, u32, u32)]) {
     for &(rate, channels, bits, period) in cases {
         let what = format!("{rate} Hz, {channels} channels, {bits} bits, period {period}");
@@ -149,7 +149,7 @@ struct Allocated {
     last: AtomicU64,
 }
 
-impl Intake for Allocated {
+impl Sink for Allocated {
     fn block(&self, _: &Block<'_>) {
         if self.blocks.fetch_add(1, Ordering::Relaxed) == 4 {
             self.first.store(allocations(), Ordering::Relaxed);
@@ -161,15 +161,15 @@ impl Intake for Allocated {
 pub(crate) fn steady() {
     let _player = Other::play("hw:Loopback,0,6", 48_000, 2, 16, 0, 4.0);
     let mut source = AlsaSource::open("hw:Loopback,1,6", Options::default()).unwrap();
-    let (intake, stop) = (Allocated::default(), Stop::new().unwrap());
+    let (ingest, stop) = (Allocated::default(), Stop::new().unwrap());
     let (events, _received) = channel();
     thread::scope(|scope| {
-        scope.spawn(|| source.capture(&intake, &|event| drop(events.send(event)), &stop));
+        scope.spawn(|| source.capture(&ingest, &|event| drop(events.send(event)), &stop));
         sleep(ms(1000));
         stop.stop();
     });
     let [blocks, first, last] =
-        [intake.blocks, intake.first, intake.last].map(AtomicU64::into_inner);
+        [ingest.blocks, ingest.first, ingest.last].map(AtomicU64::into_inner);
     println!("{blocks} blocks, {first} allocations before the fifth, {last} in all");
     assert!(
         blocks > 20 && first > 0 && first == last,

@@ -9,7 +9,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use v2m_engine::client::Connection;
-use v2m_engine::ring::{Reader, Records, State};
+use v2m_engine::ring::{EventLane, Reader, State};
 
 use crate::guest::{Other, ms, set_control};
 use crate::known::{CYCLE, sample16};
@@ -200,8 +200,8 @@ fn change_of_rate() -> u64 {
     assert!(gap + 2 * PERIOD >= played, "{gap} for {played}");
     assert!(to <= first && first - to <= PERIOD, "it ends with audio");
     // The counters have this gap and, were the machine held up, others.
-    let all: u64 = (0..reader.records_committed(Records::Gaps))
-        .filter_map(|number| reader.record(Records::Gaps, number))
+    let all: u64 = (0..reader.records_committed(EventLane::Gaps))
+        .filter_map(|number| reader.record(EventLane::Gaps, number))
         .map(|gap| gap.length)
         .sum();
     let edges = PERIOD * lost.gaps;

@@ -4,7 +4,7 @@
 
 use std::sync::Mutex;
 
-use v2m_engine::capture::{Block, Intake};
+use v2m_engine::capture::{Block, Sink};
 
 /// After so many frames the content repeats.
 pub(crate) const CYCLE: u64 = 65_536;
@@ -39,7 +39,7 @@ pub(crate) struct Piece {
     pub(crate) samples: Vec<f32>,
 }
 
-impl Intake for Kept {
+impl Sink for Kept {
     fn block(&self, block: &Block<'_>) {
         self.0.lock().unwrap().push(Piece {
             clock: block.clock,

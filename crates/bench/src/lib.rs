@@ -35,7 +35,7 @@ use self::stage::Stage;
 use self::stats::Outcome;
 use v2m_error::{Error, ErrorKind, Result};
 use v2m_ring::time::monotonic_ns;
-use v2m_ring::{NS_PER_SAMPLE, Reader, Records};
+use v2m_ring::{EventLane, NS_PER_SAMPLE, Reader};
 
 /// From a receiver's first audio until impulses count: its start is over.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -238,9 +238,9 @@ impl Turns<'_> {
 
 /// Whether the engine reported a loss where this impulse would be.
 fn in_gap(ring: &Reader, emission: &Emission) -> bool {
-    let count = ring.records_committed(Records::Gaps);
+    let count = ring.records_committed(EventLane::Gaps);
     (0..count).rev().take(1000).any(|number| {
-        ring.record(Records::Gaps, number).is_some_and(|gap| {
+        ring.record(EventLane::Gaps, number).is_some_and(|gap| {
             let end = gap.time_ns + gap.length as i64 * NS_PER_SAMPLE;
             gap.time_ns < emission.captured_ns + TOUCHES_NS && emission.captured_ns < end
         })

@@ -17,7 +17,7 @@ const SLICE: Duration = Duration::from_millis(100);
 /// Blocks that there is room for from the start: a minute at the usual quantum.
 const ROOM: usize = 1 << 15;
 
-/// Records all that arrives until told to stop; `arrived` is set when something does.
+/// EventLane all that arrives until told to stop; `arrived` is set when something does.
 pub fn record(reader: &Reader, arrived: &AtomicBool, stop: &AtomicBool) -> Result<Recording> {
     let mut recording = Recording {
         rate: SAMPLE_RATE,

@@ -63,7 +63,7 @@ pub fn draw(report: &Report) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" \
          width=\"{WIDTH}\" height=\"{height:.0}\" role=\"img\" aria-labelledby=\"title\">"
     ));
-    line("<title id=\"title\">Latency from the graph to each receiver's hand</title>".into());
+    line("<title id=\"title\">Quantum from the graph to each receiver's hand</title>".into());
     line(format!("<style>{STYLE}</style>"));
     line(format!(
         "<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height:.0}\"/>"

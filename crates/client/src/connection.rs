@@ -17,10 +17,10 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use crate::bookmark::Bookmark;
 use crate::error::{Error, ErrorKind, Result};
-use crate::latency::Latency;
 use crate::protocol::{self, Packet, Reply, Request};
+use crate::quantum::Quantum;
+use crate::reader_cursor::ReaderCursor;
 use crate::ring::Reader;
 use crate::status::Status;
 
@@ -37,7 +37,7 @@ pub struct Connection {
     /// The process that connected. A forked child of it holds the socket too,
     /// and must not end the engine of its parent.
     owner: u32,
-    bookmark: Option<Arc<Bookmark>>,
+    reader_cursor: Option<Arc<ReaderCursor>>,
     /// What the engine said when it gave the ring.
     channel: Option<String>,
     /// Answers that came too late for who asked, and are still to come.
@@ -108,7 +108,7 @@ impl Connection {
             socket,
             child: None,
             owner: std::process::id(),
-            bookmark: None,
+            reader_cursor: None,
             channel: None,
             late: 0,
         })
@@ -158,14 +158,14 @@ impl Connection {
             socket: ours,
             child: Some(child),
             owner: std::process::id(),
-            bookmark: None,
+            reader_cursor: None,
             channel: None,
             late: 0,
         })
     }
 
     /// Asks for the ring; what the engine captures comes with it.
-    pub fn open(&mut self, latency: Option<Latency>) -> Result<(Reader, String)> {
+    pub fn open(&mut self, latency: Option<Quantum>) -> Result<(Reader, String)> {
         self.ask_for_ring(latency, false)
     }
 
@@ -184,26 +184,26 @@ impl Connection {
     /// Where to note how far this client has read, for the engine's status; it
     /// exists from the first [`open`](Self::open) on. None if the system gives no
     /// memory for it: then the status says that it doesn't know.
-    pub fn bookmark(&self) -> Option<Arc<Bookmark>> {
-        self.bookmark.clone()
+    pub fn reader_cursor(&self) -> Option<Arc<ReaderCursor>> {
+        self.reader_cursor.clone()
     }
 
     fn ask_for_ring(
         &mut self,
-        latency: Option<Latency>,
+        latency: Option<Quantum>,
         observe: bool,
     ) -> Result<(Reader, String)> {
-        if self.bookmark.is_none() {
-            self.bookmark = Bookmark::of_this_process().ok().map(Arc::new);
+        if self.reader_cursor.is_none() {
+            self.reader_cursor = ReaderCursor::of_this_process().ok().map(Arc::new);
         }
         let request = Request::Open {
             version: protocol::VERSION,
             latency,
             observe,
         };
-        let bookmark = self.bookmark.clone();
-        let bookmark = bookmark.as_ref().map(|mark| mark.descriptor());
-        let packet = self.ask(&request, bookmark, ANSWER)?;
+        let reader_cursor = self.reader_cursor.clone();
+        let reader_cursor = reader_cursor.as_ref().map(|mark| mark.descriptor());
+        let packet = self.ask(&request, reader_cursor, ANSWER)?;
         match (packet.message, packet.descriptor) {
             (Reply::Opened { source, channel }, Some(file)) => {
                 self.channel = Some(channel);

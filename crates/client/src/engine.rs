@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::bookmark::Bookmark;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::latency::Latency;
+use crate::quantum::Quantum;
+use crate::reader_cursor::ReaderCursor;
 use crate::ring::Reader;
 use crate::status::Status;
 
@@ -29,7 +29,7 @@ pub struct Engine {
     connection: Mutex<Option<Connection>>,
     ring: Arc<Reader>,
     /// Where it is noted how far this process has read.
-    bookmark: Option<Arc<Bookmark>>,
+    reader_cursor: Option<Arc<ReaderCursor>>,
     source: String,
     channel: String,
     private: bool,
@@ -39,7 +39,7 @@ pub struct Engine {
 impl Engine {
     pub(crate) fn open(
         mut connection: Connection,
-        latency: Option<Latency>,
+        latency: Option<Quantum>,
         observe: bool,
     ) -> Result<Arc<Self>> {
         let (ring, source) = if observe {
@@ -50,7 +50,7 @@ impl Engine {
         let private = connection.private_pid().is_some();
         let channel = connection.channel().unwrap_or("auto").to_owned();
         Ok(Arc::new(Self {
-            bookmark: connection.bookmark(),
+            reader_cursor: connection.reader_cursor(),
             connection: Mutex::new(Some(connection)),
             ring: Arc::new(ring),
             source,
@@ -81,8 +81,8 @@ impl Engine {
     }
 
     /// Where it is noted how far this process has read.
-    pub fn bookmark(&self) -> Option<Arc<Bookmark>> {
-        self.bookmark.clone()
+    pub fn reader_cursor(&self) -> Option<Arc<ReaderCursor>> {
+        self.reader_cursor.clone()
     }
 
     /// Whether the connection has ended, as far as was noticed.
@@ -112,8 +112,8 @@ impl Engine {
     /// streams of a private engine the last one's word counts.
     #[inline]
     pub(crate) fn reached(&self, position: u64) {
-        if let Some(bookmark) = &self.bookmark {
-            bookmark.reached(position);
+        if let Some(reader_cursor) = &self.reader_cursor {
+            reader_cursor.reached(position);
         }
     }
 
@@ -166,7 +166,7 @@ struct Known {
     source: Option<String>,
     /// And which of its channels.
     channel: Option<String>,
-    latency: Option<Latency>,
+    latency: Option<Quantum>,
 }
 
 /// All of this process's engines, the services' connections included.
@@ -202,7 +202,7 @@ pub fn forked() {
 pub(crate) fn shared(
     source: Option<&str>,
     channel: Option<&str>,
-    latency: Option<Latency>,
+    latency: Option<Quantum>,
 ) -> Option<Arc<Engine>> {
     let found = lock(&KNOWN).iter().find_map(|known| {
         let engine = known.engine.upgrade()?;
@@ -211,7 +211,7 @@ pub(crate) fn shared(
         fits.then_some((engine, known.latency))
     });
     let (engine, known) = found?;
-    let asked = |latency: Option<Latency>| latency.unwrap_or(Latency::DEFAULT).ns();
+    let asked = |latency: Option<Quantum>| latency.unwrap_or(Quantum::DEFAULT).ns();
     if asked(latency) < asked(known) {
         lock(&engine.connection).as_mut()?.open(latency).ok()?;
         for known in lock(&KNOWN).iter_mut() {
@@ -228,7 +228,7 @@ pub(crate) fn remember(
     engine: &Arc<Engine>,
     source: Option<&str>,
     channel: Option<&str>,
-    latency: Option<Latency>,
+    latency: Option<Quantum>,
 ) {
     let mut known = lock(&KNOWN);
     known.retain(|known| known.engine.strong_count() > 0);

@@ -4,18 +4,18 @@
 //! with one vocabulary of [`progress`]; event loops wait by their [`readiness`]; [`record`]
 //! writes files. Links no audio library.
 
-#[allow(unsafe_code, reason = "an atomic in memory that the engine reads")]
-pub mod bookmark;
 #[allow(unsafe_code, reason = "runs between fork and exec")]
 pub mod connection;
 pub mod cursor;
 pub mod engine;
 pub mod follow;
 pub mod judge;
-pub mod latency;
 pub mod locator;
 pub mod progress;
 pub mod protocol;
+pub mod quantum;
+#[allow(unsafe_code, reason = "an atomic in memory that the engine reads")]
+pub mod reader_cursor;
 #[allow(unsafe_code, reason = "io_uring is given the address of the wake word")]
 pub mod readiness;
 pub mod record;

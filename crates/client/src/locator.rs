@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 use crate::connection::Connection;
 use crate::engine::{self, Engine, STARTING, lock};
 use crate::error::{Error, ErrorKind, Result, text};
-use crate::latency::Latency;
+use crate::quantum::Quantum;
 
 /// Keeps the private engine that was connected to last, from one stream to the next.
 pub type Keeper = Mutex<Option<Arc<Engine>>>;
@@ -36,7 +36,7 @@ pub struct Locator {
     /// Which of its channels to hear; None asks for nothing.
     pub channel: Option<String>,
     /// The quantum to ask the graph for; None: the engine's own.
-    pub latency: Option<Latency>,
+    pub latency: Option<Quantum>,
     /// Only to look on: nothing is asked of the graph.
     pub observe: bool,
     /// The engine's program; None: it is looked for.

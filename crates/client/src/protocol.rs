@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::latency::Latency;
+use crate::quantum::Quantum;
 use crate::status::Status;
 use crate::text;
 
@@ -35,14 +35,14 @@ const KERNELS_MOST: usize = 253;
 #[serde(rename_all = "lowercase", tag = "request")]
 pub enum Request {
     /// The ring, please. As long as the connection stays open the client counts
-    /// as listening. Its bookmark, if it keeps one, comes with this.
+    /// as listening. Its reader cursor, if it keeps one, comes with this.
     Open {
         /// [`VERSION`] of the client.
         version: u32,
         /// The quantum that the client would like, within what the engine's
         /// configuration allows; the engine's own if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        latency: Option<Latency>,
+        latency: Option<Quantum>,
         /// The client only looks on: it listens, but nothing is asked of the graph
         /// for it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]

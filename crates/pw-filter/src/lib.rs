@@ -1,11 +1,11 @@
 //! Nodes in PipeWire's graph, safely: [`filter`] is a node whose closure PipeWire calls
-//! once per cycle, [`before_rest`] a call before its thread waits for the next one.
+//! once per cycle, [`loop_hook`] a call before its thread waits for the next one.
 //! All of this project's own calls into libpipewire that aren't safe are here.
 
-#[allow(unsafe_code, reason = "PipeWire's loop calls back")]
-pub mod before_rest;
 #[allow(unsafe_code, reason = "PipeWire's filter is in C")]
 pub mod filter;
+#[allow(unsafe_code, reason = "PipeWire's loop calls back")]
+pub mod loop_hook;
 
 pub use v2m_error::{Error, ErrorKind, Result};
 

@@ -21,7 +21,7 @@ use pipewire::types::ObjectType;
 use super::graph::{Graph, Link, Node, Object, Port};
 use super::survey::settle;
 use crate::{Error, ErrorKind, Result};
-use v2m_client::latency::Latency;
+use v2m_client::quantum::Quantum;
 use v2m_client::status::SourceInfo;
 use v2m_error::text;
 use v2m_pw_filter::Direction;
@@ -55,7 +55,7 @@ pub struct Connection {
     /// As far as it has been told; complete when [`pump`](Self::pump) says so.
     pub graph: Graph,
     /// What the graph runs at when no node asks for anything.
-    pub graph_default: Latency,
+    pub graph_default: Quantum,
     /// The daemon's version, once it has said hello.
     pub version: Option<String>,
     dirty: bool,
@@ -144,7 +144,7 @@ impl Connection {
             notes,
             sender,
             graph: Graph::default(),
-            graph_default: Latency {
+            graph_default: Quantum {
                 samples: 1024,
                 rate: 48000,
             },

@@ -10,7 +10,7 @@ use super::connection::{Asks, Connection, new_context, silent_error};
 use super::graph::Source;
 use super::volume::{Inaudible, Volume};
 use crate::{Error, Result};
-use v2m_client::latency::Latency;
+use v2m_client::quantum::Quantum;
 
 /// How long the daemon may take for each answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,7 +23,7 @@ pub struct Survey {
     /// The session manager's name for itself.
     pub session_manager: Option<String>,
     /// What the graph runs at when nobody asks for anything.
-    pub graph_default: Latency,
+    pub graph_default: Quantum,
     /// The source asked about, or why there is none.
     pub source: Result<Found, String>,
 }

@@ -54,14 +54,14 @@ pub(crate) enum LaneId {
     Samples = 0,
     /// i64 nanoseconds of CLOCK_MONOTONIC, one for each window's first sample.
     Clock = 1,
-    /// [`Record`](super::Record)s: stretches of filled silence, by position.
+    /// [`Event`](super::Event)s: stretches of filled silence, by position.
     Gaps = 2,
     /// f32 speech probability, one for each window.
     Speech = 3,
-    /// Records: speech start and end.
-    Turns = 4,
-    /// Records: changes of device and of state.
-    Notices = 5,
+    /// EventLane: speech start and end.
+    SpeechEvents = 4,
+    /// EventLane: changes of device and of state.
+    EngineEvents = 5,
 }
 
 pub(crate) const LANES: [LaneId; 6] = [
@@ -69,8 +69,8 @@ pub(crate) const LANES: [LaneId; 6] = [
     LaneId::Clock,
     LaneId::Gaps,
     LaneId::Speech,
-    LaneId::Turns,
-    LaneId::Notices,
+    LaneId::SpeechEvents,
+    LaneId::EngineEvents,
 ];
 
 impl LaneId {
@@ -79,7 +79,7 @@ impl LaneId {
         match self {
             Self::Samples | Self::Speech => 1,
             Self::Clock => 2,
-            Self::Gaps | Self::Turns | Self::Notices => 8,
+            Self::Gaps | Self::SpeechEvents | Self::EngineEvents => 8,
         }
     }
 
@@ -148,7 +148,7 @@ impl Layout {
                 LaneId::Samples => samples,
                 LaneId::Clock => windows(8),
                 LaneId::Speech => windows(4),
-                LaneId::Gaps | LaneId::Turns | LaneId::Notices => RECORDS,
+                LaneId::Gaps | LaneId::SpeechEvents | LaneId::EngineEvents => RECORDS,
             };
             let place = LanePlace { offset, capacity };
             offset += capacity as usize * lane.width() * 4;

@@ -3,14 +3,13 @@
 //!
 //! Read in this order: `lane` (the protocol), [`layout`] (where everything
 //! lies), `memory` (layout + map), [`writer`] and [`reader`] (the two sides),
-//! `wake` (how a reader waits), [`bell`] (who wakes it).
+//! `wake` (how a reader waits), [`notifier`] (who wakes it).
 #![cfg_attr(
     loom,
     allow(dead_code, unused_imports, reason = "only the protocol is modelled")
 )]
 
-#[cfg(not(loom))]
-pub mod bell;
+pub mod event;
 mod lane;
 pub mod layout;
 #[cfg(not(loom))]
@@ -22,8 +21,9 @@ mod memory;
 #[cfg(all(loom, test))]
 mod model;
 #[cfg(not(loom))]
+pub mod notifier;
+#[cfg(not(loom))]
 pub mod reader;
-pub mod record;
 #[allow(unsafe_code, reason = "maps memory at an address of its own choice")]
 pub mod shm;
 #[allow(unsafe_code, reason = "hands out the one exclusive reference")]
@@ -34,12 +34,12 @@ pub mod wake;
 #[cfg(not(loom))]
 pub mod writer;
 
-#[cfg(not(loom))]
-pub use bell::{Bell, WindowBell};
+pub use event::{Event, GapReason, Kind};
 pub use layout::{Layout, NS_PER_SAMPLE, SAMPLE_RATE, WINDOW};
 #[cfg(not(loom))]
-pub use reader::{Reader, Records};
-pub use record::{GapReason, Kind, Record};
+pub use notifier::{Notifier, Subscription};
+#[cfg(not(loom))]
+pub use reader::{EventLane, Reader};
 #[cfg(not(loom))]
 pub use wake::Waited;
 #[cfg(not(loom))]

@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
+use super::event::{Event, GapReason};
 use super::lane::Lane;
 use super::layout::{HEADER_BYTES, LaneId, Layout, NS_PER_SAMPLE, WINDOW};
 use super::memory::Memory;
-use super::record::{GapReason, Record};
 use super::wake::{self, Waited};
 use super::{Lost, State};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,21 +25,21 @@ pub struct Reader {
 
 /// Lanes of records that clients read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Records {
+pub enum EventLane {
     /// Filled silence.
     Gaps,
     /// Speech start and end.
-    Turns,
+    SpeechEvents,
     /// Changes of device and state.
-    Notices,
+    EngineEvents,
 }
 
-impl Records {
+impl EventLane {
     fn lane(self) -> LaneId {
         match self {
             Self::Gaps => LaneId::Gaps,
-            Self::Turns => LaneId::Turns,
-            Self::Notices => LaneId::Notices,
+            Self::SpeechEvents => LaneId::SpeechEvents,
+            Self::EngineEvents => LaneId::EngineEvents,
         }
     }
 }
@@ -185,10 +185,10 @@ impl Reader {
 
     /// The records of filled silence in `[position, position + count)` that are still
     /// there, oldest first.
-    pub fn gaps_within(&self, position: u64, count: u64) -> Vec<Record> {
+    pub fn gaps_within(&self, position: u64, count: u64) -> Vec<Event> {
         let lane = self.memory.lane(LaneId::Gaps);
         let committed = lane.committed();
-        let mut gaps: Vec<Record> = (committed.saturating_sub(lane.capacity())..committed)
+        let mut gaps: Vec<Event> = (committed.saturating_sub(lane.capacity())..committed)
             .rev()
             .map_while(|number| self.record_at(LaneId::Gaps, number))
             .take_while(|gap| gap.end() > position)
@@ -212,31 +212,31 @@ impl Reader {
     }
 
     /// How many records of a kind were ever written.
-    pub fn records_committed(&self, records: Records) -> u64 {
+    pub fn records_committed(&self, records: EventLane) -> u64 {
         self.memory.lane(records.lane()).committed()
     }
 
     /// Where the newest stretch ends in which nobody listened and nothing was
     /// captured: audio begins here. 0 if none is known.
     pub fn unused_until(&self) -> u64 {
-        let count = self.records_committed(Records::Gaps);
+        let count = self.records_committed(EventLane::Gaps);
         (count.saturating_sub(64)..count)
             .rev()
-            .filter_map(|number| self.record(Records::Gaps, number))
-            .find(|gap| gap.detail == GapReason::Unused as u32)
+            .filter_map(|number| self.record(EventLane::Gaps, number))
+            .find(|gap| gap.detail == GapReason::NotCaptured as u32)
             .map_or(0, |gap| gap.end())
     }
 
-    /// Record number `number` of a kind; `None` if it is not there yet or no more.
-    pub fn record(&self, records: Records, number: u64) -> Option<Record> {
+    /// Event number `number` of a kind; `None` if it is not there yet or no more.
+    pub fn record(&self, records: EventLane, number: u64) -> Option<Event> {
         (number < self.records_committed(records))
             .then(|| self.record_at(records.lane(), number))?
     }
 
-    fn record_at(&self, lane: LaneId, number: u64) -> Option<Record> {
+    fn record_at(&self, lane: LaneId, number: u64) -> Option<Event> {
         let mut words = [0; 8];
         self.memory.lane(lane).read(number, &mut words).ok()?;
-        Some(Record::from_words(words))
+        Some(Event::from_words(words))
     }
 
     /// What the engine lost so far.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::State;
+use super::event::{Event, GapReason, Kind};
 use super::layout::{LaneId, Layout, NS_PER_SAMPLE, WINDOW};
 use super::memory::Memory;
-use super::record::{GapReason, Kind, Record};
 use crate::error::{Error, Result};
 use crate::shm::{self, Access};
 use crate::sync::{AtomicU32, Ordering};
@@ -165,7 +165,7 @@ impl CaptureWriter {
     /// Announces that `length` samples from the next position on are not, or
     /// not only, what the source sent.
     pub fn gap(&mut self, length: u64, reason: GapReason, time_ns: i64) {
-        let record = Record {
+        let record = Event {
             kind: Kind::Gap as u32,
             detail: reason as u32,
             position: self.next,
@@ -173,7 +173,7 @@ impl CaptureWriter {
             time_ns,
         };
         append_record(&self.memory, LaneId::Gaps, &mut self.gaps, record);
-        if !matches!(reason, GapReason::Continued | GapReason::Unused) {
+        if !matches!(reason, GapReason::Continued | GapReason::NotCaptured) {
             self.lost.gaps += 1;
         }
         if reason == GapReason::Xrun {
@@ -194,9 +194,9 @@ impl CaptureWriter {
             return false;
         }
         if !self.wiping {
-            let record = Record {
+            let record = Event {
                 kind: Kind::Gap as u32,
-                detail: GapReason::Unused as u32,
+                detail: GapReason::NotCaptured as u32,
                 position: first,
                 length: self.next - first,
                 time_ns: crate::time::monotonic_ns(),
@@ -265,8 +265,8 @@ impl SpeechWriter {
     }
 
     /// Appends a speech start or end.
-    pub fn turn(&mut self, record: Record) {
-        append_record(&self.memory, LaneId::Turns, &mut self.turns, record);
+    pub fn turn(&mut self, record: Event) {
+        append_record(&self.memory, LaneId::SpeechEvents, &mut self.turns, record);
     }
 }
 
@@ -307,18 +307,23 @@ impl ControlWriter {
 
     fn notice(&mut self, kind: Kind, detail: u32, time_ns: i64) {
         let position = self.memory.lane(LaneId::Samples).committed();
-        let record = Record {
+        let record = Event {
             kind: kind as u32,
             detail,
             position,
             length: 0,
             time_ns,
         };
-        append_record(&self.memory, LaneId::Notices, &mut self.notices, record);
+        append_record(
+            &self.memory,
+            LaneId::EngineEvents,
+            &mut self.notices,
+            record,
+        );
     }
 }
 
-fn append_record(memory: &Memory, lane: LaneId, next: &mut u64, record: Record) {
+fn append_record(memory: &Memory, lane: LaneId, next: &mut u64, record: Event) {
     let words = record.to_words();
     memory.lane(lane).append(*next, 1, |_, i| words[i]);
     *next += 1;

@@ -9,7 +9,7 @@ use nix::sys::stat::Mode;
 use proptest::prelude::*;
 use v2m_ring::ErrorKind;
 use v2m_ring::shm;
-use v2m_ring::{GapReason, Layout, NS_PER_SAMPLE, Reader, Records, Ring, WINDOW};
+use v2m_ring::{EventLane, GapReason, Layout, NS_PER_SAMPLE, Reader, Ring, WINDOW};
 
 const HISTORY: u64 = 1 << 16;
 
@@ -122,9 +122,9 @@ fn gaps_are_where_they_were_announced() {
     assert!(!reader.has_gap(0, 1000) && reader.has_gap(0, 1001));
     assert!(reader.has_gap(1049, 1) && !reader.has_gap(1050, 1000));
     assert!(reader.has_gap(0, u64::MAX));
-    let record = reader.record(Records::Gaps, 0).unwrap();
+    let record = reader.record(EventLane::Gaps, 0).unwrap();
     assert_eq!((record.position, record.length), (1000, 50));
-    assert_eq!(reader.record(Records::Gaps, 1), None);
+    assert_eq!(reader.record(EventLane::Gaps, 1), None);
     assert_eq!((reader.losses().gaps, reader.losses().xruns), (1, 1));
     let mut silence = [1.0; 50];
     reader.read_samples(1000, &mut silence).unwrap();
@@ -317,7 +317,7 @@ fn counters_that_lie_neither_crash_nor_hang_a_reader() {
                 let _ = reader.read_speech(position, &mut out);
                 let _ = reader.time_ns(position);
                 let _ = reader.has_gap(position, 600);
-                let _ = reader.record(Records::Notices, position);
+                let _ = reader.record(EventLane::EngineEvents, position);
                 let _ = reader.is_valid(position);
             }
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 
 use super::{AlsaSource, MuteWatch, Setup, Stop, sources};
-use crate::capture::intake::Funnel;
+use crate::capture::ingest::Ingest;
 use crate::capture::{Backend, Event, Events, Kind, Start};
 use crate::config::SourceSpec;
 use crate::error::Result;
@@ -27,7 +27,7 @@ fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
         _ => None,
     };
     let source = AlsaSource::later(pcm, start.config.alsa).with_channels(start.channels);
-    let capture = AlsaCapture::start(source, start.intake, start.active, start.events)?;
+    let capture = AlsaCapture::start(source, start.ingest, start.active, start.events)?;
     Ok(Box::new(capture))
 }
 
@@ -44,7 +44,7 @@ pub struct AlsaCapture {
 impl AlsaCapture {
     pub(in crate::capture) fn start(
         mut source: AlsaSource,
-        intake: Arc<Funnel>,
+        ingest: Arc<Ingest>,
         active: bool,
         events: Events,
     ) -> Result<Self> {
@@ -72,7 +72,7 @@ impl AlsaCapture {
             }
             while !stopped.is_ended() {
                 if wanted.load(Ordering::Acquire) {
-                    source.capture(&*intake, &*events, &stopped);
+                    source.capture(&*ingest, &*events, &stopped);
                     stopped.rearm();
                 } else {
                     std::thread::park();

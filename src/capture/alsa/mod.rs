@@ -2,8 +2,8 @@
 //! it can be, on a thread of our own.
 
 mod capture;
+mod clock;
 mod convert;
-mod line;
 mod mute;
 mod negotiate;
 #[allow(unsafe_code, reason = "alsa-lib is in C")]
@@ -29,7 +29,7 @@ pub use mute::MuteWatch;
 pub use negotiate::{Options, Setup};
 
 use super::channels::Channels;
-use super::{Event, Intake, SourceInfo};
+use super::{Event, Sink, SourceInfo};
 use crate::rt::bounded::Calls;
 use crate::{Error, Result, text};
 use negotiate::Opened;
@@ -198,7 +198,7 @@ impl AlsaSource {
         Arc::clone(&self.setup)
     }
 
-    /// Delivers to `intake` on the calling thread until `stop`.
+    /// Delivers to `ingest` on the calling thread until `stop`.
     ///
     /// `events` gets [`Event::Linked`] when audio comes and [`Event::Waiting`]
     /// when it ends for longer than a restart: the device was pulled out, is
@@ -208,7 +208,7 @@ impl AlsaSource {
     /// The clock stays the same through overruns, restarts and suspends, and
     /// changes when the PCM had to be opened anew: it may then run at another rate,
     /// be it that it offers others now, or that it didn't start at the one agreed.
-    pub fn capture(&mut self, intake: &dyn Intake, events: &dyn Fn(Event), stop: &Stop) {
+    pub fn capture(&mut self, ingest: &dyn Sink, events: &dyn Fn(Event), stop: &Stop) {
         let _quiet = quiet();
         let mut told = false;
         let tell = |told: &mut bool, reason: String| {
@@ -224,9 +224,9 @@ impl AlsaSource {
                 Ok(opened) => {
                     let (name, rate) = (opened.setup.pcm.clone(), opened.setup.rate);
                     let other_rates = opened.other_rates;
-                    intake.expect(rate);
+                    ingest.expect(rate);
                     self.publish(Some(opened.setup.clone()));
-                    let (end, flowed) = self.run(opened, intake, events, stop);
+                    let (end, flowed) = self.run(opened, ingest, events, stop);
                     self.publish(None);
                     if flowed {
                         told = false;
@@ -287,7 +287,7 @@ impl AlsaSource {
     fn run(
         &self,
         opened: Opened,
-        intake: &dyn Intake,
+        ingest: &dyn Sink,
         events: &dyn Fn(Event),
         stop: &Stop,
     ) -> (End, bool) {
@@ -300,7 +300,7 @@ impl AlsaSource {
                 return (End::Changed, false);
             }
         };
-        let mut stream = match Stream::new(opened, mixer, intake, stop) {
+        let mut stream = match Stream::new(opened, mixer, ingest, stop) {
             Ok(stream) => stream,
             Err(errno) => return (End::Refused(errno), false),
         };

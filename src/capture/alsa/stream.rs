@@ -12,12 +12,12 @@ use alsa::pcm::State;
 use nix::errno::Errno;
 
 use super::Stop;
+use super::clock::ClockEstimator;
 use super::convert::to_planar;
-use super::line::Line;
 use super::negotiate::Opened;
 use super::pcm::{CHUNK, Pcm, Status, poll};
 use crate::capture::channels::Mixer;
-use crate::capture::{Block, Intake};
+use crate::capture::{Block, Sink};
 use crate::channels::{MAX_CHANNELS, Planar};
 use crate::rt;
 use crate::rt::bounded::Calls;
@@ -54,13 +54,13 @@ pub(super) struct Stream<'a> {
     opened: Opened,
     clock: u64,
     position: u64,
-    line: Line,
+    line: ClockEstimator,
     bytes: Vec<u8>,
     /// `CHUNK` for each channel.
     planar: Vec<f32>,
     mixer: Mixer,
     polled: Vec<libc::pollfd>,
-    intake: &'a dyn Intake,
+    ingest: &'a dyn Sink,
     stop: &'a Stop,
     /// Restarts since audio last came.
     restarts: u32,
@@ -82,7 +82,7 @@ impl<'a> Stream<'a> {
     pub(super) fn new(
         opened: Opened,
         mixer: Mixer,
-        intake: &'a dyn Intake,
+        ingest: &'a dyn Sink,
         stop: &'a Stop,
     ) -> Result<Self, Errno> {
         let setup = &opened.setup;
@@ -99,12 +99,12 @@ impl<'a> Stream<'a> {
         Ok(Self {
             clock: now as u64,
             position: 0,
-            line: Line::new(setup.rate, setup.buffer, setup.period),
+            line: ClockEstimator::new(setup.rate, setup.buffer, setup.period),
             bytes,
             planar,
             mixer,
             polled,
-            intake,
+            ingest,
             stop,
             restarts: 0,
             read: 0,
@@ -139,7 +139,7 @@ impl<'a> Stream<'a> {
             };
             let now = monotonic_ns();
             if self.position != before {
-                self.intake.wake();
+                self.ingest.wake();
                 alive = now;
                 self.restarts = 0;
                 if silent {
@@ -263,7 +263,7 @@ impl<'a> Stream<'a> {
             let block = Planar::new(&self.planar, CHUNK, got, channels);
             let time_ns = self.line.time_ns(self.position);
             let (clock, position) = (self.clock, self.position);
-            self.intake.block(&Block {
+            self.ingest.block(&Block {
                 samples: self.mixer.mix(block, rate),
                 rate,
                 clock,

@@ -7,15 +7,15 @@ use std::thread::Thread;
 
 use super::{FileSource, Pace, play};
 use crate::capture::channels::Channels;
-use crate::capture::intake::Funnel;
-use crate::capture::{Backend, Block, Event, Events, Intake, Kind, Start};
+use crate::capture::ingest::Ingest;
+use crate::capture::{Backend, Block, Event, Events, Kind, Sink, Start};
 use crate::config::SourceSpec;
 use crate::error::Result;
-use crate::latency::Latency;
+use crate::quantum::Quantum;
 use crate::rt::bounded::Bounded;
 use crate::status::SourceStatus;
 use crate::text;
-use crate::vad::worker::Brake;
+use crate::vad::worker::Backpressure;
 
 /// Sources `file:PATH`.
 pub static KIND: Kind = Kind {
@@ -37,8 +37,8 @@ fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
         path,
         start.channels,
         pace,
-        start.intake,
-        start.brake,
+        start.ingest,
+        start.backpressure,
         start.events,
     )?;
     if !start.on_demand {
@@ -48,9 +48,9 @@ fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
 }
 
 /// A file's way in: its blocks come when its own line of time says, at whichever pace.
-struct OnItsOwnTime<'a>(&'a Funnel);
+struct OnItsOwnTime<'a>(&'a Ingest);
 
-impl Intake for OnItsOwnTime<'_> {
+impl Sink for OnItsOwnTime<'_> {
     fn block(&self, block: &Block<'_>) {
         self.0.take(block, block.end_ns());
     }
@@ -75,8 +75,8 @@ impl FilePlayer {
         path: PathBuf,
         channels: Arc<Channels>,
         pace: Pace,
-        intake: Arc<Funnel>,
-        brake: Brake,
+        ingest: Arc<Ingest>,
+        backpressure: Backpressure,
         events: Events,
     ) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -92,17 +92,17 @@ impl FilePlayer {
                 Err(error) => return events(Event::Refused(error)),
             };
             known.store(file.rate(), Ordering::Relaxed);
-            intake.expect(file.rate());
+            ingest.expect(file.rate());
             events(Event::Reached);
             while !gone.load(Ordering::Acquire) && !stopped.load(Ordering::Acquire) {
                 std::thread::park();
             }
             let name = text::printable(&file.path().to_string_lossy(), text::MESSAGE);
             events(Event::Linked(name));
-            let funnel = OnItsOwnTime(&intake);
-            match play(file, pace, &funnel, &stopped, || brake.hold(&stopped)) {
+            let sink = OnItsOwnTime(&ingest);
+            match play(file, pace, &sink, &stopped, || backpressure.hold(&stopped)) {
                 Ok(()) => {
-                    intake.finish();
+                    ingest.finish();
                     events(Event::Ended);
                 }
                 Err(error) => events(Event::Waiting(error.to_string())),
@@ -128,7 +128,7 @@ impl FilePlayer {
 }
 
 impl Backend for FilePlayer {
-    fn set_latency(&self, latency: Option<Latency>) {
+    fn set_quantum(&self, latency: Option<Quantum>) {
         if latency.is_some() {
             self.go();
         }

@@ -3,12 +3,12 @@
 use super::Pipewire;
 use crate::capture::Backend;
 use crate::health::Mute;
-use crate::latency::Latency;
+use crate::quantum::Quantum;
 use crate::status::SourceStatus;
 
 impl Backend for Pipewire {
-    fn set_latency(&self, latency: Option<Latency>) {
-        Self::set_latency(self, latency);
+    fn set_quantum(&self, latency: Option<Quantum>) {
+        Self::set_quantum(self, latency);
     }
 
     fn set_active(&self, active: bool) {

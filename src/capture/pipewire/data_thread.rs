@@ -2,7 +2,7 @@
 //!
 //! Per cycle: read the clock, copy, mix, hand over. No allocation, lock, log or system
 //! call, but for asking the thread's id in the first cycle. Clients are woken when the graph
-//! has what it waits for (`before_rest.rs`).
+//! has what it waits for (`loop_hook.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize
 
 use super::filter::Cycle;
 use crate::capture::channels::Mixer;
-use crate::capture::{Block, Intake};
+use crate::capture::{Block, Sink};
 use crate::channels::Planar;
 use crate::rt;
 
@@ -37,7 +37,7 @@ pub(super) struct Gauges {
 }
 
 pub(super) struct DataThread {
-    intake: Arc<dyn Intake>,
+    ingest: Arc<dyn Sink>,
     gauges: Arc<Gauges>,
     /// Tells this connection's clocks from those of a daemon before it.
     generation: u32,
@@ -54,7 +54,7 @@ pub(super) struct DataThread {
 
 impl DataThread {
     pub(super) fn new(
-        intake: Arc<dyn Intake>,
+        ingest: Arc<dyn Sink>,
         gauges: Arc<Gauges>,
         generation: u32,
         rests: Option<i32>,
@@ -64,7 +64,7 @@ impl DataThread {
         let scratch = vec![0.0; ports * SCRATCH].into_boxed_slice();
         rt::lock("cycle", scratch.as_ptr().cast(), size_of_val(&*scratch));
         Self {
-            intake,
+            ingest,
             gauges,
             generation,
             rests,
@@ -79,7 +79,7 @@ impl DataThread {
     pub(super) fn cycle(&mut self, cycle: &Cycle<'_>) {
         self.hand_over(cycle);
         if self.wakes {
-            self.intake.wake();
+            self.ingest.wake();
         }
     }
 
@@ -133,7 +133,7 @@ impl DataThread {
             }
             let offset = first as u64;
             let block = Planar::new(&self.scratch, SCRATCH, frames, channels);
-            self.intake.block(&Block {
+            self.ingest.block(&Block {
                 samples: self.mixer.mix(block, cycle.rate),
                 rate: cycle.rate,
                 clock: u64::from(self.generation) << 32 | u64::from(cycle.clock_id),
@@ -190,7 +190,7 @@ mod tests {
     #[derive(Default)]
     struct Collect(Mutex<Vec<Seen>>);
 
-    impl Intake for Collect {
+    impl Sink for Collect {
         fn block(&self, b: &Block<'_>) {
             let seen = (b.samples.to_vec(), b.clock, b.position, b.time_ns);
             self.0.lock().unwrap().push(seen);
@@ -219,18 +219,18 @@ mod tests {
         }
     }
 
-    fn thread(intake: &Arc<Collect>, gauges: &Arc<Gauges>, hear: &str, ports: usize) -> DataThread {
+    fn thread(ingest: &Arc<Collect>, gauges: &Arc<Gauges>, hear: &str, ports: usize) -> DataThread {
         let channels = Channels::new(hear.parse().unwrap(), Box::new(drop));
         channels.arrange(&names_for(ports)).unwrap();
         let mixer = channels.mixer(ports, SCRATCH).unwrap();
-        DataThread::new(intake.clone(), gauges.clone(), 7, None, ports, mixer)
+        DataThread::new(ingest.clone(), gauges.clone(), 7, None, ports, mixer)
     }
 
     fn run(hear: &str, cycle: &Cycle<'_>) -> (Vec<Seen>, Arc<Gauges>) {
-        let intake = Arc::new(Collect::default());
+        let ingest = Arc::new(Collect::default());
         let gauges = Arc::new(Gauges::default());
-        thread(&intake, &gauges, hear, cycle.ports.len()).cycle(cycle);
-        let seen = std::mem::take(&mut *intake.0.lock().unwrap());
+        thread(&ingest, &gauges, hear, cycle.ports.len()).cycle(cycle);
+        let seen = std::mem::take(&mut *ingest.0.lock().unwrap());
         (seen, gauges)
     }
 
@@ -267,9 +267,9 @@ mod tests {
 
     #[test]
     fn only_cycles_in_order_are_trusted() {
-        let intake = Arc::new(Collect::default());
+        let ingest = Arc::new(Collect::default());
         let gauges = Arc::new(Gauges::default());
-        let mut thread = thread(&intake, &gauges, "auto", 1);
+        let mut thread = thread(&ingest, &gauges, "auto", 1);
         let samples = bits(&[0.5; 480]);
         let mut at = |position, xrun| {
             let now = AtomicU64::new(position);
@@ -284,8 +284,8 @@ mod tests {
         at(1960, true); // a jump: perhaps the samples of 1480
         at(1960, true); // the same again
         at(2440, false);
-        at(2440, true); // handed over already: for the intake to count
-        let seen = std::mem::take(&mut *intake.0.lock().unwrap());
+        at(2440, true); // handed over already: for the ingest to count
+        let seen = std::mem::take(&mut *ingest.0.lock().unwrap());
         let positions: Vec<_> = seen.iter().map(|block| block.2).collect();
         assert_eq!(positions, [1000, 2440, 2440]);
         assert_eq!(gauges.xruns.load(Relaxed), 3);

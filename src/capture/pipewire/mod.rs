@@ -3,7 +3,7 @@
 //! A control thread owns everything of libpipewire: it keeps a picture of the graph
 //! (`connection`, `graph`), decides on links (`linker`), and holds the node
 //! (`filter`), whose cycles arrive on PipeWire's own data thread (`data_thread`), which
-//! wakes clients when a cycle is through (`before_rest`).
+//! wakes clients when a cycle is through (`loop_hook`).
 //! When the daemon goes, all of it is torn down and tried again.
 
 mod arrival;
@@ -19,14 +19,14 @@ use std::time::{Duration, Instant};
 
 pub use v2m_pw_graph::{Found, Inaudible, Source, Survey, has_ports, sources, survey};
 
-use v2m_pw_filter::{before_rest, filter};
+use v2m_pw_filter::{filter, loop_hook};
 use v2m_pw_graph::{connection, graph};
 
 use self::data_thread::Gauges;
 use crate::Result;
 use crate::capture::channels::Channels;
-use crate::capture::{Events, Intake, SourceInfo};
-use crate::latency::Latency;
+use crate::capture::{Events, Sink, SourceInfo};
+use crate::quantum::Quantum;
 use crate::rt::bounded::Bounded;
 use crate::rt::{self, Scheduling};
 
@@ -44,7 +44,7 @@ pub struct Options {
     /// What to link to.
     pub source: Source,
     /// The quantum to ask for; `None` asks for nothing.
-    pub latency: Option<Latency>,
+    pub latency: Option<Quantum>,
     /// Capture; else the node is there, but without links of ours and at rest.
     pub active: bool,
     /// The daemon's socket, by name or path; `None` is the session's.
@@ -58,7 +58,7 @@ impl Default for Options {
         Self {
             node_name: "v2m-engine".to_owned(),
             source: Source::Default,
-            latency: Some(Latency::DEFAULT),
+            latency: Some(Quantum::DEFAULT),
             active: true,
             remote: None,
             channels: Channels::auto(),
@@ -95,7 +95,7 @@ pub struct State {
 
 enum Command {
     Source(Source),
-    Latency(Option<Latency>),
+    Quantum(Option<Quantum>),
     Active(bool),
     /// Have the daemon answer.
     Ask,
@@ -131,19 +131,19 @@ impl fmt::Debug for Pipewire {
 }
 
 impl Pipewire {
-    /// Starts to capture into `intake`, which is called on PipeWire's data thread.
+    /// Starts to capture into `ingest`, which is called on PipeWire's data thread.
     ///
     /// A daemon that can't be reached is no error here: it is told as
     /// [`Event::Lost`](crate::capture::Event::Lost) and tried again until it is there.
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) if no thread can be started.
-    pub fn start(options: Options, intake: Arc<dyn Intake>, events: Events) -> Result<Self> {
+    pub fn start(options: Options, ingest: Arc<dyn Sink>, events: Events) -> Result<Self> {
         let (commands, receiver) = pipewire::channel::channel();
         let report = Arc::new(Mutex::new(Report::default()));
         let shared = report.clone();
         let control = Bounded::spawn("v2m-pipewire", move |calls| {
-            session::control(options, intake, events, &shared, receiver, calls);
+            session::control(options, ingest, events, &shared, receiver, calls);
         })?;
         Ok(Self {
             commands,
@@ -159,8 +159,8 @@ impl Pipewire {
 
     /// Asks the graph for another quantum; `None` gives back what was asked for, that
     /// is, the node asks for what the graph runs at by default.
-    pub fn set_latency(&self, latency: Option<Latency>) {
-        self.send(Command::Latency(latency));
+    pub fn set_quantum(&self, latency: Option<Quantum>) {
+        self.send(Command::Quantum(latency));
     }
 
     /// Captures, or puts the node to rest: our links go, those made by hand stay.
@@ -168,7 +168,7 @@ impl Pipewire {
         self.send(Command::Active(active));
     }
 
-    /// Ends the capture; the intake is not called any more when this returns, unless
+    /// Ends the capture; the ingest is not called any more when this returns, unless
     /// libpipewire hangs: then it is left behind.
     pub fn stop(&mut self) {
         self.send(Command::Stop);

@@ -16,14 +16,14 @@ use pipewire::properties::PropertiesBox;
 use pipewire::proxy::{ProxyListener, ProxyT};
 
 use super::arrival::{Arrival, Patience};
-use super::before_rest::BeforeRest;
 use super::connection::{Asks, Connection, new_context, silent_error, socket_path};
 use super::data_thread::{DataThread, Gauges, SCRATCH};
 use super::filter::{Failure, Filter};
 use super::linker::Linker;
+use super::loop_hook::LoopHook;
 use super::{Command, Options, Report};
-use crate::capture::{Event, Events, Intake};
-use crate::latency::Latency;
+use crate::capture::{Event, Events, Sink};
+use crate::quantum::Quantum;
 use crate::rt;
 use crate::rt::bounded::Calls;
 use crate::{Error, ErrorKind, Result, text};
@@ -40,7 +40,7 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 /// Captures until told to stop.
 pub(super) fn control(
     options: Options,
-    intake: Arc<dyn Intake>,
+    ingest: Arc<dyn Sink>,
     events: Events,
     report: &Mutex<Report>,
     receiver: pipewire::channel::Receiver<Command>,
@@ -61,7 +61,7 @@ pub(super) fn control(
     Control {
         main_loop: main_loop.clone(),
         options,
-        intake,
+        ingest,
         events,
         report,
         commands,
@@ -76,7 +76,7 @@ struct Control<'a> {
     main_loop: MainLoopRc,
     /// As started, then as the commands change them.
     options: Options,
-    intake: Arc<dyn Intake>,
+    ingest: Arc<dyn Sink>,
     events: Events,
     report: &'a Mutex<Report>,
     commands: Receiver<Command>,
@@ -152,7 +152,7 @@ impl Control<'_> {
             }
         };
         let session = self.calls.during("connecting to PipeWire", || {
-            Session::open(context, &self.options, self.intake.clone())
+            Session::open(context, &self.options, self.ingest.clone())
         })?;
         self.write_report(|report| {
             report.gauges = session.gauges.clone();
@@ -250,7 +250,7 @@ impl Control<'_> {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Source(source) => self.options.source = source,
-                Command::Latency(latency) => self.options.latency = latency,
+                Command::Quantum(latency) => self.options.latency = latency,
                 Command::Active(active) => self.options.active = active,
                 Command::Ask => self.ask = true,
                 Command::Stop => return End::Stop,
@@ -292,8 +292,8 @@ struct Session {
     filter: Option<Filter>,
     ports: usize,
     /// Wakes clients.
-    rest: BeforeRest,
-    intake: Arc<dyn Intake>,
+    rest: LoopHook,
+    ingest: Arc<dyn Sink>,
     connection: Connection,
     linker: Linker,
     gauges: Arc<Gauges>,
@@ -301,17 +301,17 @@ struct Session {
     troubles: Receiver<Trouble>,
     sender: Sender<Trouble>,
     /// What the node asks for now.
-    latency: Option<Latency>,
+    latency: Option<Quantum>,
 }
 
 impl Session {
-    fn open(context: &ContextRc, options: &Options, intake: Arc<dyn Intake>) -> Result<Self> {
+    fn open(context: &ContextRc, options: &Options, ingest: Arc<dyn Sink>) -> Result<Self> {
         let connection = Connection::open(context, options.remote.as_deref())?;
         let (sender, troubles) = channel();
         let gauges = Arc::new(Gauges::default());
 
-        let awake = intake.clone();
-        let rest = BeforeRest::new(&connection.core, Box::new(move || awake.wake()));
+        let awake = ingest.clone();
+        let rest = LoopHook::new(&connection.core, Box::new(move || awake.wake()));
         let selection = options.channels.selection().clone();
         let mut linker = Linker::new(options.source.clone(), selection);
         linker.set_active(options.active);
@@ -321,7 +321,7 @@ impl Session {
             filter: None,
             ports: 0,
             rest,
-            intake,
+            ingest,
             connection,
             linker,
             gauges,
@@ -351,7 +351,7 @@ impl Session {
             properties.insert("node.latency", latency.to_string());
         }
         let mut data_thread = DataThread::new(
-            self.intake.clone(),
+            self.ingest.clone(),
             self.gauges.clone(),
             self.generation,
             self.rest.thread(),
@@ -483,7 +483,7 @@ impl Session {
 
     /// A node can't take back that it asked for a latency, only ask for another: what
     /// the graph runs at by default is as good as not asking.
-    fn ask_for(&mut self, wanted: Option<Latency>) {
+    fn ask_for(&mut self, wanted: Option<Quantum>) {
         let latency = match (wanted, self.latency) {
             (None, None) => return,
             (None, Some(_)) => Some(self.connection.graph_default),

@@ -7,7 +7,7 @@ use nix::sched::sched_getcpu;
 
 use super::{STEP, Shared, lock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ring::{Kind, NS_PER_SAMPLE, Record, SpeechWriter};
+use crate::ring::{Event, Kind, NS_PER_SAMPLE, SpeechWriter};
 use crate::time::monotonic_ns;
 use crate::vad::segment::{Edge, OnOff};
 use crate::vad::{Model, WINDOW};
@@ -142,7 +142,7 @@ impl<'a> Track<'a> {
         let reader = &self.shared.reader;
         let last_ns = || Some(reader.time_ns(position.checked_sub(1)?)? + NS_PER_SAMPLE);
         let time_ns = reader.time_ns(position).or_else(last_ns);
-        self.writer.turn(Record {
+        self.writer.turn(Event {
             kind: kind as u32,
             detail: 0,
             position,

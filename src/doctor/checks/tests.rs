@@ -5,7 +5,7 @@ use super::*;
 use crate::Error;
 use crate::capture::pipewire::{Found, Inaudible, Survey};
 use crate::health::{Finding, Kind, Moment};
-use crate::latency::Latency;
+use crate::quantum::Quantum;
 
 fn survey() -> Survey {
     Survey {
@@ -56,7 +56,7 @@ fn fine() -> Facts {
     Facts {
         pipewire: Ok(survey()),
         heard: Some(Ok(hears())),
-        latency: Latency::DEFAULT,
+        latency: Quantum::DEFAULT,
         rtprio: 0,
         rtkit: Ok(20),
         memlock: 8 << 20,

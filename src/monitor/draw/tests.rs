@@ -12,7 +12,7 @@ use super::{Theme, screen};
 use crate::monitor::ear::Update;
 use crate::monitor::state::{Action, State};
 use crate::monitor::wakes::Wake;
-use crate::ring::{GapReason, Kind, Reader, Record, Ring, WINDOW};
+use crate::ring::{Event, GapReason, Kind, Reader, Ring, WINDOW};
 use crate::status::{ReaderStatus, Status};
 use crate::{Error, ErrorKind};
 
@@ -54,7 +54,7 @@ fn state(speech_track: bool) -> State {
             (Kind::SpeechStart, 60_000, 0),
             (Kind::SpeechEnd, 100_000, 40_000),
         ] {
-            speech.turn(Record {
+            speech.turn(Event {
                 kind: kind as u32,
                 detail: 0,
                 position,
@@ -67,7 +67,7 @@ fn state(speech_track: bool) -> State {
     let ring = Arc::new(reader);
     state.update(Update::Ring {
         ring,
-        bookmark: None,
+        reader_cursor: None,
     });
     let mut status = example();
     status.source.waiting = None;

@@ -1,7 +1,7 @@
 //! What is marked in a file: speech, lost audio, and gaps of the ring.
 
 use super::head::{Cue, seconds};
-use super::outbox::Stretch;
+use super::write_queue::Stretch;
 use crate::ring::{GapReason, Reader};
 
 #[derive(Default)]
@@ -48,7 +48,7 @@ impl Cues {
                 sample: sample + (first - position),
                 samples: gap.end().min(position + count) - first,
             };
-            let unused = gap.detail == GapReason::Unused as u32;
+            let unused = gap.detail == GapReason::NotCaptured as u32;
             let what = if unused { "unused" } else { "gap" };
             match self.gaps.last_mut() {
                 Some((last, known))

@@ -1,7 +1,7 @@
 //! The recorder: an ordinary reader of the ring that keeps what it reads in files.
 //!
 //! ```text
-//! ring ──> Recorder ──────> Take ────────> Outbox ────────> Disk
+//! ring ──> Recorder ──────> RecordingFile ────────> WriteQueue ────────> Disk
 //!          which samples,   one file:      pieces until     io_uring, plain
 //!          which file       encodes, head  they are synced  writes, a pipe
 //! ```
@@ -21,15 +21,15 @@ mod head;
 #[allow(unsafe_code, reason = "local time is the C library's")]
 mod moment;
 mod options;
-mod outbox;
 mod pace;
+mod recording_file;
 mod resume;
 mod segments;
 mod speech;
 mod stop;
-mod take;
 mod target;
 mod wav;
+mod write_queue;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,10 +43,10 @@ pub use format::Format;
 use head::{Origin, seconds};
 pub use options::{Options, Progress};
 use pace::{Cadence, Pace};
+use recording_file::RecordingFile;
 use resume::{Lost, Resumed};
 use speech::Speech;
 pub use stop::Stop;
-use take::Take;
 
 /// How long a recording that has ended waits for a disk that refuses, or a pipe
 /// that nobody reads.
@@ -70,7 +70,7 @@ pub struct Recorder {
     next: u64,
     end: Option<u64>,
     speech: Option<Speech>,
-    take: Option<Take>,
+    take: Option<RecordingFile>,
     /// The engine that is gone, until another gives audio.
     lost: Option<Lost>,
     /// What was committed when the engine was connected to, and when that was.
@@ -149,7 +149,7 @@ impl Recorder {
         Ok(recorder)
     }
 
-    fn create(&self, path: &Path, position: u64) -> Result<Take> {
+    fn create(&self, path: &Path, position: u64) -> Result<RecordingFile> {
         let id = self.ring.layout().ring_id;
         let time = self.ring.time_ns(position);
         let origin = Origin {
@@ -158,7 +158,7 @@ impl Recorder {
             began: time.map(|ns| (ns, moment::Moment::of_monotonic(ns))),
             source: self.engine.source().to_owned(),
         };
-        Take::create(
+        RecordingFile::create(
             path,
             self.format,
             self.options.overwrite,
@@ -169,10 +169,10 @@ impl Recorder {
 
     /// How the file is written, for people.
     pub fn how(&self) -> &'static str {
-        self.take.as_ref().map_or("files", Take::how)
+        self.take.as_ref().map_or("files", RecordingFile::how)
     }
 
-    /// Records until the end, or until `stop` is asked; `report` is told at intervals. From
+    /// EventLane until the end, or until `stop` is asked; `report` is told at intervals. From
     /// one engine to the next there is silence of the same length, marked by a cue. What was
     /// recorded is in the files then, also when this fails.
     ///
@@ -220,7 +220,7 @@ impl Recorder {
                 self.advance(end, ending, is_gone)?;
                 self.engine.reached(self.next);
                 if due {
-                    self.take.iter_mut().for_each(Take::sync);
+                    self.take.iter_mut().for_each(RecordingFile::sync);
                     cadence.begin(now);
                 }
             }
@@ -252,8 +252,8 @@ impl Recorder {
             }
             let timeout = timeout.max(Duration::from_millis(1));
             match &mut self.take {
-                Some(take) => take.wait(stop.bell(), timeout)?,
-                None => disk::idle(stop.bell(), timeout)?,
+                Some(take) => take.wait(stop.notifier(), timeout)?,
+                None => disk::idle(stop.notifier(), timeout)?,
             }
         }
         let progress = self.progress(None);

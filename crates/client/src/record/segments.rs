@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::Recorder;
 use super::head::seconds;
 use super::moment::Moment;
+use super::recording_file::RecordingFile;
 use super::speech::{Found, Speech};
-use super::take::Take;
 use crate::error::Result;
 
 impl Recorder {
@@ -76,7 +76,7 @@ impl Recorder {
             }
         }
         if ending && !split && speech.is_over() {
-            self.take.as_mut().map_or(Ok(()), Take::end)?;
+            self.take.as_mut().map_or(Ok(()), RecordingFile::end)?;
         }
         Ok(())
     }

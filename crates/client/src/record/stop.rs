@@ -15,22 +15,22 @@ pub struct Stop(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     asked: AtomicBool,
-    bell: EventFd,
+    notifier: EventFd,
 }
 
 impl Stop {
     /// Not asked yet.
     pub fn new() -> Result<Self> {
-        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+        let notifier = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|cause| Error::system("cannot make an eventfd", cause))?;
         let asked = AtomicBool::new(false);
-        Ok(Self(Arc::new(Shared { asked, bell })))
+        Ok(Self(Arc::new(Shared { asked, notifier })))
     }
 
     /// Asks: the recording ends with the audio that is there now. Doesn't wait.
     pub fn ask(&self) {
         self.0.asked.store(true, Ordering::Release);
-        let _ = self.0.bell.write(1);
+        let _ = self.0.notifier.write(1);
     }
 
     /// Whether it was asked.
@@ -39,7 +39,7 @@ impl Stop {
     }
 
     /// Readable once asked; none after that, when there is nothing more to hear.
-    pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
-        (!self.is_asked()).then(|| self.0.bell.as_fd())
+    pub(super) fn notifier(&self) -> Option<BorrowedFd<'_>> {
+        (!self.is_asked()).then(|| self.0.notifier.as_fd())
     }
 }

@@ -164,20 +164,32 @@ impl Disk {
         }
     }
 
-    /// Waits until the chain has ended, `bell` is readable, or time is up.
-    pub(super) fn wait(&mut self, bell: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
+    /// Waits until the chain has ended, `notifier` is readable, or time is up.
+    pub(super) fn wait(
+        &mut self,
+        notifier: Option<BorrowedFd<'_>>,
+        timeout: Duration,
+    ) -> Result<()> {
         match self {
-            Self::Uring(uring) => uring.wait(bell, timeout),
+            Self::Uring(uring) => uring.wait(notifier, timeout),
             Self::Plain(plain) if plain.has_ended() => Ok(()),
-            Self::Plain(_) => wait_for(bell.map(|bell| (bell, PollFlags::POLLIN)), None, timeout),
-            Self::Pipe(pipe) => pipe.wait(bell, timeout),
+            Self::Plain(_) => wait_for(
+                notifier.map(|notifier| (notifier, PollFlags::POLLIN)),
+                None,
+                timeout,
+            ),
+            Self::Pipe(pipe) => pipe.wait(notifier, timeout),
         }
     }
 }
 
-/// Waits for `bell` alone, as long as there is no target.
-pub(super) fn idle(bell: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
-    wait_for(bell.map(|bell| (bell, PollFlags::POLLIN)), None, timeout)
+/// Waits for `notifier` alone, as long as there is no target.
+pub(super) fn idle(notifier: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
+    wait_for(
+        notifier.map(|notifier| (notifier, PollFlags::POLLIN)),
+        None,
+        timeout,
+    )
 }
 
 /// Waits for either descriptor; a signal ends the wait early.

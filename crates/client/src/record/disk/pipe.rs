@@ -51,13 +51,21 @@ impl Pipe {
         })
     }
 
-    pub(super) fn wait(&mut self, bell: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
+    pub(super) fn wait(
+        &mut self,
+        notifier: Option<BorrowedFd<'_>>,
+        timeout: Duration,
+    ) -> Result<()> {
         let ended = self.done.len() == self.steps.len();
         if ended && !self.steps.is_empty() {
             return Ok(());
         }
         let pipe = (!ended).then(|| (self.file.as_fd(), PollFlags::POLLOUT));
-        wait_for(bell.map(|bell| (bell, PollFlags::POLLIN)), pipe, timeout)?;
+        wait_for(
+            notifier.map(|notifier| (notifier, PollFlags::POLLIN)),
+            pipe,
+            timeout,
+        )?;
         self.go_on();
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! io_uring: a chain is one submission of linked entries, and the thread waits
-//! for it, for the bell and for the clock in one system call.
+//! for it, for the notifier and for the clock in one system call.
 //!
 //! Float samples are written from the ring's own pages by IORING_OP_WRITE: nothing
 //! is copied in user space. They can't be *registered* as fixed buffers: the kernel
@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use super::{Done, Step};
 use crate::error::{Error, Result};
 
-/// Entries of one chain, and the bell.
+/// Entries of one chain, and the notifier.
 const ENTRIES: u32 = 64;
 const BELL: u64 = u64::MAX;
 
@@ -29,7 +29,7 @@ pub(in crate::record) struct Uring {
     file: File,
     steps: Vec<Step>,
     results: Vec<Option<i32>>,
-    /// A poll of the bell is under way, or came.
+    /// A poll of the notifier is under way, or came.
     listening: bool,
 }
 
@@ -106,13 +106,17 @@ impl Uring {
         )
     }
 
-    pub(super) fn wait(&mut self, bell: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
+    pub(super) fn wait(
+        &mut self,
+        notifier: Option<BorrowedFd<'_>>,
+        timeout: Duration,
+    ) -> Result<()> {
         self.reap();
         if !self.steps.is_empty() && !self.results.contains(&None) {
             return Ok(());
         }
-        if let Some(bell) = bell.filter(|_| !self.listening) {
-            let poll = opcode::PollAdd::new(Fd(bell.as_raw_fd()), libc::POLLIN as u32);
+        if let Some(notifier) = notifier.filter(|_| !self.listening) {
+            let poll = opcode::PollAdd::new(Fd(notifier.as_raw_fd()), libc::POLLIN as u32);
             // SAFETY: the entry refers to no memory of ours; the kernel takes its
             // own reference of the descriptor.
             unsafe { self.ring.submission().push(&poll.build().user_data(BELL)) }

@@ -76,7 +76,7 @@ pub(super) struct Stretch {
     pub(super) samples: u64,
 }
 
-pub(super) struct Outbox {
+pub(super) struct WriteQueue {
     /// In the order of the file.
     queue: VecDeque<Piece>,
     under_way: Vec<Piece>,
@@ -87,7 +87,7 @@ pub(super) struct Outbox {
     samples: u64,
 }
 
-impl Outbox {
+impl WriteQueue {
     /// The file's audio begins at `offset`.
     pub(super) fn new(offset: u64) -> Self {
         Self {

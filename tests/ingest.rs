@@ -1,24 +1,24 @@
 //! Loss accounting without a sound server: blocks that are missing, repeated,
 //! late, or from another clock, and what the ring says afterwards.
 
-#[path = "intake/time.rs"]
+#[path = "ingest/time.rs"]
 mod time;
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use v2m_engine::capture::intake::Funnel;
-use v2m_engine::capture::{Block, Intake};
+use v2m_engine::capture::ingest::Ingest;
+use v2m_engine::capture::{Block, Sink};
 use v2m_engine::resample::Resampler;
-use v2m_engine::ring::bell::Ringer;
+use v2m_engine::ring::notifier::WakeUpThread;
 use v2m_engine::ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
 
 const START_NS: i64 = 5_000_000_000;
 
 struct Setup {
-    funnel: Funnel,
+    ingest: Ingest,
     reader: Reader,
-    _ringer: Ringer,
+    _ringer: WakeUpThread,
 }
 
 fn setup() -> Setup {
@@ -28,12 +28,12 @@ fn setup() -> Setup {
 fn setup_of(history: u64) -> Setup {
     let (ring, capture, ..) = Ring::create(history).unwrap();
     let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
-    let ringer = Ringer::start(Arc::new(ring), || {}).unwrap();
-    let funnel = Funnel::new(capture, ringer.bell()).unwrap();
+    let wake_up_thread = WakeUpThread::start(Arc::new(ring), || {}).unwrap();
+    let ingest = Ingest::new(capture, wake_up_thread.notifier()).unwrap();
     Setup {
-        funnel,
+        ingest,
         reader,
-        _ringer: ringer,
+        _ringer: wake_up_thread,
     }
 }
 
@@ -51,15 +51,15 @@ fn time_of(position: u64, rate: u32) -> i64 {
 }
 
 /// As soon as its last sample is there.
-fn arrive(funnel: &Funnel, block: &Block<'_>) {
-    funnel.take(block, block.end_ns());
+fn arrive(ingest: &Ingest, block: &Block<'_>) {
+    ingest.take(block, block.end_ns());
 }
 
-fn give(funnel: &Funnel, rate: u32, clock: u64, position: u64, count: u64) {
+fn give(ingest: &Ingest, rate: u32, clock: u64, position: u64, count: u64) {
     let samples: Vec<f32> = (position..position + count).map(sound).collect();
     let time_ns = time_of(position, rate);
     arrive(
-        funnel,
+        ingest,
         &Block {
             samples: &samples,
             rate,
@@ -111,15 +111,15 @@ proptest! {
         steps in steps(),
         rate in prop_oneof![Just(48_000_u32), Just(44_100), Just(16_000), Just(192_000)],
     ) {
-        let Setup { funnel, reader, _ringer } = setup();
-        funnel.expect(rate);
+        let Setup { ingest, reader, _ringer } = setup();
+        ingest.expect(rate);
         let (mut position, mut lost, mut pending) = (0, 0, 0);
-        give(&funnel, rate, 7, 0, 300);
+        give(&ingest, rate, 7, 0, 300);
         position += 300;
         for step in steps {
             match step {
                 Step::Block(count) => {
-                    give(&funnel, rate, 7, position, count);
+                    give(&ingest, rate, 7, position, count);
                     position += count;
                     pending = 0;
                 }
@@ -134,12 +134,12 @@ proptest! {
                     let count = count.min(position);
                     // Only what was given: the last block may have been lost.
                     if lost == 0 {
-                        give(&funnel, rate, 7, position - count, count);
+                        give(&ingest, rate, 7, position - count, count);
                     }
                 }
             }
         }
-        give(&funnel, rate, 7, position, 300);
+        give(&ingest, rate, 7, position, 300);
         let all = everything(&reader);
         let expected = reference(rate, position + 300);
         prop_assert_eq!(all.len(), expected.len());
@@ -159,11 +159,11 @@ proptest! {
 #[test]
 fn another_clock_continues_where_time_is() {
     let Setup {
-        funnel,
+        ingest,
         reader,
         _ringer,
     } = setup();
-    give(&funnel, 48_000, 1, 0, 4800);
+    give(&ingest, 48_000, 1, 0, 4800);
     let before = reader.committed();
     // 250 ms later by CLOCK_MONOTONIC, on a clock that starts anew, at another rate.
     let samples = [0.5; 4410];
@@ -175,7 +175,7 @@ fn another_clock_continues_where_time_is() {
         position: 0,
         time_ns,
     };
-    arrive(&funnel, &block);
+    arrive(&ingest, &block);
     // 100 ms and 250 ms and 100 ms, less what the resampler still holds.
     let missing = 7200 - reader.committed() as i64;
     assert!((0..40).contains(&missing), "{missing} samples short");
@@ -194,11 +194,11 @@ fn another_clock_continues_where_time_is() {
 #[test]
 fn a_clock_that_overlaps_gives_nothing_twice() {
     let Setup {
-        funnel,
+        ingest,
         reader,
         _ringer,
     } = setup();
-    give(&funnel, 48_000, 1, 0, 4800);
+    give(&ingest, 48_000, 1, 0, 4800);
     let time_ns = time_of(2400, 48_000);
     let block = Block {
         samples: &[0.5; 4800],
@@ -207,7 +207,7 @@ fn a_clock_that_overlaps_gives_nothing_twice() {
         position: 0,
         time_ns,
     };
-    arrive(&funnel, &block);
+    arrive(&ingest, &block);
     // 50 ms of the new block were there already.
     let missing = 2400 - reader.committed() as i64;
     assert!((0..40).contains(&missing), "{missing} samples short");
@@ -216,23 +216,23 @@ fn a_clock_that_overlaps_gives_nothing_twice() {
 #[test]
 fn silence_is_filled_in_while_nothing_comes_and_audio_finds_its_place() {
     let Setup {
-        funnel,
+        ingest,
         reader,
         _ringer,
     } = setup();
-    funnel.fill(START_NS + 60_000_000_000);
+    ingest.fill(START_NS + 60_000_000_000);
     assert_eq!(
         reader.committed(),
         0,
         "nothing is missing before anything came"
     );
-    give(&funnel, 48_000, 1, 0, 4800);
+    give(&ingest, 48_000, 1, 0, 4800);
     let end = time_of(4800, 48_000);
     let before = reader.committed();
-    funnel.fill(end + 400_000_000);
+    ingest.fill(end + 400_000_000);
     assert_eq!(reader.committed(), before, "too early to call it a gap");
     for tick in 1..=30 {
-        funnel.fill(end + 500_000_000 + tick * 100_000_000);
+        ingest.fill(end + 500_000_000 + tick * 100_000_000);
     }
     let filled = reader.committed();
     assert!(reader.has_gap(before, filled - before));
@@ -255,7 +255,7 @@ fn silence_is_filled_in_while_nothing_comes_and_audio_finds_its_place() {
         position: 0,
         time_ns: end + 4_000_000_000,
     };
-    arrive(&funnel, &block);
+    arrive(&ingest, &block);
     let missing = (1600 + 64_000 + 1600) - reader.committed() as i64;
     assert!((0..40).contains(&missing), "{missing} samples short");
     assert_eq!(reader.losses().gaps, 1);
@@ -266,16 +266,16 @@ fn after_rest_the_ring_is_at_the_present_and_nothing_counts_as_lost() {
     // Shorter than the history, and longer: then it is a jump.
     for rest_s in [2_i64, 3 * 86_400] {
         let Setup {
-            funnel,
+            ingest,
             reader,
             _ringer,
         } = setup();
-        funnel.catch_up(START_NS);
+        ingest.catch_up(START_NS);
         assert_eq!(reader.committed(), 0, "nothing to catch up with");
-        give(&funnel, 48_000, 1, 0, 4800);
+        give(&ingest, 48_000, 1, 0, 4800);
         let before = reader.committed();
         let now = time_of(4800, 48_000) + rest_s * 1_000_000_000;
-        funnel.catch_up(now);
+        ingest.catch_up(now);
         let after = reader.committed();
         let present = 1600 + rest_s as u64 * 16_000;
         assert!(after.abs_diff(present) <= 1, "{after} is not {present}");
@@ -287,7 +287,7 @@ fn after_rest_the_ring_is_at_the_present_and_nothing_counts_as_lost() {
             position: 0,
             time_ns: now + 30_000_000,
         };
-        arrive(&funnel, &block);
+        arrive(&ingest, &block);
         let end = reader.committed();
         assert!(
             (present + 480 + 1560..=present + 480 + 1600).contains(&end),
@@ -311,7 +311,7 @@ fn after_rest_the_ring_is_at_the_present_and_nothing_counts_as_lost() {
         assert_eq!(reader.losses().gaps + reader.losses().samples, 0);
         assert!(before < after);
         // From here on silence is a loss again.
-        funnel.fill(now + 3_000_000_000);
+        ingest.fill(now + 3_000_000_000);
         assert_eq!(reader.losses().gaps, 1);
         assert!(reader.losses().samples > 0);
     }
@@ -320,15 +320,15 @@ fn after_rest_the_ring_is_at_the_present_and_nothing_counts_as_lost() {
 #[test]
 fn no_audio_after_rest_is_a_loss() {
     let Setup {
-        funnel,
+        ingest,
         reader,
         _ringer,
     } = setup();
-    give(&funnel, 48_000, 1, 0, 4800);
+    give(&ingest, 48_000, 1, 0, 4800);
     let now = time_of(4800, 48_000) + 5_000_000_000;
-    funnel.catch_up(now);
+    ingest.catch_up(now);
     let caught_up = reader.committed();
-    funnel.fill(now + 2_000_000_000);
+    ingest.fill(now + 2_000_000_000);
     let lost = reader.losses();
     assert_eq!(
         (lost.gaps, lost.samples),
@@ -339,13 +339,13 @@ fn no_audio_after_rest_is_a_loss() {
 #[test]
 fn a_rate_nobody_expected_is_prepared_and_then_taken() {
     let Setup {
-        funnel,
+        ingest,
         reader,
         _ringer,
     } = setup();
-    give(&funnel, 50_000, 1, 0, 500);
+    give(&ingest, 50_000, 1, 0, 500);
     assert_eq!(reader.committed(), 0);
-    funnel.prepare();
-    give(&funnel, 50_000, 1, 500, 5000);
+    ingest.prepare();
+    give(&ingest, 50_000, 1, 500, 5000);
     assert!(reader.committed() > 1500);
 }

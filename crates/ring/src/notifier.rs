@@ -22,7 +22,7 @@ const AT_ONCE: u32 = 8;
 
 /// Rings for everybody who waits for the ring.
 #[derive(Clone, Debug)]
-pub struct Bell {
+pub struct Notifier {
     ring: Arc<Ring>,
     shared: Arc<Shared>,
 }
@@ -35,18 +35,18 @@ struct Shared {
     windows: AtomicU32,
     /// Windows that were complete then.
     complete: AtomicU64,
-    /// The ring's word at the last [`Bell::wake`].
+    /// The ring's word at the last [`Notifier::wake`].
     woken: AtomicU32,
     stop: AtomicU32,
 }
 
 /// Where the VAD worker waits.
 #[derive(Clone, Debug)]
-pub struct WindowBell {
+pub struct Subscription {
     shared: Arc<Shared>,
 }
 
-impl WindowBell {
+impl Subscription {
     /// Taken before looking for a window; see [`wait`](Self::wait).
     pub fn ticket(&self) -> u32 {
         wake::ticket(&self.shared.windows)
@@ -71,7 +71,7 @@ impl Shared {
     }
 }
 
-impl Bell {
+impl Notifier {
     /// Announces what was committed: whoever looks from now on finds it. Those who wait
     /// do so until [`wake`](Self::wake). No system call.
     #[inline]
@@ -90,7 +90,7 @@ impl Bell {
     }
 
     /// Announces what was committed, and wakes those who wait for it.
-    pub fn ring(&self) {
+    pub fn notify(&self) {
         self.announce();
         self.wake_waiting();
     }
@@ -111,12 +111,12 @@ impl Bell {
 
 /// The wake-up thread; stopped and joined when dropped.
 #[derive(Debug)]
-pub struct Ringer {
-    bell: Bell,
+pub struct WakeUpThread {
+    notifier: Notifier,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Ringer {
+impl WakeUpThread {
     /// Starts the thread. `prepare` runs on it first (its scheduling).
     pub fn start(ring: Arc<Ring>, prepare: impl FnOnce() + Send + 'static) -> Result<Self> {
         let shared = Arc::new(Shared {
@@ -126,7 +126,7 @@ impl Ringer {
             woken: AtomicU32::new(0),
             stop: AtomicU32::new(0),
         });
-        let bell = Bell {
+        let notifier = Notifier {
             ring: ring.clone(),
             shared: shared.clone(),
         };
@@ -147,27 +147,27 @@ impl Ringer {
             })
             .map_err(|cause| Error::system("cannot start the wake-up thread", cause))?;
         Ok(Self {
-            bell,
+            notifier,
             thread: Some(thread),
         })
     }
 
-    /// A bell.
-    pub fn bell(&self) -> Bell {
-        self.bell.clone()
+    /// A notifier.
+    pub fn notifier(&self) -> Notifier {
+        self.notifier.clone()
     }
 
     /// Where the VAD worker is to wait.
-    pub fn windows(&self) -> WindowBell {
-        WindowBell {
-            shared: self.bell.shared.clone(),
+    pub fn windows(&self) -> Subscription {
+        Subscription {
+            shared: self.notifier.shared.clone(),
         }
     }
 }
 
-impl Drop for Ringer {
+impl Drop for WakeUpThread {
     fn drop(&mut self) {
-        let shared = &self.bell.shared;
+        let shared = &self.notifier.shared;
         shared.stop.store(1, Ordering::Release);
         wake::announce(&shared.rung);
         wake::wake_all(&shared.rung);
@@ -188,9 +188,9 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(100);
 
-    fn ringer() -> (Arc<Ring>, Ringer) {
+    fn wake_up_thread() -> (Arc<Ring>, WakeUpThread) {
         let ring = Arc::new(Ring::create(1 << 16).unwrap().0);
-        (ring.clone(), Ringer::start(ring, || {}).unwrap())
+        (ring.clone(), WakeUpThread::start(ring, || {}).unwrap())
     }
 
     /// As many readers, which wait from the word's present value.
@@ -208,26 +208,26 @@ mod tests {
 
     #[test]
     fn what_is_announced_wakes_nobody_until_it_is_time() {
-        let (ring, ringer) = ringer();
+        let (ring, wake_up_thread) = wake_up_thread();
         let readers = waiting(&ring, 1);
-        let bell = ringer.bell();
-        bell.announce();
+        let notifier = wake_up_thread.notifier();
+        notifier.announce();
         assert_eq!(readers.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
-        bell.wake();
+        notifier.wake();
         assert_eq!(readers.recv_timeout(LONG), Ok(Waited::Changed));
         let readers = waiting(&ring, 1);
-        bell.wake(); // nothing new
+        notifier.wake(); // nothing new
         assert_eq!(readers.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
-        bell.ring();
+        notifier.notify();
         assert_eq!(readers.recv_timeout(LONG), Ok(Waited::Changed));
     }
 
     #[test]
     fn all_are_woken_however_many() {
-        let (ring, ringer) = ringer();
+        let (ring, wake_up_thread) = wake_up_thread();
         for readers in [AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, AT_ONCE * 4] {
             let woken = waiting(&ring, readers);
-            ringer.bell().ring();
+            wake_up_thread.notifier().notify();
             for _ in 0..readers {
                 assert_eq!(woken.recv_timeout(LONG), Ok(Waited::Changed));
             }

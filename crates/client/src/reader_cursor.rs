@@ -24,22 +24,22 @@ mod at {
 }
 /// Bytes of the name, zeros behind it.
 const NAME: usize = 64;
-/// Bytes of a bookmark that mean something.
+/// Bytes of a reader cursor that mean something.
 pub const BYTES: usize = at::NAME + NAME;
 /// Nothing read yet.
 const NOWHERE: u64 = u64::MAX;
 
 /// A reader's own: where it notes how far it has read.
 #[derive(Debug)]
-pub struct Bookmark {
+pub struct ReaderCursor {
     map: Map,
     file: OwnedFd,
 }
 
-impl Bookmark {
-    /// A bookmark of a reader that calls itself `name` (cut at 64 bytes).
+impl ReaderCursor {
+    /// the cursor of a reader that calls itself `name` (cut at 64 bytes).
     pub fn new(name: &str) -> Result<Self> {
-        let file = shm::create("v2m-bookmark", ALIGNMENT)?;
+        let file = shm::create("v2m-reader_cursor", ALIGNMENT)?;
         let mut bytes = [0; BYTES];
         bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
         bytes[at::VERSION..at::VERSION + 4].copy_from_slice(&VERSION.to_ne_bytes());
@@ -48,8 +48,8 @@ impl Bookmark {
         bytes[at::NAME..at::NAME + name.len()].copy_from_slice(name);
         match pwrite(file.as_fd(), &bytes, 0) {
             Ok(BYTES) => {}
-            Ok(_) => return Err(Error::system("cannot write a bookmark", "cut short")),
-            Err(cause) => return Err(Error::system("cannot write a bookmark", cause)),
+            Ok(_) => return Err(Error::system("cannot write a reader_cursor", "cut short")),
+            Err(cause) => return Err(Error::system("cannot write a reader_cursor", cause)),
         }
         let section = Section {
             offset: 0,
@@ -61,7 +61,7 @@ impl Bookmark {
         Ok(Self { map, file })
     }
 
-    /// A bookmark named after this process: its program and, where there is one,
+    /// A cursor named after this process: its program and, where there is one,
     /// the script or command that it runs.
     pub fn of_this_process() -> Result<Self> {
         Self::new(&program(std::env::args_os().map(|argument| {
@@ -98,12 +98,12 @@ fn program(mut arguments: impl Iterator<Item = String>) -> String {
     }
 }
 
-/// A bookmark as the engine holds it: a descriptor from a process that may put
+/// A reader cursor as the engine holds it: a descriptor from a process that may put
 /// anything there at any time.
 #[derive(Debug)]
-pub struct Handed(OwnedFd);
+pub struct RemoteCursor(OwnedFd);
 
-/// What stands in a bookmark.
+/// What stands in a reader cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Note {
     /// Everything before this was read, says the reader.
@@ -112,7 +112,7 @@ pub struct Note {
     pub name: Option<String>,
 }
 
-impl Handed {
+impl RemoteCursor {
     /// Accepts a descriptor if it is sealed memory: not a file or a pipe, where
     /// looking could mean waiting.
     pub fn accept(file: OwnedFd) -> Option<Self> {
@@ -132,7 +132,7 @@ impl Handed {
     }
 }
 
-/// Parses a copy of a bookmark. Whatever it is, the note holds nothing that
+/// Parses a copy of a reader cursor. Whatever it is, the note holds nothing that
 /// could not be printed.
 pub fn parse(bytes: &[u8; BYTES]) -> Note {
     let version = &bytes[at::VERSION..at::VERSION + 4];
@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn what_is_noted_is_seen() {
-        let mark = Bookmark::new("reader one").unwrap();
-        let handed = Handed::accept(mark.descriptor().try_clone_to_owned().unwrap()).unwrap();
+        let mark = ReaderCursor::new("reader one").unwrap();
+        let handed = RemoteCursor::accept(mark.descriptor().try_clone_to_owned().unwrap()).unwrap();
         let name = Some("reader one".to_owned());
         let nothing = Note {
             position: None,
@@ -182,16 +182,16 @@ mod tests {
     #[test]
     fn only_sealed_memory_of_the_right_size_is_accepted() {
         let loose = shm::create("loose", ALIGNMENT).unwrap();
-        assert!(Handed::accept(loose).is_none());
+        assert!(RemoteCursor::accept(loose).is_none());
         let small = shm::create("small", BYTES - 1).unwrap();
         shm::seal(small.as_fd()).unwrap();
-        assert!(Handed::accept(small).is_none());
+        assert!(RemoteCursor::accept(small).is_none());
         for path in ["/dev/zero", "/proc/self/exe"] {
             let file = std::fs::File::open(path).unwrap();
-            assert!(Handed::accept(file.into()).is_none(), "{path}");
+            assert!(RemoteCursor::accept(file.into()).is_none(), "{path}");
         }
         let (pipe, _) = nix::unistd::pipe().unwrap();
-        assert!(Handed::accept(pipe).is_none());
+        assert!(RemoteCursor::accept(pipe).is_none());
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Whatever a client puts into its bookmark, what the engine makes of it can be
+//! Whatever a client puts into its reader cursor, what the engine makes of it can be
 //! printed, and a lag never comes out of a position that can't be.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use v2m_client::bookmark::{BYTES, parse};
+use v2m_client::reader_cursor::{BYTES, parse};
 use v2m_client::status::ReaderStatus;
 
 fuzz_target!(|input: (bool, [u8; BYTES], u64)| {

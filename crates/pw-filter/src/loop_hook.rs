@@ -21,7 +21,7 @@ const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// A call before every rest of the data thread, until dropped.
-pub struct BeforeRest {
+pub struct LoopHook {
     /// `None` where PipeWire has no thread of its own for nodes.
     hooked: Option<(NonNull<pw_sys::pw_data_loop>, NonNull<Hooked>)>,
     // The context, and with it the loop, stays as long as the core.
@@ -40,7 +40,7 @@ struct Hooked {
     thread: Cell<Option<i32>>,
 }
 
-impl BeforeRest {
+impl LoopHook {
     /// Begins; the first call may come before this returns.
     pub fn new(core: &CoreRc, call: Call) -> Self {
         // SAFETY: the core is alive, and its context as long; a context gives its data
@@ -95,7 +95,7 @@ impl BeforeRest {
     }
 }
 
-impl Drop for BeforeRest {
+impl Drop for LoopHook {
     fn drop(&mut self) {
         let Some((data_loop, hooked)) = self.hooked else {
             return;

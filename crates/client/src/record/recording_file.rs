@@ -16,8 +16,8 @@ use super::disk::{Disk, Done, Source, Step};
 use super::encoding::Encoding;
 use super::format::Format;
 use super::head::{Cue, HEAD, Head, Length, Notes, Origin, seconds};
-use super::outbox::{Outbox, Stretch};
 use super::target::{self, STDOUT};
+use super::write_queue::{Stretch, WriteQueue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ring::Reader;
 
@@ -44,7 +44,7 @@ struct Trouble {
     retry: Instant,
 }
 
-pub(super) struct Take {
+pub(super) struct RecordingFile {
     /// As given; [`STDOUT`] for standard output.
     path: PathBuf,
     is_file: bool,
@@ -53,7 +53,7 @@ pub(super) struct Take {
     encoding: Encoding,
     /// As the last sync left them.
     notes: Notes,
-    outbox: Outbox,
+    write_queue: WriteQueue,
     disk: Disk,
     job: Job,
     trouble: Option<Trouble>,
@@ -73,7 +73,7 @@ pub(super) struct Take {
     closed: bool,
 }
 
-impl Take {
+impl RecordingFile {
     /// Opens the target and gives it a head. Its first sample will be the one at
     /// `origin.position`.
     pub(super) fn create(
@@ -102,7 +102,7 @@ impl Take {
             origin,
             encoding,
             notes,
-            outbox: Outbox::new(HEAD as u64),
+            write_queue: WriteQueue::new(HEAD as u64),
             disk,
             job: Job::Idle,
             trouble: None,
@@ -139,7 +139,7 @@ impl Take {
 
     /// Bytes of the file so far.
     pub(super) fn bytes(&self) -> u64 {
-        self.outbox.end() + self.tail.unwrap_or(0)
+        self.write_queue.end() + self.tail.unwrap_or(0)
     }
 
     /// Samples that are silence because the audio was overwritten before the disk
@@ -158,7 +158,7 @@ impl Take {
     /// Whether it takes more. While the disk is late, float samples wait in the ring
     /// itself, and others here, up to a limit.
     pub(super) fn has_room(&self) -> bool {
-        self.outbox.own_bytes() < ROOM
+        self.write_queue.own_bytes() < ROOM
     }
 
     /// Marks the next sample.
@@ -175,12 +175,12 @@ impl Take {
         if !self.begun {
             self.notes = Notes::new(self.new_notes());
             let head = self.head(0, &self.notes);
-            self.outbox.push_bytes(head.bytes, 0);
+            self.write_queue.push_bytes(head.bytes, 0);
             self.begun = true;
         }
         self.cues.gaps(&self.ring, position, count, self.samples);
         if self.encoding.is_verbatim() {
-            self.outbox.push_ring(&self.ring, position, count);
+            self.write_queue.push_ring(&self.ring, position, count);
             self.samples += count;
             return Ok(());
         }
@@ -227,7 +227,7 @@ impl Take {
             samples: count,
         };
         if let Some(bytes) = self.encoding.silence() {
-            self.outbox.push_silence(count, bytes);
+            self.write_queue.push_silence(count, bytes);
             self.samples += count;
         } else {
             let (mut left, silence) = (count, [0.0; 4096]);
@@ -242,15 +242,15 @@ impl Take {
 
     fn encode(&mut self, samples: &[f32]) -> Result<()> {
         let (bytes, encoded) = self.encoding.push(samples)?;
-        self.outbox.push_bytes(bytes, encoded);
+        self.write_queue.push_bytes(bytes, encoded);
         self.samples += samples.len() as u64;
         Ok(())
     }
 
-    /// Gives the encoder's last samples to the outbox.
+    /// Gives the encoder's last samples to the write_queue.
     fn flush(&mut self, last: bool) -> Result<()> {
         let (bytes, encoded) = self.encoding.flush(last)?;
-        self.outbox.push_bytes(bytes, encoded);
+        self.write_queue.push_bytes(bytes, encoded);
         Ok(())
     }
 
@@ -277,7 +277,7 @@ impl Take {
             self.ending = true;
             self.flush(true)?;
             let mut losses = Vec::new();
-            self.outbox.own(&mut losses);
+            self.write_queue.own(&mut losses);
             self.note(losses);
             self.sync();
         }
@@ -286,13 +286,13 @@ impl Take {
 
     /// It has ended, and all of it is on the disk.
     pub(super) fn is_done(&self) -> bool {
-        let written = self.outbox.is_empty() && !self.commit_wanted && self.tail.is_some();
+        let written = self.write_queue.is_empty() && !self.commit_wanted && self.tail.is_some();
         self.ending && written && matches!(self.job, Job::Idle)
     }
 
     /// What a recording that is given up lacks: an error to say so.
     pub(super) fn incomplete(&self) -> Error {
-        let missing = self.samples - self.outbox.complete().min(self.samples);
+        let missing = self.samples - self.write_queue.complete().min(self.samples);
         let why = self.trouble().unwrap_or("the disk does not answer");
         Error::new(
             ErrorKind::System,
@@ -304,13 +304,17 @@ impl Take {
         )
     }
 
-    /// Waits until the disk has news, `bell` is readable, or time is up.
-    pub(super) fn wait(&mut self, bell: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
+    /// Waits until the disk has news, `notifier` is readable, or time is up.
+    pub(super) fn wait(
+        &mut self,
+        notifier: Option<BorrowedFd<'_>>,
+        timeout: Duration,
+    ) -> Result<()> {
         let timeout = match &self.trouble {
             Some(trouble) => timeout.min(trouble.retry.saturating_duration_since(Instant::now())),
             None => timeout,
         };
-        self.disk.wait(bell, timeout)
+        self.disk.wait(notifier, timeout)
     }
 
     /// Whether nobody reads the pipe any more: nothing more can be written.
@@ -342,9 +346,9 @@ impl Take {
             Some(trouble) => Instant::now() >= trouble.retry,
             None => true,
         };
-        if may_write && !self.outbox.is_empty() {
+        if may_write && !self.write_queue.is_empty() {
             let mut losses = Vec::new();
-            let steps = self.outbox.start(&mut losses);
+            let steps = self.write_queue.start(&mut losses);
             self.note(losses);
             if steps.is_empty() {
                 return Ok(false);
@@ -353,19 +357,20 @@ impl Take {
             self.disk.start(steps)?;
             return Ok(true);
         }
-        if self.ending && self.outbox.is_empty() && self.tail.is_none() {
+        if self.ending && self.write_queue.is_empty() && self.tail.is_none() {
             let tail = self.tail_bytes();
             self.tail = Some(tail.len() as u64);
-            self.outbox.push_bytes(tail, 0);
+            self.write_queue.push_bytes(tail, 0);
             return self.start();
         }
         // While the disk refuses audio, what it took before is still committed; if it
         // refuses that, too, there is no hurry.
-        let worth = self.outbox.is_dirty() || (self.trouble.is_none() && self.outbox.is_empty());
-        let may_commit = may_write || (self.outbox.is_dirty() && !self.commit_refused);
+        let worth =
+            self.write_queue.is_dirty() || (self.trouble.is_none() && self.write_queue.is_empty());
+        let may_commit = may_write || (self.write_queue.is_dirty() && !self.commit_refused);
         if self.commit_wanted && may_commit && worth {
             self.commit_wanted = false;
-            let claimed = self.outbox.complete();
+            let claimed = self.write_queue.complete();
             let turned = self.notes.turned(self.new_notes());
             let head = self.head(claimed, turned.as_ref().unwrap_or(&self.notes));
             let bytes: Arc<[u8]> = head.bytes.into();
@@ -390,7 +395,7 @@ impl Take {
             Job::Idle => {}
             Job::Audio => {
                 let mut losses = Vec::new();
-                let refused = self.outbox.finish(done, &mut losses);
+                let refused = self.write_queue.finish(done, &mut losses);
                 self.note(losses);
                 match refused {
                     Some(Errno::EPIPE) if !self.is_file => self.closed = true,
@@ -411,8 +416,8 @@ impl Take {
                     None => {
                         self.commit_refused = false;
                         self.notes = notes;
-                        self.outbox.synced();
-                        self.commit_wanted |= self.ending && !self.outbox.is_empty();
+                        self.write_queue.synced();
+                        self.commit_wanted |= self.ending && !self.write_queue.is_empty();
                         tracing::debug!(
                             "{}: synced to sample {claimed} ({})",
                             self.path.display(),
@@ -422,7 +427,7 @@ impl Take {
                         return true;
                     }
                     Some(cause) => {
-                        self.outbox.sync_failed();
+                        self.write_queue.sync_failed();
                         self.commit_refused = true;
                         self.commit_wanted = true;
                         self.refused(cause);
@@ -467,7 +472,7 @@ impl Take {
         if !named || !target::is_removed(self.disk.file_ref()) {
             return self.recovered();
         }
-        match target::restore(&self.path, self.disk.file_ref(), self.outbox.end()) {
+        match target::restore(&self.path, self.disk.file_ref(), self.write_queue.end()) {
             Ok((file, path)) => {
                 tracing::warn!(
                     "{} was removed: recording goes on in {}, which holds all of it",

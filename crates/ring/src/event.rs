@@ -1,4 +1,4 @@
-//! Records: what happened, and at which position. 32 bytes in a lane.
+//! EventLane: what happened, and at which position. 32 bytes in a lane.
 
 /// What a record tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,12 +31,12 @@ pub enum GapReason {
     Continued = 3,
     /// Nobody listened, so nothing was captured, or what had been was wiped: not a loss,
     /// and not counted as one.
-    Unused = 4,
+    NotCaptured = 4,
 }
 
 /// One record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct Event {
     /// A [`Kind`]; a number that this version doesn't know is passed over.
     pub kind: u32,
     /// Depends on the kind.
@@ -49,7 +49,7 @@ pub struct Record {
     pub time_ns: i64,
 }
 
-impl Record {
+impl Event {
     pub(crate) fn to_words(self) -> [u32; 8] {
         let mut bytes = [0; 32];
         bytes[0..4].copy_from_slice(&self.kind.to_ne_bytes());

@@ -1,4 +1,4 @@
-//! Property tests of the outbox, on a disk in memory.
+//! Property tests of the write_queue, on a disk in memory.
 
 use proptest::prelude::*;
 
@@ -95,7 +95,7 @@ proptest! {
     fn the_file_is_what_was_appended(events in events(), late in fate()) {
         let (ring, mut capture, ..) = Ring::create(HISTORY).unwrap();
         let reader = Arc::new(Reader::new(ring.duplicate().unwrap()).unwrap());
-        let mut outbox = Outbox::new(0);
+        let mut write_queue = WriteQueue::new(0);
         let (mut disk, mut lost) = (Disk::default(), Vec::new());
         // What the file ought to be: samples, or bytes that are no samples.
         let mut meant: Vec<u8> = Vec::new();
@@ -110,7 +110,7 @@ proptest! {
                 Event::Capture(count) => write(count),
                 Event::Append => {
                     let committed = reader.committed();
-                    outbox.push_ring(&reader, appended, committed - appended);
+                    write_queue.push_ring(&reader, appended, committed - appended);
                     let samples: Vec<f32> = (appended..committed).map(sample).collect();
                     meant.extend_from_slice(bytemuck::cast_slice(&samples));
                     appended = committed;
@@ -119,42 +119,42 @@ proptest! {
                 Event::Bytes(count) => {
                     let bytes: Vec<u8> = (0..count * 4).map(|n| n as u8).collect();
                     meant.extend(&bytes);
-                    outbox.push_bytes(bytes, count as u64);
+                    write_queue.push_bytes(bytes, count as u64);
                 }
                 Event::Write(fate, meanwhile) => {
-                    let steps = outbox.start(&mut lost);
+                    let steps = write_queue.start(&mut lost);
                     if !steps.is_empty() {
                         write(meanwhile);
                         let done = disk.run(&steps, fate);
-                        outbox.finish(&done, &mut lost);
+                        write_queue.finish(&done, &mut lost);
                     }
                 }
-                Event::Sync(true) => outbox.synced(),
-                Event::Sync(false) => outbox.sync_failed(),
+                Event::Sync(true) => write_queue.synced(),
+                Event::Sync(false) => write_queue.sync_failed(),
             }
-            prop_assert!(outbox.complete() * 4 <= outbox.end());
+            prop_assert!(write_queue.complete() * 4 <= write_queue.end());
         }
         // The end comes while a chain is under way that the disk is late with.
-        let steps = outbox.start(&mut lost);
-        outbox.own(&mut lost);
+        let steps = write_queue.start(&mut lost);
+        write_queue.own(&mut lost);
         write(HISTORY);
         write(HISTORY);
         let done = disk.run(&steps, late);
-        outbox.finish(&done, &mut lost);
+        write_queue.finish(&done, &mut lost);
         // Each chain gets on; a piece that none can write would come for ever.
         for _ in 0..1000 {
-            if outbox.is_empty() {
+            if write_queue.is_empty() {
                 break;
             }
-            let steps = outbox.start(&mut lost);
+            let steps = write_queue.start(&mut lost);
             let done = disk.run(&steps, None);
-            prop_assert_eq!(outbox.finish(&done, &mut lost), None);
+            prop_assert_eq!(write_queue.finish(&done, &mut lost), None);
         }
         for lost in &lost {
             let at = lost.sample as usize * 4;
             meant[at..at + lost.samples as usize * 4].fill(0);
         }
-        prop_assert_eq!(outbox.complete() * 4, meant.len() as u64);
+        prop_assert_eq!(write_queue.complete() * 4, meant.len() as u64);
         prop_assert!(disk.bytes == meant, "the file is something else");
     }
 }

@@ -1,5 +1,5 @@
 //! From a backend's blocks to the ring: loss accounting, resampling, writing.
-//! Everything here up to [`Funnel::fill`] runs on the real-time thread.
+//! Everything here up to [`Ingest::fill`] runs on the real-time thread.
 //!
 //! Lost audio becomes silence of the same length, so that a position always
 //! means a time. What the resampler's filter smears at the edges of a loss is
@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::stamps::{Drift, Lag, Slip};
 use super::timeline::{Timeline, Verdict};
-use super::{Block, Intake};
+use super::{Block, Sink};
 use crate::error::Result;
 use crate::resample::Resampler;
-use crate::ring::{Bell, CaptureWriter, GapReason, Lost, NS_PER_SAMPLE, SAMPLE_RATE};
+use crate::ring::{CaptureWriter, GapReason, Lost, NS_PER_SAMPLE, Notifier, SAMPLE_RATE};
 use crate::rt;
 use crate::sync::TryCell;
 use crate::time::monotonic_ns;
@@ -34,7 +34,7 @@ const CHUNK: usize = 1024;
 const SCRATCH: usize = 4096;
 
 /// The longest silence that the real-time thread writes by itself, in samples.
-/// Longer ones come from [`Funnel::fill`].
+/// Longer ones come from [`Ingest::fill`].
 const LONGEST_GAP: u64 = SAMPLE_RATE as u64;
 
 /// Samples that are wiped at once.
@@ -54,15 +54,15 @@ fn stretch(part: &[f32]) -> (*const u8, usize) {
     (part.as_ptr().cast(), size_of_val(part))
 }
 
-/// The intake of every backend. One thread at a time gets in; who comes second
+/// The ingest of every backend. One thread at a time gets in; who comes second
 /// loses its block, which then is a gap like any other.
-pub struct Funnel {
+pub struct Ingest {
     inner: TryCell<Inner>,
     /// A rate that no resampler is ready for; 0 for none.
     wanted: AtomicU32,
     /// Blocks that were written so far.
     blocks: AtomicU64,
-    bell: Bell,
+    notifier: Notifier,
 }
 
 struct Inner {
@@ -124,9 +124,9 @@ impl Run {
     }
 }
 
-impl Funnel {
+impl Ingest {
     /// Prepares resamplers for the usual rates.
-    pub fn new(writer: CaptureWriter, bell: Bell) -> Result<Self> {
+    pub fn new(writer: CaptureWriter, notifier: Notifier) -> Result<Self> {
         let usual = USUAL_RATES
             .into_iter()
             .map(|rate| Resampler::new(rate, SAMPLE_RATE))
@@ -147,7 +147,7 @@ impl Funnel {
             }),
             wanted: AtomicU32::new(0),
             blocks: AtomicU64::new(0),
-            bell,
+            notifier,
         })
     }
 
@@ -174,7 +174,7 @@ impl Funnel {
     /// real-time thread, every 100 ms or so, while a source is expected.
     pub fn fill(&self, now_ns: i64) {
         if self.inner.try_with(|inner| inner.fill(now_ns)) == Some(true) {
-            self.bell.ring();
+            self.notifier.notify();
         }
     }
 
@@ -182,7 +182,7 @@ impl Funnel {
     /// nothing was captured. Off the real-time thread, before capture begins again.
     pub fn catch_up(&self, now_ns: i64) {
         if self.inner.try_with(|inner| inner.catch_up(now_ns)) == Some(true) {
-            self.bell.ring();
+            self.notifier.notify();
         }
     }
 
@@ -195,18 +195,18 @@ impl Funnel {
     /// The source has ended: what the resampler still holds is written.
     pub fn finish(&self) {
         if self.inner.try_with(|inner| inner.flush()).is_some() {
-            self.bell.ring();
+            self.notifier.notify();
         }
     }
 
-    /// Takes a block that arrives at `now_ns`; as [`Intake::block`].
+    /// Takes a block that arrives at `now_ns`; as [`Sink::block`].
     pub fn take(&self, block: &Block<'_>, now_ns: i64) {
         let written = self
             .inner
             .try_with(|inner| inner.take(block, now_ns, &self.wanted));
         if written == Some(true) {
             self.blocks.fetch_add(1, Ordering::Relaxed);
-            self.bell.announce();
+            self.notifier.announce();
         }
     }
 
@@ -221,13 +221,13 @@ impl Funnel {
     }
 }
 
-impl Intake for Funnel {
+impl Sink for Ingest {
     fn block(&self, block: &Block<'_>) {
         self.take(block, monotonic_ns());
     }
 
     fn wake(&self) {
-        self.bell.wake();
+        self.notifier.wake();
     }
 
     fn expect(&self, rate: u32) {
@@ -385,7 +385,7 @@ impl Inner {
             let settling = self.resamplers.at(block.rate)?.settling() as u64;
             let reason = self.reason();
             self.writer.gap(gap + settling, reason, self.next_ns);
-            if reason != GapReason::Unused {
+            if reason != GapReason::NotCaptured {
                 self.writer.count_lost(gap);
             }
             self.silence(gap);
@@ -405,7 +405,7 @@ impl Inner {
     /// Why audio is missing between two runs.
     fn reason(&self) -> GapReason {
         match (self.unused, self.filling) {
-            (true, _) => GapReason::Unused,
+            (true, _) => GapReason::NotCaptured,
             (false, true) => GapReason::Continued,
             (false, false) => GapReason::Interrupted,
         }
@@ -418,7 +418,7 @@ impl Inner {
         let tail = self.tail();
         if tail > 0 {
             let reason = match self.unused {
-                true => GapReason::Unused,
+                true => GapReason::NotCaptured,
                 false => GapReason::Interrupted,
             };
             self.writer.gap(tail as u64, reason, start_ns);
@@ -449,7 +449,7 @@ impl Inner {
         tail
     }
 
-    /// See [`Funnel::fill`].
+    /// See [`Ingest::fill`].
     fn fill(&mut self, now_ns: i64) -> bool {
         if self.writer.position() == 0 || now_ns - self.heard_ns < IDLE_NS {
             return false;
@@ -469,7 +469,7 @@ impl Inner {
         true
     }
 
-    /// See [`Funnel::catch_up`].
+    /// See [`Ingest::catch_up`].
     fn catch_up(&mut self, now_ns: i64) -> bool {
         self.heard_ns = now_ns;
         if self.writer.position() == 0 || now_ns <= self.next_ns {
@@ -482,7 +482,7 @@ impl Inner {
         self.unused = true;
         self.close_run();
         let count = ((now_ns - self.next_ns) / NS_PER_SAMPLE).max(0) as u64;
-        self.writer.gap(count, GapReason::Unused, self.next_ns);
+        self.writer.gap(count, GapReason::NotCaptured, self.next_ns);
         self.silence(count);
         self.filling = true;
         true

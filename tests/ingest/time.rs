@@ -1,8 +1,8 @@
-//! The intake against a model of time: whatever stops, for however long, and whoever goes on
+//! The ingest against a model of time: whatever stops, for however long, and whoever goes on
 //! first, a position means its time.
 
 use proptest::prelude::*;
-use v2m_engine::capture::{Block, Intake};
+use v2m_engine::capture::{Block, Sink};
 use v2m_engine::ring::{NS_PER_SAMPLE, Reader};
 
 use super::{START_NS, Setup, setup_of};
@@ -112,7 +112,7 @@ impl World {
             random: 1,
             longest_block: 0,
         };
-        world.setup.funnel.expect(rate);
+        world.setup.ingest.expect(rate);
         world
     }
 
@@ -161,14 +161,14 @@ impl World {
         };
         self.longest_block = self.longest_block.max(block.duration_ns());
         if !lost {
-            self.setup.funnel.take(&block, self.now);
+            self.setup.ingest.take(&block, self.now);
         }
     }
 
-    /// The main thread looks after the intake.
+    /// The main thread looks after the ingest.
     fn tick(&mut self) {
-        self.setup.funnel.prepare();
-        self.setup.funnel.fill(self.now);
+        self.setup.ingest.prepare();
+        self.setup.ingest.fill(self.now);
         self.tick = self.now + TICK;
     }
 

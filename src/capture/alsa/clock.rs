@@ -10,7 +10,7 @@ const JITTER_NS: i64 = 20_000_000;
 
 /// Times of frames at a nominal rate.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(super) struct ClockEstimator {
     rate: u32,
     /// Frames of the hardware's buffer, and of one period.
     buffer: usize,
@@ -19,7 +19,7 @@ pub(super) struct Line {
     restarted: bool,
 }
 
-impl Line {
+impl ClockEstimator {
     pub(super) fn new(rate: u32, buffer: usize, period: usize) -> Self {
         Self {
             rate,
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn jitter_is_smoothed_and_drift_followed() {
-        let mut line = Line::new(RATE, 8192, 128);
+        let mut line = ClockEstimator::new(RATE, 8192, 128);
         let mut worst = 0;
         // A clock 200 ppm slow, times up to 1 ms late now and then.
         for i in 0..20_000u64 {
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_restart_loses_exactly_the_time_that_passed() {
-        let mut line = Line::new(RATE, 8192, 128);
+        let mut line = ClockEstimator::new(RATE, 8192, 128);
         line.measure(0, 1_000);
         line.measure(128, 1_000 + ns(128));
         line.restart();
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_driver_that_slept_loses_whole_buffers() {
-        let mut line = Line::new(RATE, 8192, 128);
+        let mut line = ClockEstimator::new(RATE, 8192, 128);
         line.measure(0, 0);
         assert_eq!(line.measure(128, ns(128 + 2 * 8192)), 2 * 8192);
         let position = 128 + 2 * 8192;

@@ -10,14 +10,14 @@ use crate::error::{Error, ErrorKind};
 /// A quantum, for instance 128/48000: 128 samples at 48 kHz, 2.7 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Latency {
+pub struct Quantum {
     /// Length in samples.
     pub samples: u32,
     /// Samples per second.
     pub rate: u32,
 }
 
-impl Latency {
+impl Quantum {
     /// The engine's own request: 128/48000.
     pub const DEFAULT: Self = Self {
         samples: 128,
@@ -40,13 +40,13 @@ impl Latency {
     }
 }
 
-impl fmt::Display for Latency {
+impl fmt::Display for Quantum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.samples, self.rate)
     }
 }
 
-impl FromStr for Latency {
+impl FromStr for Quantum {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
@@ -65,7 +65,7 @@ impl FromStr for Latency {
     }
 }
 
-impl TryFrom<String> for Latency {
+impl TryFrom<String> for Quantum {
     type Error = Error;
 
     fn try_from(text: String) -> Result<Self, Error> {
@@ -73,8 +73,8 @@ impl TryFrom<String> for Latency {
     }
 }
 
-impl From<Latency> for String {
-    fn from(latency: Latency) -> Self {
+impl From<Quantum> for String {
+    fn from(latency: Quantum) -> Self {
         latency.to_string()
     }
 }
