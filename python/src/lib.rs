@@ -3,7 +3,7 @@
 //!
 //! Read in this order: `capture` (what to capture), `stream` and `segments` (the faces of
 //! the client's, which `source` makes iterators), `chunk`, `segment` and `window` (memory
-//! for Python), `processor` (speech in any audio), `health` (what is wrong with the source),
+//! for Python), `processor` (speech in any audio), `corpus` (in much of it), `pieces` (while it comes), `health` (what is wrong with the source),
 //! `recording` (files), `switch` (the GIL's switch interval).
 
 /// What `v2m_engine/_native.pyi` says of a class or a member (see `build.rs`).
@@ -15,9 +15,11 @@ macro_rules! doc {
 
 mod capture;
 mod chunk;
+mod corpus;
 mod errors;
 mod health;
 mod params;
+mod pieces;
 mod processor;
 mod recording;
 mod samples;
@@ -50,6 +52,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<segments::SpeechSegments>()?;
     module.add_class::<segment::SpeechSegment>()?;
     module.add_class::<processor::VadProcessor>()?;
+    module.add_class::<pieces::VadStream>()?;
+    module.add_class::<pieces::VadEvent>()?;
     module.add_class::<recording::Recording>()?;
     errors::register(module)?;
     let forked = wrap_pyfunction!(after_fork, module)?;

@@ -142,6 +142,7 @@ impl AudioStream {
             partial_ms: partial_ms
                 .map(|ms| params::ms("partial_ms", ms))
                 .transpose()?,
+            ..Params::default()
         };
         SpeechSegments::new(&slf.get().stream, slf.clone().into_any().unbind(), params)
     }

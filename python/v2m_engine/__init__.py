@@ -23,7 +23,9 @@ from ._native import (
     SpeechSegment,
     SpeechSegments,
     V2MError,
+    VADEvent,
     VADProcessor,
+    VADStream,
     __version__,
 )
 
@@ -40,6 +42,8 @@ __all__ = [
     "SpeechSegment",
     "SpeechSegments",
     "V2MError",
+    "VADEvent",
     "VADProcessor",
+    "VADStream",
     "__version__",
 ]

@@ -16,6 +16,7 @@ mod tests;
 mod weights;
 
 pub use dispatch::Path;
+pub(crate) use recordings::TOGETHER;
 pub use recordings::{Memory, Part, Recordings};
 
 use super::{Model, SAMPLE_RATE, WINDOW};

@@ -189,8 +189,9 @@ impl Windows {
 }
 
 /// So many samples at `rate`, in samples at 16 kHz.
-fn at_model_rate(samples: u64, rate: u32) -> u64 {
-    (u128::from(samples) * u128::from(SAMPLE_RATE)).div_ceil(u128::from(rate)) as u64
+pub fn at_model_rate(samples: u64, rate: u32) -> u64 {
+    let all = u128::from(samples) * u128::from(SAMPLE_RATE);
+    all.div_ceil(u128::from(rate.max(1))) as u64
 }
 
 /// One recording on its way through the model. Doesn't need ONNX Runtime.

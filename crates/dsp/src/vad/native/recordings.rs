@@ -7,7 +7,7 @@ use super::{Network, TILE, transform};
 use crate::Result;
 
 /// Recordings whose LSTMs advance together: as many as one pass over the weights serves.
-const TOGETHER: usize = 4;
+pub(crate) const TOGETHER: usize = 4;
 
 /// What the network remembers of a recording.
 #[derive(Clone)]

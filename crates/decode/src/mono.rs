@@ -1,0 +1,94 @@
+//! A file as one channel for speech detection: the mean of all it has.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+
+use v2m_dsp::vad::corpus::Source;
+use v2m_error::{Error, ErrorKind, Result};
+
+use crate::{Decoder, Piece};
+
+/// Silence is handed on in pieces of this length, in samples.
+const SILENCE: u64 = 1 << 15;
+
+/// A file that is being read.
+pub struct Mono {
+    decoder: Decoder,
+    /// Samples that are silence, before what follows.
+    silence: u64,
+}
+
+impl Mono {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::open`], with the file's name.
+    pub fn open(path: &Path) -> Result<Self> {
+        let opened = guarded(|| Decoder::open(path));
+        opened.map(Self::from).map_err(|e| named(path, &e))
+    }
+}
+
+/// A decoder that panics over a file that lies costs that file, not the process.
+fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    panic::catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
+        let message = "it is damaged in a way that the decoder doesn't expect";
+        Err(Error::new(ErrorKind::Device, message))
+    })
+}
+
+impl From<Decoder> for Mono {
+    fn from(decoder: Decoder) -> Self {
+        Self {
+            decoder,
+            silence: 0,
+        }
+    }
+}
+
+fn named(path: &Path, error: &Error) -> Error {
+    Error::new(error.kind(), format!("can't read {}: {error}", path.display()))
+}
+
+impl Source for Mono {
+    fn rate(&self) -> u32 {
+        self.decoder.rate()
+    }
+
+    fn read(&mut self, out: &mut Vec<f32>) -> Result<bool> {
+        if self.silence == 0 {
+            let Self { decoder, silence } = self;
+            let goes_on = guarded(|| {
+                match decoder.next()? {
+                    None => return Ok(false),
+                    Some(Piece::Lost(frames)) => *silence = frames,
+                    Some(Piece::Frames {
+                        interleaved,
+                        channels,
+                    }) => mix(interleaved, channels, out),
+                }
+                Ok(true)
+            });
+            if !goes_on.map_err(|e| named(self.decoder.path(), &e))? {
+                return Ok(false);
+            }
+        }
+        let count = self.silence.min(SILENCE);
+        self.silence -= count;
+        out.resize(out.len() + count as usize, 0.0);
+        Ok(true)
+    }
+}
+
+/// Appends the mean of each frame.
+fn mix(interleaved: &[f32], channels: usize, out: &mut Vec<f32>) {
+    match channels {
+        1 => out.extend_from_slice(interleaved),
+        2 => out.extend(interleaved.as_chunks::<2>().0.iter().map(|[l, r]| 0.5 * (l + r))),
+        _ => {
+            let share = 1.0 / channels as f32;
+            let mean = |frame: &[f32]| frame.iter().sum::<f32>() * share;
+            out.extend(interleaved.chunks_exact(channels).map(mean));
+        }
+    }
+}
