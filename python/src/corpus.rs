@@ -13,8 +13,9 @@ use v2m_client::vad::corpus::{Found, Items, Search, Source, own_position};
 use v2m_client::vad::segment::Segment;
 use v2m_decode::Mono;
 
+use crate::processor::rate;
 use crate::samples::Samples;
-use crate::{errors, lock};
+use crate::{chunk, errors, lock};
 
 /// Samples that are read at once.
 const BLOCK: usize = 8192;
@@ -105,6 +106,19 @@ pub(crate) fn search<'py>(
         }
     }
     Ok(all)
+}
+
+/// A file as one channel at a rate.
+#[doc = doc!("read_audio")]
+#[pyfunction]
+#[pyo3(signature = (path, sample_rate=16_000))]
+pub(crate) fn read_audio(
+    py: Python<'_>,
+    path: PathBuf,
+    sample_rate: i64,
+) -> PyResult<Bound<'_, PyAny>> {
+    let samples = py.detach(|| v2m_decode::read(&path, rate(sample_rate)));
+    chunk::array_of(py, &samples.map_err(errors::raise)?)
 }
 
 /// Python's iterator, and what was found in what it gave.

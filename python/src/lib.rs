@@ -55,6 +55,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pieces::VadStream>()?;
     module.add_class::<pieces::VadEvent>()?;
     module.add_class::<recording::Recording>()?;
+    module.add_function(wrap_pyfunction!(corpus::read_audio, module)?)?;
     errors::register(module)?;
     let forked = wrap_pyfunction!(after_fork, module)?;
     let hooks = pyo3::types::PyDict::new(py);

@@ -275,6 +275,33 @@ impl VadProcessor {
         form.list(py, &found, judged.end, sample_rate as u32)
     }
 
+    #[doc = doc!("VADProcessor.speech_timestamps_from")]
+    #[pyo3(signature = (
+        probabilities, length=None, *, return_seconds=false, sample_rate=16_000,
+        time_resolution=None,
+    ))]
+    fn speech_timestamps_from<'py>(
+        &self,
+        py: Python<'py>,
+        probabilities: Vec<f32>,
+        length: Option<u64>,
+        return_seconds: bool,
+        sample_rate: i64,
+        time_resolution: Option<i32>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let rate = rate(sample_rate);
+        let windows = probabilities.len() as u64 * WINDOW;
+        let judged = Judged {
+            probabilities,
+            start: 0,
+            end: length.map_or(windows, |length| at_model_rate(length, rate).min(windows)),
+            before: None,
+        };
+        let found = self.segments(&judged).map_err(errors::raise)?;
+        let form = Form::new(return_seconds, time_resolution);
+        form.list(py, &found, judged.end, rate)
+    }
+
     #[doc = doc!("VADProcessor.speech_timestamps_many")]
     #[pyo3(signature = (
         items, jobs=None, *, return_seconds=false, sample_rate=16_000, time_resolution=None,

@@ -27,6 +27,7 @@ from ._native import (
     VADProcessor,
     VADStream,
     __version__,
+    read_audio,
 )
 
 __all__ = [
@@ -46,4 +47,5 @@ __all__ = [
     "VADProcessor",
     "VADStream",
     "__version__",
+    "read_audio",
 ]

@@ -7,7 +7,7 @@ Samples are float32, full scale ±1.
 
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -629,6 +629,22 @@ class VADProcessor:
             `{"start": ..., "end": ...}` in order, counted from the beginning of the audio.
         """
 
+    def speech_timestamps_from(
+        self,
+        probabilities: Sequence[float] | array[float],
+        length: int | None = None,
+        *,
+        return_seconds: bool = False,
+        sample_rate: int = 16000,
+        time_resolution: int | None = None,
+    ) -> list[_Timestamp]:
+        """What `speech_timestamps` would return for audio of these probabilities, one for
+        each 32 ms, as `probabilities` returns them: other parameters need no other model run.
+
+        Args:
+            length: of the audio in samples at `sample_rate`; None: whole windows.
+        """
+
     def speech_timestamps_many(
         self,
         items: Iterable[_Audio | str | PathLike[str]],
@@ -693,6 +709,19 @@ class VADProcessor:
     @property
     def hearing(self) -> Literal["plain", "enhanced"]:
         """As given."""
+
+def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> array[float]:
+    """A file as one channel: an `array.array("f")` that `np.asarray` takes without a copy.
+
+    Args:
+        path: WAV, RF64, FLAC, MP3, Ogg Vorbis, AAC and ALAC in M4A, AIFF, CAF; of several
+            channels the mean is taken.
+        sample_rate: what to convert to, 8000 to 384000.
+
+    Raises:
+        ValueError: no file that can be read, or a rate that can't be converted.
+        DeviceError: it is damaged, and can't be read to its end.
+    """
 
 @final
 class VADStream:

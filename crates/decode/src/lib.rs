@@ -9,7 +9,7 @@ mod mono;
 mod rf64;
 
 pub use decoder::{Decoder, Piece};
-pub use mono::Mono;
+pub use mono::{Mono, read};
 pub use v2m_error::{Error, ErrorKind, Result};
 
 /// What can be read, for messages.

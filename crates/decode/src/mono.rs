@@ -3,6 +3,7 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
+use v2m_dsp::resample::Resampler;
 use v2m_dsp::vad::corpus::Source;
 use v2m_error::{Error, ErrorKind, Result};
 
@@ -27,6 +28,40 @@ impl Mono {
         let opened = guarded(|| Decoder::open(path));
         opened.map(Self::from).map_err(|e| named(path, &e))
     }
+}
+
+/// The whole file at `path` as one channel of `rate` samples per second.
+///
+/// # Errors
+/// Those of [`Mono::open`], and [`ErrorKind::Invalid`] for a rate that can't be converted from
+/// or to.
+pub fn read(path: &Path, rate: u32) -> Result<Vec<f32>> {
+    let mut file = Mono::open(path)?;
+    let mut resampler = Resampler::new(file.rate(), rate)?;
+    let (mut piece, mut out) = (Vec::new(), Vec::new());
+    let mut given = 0u128;
+    let mut convert = |piece: &[f32], out: &mut Vec<f32>| {
+        let before = out.len();
+        out.resize(before + resampler.max_output(piece.len()), 0.0);
+        let made = resampler.process(piece, &mut out[before..]);
+        out.truncate(before + made);
+    };
+    loop {
+        piece.clear();
+        let goes_on = file.read(&mut piece)?;
+        given += piece.len() as u128;
+        convert(&piece, &mut out);
+        if !goes_on {
+            break;
+        }
+    }
+    // What the resampler still holds back.
+    let due = (given * u128::from(rate)).div_ceil(u128::from(file.rate())) as usize;
+    while out.len() < due {
+        convert(&[0.0; 512], &mut out);
+    }
+    out.truncate(due);
+    Ok(out)
 }
 
 /// A decoder that panics over a file that lies costs that file, not the process.
