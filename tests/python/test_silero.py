@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from speech import TEXTS, say
-from support import ROOT, Floats
 
+from rig.playing import Floats
+from rig.speech import TEXTS, say
 from v2m_engine import VADEvent, VADProcessor, VADStream
 from v2m_engine.compat import silero_vad as ours
 
@@ -29,20 +29,13 @@ MINUTES = float(os.environ.get("V2M_VAD_EQUAL_HOURS", 0)) * 60 or 2.5
 SETS = 50
 
 
-@cache
-def tools(name: str) -> Any:
-    import sys
-
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    sys.path.insert(0, str(ROOT / "tests"))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(ROOT / "tests"))
+def reference() -> Any:
+    """Late: it sets ONNX Runtime's environment for whoever imports it."""
+    return importlib.import_module("rig.vad_reference")
 
 
 def silero(name: str) -> Any:
-    return tools("vad_segments").silero(name)
+    return importlib.import_module("vad_segments").silero(name)
 
 
 @cache
@@ -51,7 +44,7 @@ def audio(rate: int) -> Floats:
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
         # espeak-ng leaves things there.
         patch.setenv("XDG_RUNTIME_DIR", place)
-        whole = np.asarray(tools("vad_reference").audio(MINUTES), np.float32)
+        whole = np.asarray(reference().audio(MINUTES), np.float32)
     # Not a whole number of windows.
     whole = whole[: len(whole) // 512 * 512 - 100]
     if rate == 16000:
@@ -67,11 +60,10 @@ def audio(rate: int) -> Floats:
 
 @cache
 def probabilities(rate: int) -> Floats:
-    reference = tools("vad_reference")
     samples = audio(rate)
     window = 512 * rate // 16000
     padded = np.pad(samples, (0, -len(samples) % window))
-    return np.asarray(reference.Reference(rate=rate).probabilities(padded), np.float32)
+    return np.asarray(reference().Reference(rate=rate).probabilities(padded), np.float32)
 
 
 def drawn(rng: np.random.Generator) -> dict[str, Any]:

@@ -97,7 +97,7 @@ impl Network {
     pub fn read(file: &std::path::Path) -> Result<Self> {
         let refused = |why: String| {
             let message = format!(
-                "cannot use the VAD model {}: {why}; use weights taken out by models/extract.py",
+                "cannot use the VAD model {}: {why}; use weights taken out by tools/models/extract.py",
                 file.display()
             );
             Error::new(ErrorKind::Invalid, message)
@@ -136,6 +136,11 @@ impl Network {
     /// Samples of a window: 512 or 256.
     pub fn window(&self) -> usize {
         self.weights.shape.window()
+    }
+
+    /// The weights of [`Network::embedded`] as they were read: a safetensors file.
+    pub fn embedded_file() -> &'static [u8] {
+        EMBEDDED
     }
 
     /// Bytes of weights that one window reads.
