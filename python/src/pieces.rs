@@ -63,7 +63,10 @@ impl VadStream {
             failed.map(|()| (events, pieces.rate()))
         });
         let (events, rate) = pushed.map_err(errors::raise)?;
-        Ok(events.iter().map(|event| VadEvent::new(event, rate)).collect())
+        Ok(events
+            .iter()
+            .map(|event| VadEvent::new(event, rate))
+            .collect())
     }
 
     #[doc = doc!("VADStream.finish")]
@@ -74,7 +77,10 @@ impl VadStream {
             pieces.finish(&mut events);
             pieces.rate()
         });
-        events.iter().map(|event| VadEvent::new(event, rate)).collect()
+        events
+            .iter()
+            .map(|event| VadEvent::new(event, rate))
+            .collect()
     }
 
     #[doc = doc!("VADStream.reset")]

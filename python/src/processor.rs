@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use v2m_client::judge;
 use v2m_client::ring::{Reader, SAMPLE_RATE, WINDOW};
-use v2m_client::vad::hearing::Hearing;
 use v2m_client::vad::corpus::Search;
+use v2m_client::vad::hearing::Hearing;
 use v2m_client::vad::recording::{Recording, at_model_rate};
 use v2m_client::vad::segment::{Params, Segment, Segmenter};
 use v2m_client::{ErrorKind, Result};
@@ -419,7 +419,11 @@ impl VadProcessor {
             // Those that every one has, and what was changed.
             let always = ["min_speech_ms", "min_silence_ms", "pad_ms", "hearing"];
             let always = always.contains(&name.extract::<&str>()?);
-            if always || !usual.get_item(&name)?.is_some_and(|v| value.eq(v).unwrap_or(false)) {
+            if always
+                || !usual
+                    .get_item(&name)?
+                    .is_some_and(|v| value.eq(v).unwrap_or(false))
+            {
                 shown.push(format!("{name}={}", value.repr()?));
             }
         }

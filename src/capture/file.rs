@@ -141,9 +141,8 @@ impl FileSource {
             self.heard.push_silence(piece as usize)?;
             return Ok(true);
         }
-        let named = |e: Error| {
-            Error::new(e.kind(), format!("can't play {}: {e}", self.path.display()))
-        };
+        let named =
+            |e: Error| Error::new(e.kind(), format!("can't play {}: {e}", self.path.display()));
         match self.decoder.next().map_err(named)? {
             None => return Ok(false),
             Some(Piece::Lost(frames)) => self.silence = frames,

@@ -1,5 +1,6 @@
 //! A file's samples, all channels, and what is missing between them.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -52,9 +53,7 @@ impl Decoder {
     /// opened, isn't a regular file, isn't of a format that can be read, or is damaged before
     /// the first sample.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = v2m_files::open(path)
-            .map_err(|e| invalid(format!("{e}: name an audio file ({FORMATS})")))?;
-        Self::read(Box::new(file), path)
+        Self::read(Box::new(open(path)?), path)
     }
 
     /// The same of anything that bytes come from; `path` is what it is called in the log.
@@ -63,7 +62,9 @@ impl Decoder {
     /// As [`Decoder::open`].
     pub fn read(source: Box<dyn MediaSource>, path: &Path) -> Result<Self> {
         let unreadable = |e: &dyn std::fmt::Display| {
-            invalid(format!("not an audio file that can be read ({e}): it must be {FORMATS}"))
+            invalid(format!(
+                "not an audio file that can be read ({e}): it must be {FORMATS}"
+            ))
         };
         let (source, length) = rf64::open(source).map_err(|e| unreadable(&e))?;
         let stream = MediaSourceStream::new(source, Default::default());
@@ -241,6 +242,11 @@ impl Decoder {
         self.position += missing;
         missing
     }
+}
+
+/// The regular file at `path`.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    v2m_files::open(path).map_err(|e| invalid(format!("{e}: name an audio file ({FORMATS})")))
 }
 
 fn invalid(reason: String) -> Error {

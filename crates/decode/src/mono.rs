@@ -1,12 +1,19 @@
 //! A file as one channel for speech detection: the mean of all it has.
 
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use symphonia::core::io::MediaSource;
 
 use v2m_dsp::resample::Resampler;
 use v2m_dsp::vad::corpus::Source;
 use v2m_error::{Error, ErrorKind, Result};
 
+use crate::decoder::open;
 use crate::{Decoder, Piece};
 
 /// Silence is handed on in pieces of this length, in samples.
@@ -27,6 +34,55 @@ impl Mono {
     pub fn open(path: &Path) -> Result<Self> {
         let opened = guarded(|| Decoder::open(path));
         opened.map(Self::from).map_err(|e| named(path, &e))
+    }
+
+    /// The same, adding to `bytes` what was read of it.
+    ///
+    /// # Errors
+    /// Those of [`Mono::open`].
+    pub fn open_counted(path: &Path, bytes: Arc<AtomicU64>) -> Result<Self> {
+        let opened = guarded(|| {
+            let file = open(path)?;
+            let length = file.metadata().map_or(0, |known| known.len());
+            let source = Counted {
+                file,
+                length,
+                bytes,
+            };
+            Decoder::read(Box::new(source), path)
+        });
+        opened.map(Self::from).map_err(|e| named(path, &e))
+    }
+}
+
+/// A file that says how far it was read.
+struct Counted {
+    file: File,
+    length: u64,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(out)?;
+        self.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+impl Seek for Counted {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+impl MediaSource for Counted {
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        Some(self.length)
     }
 }
 
@@ -82,7 +138,10 @@ impl From<Decoder> for Mono {
 }
 
 fn named(path: &Path, error: &Error) -> Error {
-    Error::new(error.kind(), format!("can't read {}: {error}", path.display()))
+    Error::new(
+        error.kind(),
+        format!("can't read {}: {error}", path.display()),
+    )
 }
 
 impl Source for Mono {
@@ -119,7 +178,13 @@ impl Source for Mono {
 fn mix(interleaved: &[f32], channels: usize, out: &mut Vec<f32>) {
     match channels {
         1 => out.extend_from_slice(interleaved),
-        2 => out.extend(interleaved.as_chunks::<2>().0.iter().map(|[l, r]| 0.5 * (l + r))),
+        2 => out.extend(
+            interleaved
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|[l, r]| 0.5 * (l + r)),
+        ),
         _ => {
             let share = 1.0 / channels as f32;
             let mean = |frame: &[f32]| frame.iter().sum::<f32>() * share;

@@ -185,7 +185,11 @@ impl<'a, I: Items> Pool<'a, I> {
                 return Vec::new();
             }
             // One that is with another worker comes back, or ends.
-            drop(self.changed.wait(open).unwrap_or_else(PoisonError::into_inner));
+            drop(
+                self.changed
+                    .wait(open)
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
         }
     }
 

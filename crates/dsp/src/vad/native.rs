@@ -322,13 +322,7 @@ impl Batch {
 }
 
 /// One window of one stream into its row of the tile's spectrum.
-fn transform(
-    path: Runnable,
-    tile: &mut Tile,
-    row: usize,
-    state: &mut State,
-    window: &[f32],
-) {
+fn transform(path: Runnable, tile: &mut Tile, row: usize, state: &mut State, window: &[f32]) {
     let context = tile.shape().context();
     tile.load(&state.context[..context], window);
     path.spectrum(tile, row);
