@@ -145,6 +145,11 @@ fn named(path: &Path, error: &Error) -> Error {
 }
 
 impl Source for Mono {
+    fn named(&self, error: Error) -> Error {
+        let path = self.decoder.path().display();
+        Error::new(error.kind(), format!("{path}: {error}"))
+    }
+
     fn rate(&self) -> u32 {
         self.decoder.rate()
     }

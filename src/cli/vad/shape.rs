@@ -81,6 +81,10 @@ pub(super) struct Seen<S> {
 }
 
 impl<S: Source> Source for Seen<S> {
+    fn named(&self, error: v2m_engine::Error) -> v2m_engine::Error {
+        self.source.named(error)
+    }
+
     fn rate(&self) -> u32 {
         self.source.rate()
     }

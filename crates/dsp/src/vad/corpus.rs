@@ -27,6 +27,11 @@ pub trait Source: Send {
     /// # Errors
     /// What ends this recording, and no other.
     fn read(&mut self, out: &mut Vec<f32>) -> Result<bool>;
+
+    /// An error about what was read, saying of which recording.
+    fn named(&self, error: Error) -> Error {
+        error
+    }
 }
 
 /// Recordings to come, and what becomes of those that are done. Called by all workers.
@@ -267,7 +272,7 @@ impl<'a> Track<'a> {
         while !self.ended && self.windows.ready().len() < enough {
             scratch.clear();
             self.ended = !self.source.read(scratch)?;
-            check(scratch, self.given)?;
+            check(scratch, self.given).map_err(|e| self.source.named(e))?;
             self.given += scratch.len() as u64;
             self.windows.push(scratch);
         }
