@@ -3,6 +3,7 @@ const now = document.querySelector("#now");
 let until = Infinity, marked = null;
 function play(figure, from, to, button) {
   const source = figure.dataset.audio;
+  player.preload = "auto";
   if (player.getAttribute("src") !== source) { player.src = source; }
   until = to;
   marked?.classList.remove("playing");
