@@ -10,21 +10,23 @@
 ...         text = recognise(np.asarray(segment))
 """
 
+from ._health import Finding, Health
 from ._native import (
     AudioCapture,
     AudioChunk,
     AudioStream,
     DeviceError,
     EngineUnavailableError,
-    Finding,
-    Health,
     OverrunError,
     Recording,
     SpeechSegment,
     SpeechSegments,
     V2MError,
+    VADEvent,
     VADProcessor,
+    VADStream,
     __version__,
+    read_audio,
 )
 
 __all__ = [
@@ -40,6 +42,9 @@ __all__ = [
     "SpeechSegment",
     "SpeechSegments",
     "V2MError",
+    "VADEvent",
     "VADProcessor",
+    "VADStream",
     "__version__",
+    "read_audio",
 ]

@@ -70,6 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         pad_ms: arguments.pad_ms,
         max_s: arguments.max_s,
         partial_ms: arguments.partial_ms,
+        ..Params::default()
     };
     params.validate()?;
     let locator = super::reach::locator(arguments.source.as_ref())?;
@@ -93,6 +94,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         };
         eprintln!("{}, by {whose}; Ctrl-C ends", engine.source());
     }
+    super::reach::tell_what_is_missing(&engine);
     // Not kept: a private one ends with the stream.
     drop(engine);
     let segments = Segments::new(stream, params)?;

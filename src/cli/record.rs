@@ -10,7 +10,6 @@ use v2m_engine::config::{LogLevel, SourceSpec};
 use v2m_engine::record::{Format, Options, Progress, Recorder, Stop};
 use v2m_engine::ring::Rate;
 use v2m_engine::text;
-use v2m_engine::vad::follow;
 
 use super::signals::Signals;
 
@@ -80,18 +79,13 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
             false => defaults.report,
         },
     };
-    let rate = arguments.rate.unwrap_or_default();
     let locator = Locator {
-        rate,
+        rate: arguments.rate.unwrap_or_default(),
         ..super::reach::locator(arguments.source.as_ref())?
     };
-    let engine = locator.connect()?;
-    if (options.speech || options.split)
-        && let Some(status) = engine.status()
-    {
-        follow::check(&status)?;
-    }
-    let recorder = Recorder::open(engine, locator, &arguments.path, options)?;
+    let rate = locator.rate;
+    let recorder = Recorder::connect(locator, &arguments.path, options)?;
+    super::reach::tell_what_is_missing(recorder.engine());
     let stop = Stop::new()?;
     let asked = stop.clone();
     // The first signal ends the recording, the second one the process: a disk that hangs

@@ -48,17 +48,17 @@ impl EngineHandle for Known {
         let _ = self.messages.send(Message::Open { client, wanted });
     }
 
-    fn status(&self, clients: usize, described: Vec<Described>) -> Status {
+    fn status(&self, held: Option<u64>, clients: usize, described: Vec<Described>) -> Status {
         let sources = self.sources().clone();
         let all: Vec<_> = sources.iter().flat_map(|s| s.streams()).collect();
         let mut readers = Vec::with_capacity(described.len());
-        let mut held = Vec::with_capacity(described.len());
+        let mut holding = Vec::with_capacity(described.len());
         for (id, mut reader) in described {
             // Counted after the readers were looked at: who claims to be further lies.
             if let Some(stream) = all.iter().find(|stream| stream.id == id) {
                 reader.measure_lag(stream.reader.committed());
             }
-            held.push(id);
+            holding.push(id);
             readers.push(reader);
         }
         let (threads, grants) = (rt::threads(), rt::grants());
@@ -91,15 +91,22 @@ impl EngineHandle for Known {
                     xruns: lost.xruns,
                     windows: stream.reader.speech_committed(),
                     vad_lag_ms: vad.lag_ms,
-                    clients: held.iter().filter(|id| **id == stream.id).count(),
+                    clients: holding.iter().filter(|id| **id == stream.id).count(),
                 });
             }
         }
         degraded.extend(bounded::left_behind());
         streams.truncate(MAX_DESCRIBED);
-        // The engine has it for as long as it lives.
-        let main = &sources[0];
-        let first = &main.streams()[0];
+        // A source that has just gone is held for a while; the first one always is.
+        let own = |source: &&Arc<source::Shared>| {
+            let mut streams = source.streams().into_iter();
+            streams.any(|stream| Some(stream.id) == held)
+        };
+        let main = sources.iter().find(own).unwrap_or(&sources[0]);
+        let streams_of_main = main.streams();
+        let mut those = streams_of_main.iter();
+        let first = those.find(|stream| Some(stream.id) == held);
+        let first = first.unwrap_or(&streams_of_main[0]);
         let (ring, reader) = (first.ring.layout(), &first.reader);
         let (vad, _) = self.worker.status(&main.track);
         let lost = reader.losses();

@@ -19,7 +19,6 @@ mod known;
 pub mod server;
 mod source;
 mod stream;
-#[allow(unsafe_code, reason = "adopts the descriptor that systemd passes")]
 pub mod systemd;
 
 use std::sync::Arc;

@@ -40,9 +40,10 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub trait EngineHandle: Send + Sync + 'static {
     /// A client wants a stream. [`Answers`] brings it, or why there is none.
     fn open(&self, client: u64, wanted: Wanted);
-    /// How the engine is; must not wait for anything. `clients` hold streams,
-    /// and `readers` are the first of them, their lag not known yet.
-    fn status(&self, clients: usize, readers: Vec<Described>) -> Status;
+    /// How the engine is, for a client that holds this stream, if any; must not wait for
+    /// anything. `clients` hold streams, and `readers` are the first of them, their lag not
+    /// known yet.
+    fn status(&self, held: Option<u64>, clients: usize, readers: Vec<Described>) -> Status;
     /// Who listens has changed.
     fn listeners(&self, all: Vec<Listener>);
     /// The only client is gone (of a private engine).
@@ -450,17 +451,26 @@ impl Serving {
     /// Answers those who asked for the status; whether one that holds a stream
     /// had to be dropped.
     fn tell_status(&mut self) -> bool {
-        let holding = self.peers.iter().filter(|peer| peer.holds.is_some());
-        let clients = holding.count();
+        let held = |peer: &Client| peer.holds.as_ref().map(|holds| holds.stream.id());
+        let clients = self.peers.iter().filter_map(held).count();
         let described = self.peers.iter().filter_map(Client::describe);
-        let readers = described.take(MAX_DESCRIBED).collect();
-        let reply = fitting(self.engine.status(clients, readers));
+        let readers: Vec<Described> = described.take(MAX_DESCRIBED).collect();
+        // Of each stream's once.
+        let mut replies: Vec<(Option<u64>, Reply)> = Vec::new();
+        let engine = self.engine.clone();
         let mut changed = false;
         self.peers.retain_mut(|peer| {
             if !std::mem::take(&mut peer.asks) {
                 return true;
             }
-            match protocol::send(peer.socket.as_fd(), &reply, None) {
+            let held = held(peer);
+            if !replies.iter().any(|(of, _)| *of == held) {
+                let status = engine.status(held, clients, readers.clone());
+                replies.push((held, fitting(status)));
+            }
+            let reply = replies.iter().find(|(of, _)| *of == held);
+            let Some((_, reply)) = reply else { return true };
+            match protocol::send(peer.socket.as_fd(), reply, None) {
                 Ok(()) => true,
                 Err(error) => {
                     changed |= peer.holds.is_some();
@@ -513,7 +523,11 @@ fn fitting(mut status: Status) -> Reply {
             return reply;
         };
         status = *whole;
-        let lists = [status.streams.len(), status.readers.len(), status.degraded.len()];
+        let lists = [
+            status.streams.len(),
+            status.readers.len(),
+            status.degraded.len(),
+        ];
         if fits || lists == [0; 3] {
             return Reply::Status {
                 status: Box::new(status),

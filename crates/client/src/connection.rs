@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::SendTimeout;
 use nix::sys::socket::{
@@ -141,26 +140,15 @@ impl Connection {
             SockFlag::SOCK_CLOEXEC,
         )
         .map_err(|cause| Error::system("cannot make a socket pair", cause))?;
-        let number = theirs.as_raw_fd();
         let mut command = Command::new(program);
         command
             .arg("run")
             .args(arguments)
-            .arg("--private-fd")
-            .arg(number.to_string())
-            .stdin(Stdio::null())
+            .arg("--private")
+            .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             // A Ctrl-C in the terminal is for the client; it decides.
             .process_group(0);
-        // SAFETY: between fork and exec only fcntl(2) is called, which is
-        // async-signal-safe; `number` stays open, `theirs` lives until after spawn.
-        unsafe {
-            command.pre_exec(move || {
-                let theirs = BorrowedFd::borrow_raw(number);
-                fcntl(theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
-                Ok(())
-            });
-        }
         let child = command.spawn().map_err(|cause| {
             Error::new(
                 ErrorKind::Unavailable,
@@ -237,7 +225,7 @@ impl Connection {
             observe,
         };
         let reader_cursor = self.reader_cursor.clone();
-        let reader_cursor = reader_cursor.as_ref().map(|mark| mark.descriptor());
+        let reader_cursor = reader_cursor.as_ref().map(|cursor| cursor.descriptor());
         let packet = self.ask(&request, reader_cursor, ANSWER)?;
         match (packet.message, packet.descriptor) {
             (
@@ -266,7 +254,6 @@ impl Connection {
         }
     }
 
-    /// Asks how the engine is.
     pub fn status(&mut self) -> Result<Status> {
         self.status_within(ANSWER)
     }

@@ -2,8 +2,10 @@
 //! and all streams of it share.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, Weak};
 
 use crate::connection::Connection;
@@ -16,7 +18,6 @@ use crate::ring::Rate;
 /// Keeps the private engine that was connected to last, from one stream to the next.
 pub type Keeper = Mutex<Option<Arc<Engine>>>;
 
-/// Which engine is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// The service if it runs, else a private engine.
@@ -28,10 +29,35 @@ pub enum Mode {
     Private,
 }
 
+impl FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "service" => Ok(Self::Service),
+            "private" => Ok(Self::Private),
+            _ => {
+                let message = "must be \"auto\", \"service\" or \"private\"";
+                Err(Error::new(ErrorKind::Invalid, message))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Service => "service",
+            Self::Private => "private",
+        })
+    }
+}
+
 /// What a client asks of its engine, and where the engine's program may be.
 #[derive(Clone, Debug, Default)]
 pub struct Locator {
-    /// Which engine.
     pub mode: Mode,
     /// What it is to capture; None: what the service is configured for, or the default
     /// source.

@@ -28,9 +28,25 @@ pub enum Poll<T> {
     Ended,
 }
 
+impl<T> Poll<T> {
+    /// What `make` makes of the item.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn try_map<U>(self, make: impl FnOnce(T) -> Result<U>) -> Result<Poll<U>> {
+        Ok(match self {
+            Self::Ready(item) => Poll::Ready(make(item)?),
+            Self::Overrun(lost) => Poll::Overrun(lost),
+            Self::Pending => Poll::Pending,
+            Self::EngineLost => Poll::EngineLost,
+            Self::NoSpeechTrack => Poll::NoSpeechTrack,
+            Self::Ended => Poll::Ended,
+        })
+    }
+}
+
 /// What can be read item by item. No lock is held while a thread waits.
 pub trait Source {
-    /// What it gives.
     type Item;
 
     /// Takes the next item, if there is one. Doesn't wait.
@@ -42,7 +58,6 @@ pub trait Source {
     /// Whether there is nothing to take and nothing to tell. Takes nothing.
     fn is_pending(&self) -> bool;
 
-    /// What it is read from.
     fn stream(&self) -> &Stream;
 
     /// One attempt to mend what [`poll`](Self::poll) found, which may block for seconds.

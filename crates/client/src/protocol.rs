@@ -51,19 +51,18 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         observe: bool,
     },
-    /// Another connection, please, for another stream.
+    /// Another connection, for another stream.
     Connect {},
-    /// How are you?
     Status {},
 }
 
 /// A stream, as a client asks for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Wanted {
-    /// The source, as `--source` takes it; absent: the one that the engine is configured for.
+    /// As `--source` takes it; absent: what the engine is configured for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Which of its channels to hear, as `--channel` takes it; absent: as configured.
+    /// As `--channel` takes it; absent: as configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
     /// Samples per second; absent: 16000.
@@ -71,7 +70,6 @@ pub struct Wanted {
     pub rate: Option<u32>,
 }
 
-/// What the engine answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "reply")]
 pub enum Reply {
@@ -86,9 +84,7 @@ pub enum Reply {
     },
     /// The other end of a new connection comes with this.
     Connected {},
-    /// The answer to `status`.
     Status {
-        /// All of it.
         status: Box<Status>,
     },
     /// No, and why.
@@ -101,9 +97,7 @@ pub enum Reply {
 /// A packet: its message and a descriptor, if one came along.
 #[derive(Debug)]
 pub struct Packet<T> {
-    /// The message.
     pub message: T,
-    /// The descriptor.
     pub descriptor: Option<OwnedFd>,
 }
 

@@ -6,7 +6,7 @@
 //! for the reader and nothing for the engine. The layout is in `docs/ring-layout.md`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use nix::sys::uio::{pread, pwrite};
 
@@ -37,9 +37,9 @@ pub struct ReaderCursor {
 }
 
 impl ReaderCursor {
-    /// the cursor of a reader that calls itself `name` (cut at 64 bytes).
+    /// The cursor of a reader that calls itself `name` (cut at 64 bytes).
     pub fn new(name: &str) -> Result<Self> {
-        let file = shm::create("v2m-reader_cursor", ALIGNMENT)?;
+        let file = shm::create("v2m-cursor", ALIGNMENT)?;
         let mut bytes = [0; BYTES];
         bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
         bytes[at::VERSION..at::VERSION + 4].copy_from_slice(&VERSION.to_ne_bytes());
@@ -48,8 +48,8 @@ impl ReaderCursor {
         bytes[at::NAME..at::NAME + name.len()].copy_from_slice(name);
         match pwrite(file.as_fd(), &bytes, 0) {
             Ok(BYTES) => {}
-            Ok(_) => return Err(Error::system("cannot write a reader_cursor", "cut short")),
-            Err(cause) => return Err(Error::system("cannot write a reader_cursor", cause)),
+            Ok(_) => return Err(Error::system("cannot write a reader's cursor", "cut short")),
+            Err(cause) => return Err(Error::system("cannot write a reader's cursor", cause)),
         }
         let section = Section {
             offset: 0,
@@ -73,11 +73,7 @@ impl ReaderCursor {
     /// Notes that everything before `position` was read. Costs one store.
     #[inline]
     pub fn reached(&self, position: u64) {
-        let (start, _) = self.map.section(0);
-        // SAFETY: inside the section of `ALIGNMENT` bytes and aligned (sections start
-        // on pages); mapped writable for as long as `self` lives; an atomic, since the
-        // engine and forked children of this process may look at any time.
-        let word = unsafe { start.add(at::POSITION).cast::<AtomicU64>().as_ref() };
+        let word = self.map.word(0, at::POSITION);
         word.store(position, Ordering::Relaxed);
     }
 
@@ -103,7 +99,6 @@ fn program(mut arguments: impl Iterator<Item = String>) -> String {
 #[derive(Debug)]
 pub struct RemoteCursor(OwnedFd);
 
-/// What stands in a reader cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Note {
     /// Everything before this was read, says the reader.
@@ -161,8 +156,9 @@ mod tests {
 
     #[test]
     fn what_is_noted_is_seen() {
-        let mark = ReaderCursor::new("reader one").unwrap();
-        let handed = RemoteCursor::accept(mark.descriptor().try_clone_to_owned().unwrap()).unwrap();
+        let cursor = ReaderCursor::new("reader one").unwrap();
+        let handed =
+            RemoteCursor::accept(cursor.descriptor().try_clone_to_owned().unwrap()).unwrap();
         let name = Some("reader one".to_owned());
         let nothing = Note {
             position: None,
@@ -170,12 +166,12 @@ mod tests {
         };
         assert_eq!(handed.look(), nothing);
         for position in [0, 1, 1 << 40, u64::MAX - 1] {
-            mark.reached(position);
+            cursor.reached(position);
             let position = Some(position);
             let name = name.clone();
             assert_eq!(handed.look(), Note { position, name });
         }
-        drop(mark);
+        drop(cursor);
         assert_eq!(handed.look().position, Some(u64::MAX - 1));
     }
 
@@ -195,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bookmark_that_lies_gives_nothing_dangerous() {
+    fn a_cursor_that_lies_gives_nothing_dangerous() {
         let mut bytes = [0xff; BYTES];
         assert_eq!(parse(&bytes), Note::default());
         bytes[..8].copy_from_slice(&MAGIC);

@@ -1,9 +1,10 @@
 //! How samples become a file's bytes, and what stands before and after these.
 
 use super::flac;
-use super::format::{Format, integer};
+use super::format::Format;
 use super::head::{Cue, Head, Length, Notes, Origin};
 use super::wav::{self, Sample};
+use crate::dsp::pcm;
 use crate::error::Result;
 use crate::ring::Rate;
 
@@ -56,7 +57,7 @@ impl Encoding {
         match self {
             Self::Float => Ok((bytemuck::cast_slice(samples).to_vec(), count)),
             Self::Integer16 => {
-                let integers = samples.iter().map(|&s| integer(s, 16) as i16);
+                let integers = samples.iter().copied().map(pcm::int16);
                 Ok((integers.flat_map(i16::to_le_bytes).collect(), count))
             }
             Self::Flac { encoder, .. } => {
@@ -79,7 +80,6 @@ impl Encoding {
         }
     }
 
-    /// What stands before the audio.
     pub(super) fn head(&self, rate: Rate, length: Length, notes: &Notes) -> Head {
         match self {
             Self::Float => wav::head(Sample::Float, rate, length, notes),

@@ -11,14 +11,13 @@
 //! keeps the audio; what it can't keep until the disk is back becomes silence of the
 //! same length, marked by a cue, and is counted.
 
+mod background;
 mod cues;
-#[allow(unsafe_code, reason = "the kernel reads from the shared pages")]
 mod disk;
 mod encoding;
 mod flac;
 mod format;
 mod head;
-#[allow(unsafe_code, reason = "local time is the C library's")]
 mod moment;
 mod options;
 mod pace;
@@ -37,8 +36,10 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::follow;
 use crate::locator::Locator;
 use crate::ring::{Reader, State};
+pub use background::Background;
 pub use format::Format;
 use head::{Origin, seconds};
 pub use options::{Options, Progress};
@@ -58,7 +59,6 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Samples of which the level is told, at most.
 const LEVEL: u64 = 4096;
 
-/// A recording to be run.
 pub struct Recorder {
     engine: Arc<Engine>,
     locator: Locator,
@@ -66,7 +66,6 @@ pub struct Recorder {
     path: PathBuf,
     format: Format,
     options: Options,
-    /// The position that comes next.
     next: u64,
     end: Option<u64>,
     speech: Option<Speech>,
@@ -80,6 +79,26 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// Connects to the engine that `locator` finds, which has to detect speech if that is
+    /// asked for, and [opens](Self::open) `path`. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Locator::connect`], [`follow::check`] and [`open`](Self::open).
+    pub fn connect(locator: Locator, path: &Path, options: Options) -> Result<Self> {
+        let engine = locator.connect()?;
+        if (options.speech || options.split)
+            && let Some(status) = engine.status()
+        {
+            follow::check(&status)?;
+        }
+        Self::open(engine, locator, path, options)
+    }
+
+    /// The engine whose audio is recorded now.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     /// Opens `path`, or standard output for `-`, to record what `engine` captures from now
     /// on, or from `options.last` ago. When that engine is gone, `locator` finds another.
     ///
@@ -177,7 +196,7 @@ impl Recorder {
         self.take.as_ref().map_or("files", RecordingFile::how)
     }
 
-    /// EventLane until the end, or until `stop` is asked; `report` is told at intervals. From
+    /// Records until the end, or until `stop` is asked; `report` is told at intervals. From
     /// one engine to the next there is silence of the same length, marked by a cue. What was
     /// recorded is in the files then, also when this fails.
     ///
@@ -239,7 +258,7 @@ impl Recorder {
             }
             if ending {
                 let since = *ended.get_or_insert(now);
-                self.give_up(since)?;
+                self.give_up(since, stop.is_asked() || failed.is_some())?;
             }
             if now.duration_since(reported) >= self.options.report {
                 report(&self.progress(Some(committed)));
@@ -331,8 +350,15 @@ impl Recorder {
     }
 
     /// After the end: a disk that refuses, or a pipe without a reader, is not waited
-    /// for for ever. (A disk that is only slow is.)
-    fn give_up(&self, since: Instant) -> Result<()> {
+    /// for for ever. (A disk that is only slow is, and the first reader of a FIFO until
+    /// somebody `asked` for the end.)
+    fn give_up(&self, since: Instant, asked: bool) -> Result<()> {
+        if let Some(take) = self.take.as_ref().filter(|take| take.is_unread()) {
+            return match asked {
+                true => Err(take.incomplete()),
+                false => Ok(()),
+            };
+        }
         if since.elapsed() < GRACE {
             return Ok(());
         }
