@@ -7,18 +7,16 @@ import json
 import os
 import random
 import socket
-import sys
 import time
 import wave
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, SPEECH, User, wait_until
-
-sys.path.append(str(ROOT / "tests/python"))
-
-from independent_reader import GAPS, RATES, SAMPLES, SPEECH as SPEECH_LANE, Ring  # noqa: E402
+from rig import wait_until
+from rig.independent_reader import GAPS, RATES, SAMPLES, Ring
+from rig.independent_reader import SPEECH as SPEECH_LANE
+from rig.user import SPEECH, User
 
 NOT_CAPTURED = 4
 
@@ -158,7 +156,7 @@ def test_a_source_that_cannot_be_had_is_an_error_of_that_stream_alone(
     (tmp_path / "text.wav").write_text("no sound")
     for wanted, why in [
         ({"source": f"file:{tmp_path}/nothing.wav"}, "No such file"),
-        ({"source": f"file:{tmp_path}/text.wav"}, "not a WAV"),
+        ({"source": f"file:{tmp_path}/text.wav"}, "not an audio file"),
         ({"source": "file:"}, "file:PATH"),
         ({"source": ""}, "empty"),
         ({"source": f"file:{SPEECH}", "channel": "AUX7"}, "MONO"),
