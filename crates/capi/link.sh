@@ -13,6 +13,6 @@ shift
 ${CC:-cc} ${CFLAGS:-} -shared -o "$built/libv2m.so.1" \
     -Wl,--whole-archive "$built/libv2m.a" -Wl,--no-whole-archive -Wl,--gc-sections \
     -Wl,-soname,libv2m.so.1 -Wl,--version-script="${0%/*}/libv2m.map" \
-    -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,nodelete \
+    -Wl,--as-needed -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,nodelete \
     ${LDFLAGS:-} "$@" -lgcc_s -lm -lpthread -ldl -lc
 ln -sf libv2m.so.1 "$built/libv2m.so"
