@@ -12,6 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// A chunk whenever audio arrives, that ends with the newest.
+#define V2M_HOP_QUANTUM UINT64_MAX
+
 // It holds silence filled in for lost audio, or does not follow on the chunk before.
 #define V2M_CHUNK_GAP 1
 
@@ -189,6 +192,7 @@ typedef struct v2m_options {
     // Samples of a chunk. 0: 32 ms of them.
     uint64_t count;
     // Samples from the beginning of one chunk to that of the next. 0: `count`.
+    // V2M_HOP_QUANTUM: as far as audio has arrived.
     uint64_t hop;
     // Nanoseconds without any audio, or without an engine, after which reads fail.
     // 0: they wait for ever.
@@ -228,6 +232,8 @@ typedef struct v2m_status {
     uint64_t lost;
     // In so many gaps.
     uint64_t gaps;
+    // CLOCK_MONOTONIC nanoseconds at which the newest samples were written.
+    int64_t written_ns;
     // Samples per second.
     uint32_t rate;
     // Samples of a window of speech detection (32 ms).

@@ -17,7 +17,9 @@ use v2m_client::{Result, engine, events, judge, segments};
 
 use crate::failure::invalid;
 use crate::reading::{Found, Limit, Reading, Whole};
-use crate::types::{CHUNK_FINAL, CHUNK_GAP, Chunk, Code, Event, Options, Speech, Status};
+use crate::types::{
+    CHUNK_FINAL, CHUNK_GAP, Chunk, Code, Event, HOP_QUANTUM, Options, Speech, Status,
+};
 
 /// Audio as it arrives.
 pub struct Stream {
@@ -33,7 +35,10 @@ impl Stream {
             return Err(invalid(message));
         }
         let count = or(options.count, WINDOW);
-        let hop = Hop::Samples(or(options.hop, count));
+        let hop = match options.hop {
+            HOP_QUANTUM => Hop::Quantum,
+            hop => Hop::Samples(or(hop, count)),
+        };
         let timeout = (options.timeout_ns != 0).then(|| Duration::from_nanos(options.timeout_ns));
         let stream = stream::Stream::new(locator, count, hop, timeout);
         stream.open()?;
@@ -118,6 +123,7 @@ impl Stream {
             oldest: ring.oldest(),
             lost: losses.samples,
             gaps: losses.gaps,
+            written_ns: ring.written_ns(),
             rate: SAMPLE_RATE,
             window: WINDOW as u32,
             state: ring.state() as u32,

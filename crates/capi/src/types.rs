@@ -92,6 +92,7 @@ pub struct Options {
     /// Samples of a chunk. 0: 32 ms of them.
     pub count: u64,
     /// Samples from the beginning of one chunk to that of the next. 0: `count`.
+    /// V2M_HOP_QUANTUM: as far as audio has arrived.
     pub hop: u64,
     /// Nanoseconds without any audio, or without an engine, after which reads fail.
     /// 0: they wait for ever.
@@ -137,6 +138,9 @@ pub struct Chunk {
     /// What keeps the memory. Leave it alone.
     pub owner: *const c_void,
 }
+
+/// A chunk whenever audio arrives, that ends with the newest.
+pub const HOP_QUANTUM: u64 = u64::MAX;
 
 /// It holds silence filled in for lost audio, or does not follow on the chunk before.
 pub const CHUNK_GAP: u32 = 1;
@@ -273,6 +277,8 @@ pub struct Status {
     pub lost: u64,
     /// In so many gaps.
     pub gaps: u64,
+    /// CLOCK_MONOTONIC nanoseconds at which the newest samples were written.
+    pub written_ns: i64,
     /// Samples per second.
     pub rate: u32,
     /// Samples of a window of speech detection (32 ms).
