@@ -38,7 +38,8 @@ enum v2m_code
     V2M_OVERRUN = 2,
     // The source has ended, or the stream was closed: nothing follows.
     V2M_ENDED = 3,
-    // A signal was handled meanwhile.
+    // A signal was handled while the call waited. One that arrives just before it waits is not
+    // seen: who goes by signals waits for a limited time, or closes the stream from a thread.
     V2M_INTERRUPTED = 4,
     // The engine is gone or hears no speech: call v2m_stream_recover or
     // v2m_segments_recover. Only polls answer this; reads recover by themselves.
