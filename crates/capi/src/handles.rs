@@ -167,6 +167,7 @@ impl Segments {
             pad_ms: speech.pad_ms,
             max_s: speech.max_s,
             partial_ms: (speech.partial_ms != 0).then_some(speech.partial_ms),
+            ..Params::default()
         };
         let source = segments::Segments::new(stream.own()?.clone(), params)?;
         Ok(Self {
