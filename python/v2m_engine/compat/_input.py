@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from .. import OverrunError
-from .._soon import AudioCapture, AudioStream, Source, sources
+from .. import AudioCapture, AudioStream, OverrunError, Source, sources
 
 RATES = (8000, 16000, 24000, 32000, 48000)
 DEFAULT_RATE = 48000
