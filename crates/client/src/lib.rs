@@ -11,6 +11,7 @@ pub mod engine;
 pub mod follow;
 pub mod judge;
 pub mod locator;
+pub mod pcm;
 pub mod progress;
 pub mod protocol;
 pub mod quantum;

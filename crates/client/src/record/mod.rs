@@ -11,6 +11,7 @@
 //! keeps the audio; what it can't keep until the disk is back becomes silence of the
 //! same length, marked by a cue, and is counted.
 
+mod background;
 mod cues;
 #[allow(unsafe_code, reason = "the kernel reads from the shared pages")]
 mod disk;
@@ -37,8 +38,10 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::follow;
 use crate::locator::Locator;
 use crate::ring::{Reader, SAMPLE_RATE, State};
+pub use background::Background;
 pub use format::Format;
 use head::{Origin, seconds};
 pub use options::{Options, Progress};
@@ -80,6 +83,21 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// Connects to the engine that `locator` finds, which has to detect speech if that is
+    /// asked for, and [opens](Self::open) `path`. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Locator::connect`], [`follow::check`] and [`open`](Self::open).
+    pub fn connect(locator: Locator, path: &Path, options: Options) -> Result<Self> {
+        let engine = locator.connect()?;
+        if (options.speech || options.split)
+            && let Some(status) = engine.status()
+        {
+            follow::check(&status)?;
+        }
+        Self::open(engine, locator, path, options)
+    }
+
     /// Opens `path`, or standard output for `-`, to record what `engine` captures from now
     /// on, or from `options.last` ago. When that engine is gone, `locator` finds another.
     ///
