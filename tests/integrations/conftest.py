@@ -8,13 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/rig"), str(ROOT / "tests/python")]
 
-from hearing import RECORDING, resampled  # noqa: E402
+from hearing import speech  # noqa: E402
 from rig import PrivatePipeWire  # noqa: E402
 
 BINARY = Path(os.environ.get("V2M_ENGINE_BIN") or ROOT / "target/release/v2m-engine")
@@ -23,9 +22,7 @@ BINARY = Path(os.environ.get("V2M_ENGINE_BIN") or ROOT / "target/release/v2m-eng
 @pytest.fixture(scope="session")
 def speaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePipeWire]:
     path = tmp_path_factory.mktemp("speech") / "speech.f32"
-    said = resampled(np.fromfile(RECORDING, "<i2") / 32768, 16000, 48000)
-    pauses = np.zeros(16_000), np.zeros(24_000)
-    np.concatenate([pauses[0], said, pauses[1]]).astype(np.float32).tofile(path)
+    speech().tofile(path)
     with PrivatePipeWire(quantum=256) as rig, rig.play(path, "rig-mic", loop=True):
         yield rig
 

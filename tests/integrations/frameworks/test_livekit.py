@@ -7,10 +7,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hearing import RECORDING, WORDS, Ear, framework
-
-framework("livekit.agents")
-
+from hearing import RECORDING, WORDS, Ear
 from livekit import rtc
 from livekit.agents import Agent, AgentSession, inference, vad
 from livekit.agents.vad import VADEventType

@@ -7,10 +7,7 @@ import asyncio
 import time
 
 import pytest
-from hearing import RECORDING, WORDS, Ear, framework
-
-framework("pipecat")
-
+from hearing import RECORDING, WORDS, Ear
 from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
 from pipecat.frames.frames import (
