@@ -110,3 +110,8 @@ class TimeInfo:
         self.inputBufferAdcTime = captured
         self.currentTime = time.monotonic()
         self.outputBufferDacTime = 0.0
+
+
+# As programs know them.
+for _class in (PortAudioError, CallbackStop, CallbackAbort, CallbackFlags):
+    _class.__module__ = "v2m_engine.compat.sounddevice"
