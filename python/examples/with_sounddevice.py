@@ -4,13 +4,14 @@ Needs `pip install numpy`.
 """
 
 import queue
+from typing import Any
 
 import v2m_engine.compat.sounddevice as sd
 
-blocks: queue.Queue[bytes] = queue.Queue()
+blocks: queue.Queue[Any] = queue.Queue()
 
 
-def callback(indata, frames, time, status):  # type: ignore[no-untyped-def]
+def callback(indata: Any, frames: int, time: Any, status: sd.CallbackFlags) -> None:
     blocks.put(indata.copy())
 
 

@@ -3,20 +3,12 @@ again."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests/rig"), str(ROOT / "tests/python")]
-
-from hearing import speech  # noqa: E402
-from rig import PrivatePipeWire  # noqa: E402
-
-BINARY = Path(os.environ.get("V2M_ENGINE_BIN") or ROOT / "target/release/v2m-engine")
+from rig import PrivatePipeWire
+from rig.hearing import environment, speech
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +25,3 @@ def microphone(speaking: PrivatePipeWire, monkeypatch: pytest.MonkeyPatch) -> Pr
     for name, value in environment(speaking).items():
         monkeypatch.setenv(name, value)
     return speaking
-
-
-def environment(rig: PrivatePipeWire) -> dict[str, str]:
-    """For programs that are to hear it."""
-    return rig.env | {"V2M_ENGINE_BIN": str(BINARY), "HOME": str(rig.directory)}

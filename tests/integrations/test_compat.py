@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import BINARY, Recording, Service
 
+from rig import BINARY
+from rig.playing import Recording, Service
 from v2m_engine import compat
 from v2m_engine.compat import pyaudio, soundcard
 from v2m_engine.compat import sounddevice as sd
@@ -157,7 +158,7 @@ def test_formats(name: str) -> None:
     data = converted(samples.tobytes(), name)
     assert len(data) == len(samples) * bits // 8
     if name == "int24":
-        got = [
+        got: Any = [
             int.from_bytes(data[i : i + 3], "little", signed=True) for i in range(0, len(data), 3)
         ]
     else:
@@ -232,7 +233,7 @@ def test_a_source_that_ends(recording: Recording) -> None:
 def test_what_no_stream_can_have(
     recording: Recording, arguments: dict[str, Any], code: int
 ) -> None:
-    good = {"samplerate": RATE, "device": recording.source, "channels": 1}
+    good: dict[str, Any] = {"samplerate": RATE, "device": recording.source, "channels": 1}
     for check in (sd.InputStream, sd.RawInputStream, sd.check_input_settings):
         with pytest.raises(sd.PortAudioError) as raised:
             check(**good | arguments)

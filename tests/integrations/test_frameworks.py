@@ -20,10 +20,9 @@ import wyoming.audio
 import wyoming.client
 import wyoming.info
 import wyoming.vad
-from conftest import environment
-from hearing import WORDS, Ear, recognised
-from rig import PrivatePipeWire
 
+from rig import PrivatePipeWire
+from rig.hearing import WORDS, Ear, environment, recognised
 from v2m_engine import AudioCapture
 from v2m_engine.integrations import openai_realtime
 from v2m_engine.integrations.anyio import open_stream
@@ -140,7 +139,9 @@ def test_a_wyoming_server_sends_audio_and_voice(speaking: PrivatePipeWire) -> No
     begun = time.monotonic_ns() // 1_000_000
 
     async def listen() -> None:
-        ear, started, stopped, last = Ear(), [], [], 0
+        ear, last = Ear(), 0
+        started: list[int] = []
+        stopped: list[int] = []
         async with wyoming.client.AsyncUnixClient(str(path)) as client:
             await client.write_event(wyoming.info.Describe().event())
             while not (WORDS in ear.text and stopped):
@@ -152,13 +153,14 @@ def test_a_wyoming_server_sends_audio_and_voice(speaking: PrivatePipeWire) -> No
                 elif wyoming.audio.AudioChunk.is_type(event.type):
                     chunk = wyoming.audio.AudioChunk.from_event(event)
                     ear.heard(chunk.audio)
+                    assert chunk.timestamp is not None
                     assert begun < chunk.timestamp <= time.monotonic_ns() // 1_000_000
                     assert last == 0 or 60 <= chunk.timestamp - last <= 70
                     last = chunk.timestamp
                 elif wyoming.vad.VoiceStarted.is_type(event.type):
-                    started.append(wyoming.vad.VoiceStarted.from_event(event).timestamp)
+                    started.append(wyoming.vad.VoiceStarted.from_event(event).timestamp or 0)
                 elif wyoming.vad.VoiceStopped.is_type(event.type):
-                    stopped.append(wyoming.vad.VoiceStopped.from_event(event).timestamp)
+                    stopped.append(wyoming.vad.VoiceStopped.from_event(event).timestamp or 0)
         assert started and started[0] < stopped[0] <= last + 64
 
     try:

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import ROOT, environment
-from hearing import ONCE, WORDS, recognised
-from rig import PrivatePipeWire
+
+from rig import ROOT, PrivatePipeWire
+from rig.hearing import ONCE, WORDS, environment, recognised
 
 EXAMPLES = ROOT / "target/sounddevice-0.5.6/examples"
 RATE = 16000
 
 
-def start(rig: PrivatePipeWire, *command: object, **more: object) -> subprocess.Popen[str]:
+def start(rig: PrivatePipeWire, *command: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "v2m_engine.compat", *map(str, command)],
         env=environment(rig) | {"COLUMNS": "80", "MPLBACKEND": "agg"},
@@ -29,7 +29,6 @@ def start(rig: PrivatePipeWire, *command: object, **more: object) -> subprocess.
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **more,  # type: ignore[call-overload]
     )
 
 

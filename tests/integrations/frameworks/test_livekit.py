@@ -7,11 +7,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from hearing import RECORDING, WORDS, Ear
 from livekit import rtc
 from livekit.agents import Agent, AgentSession, inference, vad
 from livekit.agents.vad import VADEventType
 
+from rig.hearing import RECORDING, WORDS, Ear
 from v2m_engine.integrations import _speech
 from v2m_engine.integrations.livekit import VAD, AudioInput
 

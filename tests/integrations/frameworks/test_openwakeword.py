@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import openwakeword
 import pytest
-from hearing import WORDS, Ear, recognised
 from onnx import TensorProto, helper
 
+from rig.hearing import WORDS, Ear, recognised
 from v2m_engine.integrations.wake_word import Frames
 
 

@@ -7,7 +7,6 @@ import asyncio
 import time
 
 import pytest
-from hearing import RECORDING, WORDS, Ear
 from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
 from pipecat.frames.frames import (
@@ -22,6 +21,7 @@ from pipecat.processors.audio.vad_processor import VADProcessor
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.workers.runner import WorkerRunner
 
+from rig.hearing import RECORDING, WORDS, Ear
 from v2m_engine.integrations import _speech
 from v2m_engine.integrations.pipecat import V2MTransport, V2MTransportParams, V2MVADAnalyzer
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hearing import WORDS, recognised
 
+from rig.hearing import WORDS, recognised
 from v2m_engine import EngineUnavailableError, compat
 from v2m_engine.integrations.realtimestt import Feed
 

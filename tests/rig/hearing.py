@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from pocketsphinx import Decoder
 
+from rig import BINARY, PrivatePipeWire
+
 RECORDING = Path("/usr/share/pocketsphinx/test/data/goforward.raw")
 WORDS = "go forward ten meters"
 #: Seconds of the recording in which they are said, and of silence after them.
@@ -93,3 +95,8 @@ class Ear:
             if self.heard(piece):
                 break
         return self.text
+
+
+def environment(rig: PrivatePipeWire) -> dict[str, str]:
+    """For programs that are to hear it."""
+    return rig.env | {"V2M_ENGINE_BIN": str(BINARY), "HOME": str(rig.directory)}
