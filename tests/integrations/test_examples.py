@@ -1,5 +1,5 @@
 """The programs in python/examples that are for a framework, as a user runs them. They stand in
-docs/use-with.md, which shows them as they are; and the programs in the pages on choosing and time."""
+docs/use-with.md, which shows them as they are; and so do those in the pages on choosing and time."""
 
 from __future__ import annotations
 
