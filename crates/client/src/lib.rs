@@ -8,6 +8,7 @@
 pub mod connection;
 pub mod cursor;
 pub mod engine;
+pub mod events;
 pub mod follow;
 pub mod judge;
 pub mod locator;
@@ -19,6 +20,7 @@ pub mod quantum;
 pub mod reader_cursor;
 #[allow(unsafe_code, reason = "io_uring is given the address of the wake word")]
 pub mod readiness;
+pub mod reading;
 pub mod record;
 pub mod segments;
 pub mod status;
