@@ -13,7 +13,7 @@ mod stamps;
 mod timeline;
 
 pub use backend::{Backend, Kind, Start};
-pub use v2m_client::status::SourceInfo;
+pub use v2m_client::status::{SourceInfo, SourceKind};
 
 use crate::error::{Error, ErrorKind, Result};
 

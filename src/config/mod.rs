@@ -155,8 +155,9 @@ pub enum LogLevel {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Layer {
-    /// What to capture: default, a PipeWire node name, monitor:SINK, alsa:PCM,
-    /// file:PATH, or null: for silence [default: default]
+    /// What to capture: default, a source's name (or its description, or a part of them),
+    /// monitor:default or monitor:SINK (what it plays), app:NAME (what a program plays),
+    /// alsa:PCM, file:PATH, or null: for silence [default: default]
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceSpec>,
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Recording
 
 import v2m_engine
+from rig.playing import Recording
 from v2m_engine import AudioCapture, EngineUnavailableError, V2MError
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from speech import Talk
-from support import Recording
 
+from rig.playing import Recording
+from rig.speech import Talk
 from v2m_engine import AudioCapture, Event, V2MError
 
 SHORT = (("en", "Hello there, my friend."), ("en-us", "Good morning."))

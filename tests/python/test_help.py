@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT
 
 import v2m_engine
+from rig import ROOT
 
 STUB = Path(ROOT, "python/v2m_engine/_native.pyi")
 

@@ -6,8 +6,8 @@ import pickle
 from collections.abc import Callable
 
 import pytest
-from support import Recording
 
+from rig.playing import Recording
 from v2m_engine import AudioCapture, VADProcessor
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from speech import RATE, Talk
-from support import wait_until
 
+from rig import wait_until
+from rig.speech import RATE, Talk
 from v2m_engine import AudioCapture, AudioStream, SpeechSegment
 
 LONG = (("en", "The quick brown fox jumps over the lazy dog, and then it runs home."),)

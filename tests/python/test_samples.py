@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from speech import Talk
-from support import Floats, Recording, Service, wait_until
 
+from rig import wait_until
+from rig.playing import Floats, Recording, Service
+from rig.speech import Talk
 from v2m_engine import AudioCapture, AudioStream, OverrunError, V2MError, VADProcessor
 
 Recorder = Callable[..., Recording]

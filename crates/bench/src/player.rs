@@ -18,8 +18,8 @@ use pipewire::properties::PropertiesBox;
 use v2m_error::{Error, ErrorKind, Result};
 use v2m_pw_filter::Direction;
 use v2m_pw_filter::filter::{Cycle, Failure, Filter};
-use v2m_pw_graph::Graph;
 use v2m_pw_graph::connection::{Asks, Connection, new_context};
+use v2m_pw_graph::{Graph, Source};
 use v2m_rt::{self as rt, Scheduling};
 
 /// The longest cycle that is played; what is longer stays silent.
@@ -248,13 +248,18 @@ fn properties(options: &PlayerOptions) -> PropertiesBox {
 fn target(graph: &Graph, into: &Destination) -> Vec<u32> {
     let name = match into {
         Destination::Node(name) => Some(name.as_str()),
-        Destination::DefaultSink => graph.default_sink(),
+        Destination::DefaultSink => {
+            let sink = graph.node_of(&Source::DefaultMonitor).ok();
+            return sink.map_or_else(Vec::new, |(sink, _)| inputs(graph, sink));
+        }
         Destination::Whoever => None,
     };
     let node = name.and_then(|name| graph.node_named(name));
-    node.map_or_else(Vec::new, |node| {
-        graph.ports_of(node, Direction::In).collect()
-    })
+    node.map_or_else(Vec::new, |node| inputs(graph, node))
+}
+
+fn inputs(graph: &Graph, node: u32) -> Vec<u32> {
+    graph.ports_of(node, Direction::In).collect()
 }
 
 fn link(connection: &Connection, output: u32, input: u32) -> Result<Link> {

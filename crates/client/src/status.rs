@@ -146,6 +146,10 @@ pub struct SourceStatus {
     pub linked: Option<String>,
     /// Why nothing is captured; null if something is.
     pub waiting: Option<String>,
+    /// Why what is asked for isn't there, and what is there instead, also while nobody
+    /// listens; null if it is, or that isn't known.
+    #[serde(default)]
+    pub missing: Option<String>,
     /// Why another backend is used than the one asked for; null if that one is.
     #[serde(default)]
     pub fallback: Option<String>,
@@ -287,8 +291,30 @@ pub struct SourceInfo {
     pub name: String,
     /// What a person reads.
     pub description: String,
+    /// Where it comes from.
+    pub kind: SourceKind,
     /// Captured when nothing else is asked for.
     pub default: bool,
+    /// The desktop has muted it, or turned it down to nothing.
+    pub muted: bool,
+    /// How many channels it has; null while that isn't known.
+    pub channels: Option<u32>,
+    /// The samples per second at which it can be had now; null while that isn't known.
+    pub rate: Option<u32>,
+}
+
+/// Where a source's audio comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// A microphone, or what stands for one.
+    Source,
+    /// What a sink plays.
+    Monitor,
+    /// What a program plays.
+    App,
+    /// An ALSA PCM.
+    Alsa,
 }
 
 #[cfg(test)]

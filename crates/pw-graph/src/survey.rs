@@ -7,7 +7,7 @@ use pipewire::loop_::Timeout;
 use pipewire::main_loop::MainLoopRc;
 
 use super::connection::{Asks, Connection, new_context, silent_error};
-use super::graph::Source;
+use super::source::Source;
 use super::volume::{Inaudible, Volume};
 use crate::{Error, Result};
 use v2m_client::quantum::Quantum;

@@ -105,6 +105,12 @@ impl Volume {
         self.id
     }
 
+    /// Whether nothing is heard of the node.
+    pub fn is_inaudible(&self) -> bool {
+        let says = self.says.borrow();
+        says.values().any(|says| says.muted || says.turned_down)
+    }
+
     /// Why nothing is heard of the node, whose name is `name`, if the volume is why.
     pub fn inaudible(&self, name: &str) -> Option<Inaudible> {
         let says = self.says.borrow();

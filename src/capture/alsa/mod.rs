@@ -5,9 +5,8 @@ mod capture;
 mod clock;
 mod convert;
 mod mute;
+mod names;
 mod negotiate;
-#[allow(unsafe_code, reason = "alsa-lib is in C")]
-mod params;
 #[allow(unsafe_code, reason = "alsa-lib is in C")]
 mod pcm;
 mod refusal;
@@ -29,7 +28,7 @@ pub use mute::MuteWatch;
 pub use negotiate::{Options, Setup};
 
 use super::channels::Channels;
-use super::{Event, Sink, SourceInfo};
+use super::{Event, Sink, SourceInfo, SourceKind};
 use crate::rt::bounded::Calls;
 use crate::{Error, Result, text};
 use negotiate::Opened;
@@ -293,7 +292,7 @@ impl AlsaSource {
     ) -> (End, bool) {
         let mut flowed = false;
         let name = opened.setup.pcm.clone();
-        let mixer = match self.channels.mixer(opened.layout.channels, pcm::CHUNK) {
+        let mixer = match self.channels.mixer(opened.layout.channels, convert::CHUNK) {
             Ok(mixer) => mixer,
             Err(error) => {
                 tracing::error!("{error}");
@@ -336,6 +335,10 @@ pub fn sources() -> Vec<SourceInfo> {
             default: name == "default",
             name: format!("alsa:{name}"),
             description,
+            kind: SourceKind::Alsa,
+            muted: false,
+            channels: None,
+            rate: None,
         })
         .collect();
     sources.sort_by_key(|source| !source.default);

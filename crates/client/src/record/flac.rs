@@ -152,7 +152,7 @@ pub(super) fn notes(origin: &Origin, cues: &[Cue]) -> Vec<u8> {
         format!("V2M_POSITION={}", origin.position),
         format!("V2M_SOURCE={}", origin.short_source()),
     ];
-    if let Some((time_ns, moment)) = origin.began {
+    if let Some((time_ns, moment)) = &origin.began {
         comments.push(format!("DATE={}", moment.iso()));
         comments.push(format!("V2M_MONOTONIC_NS={time_ns}"));
     }

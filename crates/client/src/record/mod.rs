@@ -13,13 +13,11 @@
 
 mod background;
 mod cues;
-#[allow(unsafe_code, reason = "the kernel reads from the shared pages")]
 mod disk;
 mod encoding;
 mod flac;
 mod format;
 mod head;
-#[allow(unsafe_code, reason = "local time is the C library's")]
 mod moment;
 mod options;
 mod pace;
@@ -96,6 +94,11 @@ impl Recorder {
             follow::check(&status)?;
         }
         Self::open(engine, locator, path, options)
+    }
+
+    /// The engine whose audio is recorded now.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// Opens `path`, or standard output for `-`, to record what `engine` captures from now
