@@ -1,8 +1,8 @@
 //! The Python binding: the ring's reader as Python objects, and nothing of the
 //! audio itself. `v2m_engine/_native.pyi` documents what Python sees.
 //!
-//! Read in this order: `capture` (what to capture), `stream` and `segments` (the faces of
-//! the client's, which `source` makes iterators), `chunk` and `window` (memory for Python),
+//! Read in this order: `capture` (what to capture), `stream`, `segments` and `events` (the
+//! faces of the client's, which `source` makes iterators), `chunk` and `window` (memory for Python),
 //! `samples` (memory of Python's), `processor` (speech in any audio), `recording` (files).
 //! What needs neither memory nor threads is in Python, beside the module.
 
@@ -16,6 +16,7 @@ macro_rules! doc {
 mod capture;
 mod chunk;
 mod errors;
+mod events;
 mod params;
 mod processor;
 mod recording;
@@ -43,10 +44,12 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<stream::AudioStream>()?;
     module.add_class::<chunk::AudioChunk>()?;
     module.add_class::<segments::SpeechSegments>()?;
+    module.add_class::<events::StreamEvents>()?;
     module.add_class::<chunk::SpeechSegment>()?;
     module.add_class::<processor::VadProcessor>()?;
     module.add_class::<recording::Recording>()?;
     errors::register(module)?;
+    module.add_function(wrap_pyfunction!(capture::_programs, module)?)?;
     let forked = wrap_pyfunction!(after_fork, module)?;
     let hooks = pyo3::types::PyDict::new(py);
     hooks.set_item("after_in_child", forked)?;

@@ -10,6 +10,7 @@
 ...         text = recognise(np.asarray(segment))
 """
 
+from ._events import Event
 from ._health import Finding, Health
 from ._native import (
     AudioCapture,
@@ -21,10 +22,12 @@ from ._native import (
     Recording,
     SpeechSegment,
     SpeechSegments,
+    StreamEvents,
     V2MError,
     VADProcessor,
     __version__,
 )
+from ._sources import Source, sources
 
 __all__ = [
     "AudioCapture",
@@ -32,13 +35,17 @@ __all__ = [
     "AudioStream",
     "DeviceError",
     "EngineUnavailableError",
+    "Event",
     "Finding",
     "Health",
     "OverrunError",
     "Recording",
+    "Source",
     "SpeechSegment",
     "SpeechSegments",
+    "StreamEvents",
     "V2MError",
     "VADProcessor",
     "__version__",
+    "sources",
 ]
