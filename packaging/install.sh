@@ -37,8 +37,8 @@ engine)
 python)
     site=${PYTHONDIR:-/usr/lib/python3/dist-packages}
     put "$built" 644 "$site/v2m_engine/_native.abi3.so"
-    for module in python/v2m_engine/*.py python/v2m_engine/*.pyi python/v2m_engine/py.typed; do
-        put "$module" 644 "$site/v2m_engine/${module##*/}"
+    (cd python && find v2m_engine -name '*.py' -o -name '*.pyi' -o -name py.typed) | while read -r module; do
+        put "python/$module" 644 "$site/$module"
     done
     info=$root$site/v2m_engine-$version.dist-info
     mkdir -p "$info"

@@ -330,7 +330,7 @@ def listed(monkeypatch: pytest.MonkeyPatch, recording: Recording) -> None:
     from v2m_engine import Source
     from v2m_engine.compat import _input
 
-    only = Source(recording.source, "Noise", "file", True, False, 1, RATE)
+    only = Source(recording.source, "Noise", "source", True, False, 1, RATE)
     monkeypatch.setattr(_input, "sources", lambda: [only])
 
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from .. import AudioCapture, AudioChunk, AudioStream, SpeechSegment
+from .. import AudioCapture, AudioChunk, AudioStream, Event, SpeechSegment
 from .._native import _NeedsRecovery
 from . import missing
 
@@ -112,6 +112,10 @@ class Stream(Items[AudioChunk]):
     def segments(self, *arguments: Any, **parameters: Any) -> Items[SpeechSegment]:
         """Utterances; the arguments are those of `AudioStream.segments`."""
         return Items(self.stream.segments(*arguments, **parameters), self._news)
+
+    def events(self) -> Items[Event]:
+        """What happens besides: speech, gaps, mute, source and state."""
+        return Items(self.stream.events(), self._news)
 
 
 @asynccontextmanager

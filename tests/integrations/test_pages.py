@@ -1,5 +1,5 @@
-"""The programs in python/examples that are for a framework, as a user runs them. They stand in
-docs/use-with.md, which shows them as they are; and so do those in the pages on choosing and time."""
+"""The programs in python/examples that are for a framework, as a user runs them. docs/use-with.md
+shows them as they are. And those in the pages on choosing and on time."""
 
 from __future__ import annotations
 
