@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 wanted="pipecat-ai==1.14.0 livekit-agents==1.8.9 openai==3.57.0 scipy==1.17.1 onnx==1.23.2 pocketsphinx==5.1.1
-    pytest==9.2.0 pytest-timeout==2.4.0"
+    pytest==9.2.0 pytest-timeout==2.4.0 matplotlib==3.11.2"
 # Installed without what they ask for: RealtimeSTT wants PyTorch, of which it uses the
 # multiprocessing only; openWakeWord wants a TFLite runtime, which is there for few Pythons.
 bare="RealtimeSTT==1.1.2 openwakeword==0.6.0 silero-vad==6.2.3 webrtcvad-wheels==2.0.14 halo==0.0.31
