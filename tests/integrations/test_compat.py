@@ -3,6 +3,7 @@ recordings that are known sample by sample."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -15,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rig import BINARY
+from rig import BINARY, PrivatePipeWire, wait_until
 from rig.playing import Recording, Service
+from rig.service import Engine
 from v2m_engine import compat
 from v2m_engine.compat import pyaudio, soundcard
 from v2m_engine.compat import sounddevice as sd
@@ -35,6 +37,12 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setenv("V2M_ENGINE_SOCKET", str(runtime / "engine.sock"))
     yield
     sd.default.reset()
+
+
+@pytest.fixture
+def rig() -> Iterator[PrivatePipeWire]:
+    with PrivatePipeWire(quantum=256) as private:
+        yield private
 
 
 @pytest.fixture
@@ -443,3 +451,30 @@ def test_raw_streams_need_no_numpy(recording: Recording) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout == "2000 False\n", done.stderr
+
+
+def test_what_the_sound_server_lost_is_flagged(
+    rig: PrivatePipeWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silence stands in for it, so that times stay true."""
+    seen: list[tuple[int, float, bool]] = []
+
+    def callback(indata: Any, frames: int, when: Any, status: sd.CallbackFlags) -> None:
+        seen.append((frames, when.inputBufferAdcTime, status.input_overflow))
+
+    with Engine(rig) as engine:
+        monkeypatch.delenv("V2M_ENGINE_SOCKET")
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(rig.directory))
+        with sd.InputStream(RATE, 160, channels=1, callback=callback):
+            time.sleep(0.5)
+            engine.process.send_signal(signal.SIGSTOP)
+            time.sleep(0.4)
+            engine.process.send_signal(signal.SIGCONT)
+            wait_until(lambda: any(flag for *_, flag in seen), "a flag")
+            time.sleep(0.5)
+    adc = np.array([when for _, when, _ in seen])
+    flagged = [index for index, (*_, flag) in enumerate(seen) if flag]
+    assert flagged and not seen[0][2] and not seen[-1][2]
+    # All that was lost is there as silence: a block after the other, 10 ms each.
+    assert np.allclose(np.diff(adc), 0.01, atol=0.006)
+    assert abs((adc[-1] - adc[0]) - (len(adc) - 1) * 0.01) < 0.02

@@ -35,7 +35,7 @@ class Device:
     """What `AudioCapture(source=...)` takes."""
     default: bool
     monitor: bool
-    """What a sink plays, rather than a microphone."""
+    """What a sink or a program plays, rather than a microphone."""
     rate: int
     """Hz; the rate in which it loses nothing, as far as the engine gives it."""
 
@@ -66,7 +66,7 @@ def _device(index: int, source: Source) -> Device:
         source.description or source.name,
         source.name,
         source.default,
-        source.kind == "monitor",
+        source.kind in ("monitor", "app"),
         rate,
     )
 

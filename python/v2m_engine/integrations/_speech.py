@@ -66,27 +66,32 @@ class Judge:
         return self._model(audio)
 
 
+#: Hz: what the model takes as it is.
+MODEL_RATES = (8000, 16000)
+
+
 class Model:
     """The model here, for 16-bit audio that comes in windows."""
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, resample: Callable[[int, int], Callable[[bytes], bytes]]) -> None:
         """
         Args:
-            rate: Hz, 16000 or 8000.
+            rate: Hz.
+            resample: the framework's own resampler, from a rate to a rate, piece by piece; for
+                rates that the model doesn't take.
         """
-        self._rate = rate
+        self._rate = rate if rate in MODEL_RATES else 16000
+        self._resample = resample(rate, self._rate) if rate != self._rate else None
         self._processor = VADProcessor()
         self._last = 0.0
 
     def __call__(self, audio: bytes) -> float:
         """Probability of the newest window that `audio` completes."""
-        samples = memoryview(audio).cast("h")
-        answers = self._processor.probabilities(samples, sample_rate=self._rate, resume=True)
-        if len(answers):
-            self._last = float(answers[-1])
+        if self._resample is not None:
+            audio = self._resample(audio)
+        if audio:
+            samples = memoryview(audio).cast("h")
+            answers = self._processor.probabilities(samples, sample_rate=self._rate, resume=True)
+            if len(answers):
+                self._last = float(answers[-1])
         return self._last
-
-    def reset(self) -> None:
-        """What comes next doesn't follow on what came."""
-        self._processor.reset()
-        self._last = 0.0

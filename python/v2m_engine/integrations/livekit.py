@@ -11,6 +11,7 @@ Frames are 32 ms of mono; `frame.userdata["capture_time_ns"]` is when the first 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import AudioCapture, AudioChunk, AudioStream, OverrunError
@@ -25,6 +26,7 @@ except ImportError as error:
     raise missing(__name__, "livekit-agents", error) from error
 
 _CHUNK = "v2m_engine.chunk"
+#: Hz: of which livekit's events count samples.
 _MODEL_RATE = 16000
 
 
@@ -195,7 +197,7 @@ class _Hearing:
         self.rate = rate
         self._options = options
         self._track = Track()
-        self.judge = Judge(self._track, _ResamplingModel(rate))
+        self.judge = Judge(self._track, Model(rate, _resampler))
         self._pending = bytearray()
         self._kept = bytearray()
         self._samples = 0
@@ -270,19 +272,11 @@ class _Hearing:
         )
 
 
-class _ResamplingModel(Model):
-    """The model here, for audio of any rate."""
+def _resampler(rate: int, to: int) -> Callable[[bytes], bytes]:
+    resampler = rtc.AudioResampler(rate, to)
 
-    def __init__(self, rate: int) -> None:
-        super().__init__(_MODEL_RATE)
-        self._from = rate
-        self._resampler: rtc.AudioResampler | None = None
+    def resample(audio: bytes) -> bytes:
+        frame = rtc.AudioFrame(audio, rate, 1, len(audio) // 2)
+        return b"".join(bytes(each.data) for each in resampler.push(frame))
 
-    def __call__(self, audio: bytes) -> float:
-        if self._from == _MODEL_RATE:
-            return super().__call__(audio)
-        if self._resampler is None:
-            self._resampler = rtc.AudioResampler(self._from, _MODEL_RATE)
-        frame = rtc.AudioFrame(audio, self._from, 1, len(audio) // 2)
-        resampled = b"".join(bytes(each.data) for each in self._resampler.push(frame))
-        return super().__call__(resampled) if resampled else self._last
+    return resample

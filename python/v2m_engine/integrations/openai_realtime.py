@@ -61,6 +61,8 @@ async def client_events(
             hearing = asyncio.create_task(_utterances(stream, ends)) if commit else None
             try:
                 async for chunk in _chunks(stream):
+                    if hearing is not None and hearing.done():
+                        hearing.result()  # why there are no more
                     audio = base64.b64encode(bytes(chunk)).decode("ascii")
                     yield Append(type="input_audio_buffer.append", audio=audio)
                     while ends and ends[0] <= chunk.position + len(chunk):

@@ -11,6 +11,7 @@ the first sample was captured (CLOCK_MONOTONIC).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NoReturn
 
 from .. import AudioCapture, AudioStream, OverrunError, V2MError
@@ -18,6 +19,8 @@ from . import missing
 from ._speech import Judge, Model, Track, window
 
 try:
+    import numpy as np
+    import soxr
     from loguru import logger
     from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams
     from pipecat.frames.frames import (
@@ -31,9 +34,6 @@ try:
     from pipecat.transports.base_transport import BaseTransport, TransportParams
 except ImportError as error:
     raise missing(__name__, "pipecat-ai", error) from error
-
-#: Rates for which there is a model here.
-MODEL_RATES = (8000, 16000)
 
 
 class V2MTransportParams(TransportParams):
@@ -142,7 +142,7 @@ class V2MTransport(BaseTransport):
 
 class V2MVADAnalyzer(VADAnalyzer):
     """Pipecat's states, from the engine's probabilities: no model runs for audio of this
-    transport that comes unchanged. For any other audio the model runs here, at 8 and 16 kHz."""
+    transport that comes unchanged. For any other audio the model runs here."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class V2MVADAnalyzer(VADAnalyzer):
     ) -> None:
         """
         Args:
-            transport: whose audio it analyzes; None: any.
+            transport: whose audio it analyzes, or its `input()`; None: any.
             sample_rate: Hz. None: the pipeline's.
             params: pipecat's.
         """
@@ -161,22 +161,11 @@ class V2MVADAnalyzer(VADAnalyzer):
         source = transport.input() if isinstance(transport, V2MTransport) else transport
         self._track = source.track if isinstance(source, V2MInputTransport) else Track()
         self._judge: Judge | None = None
-        self._transport = source
 
     def set_sample_rate(self, sample_rate: int) -> None:
-        """Pipecat calls it.
-
-        Raises:
-            ValueError: another rate than 8 and 16 kHz without a transport.
-        """
+        """Pipecat calls it."""
         rate = self._init_sample_rate or sample_rate
-        if rate not in MODEL_RATES and self._transport is None:
-            raise ValueError(
-                f"sample_rate={rate}: the model takes 8000 and 16000 Hz; at other rates give the "
-                f"analyzer its transport, V2MVADAnalyzer(transport=...)"
-            )
-        model = Model(rate) if rate in MODEL_RATES else _no_answer
-        self._judge = Judge(self._track, model)
+        self._judge = Judge(self._track, Model(rate, _resampler))
         super().set_sample_rate(sample_rate)
 
     def num_frames_required(self) -> int:
@@ -189,6 +178,10 @@ class V2MVADAnalyzer(VADAnalyzer):
         return self._judge.probability(bytes(buffer))
 
 
-def _no_answer(audio: bytes) -> float:
-    """At a rate that the model doesn't take, of audio that the engine has not judged."""
-    return 0.0
+def _resampler(rate: int, to: int) -> Callable[[bytes], bytes]:
+    stream = soxr.ResampleStream(rate, to, 1, dtype="int16", quality="QQ")
+
+    def resample(audio: bytes) -> bytes:
+        return bytes(stream.resample_chunk(np.frombuffer(audio, np.int16)).tobytes())
+
+    return resample

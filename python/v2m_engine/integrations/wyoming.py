@@ -71,6 +71,7 @@ class MicrophoneHandler(AsyncEventHandler):
                     await self._send_audio(stream)
                 finally:
                     voice.cancel()
+                    await asyncio.gather(voice, return_exceptions=True)
         except V2MError as error:
             print(f"wyoming: {error}", file=sys.stderr)
         # The client sees why there is no more.
@@ -95,6 +96,7 @@ class MicrophoneHandler(AsyncEventHandler):
         await self.write_event(AudioStop(timestamp=end).event())
 
     async def _send_voice(self, stream: AudioStream) -> None:
+        """Without speech detection there is audio only."""
         async for event in stream.events():
             at = event.time_ns // NS_PER_MS
             if event.kind == "speech-start":

@@ -96,6 +96,13 @@ def test_nothing_is_captured_while_it_is_detached() -> None:
         assert not waiting.done() and audio._stream is None
         audio.on_attached()
         after = await asyncio.wait_for(waiting, 10)
+        # Cancelled while it opens: opens again.
+        audio.on_detached()
+        audio.on_attached()
+        opening = asyncio.ensure_future(anext(audio))
+        await asyncio.sleep(0)
+        opening.cancel()
+        assert await asyncio.wait_for(anext(audio), 10)
         hidden = after.userdata["capture_time_ns"] - before.userdata["capture_time_ns"]
         assert hidden > 0.4e9
         await audio.aclose()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import numpy as np
 import pytest
 from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
@@ -21,7 +22,7 @@ from pipecat.processors.audio.vad_processor import VADProcessor
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.workers.runner import WorkerRunner
 
-from rig.hearing import RECORDING, WORDS, Ear
+from rig.hearing import RECORDING, WORDS, Ear, resampled
 from v2m_engine.integrations import _speech
 from v2m_engine.integrations.pipecat import V2MTransport, V2MTransportParams, V2MVADAnalyzer
 
@@ -115,13 +116,19 @@ def test_audio_from_elsewhere_is_judged_as_pipecat_does() -> None:
     assert differing <= 4, (differing, len(ours))
 
 
-def test_rates_without_a_model_want_a_transport() -> None:
-    with pytest.raises(ValueError, match="transport"):
-        V2MVADAnalyzer().set_sample_rate(24000)
-    transport = V2MTransport(V2MTransportParams(audio_in_enabled=True))
-    V2MVADAnalyzer(transport=transport).set_sample_rate(24000)
+@pytest.mark.parametrize("rate", [8000, 24000, 48000])
+def test_audio_from_elsewhere_at_other_rates(rate: int) -> None:
+    said = np.fromfile(RECORDING, "<i2") / 32768
+    audio = np.concatenate([np.zeros(rate // 2), resampled(said, 16000, rate), np.zeros(rate // 2)])
+    audio = np.rint(audio * 32767).astype("<i2").tobytes()
+    found = asyncio.run(states(V2MVADAnalyzer(params=PARAMS), audio, rate))
+    assert found[0] == found[-1] == VADState.QUIET
+    assert 1 < found.count(VADState.SPEAKING) * 640 / (2 * rate) < 3
+
+
+def test_it_has_no_output() -> None:
     with pytest.raises(NotImplementedError, match="output"):
-        transport.output()
+        V2MTransport(V2MTransportParams()).output()
 
 
 @pytest.mark.usefixtures("microphone")
