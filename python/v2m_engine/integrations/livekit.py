@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .. import AudioCapture, AudioChunk, AudioStream, OverrunError
+from .. import AudioCapture, AudioChunk, AudioStream, OverrunError, V2MError
 from . import missing
 from ._speech import WINDOW, Judge, Model, Track, window
 
@@ -68,14 +68,15 @@ class AudioInput(io.AudioInput):
             await self._attached.wait()
             stream = self._stream
             try:
-                if stream is None:
+                # Closed: whoever opened it was cancelled meanwhile.
+                if stream is None or stream.closed:
                     stream = self._stream = self._capture.stream()
                     await stream.__aenter__()
                 return _frame(await anext(stream), self._rate)
             except OverrunError:
                 continue
-            except StopAsyncIteration:
-                # Detached meanwhile; else the source has ended.
+            except (StopAsyncIteration, V2MError):
+                # Detached meanwhile; else the source has ended, or is gone.
                 if self._stream is stream:
                     raise
 
