@@ -22,8 +22,11 @@ async def send(connection: websockets.ClientConnection) -> None:
 
 
 async def main() -> None:
-    async with websockets.connect(URL, additional_headers=HEADERS) as connection:
-        sending = asyncio.create_task(send(connection))
+    async with (
+        websockets.connect(URL, additional_headers=HEADERS) as connection,
+        asyncio.TaskGroup() as group,
+    ):
+        sending = group.create_task(send(connection))
         async for message in connection:
             event = json.loads(message)
             print(event["type"], event.get("transcript", ""), flush=True)
