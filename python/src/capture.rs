@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use v2m_client::cursor::Hop;
@@ -17,7 +16,7 @@ use v2m_client::stream::Stream;
 
 use crate::errors;
 use crate::lock;
-use crate::params::{self, Dtype, shown};
+use crate::params::{self, Dtype, invalid, shown};
 use crate::recording::Recording;
 use crate::source::python;
 use crate::stream::AudioStream;
@@ -34,11 +33,6 @@ pub(crate) struct AudioCapture {
     dtype: Dtype,
     /// The private engine that is kept from one stream to the next.
     keeper: Arc<Keeper>,
-}
-
-/// The error for an argument of this value.
-fn invalid(name: &str, value: impl std::fmt::Display, why: impl std::fmt::Display) -> PyErr {
-    PyValueError::new_err(format!("{name}={value}: {why}"))
 }
 
 #[pymethods]
@@ -207,6 +201,16 @@ impl Drop for AudioCapture {
         // The last one to let go of a private engine waits for its end.
         Python::attach(|py| self.close(py));
     }
+}
+
+/// The engine's programs, in the order of preference.
+#[pyfunction]
+pub(crate) fn _programs(py: Python<'_>) -> PyResult<Vec<PathBuf>> {
+    let locator = Locator {
+        places: python(py, "_places", "engines", ())?.extract()?,
+        ..Locator::default()
+    };
+    locator.programs().map_err(errors::raise)
 }
 
 /// A channel's name or its number from 1, as the engine writes it.

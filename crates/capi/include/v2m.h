@@ -106,6 +106,8 @@ enum v2m_event_kind
     V2M_EVENT_STATE = 5,
     // From about here on the source's channel number `detail` (from 1) is heard.
     V2M_EVENT_CHANNEL = 6,
+    // The engine is gone; positions of the next one begin anew.
+    V2M_EVENT_ENGINE_LOST = 7,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

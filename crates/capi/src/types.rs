@@ -5,6 +5,7 @@ use std::mem::size_of;
 use std::ptr::null;
 
 use v2m_client::ErrorKind;
+use v2m_client::events::{self, What};
 use v2m_client::ring::{self, State};
 use v2m_client::vad::segment::Params;
 
@@ -202,6 +203,28 @@ pub struct Event {
     pub time_ns: i64,
 }
 
+impl From<events::Event> for Event {
+    fn from(event: events::Event) -> Self {
+        let (kind, detail) = match event.what {
+            What::Gap(reason) => (EventKind::Gap, reason as u32),
+            What::SpeechStart => (EventKind::SpeechStart, 0),
+            What::SpeechEnd => (EventKind::SpeechEnd, 0),
+            What::Source => (EventKind::Device, 0),
+            What::State(state) => (EventKind::State, state as u32),
+            What::Channel(number) => (EventKind::Channel, number),
+            What::EngineLost => (EventKind::EngineLost, 0),
+        };
+        Self {
+            kind: kind as u32,
+            detail,
+            position: event.position,
+            length: event.length,
+            time_ns: event.time_ns,
+        }
+    }
+}
+
+/// As the ring has it.
 impl From<ring::Event> for Event {
     fn from(event: ring::Event) -> Self {
         Self {
@@ -230,6 +253,8 @@ pub enum EventKind {
     State = 5,
     /// From about here on the source's channel number `detail` (from 1) is heard.
     Channel = 6,
+    /// The engine is gone; positions of the next one begin anew.
+    EngineLost = 7,
 }
 
 /// Why audio is missing.
