@@ -55,18 +55,19 @@ impl Pipe {
     pub(super) fn wait(
         &mut self,
         notifier: Option<BorrowedFd<'_>>,
+        audio: Option<BorrowedFd<'_>>,
         timeout: Duration,
     ) -> Result<()> {
         let ended = self.done.len() == self.steps.len();
         if ended && !self.steps.is_empty() {
             return Ok(());
         }
-        let pipe = (!ended).then(|| (self.file.as_fd(), PollFlags::POLLOUT));
-        wait_for(
-            notifier.map(|notifier| (notifier, PollFlags::POLLIN)),
-            pipe,
-            timeout,
-        )?;
+        // While the pipe is full more audio is no news.
+        let (audio, pipe) = match ended {
+            true => (audio, None),
+            false => (None, Some(self.file.as_fd())),
+        };
+        wait_for([notifier, audio], pipe, timeout)?;
         self.go_on();
         Ok(())
     }
