@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rig import ROOT, wait_until
+from rig import wait_until
 from rig.playing import Floats, Recording, Service
 from rig.speech import RATE, TEXTS, Talk, say
 from v2m_engine import AudioCapture, OverrunError, V2MError, VADProcessor
@@ -47,8 +47,7 @@ def test_the_reference_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """On more than ten minutes of speech, noise, pauses and garbage, float32 and int16."""
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # espeak-ng leaves things there
-    monkeypatch.syspath_prepend(str(ROOT / "tests"))
-    reference = importlib.import_module("vad_reference")
+    reference = importlib.import_module("rig.vad_reference")
     audio = np.round(reference.audio(10.5) * 32768)
     audio = np.clip(audio, -32768, 32767).astype(np.int16)[: RATE * 630 // 512 * 512]
     floats = (audio / 32768).astype(np.float32)
