@@ -81,6 +81,11 @@ async def segments(audio: AudioStream) -> None:
         pass
 
 
+async def events(audio: AudioStream) -> None:
+    async for _ in audio.events():
+        pass
+
+
 async def leave(audio: AudioStream, tasks: list[asyncio.Task[None]]) -> None:
     pass
 
@@ -121,7 +126,7 @@ async def lose_and_close(audio: AudioStream, tasks: list[asyncio.Task[None]]) ->
 
 Way = Callable[[AudioStream, list[asyncio.Task[None]]], Awaitable[None]]
 WAYS: list[Way] = [leave, close, close_elsewhere, cancel, cancel_one, lose, lose_and_close]
-WAITS = [chunks, segments]
+WAITS = [chunks, segments, events]
 
 
 async def told(wait: Awaitable[None]) -> None:
