@@ -82,7 +82,6 @@ impl Encoding {
         }
     }
 
-    /// What stands before the audio.
     pub(super) fn head(&self, length: Length, notes: &Notes) -> Head {
         match self {
             Self::Pcm { is_raw: true, .. } => Head::none(),

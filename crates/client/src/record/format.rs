@@ -15,7 +15,6 @@ pub enum Format {
     Wav32,
     /// FLAC, 16 bit.
     Flac,
-    /// FLAC, 24 bit.
     Flac24,
     /// 16-bit integers, little-endian, and nothing else: no head, no cues, no syncs.
     S16le,
