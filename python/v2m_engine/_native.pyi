@@ -144,8 +144,8 @@ class AudioCapture:
 
         Args:
             path: the file; or `-` for standard output (WAV unless `format` says).
-            format: `"wav16"`, or `"wav"`: WAV of 16 bit, which every program reads, RF64 past 4 GiB;
-                `"wav32"`: the same of 32-bit float, the engine's own samples bit for bit;
+            format: `"wav16"`, or `"wav"`: WAV of 16 bit, which every program reads, RF64 past
+                4 GiB; `"wav32"`: the same of 32-bit float, the engine's own samples bit for bit;
                 `"flac"`: 16 bit; `"flac24"`; `"s16le"`, `"f32le"`: samples and nothing else.
                 None: by the extension, `.wav` (16 bit) or `.flac`.
             speech: only speech, one segment after the other, each marked by a cue that names

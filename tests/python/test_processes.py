@@ -225,7 +225,7 @@ def test_other_processes_have_engines_of_their_own(
     """Settings go there, by each of the ways in which Python makes processes."""
     script = tmp_path / "child.py"
     script.write_text(CHILD)
-    command = [sys.executable, script, recording(20).source, method]
+    command = [sys.executable, str(script), recording(20).source, method]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
