@@ -64,6 +64,7 @@ bench: setup-bench
 	$(PYTHON) benches/listening.py
 	$(PYTHON) benches/monitor.py
 	$(PYTHON) benches/jitter.py
+	$(PYTHON) benches/samples.py
 	$(PYTHON) benches/record.py
 
 bench-peers:

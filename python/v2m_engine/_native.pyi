@@ -125,30 +125,39 @@ class AudioCapture:
         self,
         path: str | PathLike[str],
         *,
-        format: Literal["wav", "wav16", "flac", "flac24"] | None = None,
+        format: Literal["wav", "wav16", "wav32", "flac", "flac24", "s16le", "f32le"] | None = None,
         speech: bool = False,
         split: bool = False,
         last: float = 0.0,
         seconds: float | None = None,
         overwrite: bool = False,
         sync: float = 1.0,
+        min_speech_ms: int = 250,
+        min_silence_ms: int = 500,
+        pad_ms: int = 200,
+        max_s: float = 30.0,
+        threshold: float = 0.5,
+        neg_threshold: float | None = None,
     ) -> Recording:
         """A recording of this capture, to be used by `with` or `async with`: as long as
         that lasts, or as long as `seconds`. It runs on a thread of its own.
 
         Args:
             path: the file; or `-` for standard output (WAV unless `format` says).
-            format: `"wav"`: 32-bit float, the engine's own samples bit for bit, RF64 past
-                4 GiB; `"wav16"`; `"flac"`: 16 bit; `"flac24"`. None: by the extension,
-                `.wav` or `.flac`.
-            speech: only speech (with the defaults of `segments()`), one segment after
-                the other, each marked by a cue that names its time and position.
-            split: each segment of speech in a file of its own, named by its time: beside
-                `path`, or in it if it is a directory.
+            format: `"wav16"`, or `"wav"`: WAV of 16 bit, which every program reads, RF64 past
+                4 GiB; `"wav32"`: the same of 32-bit float, the engine's own samples bit for bit;
+                `"flac"`: 16 bit; `"flac24"`; `"s16le"`, `"f32le"`: samples and nothing else.
+                None: by the extension, `.wav` (16 bit) or `.flac`.
+            speech: only speech, one segment after the other, each marked by a cue that names
+                its time and position.
+            split: each segment of speech in a file of its own, which is always new and named
+                by its time: beside `path`, or in it if it is a directory.
             last: begin so many seconds in the past, as far as the engine remembers.
             seconds: end after so much audio, the past included.
             overwrite: replace a file that exists.
             sync: seconds from one sync to the next, 0.05 to 3600: what a crash can cost.
+            min_speech_ms, min_silence_ms, pad_ms, max_s, threshold, neg_threshold: what counts
+                as speech, for `speech` and `split`; as in `AudioStream.segments`.
 
         Raises:
             ValueError: an argument is not one of the above.
@@ -739,6 +748,7 @@ class VADProcessor:
     def hearing(self) -> Literal["plain", "enhanced"]:
         """As given."""
 
+def _programs() -> list[Path]: ...
 def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> array[float]:
     """A file as one channel: an `array.array("f")` that `np.asarray` takes without a copy.
 
@@ -827,8 +837,6 @@ class VADEvent:
     @property
     def time(self) -> float:
         """The same in seconds."""
-
-def _programs() -> list[Path]: ...
 
 class _Readiness:
     def fileno(self) -> int: ...

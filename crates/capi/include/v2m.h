@@ -106,8 +106,6 @@ enum v2m_event_kind
     V2M_EVENT_STATE = 5,
     // From about here on the source's channel number `detail` (from 1) is heard.
     V2M_EVENT_CHANNEL = 6,
-    // The engine is gone; positions of the next one begin anew.
-    V2M_EVENT_ENGINE_LOST = 7,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -154,7 +152,7 @@ enum v2m_state
     V2M_STATE_WAITING = 2,
     // The source has come to its end, as a file does; nothing follows.
     V2M_STATE_ENDED = 3,
-    // The engine has stopped.
+    // The engine has stopped, or is gone.
     V2M_STATE_STOPPED = 4,
     // Nobody listens and nothing is captured; positions stand still.
     V2M_STATE_IDLE = 5,

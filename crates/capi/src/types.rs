@@ -203,20 +203,11 @@ pub struct Event {
     pub time_ns: i64,
 }
 
-impl From<events::Event> for Event {
-    fn from(event: events::Event) -> Self {
-        let (kind, detail) = match event.what {
-            What::Gap(reason) => (EventKind::Gap, reason as u32),
-            What::SpeechStart => (EventKind::SpeechStart, 0),
-            What::SpeechEnd => (EventKind::SpeechEnd, 0),
-            What::Source => (EventKind::Device, 0),
-            What::State(state) => (EventKind::State, state as u32),
-            What::Channel(number) => (EventKind::Channel, number),
-            What::EngineLost => (EventKind::EngineLost, 0),
-        };
+impl From<ring::Event> for Event {
+    fn from(event: ring::Event) -> Self {
         Self {
-            kind: kind as u32,
-            detail,
+            kind: event.kind,
+            detail: event.detail,
             position: event.position,
             length: event.length,
             time_ns: event.time_ns,
@@ -224,12 +215,20 @@ impl From<events::Event> for Event {
     }
 }
 
-/// As the ring has it.
-impl From<ring::Event> for Event {
-    fn from(event: ring::Event) -> Self {
+impl From<events::Event> for Event {
+    fn from(event: events::Event) -> Self {
+        let (kind, detail) = match event.what {
+            What::SpeechStart => (EventKind::SpeechStart, 0),
+            What::SpeechEnd => (EventKind::SpeechEnd, 0),
+            What::Gap(reason) => (EventKind::Gap, reason as u32),
+            What::Source => (EventKind::Device, 0),
+            What::Channel(number) => (EventKind::Channel, number),
+            What::State(state) => (EventKind::State, state as u32),
+            What::EngineLost => (EventKind::State, State::Stopped as u32),
+        };
         Self {
-            kind: event.kind,
-            detail: event.detail,
+            kind: kind as u32,
+            detail,
             position: event.position,
             length: event.length,
             time_ns: event.time_ns,
@@ -253,8 +252,6 @@ pub enum EventKind {
     State = 5,
     /// From about here on the source's channel number `detail` (from 1) is heard.
     Channel = 6,
-    /// The engine is gone; positions of the next one begin anew.
-    EngineLost = 7,
 }
 
 /// Why audio is missing.
@@ -283,7 +280,7 @@ pub enum StreamState {
     Waiting = 2,
     /// The source has come to its end, as a file does; nothing follows.
     Ended = 3,
-    /// The engine has stopped.
+    /// The engine has stopped, or is gone.
     Stopped = 4,
     /// Nobody listens and nothing is captured; positions stand still.
     Idle = 5,
