@@ -171,7 +171,7 @@ impl Locator {
         // The one in the wheel needs libraries of the system; another may come
         // from a package that brought them.
         let mut failed = None;
-        for program in self.candidates()? {
+        for program in self.programs()? {
             let connection = Connection::private(&program, &arguments)?;
             match Engine::open(connection, &wanted, self.latency, self.observe) {
                 Ok(engine) => {
@@ -190,7 +190,10 @@ impl Locator {
     }
 
     /// The engine's programs, in the order of preference; at least one.
-    fn candidates(&self) -> Result<Vec<PathBuf>> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: there is none.
+    pub fn programs(&self) -> Result<Vec<PathBuf>> {
         if let Some(program) = &self.program {
             return Ok(vec![program.clone()]);
         }
