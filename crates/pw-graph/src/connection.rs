@@ -32,6 +32,7 @@ enum Note {
     Metadata(GlobalObject<PropertiesBox>),
     DefaultSource(Option<String>),
     DefaultSink(Option<String>),
+    Moved(u32, Option<String>),
     GraphQuantum(u32),
     GraphRate(u32),
     Version(String),
@@ -181,6 +182,13 @@ impl Connection {
                     self.graph.default_sink = name;
                     self.dirty = true;
                 }
+                Note::Moved(node, target) => {
+                    match target {
+                        Some(target) => drop(self.graph.moves.insert(node, target)),
+                        None => drop(self.graph.moves.remove(&node)),
+                    }
+                    self.dirty = true;
+                }
                 Note::GraphQuantum(frames) => {
                     self.graph_default.samples = frames;
                     self.dirty = true;
@@ -224,7 +232,7 @@ impl Connection {
         let listener = metadata
             .add_listener_local()
             .property(move |subject, key, _type, value| {
-                if let (0, Some(note)) = (subject, read_property(key, value)) {
+                if let Some(note) = read_property(subject, key, value) {
                     tell(&sender, note);
                 }
                 0
@@ -316,8 +324,12 @@ fn read_global(global: &GlobalObject<&DictRef>) -> Option<Note> {
 }
 
 /// A property of the metadata `default` or `settings`; no key means all of them went.
-fn read_property(key: Option<&str>, value: Option<&str>) -> Option<Note> {
+fn read_property(subject: u32, key: Option<&str>, value: Option<&str>) -> Option<Note> {
     let number = || value?.parse().ok().filter(|n| *n > 0);
+    if subject != 0 {
+        let target = value.map(|value| text::name(value.trim_matches('"')));
+        return matches!(key, None | Some("target.object")).then(|| Note::Moved(subject, target));
+    }
     match key {
         None => Some(Note::DefaultSource(None)),
         Some("default.audio.source") => Some(Note::DefaultSource(value.and_then(node_name))),

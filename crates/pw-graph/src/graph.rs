@@ -77,6 +77,9 @@ pub struct Graph {
     pub default_source: Option<String>,
     /// The node's name in the metadata `default.audio.sink`.
     pub default_sink: Option<String>,
+    /// Where the user moved nodes to, by the node's id: another's serial or name, or -1 to take
+    /// a move back; the metadata `target.object`.
+    pub moves: BTreeMap<u32, String>,
 }
 
 impl Graph {
@@ -92,6 +95,7 @@ impl Graph {
 
     /// True if the id was one of ours to know.
     pub fn remove(&mut self, id: u32) -> bool {
+        self.moves.remove(&id);
         self.nodes.remove(&id).is_some()
             | self.ports.remove(&id).is_some()
             | self.links.remove(&id).is_some()
