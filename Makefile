@@ -45,7 +45,7 @@ install: build
 
 demo: setup
 	@$(MAKE) --no-print-directory install
-	$(PYTHON) tests/rig/demo.py
+	$(PYTHON) -m rig.demo
 
 bench: setup-bench
 	@$(MAKE) --no-print-directory install
@@ -113,31 +113,28 @@ fuzz:
 
 # Two tests at a time: they wait more than they compute.
 python: install
-	@failed=; for suite in tests/python tests/engine tests/pipewire tests/record tests/hostile tests/bench packaging/tests/quick; do \
-	    echo "== $$suite" >&2; \
-	    $(PYTHON) -m pytest --timeout 300 -q -n 2 --dist worksteal $$suite || failed="$$failed $$suite"; \
-	done; [ -z "$$failed" ] || { echo "== failed:$$failed" >&2; exit 1; }
+	$(PYTHON) -m pytest --timeout 300 -q -n 2 --dist worksteal
 
 # A stock Debian kernel, unpacked from its package, under qemu: with snd-aloop, and with a
 # disk that loses its power while it is recorded onto.
 vm:
 	@if command -v apt-get >/dev/null; then \
-	    cargo test --test alsa-vm --test power-loss -- --ignored; \
+	    cargo test --test machine -- --ignored --test-threads 1; \
 	else echo "== passed over: the emulated machine takes a Debian kernel by apt" >&2; fi
 
 # The same, and every combination of rate, format, channels and period.
 test-vm: setup-test vm
-	V2M_TEST_VM_ONLY=long cargo test --test alsa-vm -- --ignored
+	V2M_TEST_VM_ONLY=long cargo test --test machine -- --ignored alsa
 
 # The native VAD model against the ONNX one on half an hour of audio, with mutated weights; the
 # ort backend; and ten minutes played through PipeWire in real time.
 test-vad: setup-test
 	@$(MAKE) --no-print-directory install
 	$(VENV)/bin/pip install --quiet onnx safetensors
-	ORT_DISABLE_TELEMETRY=1 $(PYTHON) tests/vad_reference.py target/vad-reference --test
+	ORT_DISABLE_TELEMETRY=1 $(PYTHON) -m rig.vad_reference target/vad-reference --test
 	V2M_ONNXRUNTIME="$$($(PYTHON) -c 'from importlib.util import find_spec; \
 	    print(find_spec("onnxruntime").submodule_search_locations[0])')" \
-	    cargo test --release --test vad_ort -- --ignored
+	    cargo test --release --test library -- --ignored vad_ort
 	V2M_VAD_LIVE_SECONDS=630 $(PYTHON) -m pytest --timeout 900 -q tests/pipewire/test_vad.py
 
 test-vad-hours: setup-test
@@ -148,7 +145,7 @@ test-vad-hours: setup-test
 test-record: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_TEST_RECORD_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/record
-	V2M_TEST_RECORD_LONG=1 cargo test --test power-loss -- --ignored
+	V2M_TEST_RECORD_LONG=1 cargo test --test machine -- --ignored power_loss
 
 # Some 20 minutes.
 test-hostile: setup-test

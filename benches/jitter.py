@@ -23,10 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/rig"))
-
-from alsa import AlsaMic  # noqa: E402
+from rig import ROOT
+from rig.alsa import AlsaMic
 
 #: Runs a command without any right to real time.
 ORDINARY = ["prlimit", "--rtprio=0", "--nice=0"]
@@ -83,7 +81,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as directory:
         mic = AlsaMic(Path(directory))
-        rig = [sys.executable, str(ROOT / "tests/rig/rig.py"), "run", "--quantum", period]
+        rig = [sys.executable, "-m", "rig", "run", "--quantum", period]
         backends = {
             "pipewire": [*rig, "--", program, "pipewire", period, seconds],
             "alsa": [program, "alsa:mic", period, seconds],

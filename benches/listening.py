@@ -20,11 +20,8 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/rig")]
-
-from rig import PrivatePipeWire  # noqa: E402
-from vad_reference import dictation  # noqa: E402
+from rig import ROOT, PrivatePipeWire
+from rig.vad_reference import dictation
 
 BINARY = Path(os.environ.get("V2M_ENGINE_BIN", ROOT / "target/release/v2m-engine"))
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/rig"))
-
-from demo import write_speech  # noqa: E402
-from rig import PrivatePipeWire  # noqa: E402
+from rig import ROOT, PrivatePipeWire
+from rig.demo import write_speech
 
 __all__ = [
     "ENGINE",

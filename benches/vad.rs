@@ -3,7 +3,7 @@
 //!
 //!     cargo bench --bench vad [-- --audio FILE] [--json] [--callgrind] [--onnxruntime DIR]
 //!
-//! FILE is raw 16 kHz mono f32 (`tests/vad_reference.py` makes one); without it
+//! FILE is raw 16 kHz mono f32 (`tests/rig/vad_reference.py` makes one); without it
 //! ten seconds of the tests' audio. DIR is the Python package `onnxruntime`.
 #![allow(unsafe_code, reason = "measures the instructions themselves")]
 

@@ -23,12 +23,8 @@ from typing import Any
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
-sys.path.append(str(Path(__file__).resolve().parent.parent / "tests/python"))
-
-from sounds import RATE, babble, hum, peak, pink, rumble, strings, to, white
-from vad_reference import speech
-
+from rig.sounds import RATE, babble, hum, peak, pink, rumble, strings, to, white
+from rig.vad_reference import speech
 from v2m_engine import VADProcessor
 
 PLACE = Path(__file__).resolve().parent.parent / "target/bench/hearing"

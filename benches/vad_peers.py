@@ -40,8 +40,7 @@ def onnxruntime(samples: Any, model: str | None = None) -> Step:
     """As silero-vad's OnnxWrapper does it, with NumPy in place of torch."""
     import numpy as np
 
-    sys.path.insert(0, str(ROOT / "tests"))
-    from vad_reference import Reference
+    from rig.vad_reference import Reference
 
     session = Reference(model).session
     state = np.zeros((2, 1, 128), np.float32)
@@ -244,12 +243,12 @@ def main() -> None:
         raise SystemExit(f"the reference {reference}")
     if not audio.exists():
         code = (
-            "import sys; sys.path.insert(0, 'tests'); from vad_reference import dictation; "
+            "from rig.vad_reference import dictation; "
             f"dictation({MINUTES}).astype('<f4').tofile({str(audio)!r})"
         )
         subprocess.run([reference, "-c", code], cwd=ROOT, check=True)
     program = build()
-    env = os.environ | QUIET
+    env = os.environ | QUIET | {"PYTHONPATH": str(ROOT / "tests")}
     site = "import onnxruntime, os; print(os.path.dirname(onnxruntime.__file__))"
     runtime = subprocess.run(
         [reference, "-c", site], env=env, capture_output=True, text=True, check=True

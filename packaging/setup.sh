@@ -99,6 +99,10 @@ if [ ! -x .venv/bin/python ]; then
     say "creating .venv with $("$python" --version)"
     "$python" -m venv .venv
 fi
+# What tests and benches share (tests/rig) is a package like any other to this interpreter.
+for place in .venv/lib/python3*/site-packages; do
+    echo "$PWD/tests" >"$place/v2m-tests.pth"
+done
 stamp=.venv/.installed-$goal
 if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted $bare" ]; then
     say "installing Python packages into .venv: $wanted $bare"

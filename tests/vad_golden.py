@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from vad_reference import WINDOW, Reference, read
+
+from rig.vad_reference import WINDOW, Reference, read
 
 rng = np.random.default_rng(3)
 speech = read(sys.argv[1])[:48000]

@@ -15,7 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from vad_reference import Reference, read
+
+from rig.vad_reference import Reference, read
 
 
 def silero(name: str):

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
-from vad_reference import Reference
+
+from rig.vad_reference import Reference
 
 CANDIDATES = 20_000
 # The share of its layer that a neuron needs to be heard.

@@ -5,14 +5,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 from types import TracebackType
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests/rig"))
-
-from rig import PrivatePipeWire, RigError  # noqa: E402
+from rig import PrivatePipeWire, RigError
 
 MICROPHONE = "rig-mic"
 

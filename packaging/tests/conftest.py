@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from roots import SPEECH, Root, leftovers, new_directory, remove
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "tests/rig")]
-
-from demo import write_speech  # noqa: E402
-from player import build_player  # noqa: E402
-from roots import SPEECH, Root, leftovers, new_directory, remove  # noqa: E402
+from rig.demo import write_speech
+from rig.player import build_player
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ CACHE = TREE / "target/package/roots"
 SPEECH = TREE / "target/rig/speech.f32"
 
 # Uses what is installed in a root: see use.py.
-USE = ("/v2m/use.py", "/v2m/tests/rig", "/v2m/speech.f32")
+USE = ("/v2m/use.py", "/v2m/tests", "/v2m/speech.f32")
 
 # What a desktop has before the package comes.
 DESKTOP = ["pipewire", "pipewire-bin", "python3", "python3-numpy", "python3-venv"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from roots import SPEECH, TREE, USE, Root, packages
 
-USE_HERE = (TREE / "packaging/tests/use.py", TREE / "tests/rig", SPEECH)
+USE_HERE = (TREE / "packaging/tests/use.py", TREE / "tests", SPEECH)
 RELEASES = {"bookworm": "3.11", "trixie": "3.13"}
 
 

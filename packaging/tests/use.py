@@ -1,7 +1,7 @@
 """Uses an installed v2m_engine as a program would, on a PipeWire of its own.
 
 Run by the package tests in whatever they installed into; prints what it used.
-Its arguments are where tests/rig lies, and a file of speech for its player.
+Its arguments are where the tests' helpers lie, and a file of speech for its player.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 
-from player import PROGRAMS
 from rig import PrivatePipeWire
-
+from rig.player import PROGRAMS
 from v2m_engine import AudioCapture, VADProcessor, __version__
 
 # The player came compiled.

@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use v2m_client::cursor::Hop;
+use v2m_client::dsp::channels::Selection;
 use v2m_client::locator::{Keeper, Locator, Mode};
 use v2m_client::quantum::Quantum;
 use v2m_client::record::{Format, Options};
@@ -18,58 +17,63 @@ use v2m_client::stream::Stream;
 
 use crate::errors;
 use crate::lock;
-use crate::params;
+use crate::params::{self, Dtype, shown};
 use crate::recording::Recording;
+use crate::source::python;
 use crate::stream::AudioStream;
-use crate::switch;
+
+/// Seconds that a switch interval may be: CPython counts in microseconds, and more than
+/// the longest nobody means.
+const SWITCH_INTERVALS: std::ops::RangeInclusive<f64> = 1e-6..=1.0;
 
 #[doc = doc!("AudioCapture")]
 #[pyclass(frozen, module = "v2m_engine")]
 pub(crate) struct AudioCapture {
     locator: Locator,
     buffer_size: u64,
+    dtype: Dtype,
     /// The private engine that is kept from one stream to the next.
     keeper: Arc<Keeper>,
+}
+
+/// The error for an argument of this value.
+fn invalid(name: &str, value: impl std::fmt::Display, why: impl std::fmt::Display) -> PyErr {
+    PyValueError::new_err(format!("{name}={value}: {why}"))
 }
 
 #[pymethods]
 impl AudioCapture {
     #[new]
     #[pyo3(signature = (
-        sample_rate=16_000, buffer_size=4096, *, source=None, channel=None, engine="auto",
-        latency=None,
+        sample_rate=16_000, buffer_size=4096, *, source=None, channel=None,
+        dtype=Dtype::Float32, engine="auto", latency=None,
     ))]
+    #[allow(clippy::too_many_arguments, reason = "the signature in Python")]
     fn new(
         py: Python<'_>,
         sample_rate: i64,
         buffer_size: i64,
         source: Option<String>,
         channel: Option<&Bound<'_, PyAny>>,
+        dtype: Dtype,
         engine: &str,
         latency: Option<&str>,
     ) -> PyResult<Self> {
         if sample_rate != i64::from(SAMPLE_RATE) {
-            return Err(PyValueError::new_err(format!(
-                "sample_rate={sample_rate}: the engine gives {SAMPLE_RATE} only"
-            )));
+            let why = format!("the engine gives {SAMPLE_RATE} only");
+            return Err(invalid("sample_rate", sample_rate, why));
         }
         let largest = MAX_HISTORY / 2;
         let size = u64::try_from(buffer_size).ok();
-        let Some(buffer_size) = size.filter(|size| (1..=largest).contains(size)) else {
-            return Err(PyValueError::new_err(format!(
-                "buffer_size={buffer_size}: must be 1 to {largest} samples"
-            )));
-        };
-        let mode = match engine {
-            "auto" => Mode::Auto,
-            "service" => Mode::Service,
-            "private" => Mode::Private,
-            other => {
-                return Err(PyValueError::new_err(format!(
-                    "engine={other:?}: must be \"auto\", \"service\" or \"private\""
-                )));
-            }
-        };
+        let buffer_size = size
+            .filter(|size| (1..=largest).contains(size))
+            .ok_or_else(|| {
+                let why = format!("must be 1 to {largest} samples");
+                invalid("buffer_size", buffer_size, why)
+            })?;
+        let mode: Mode = engine
+            .parse()
+            .map_err(|why| invalid("engine", format!("{engine:?}"), why))?;
         let latency: Option<Quantum> = latency
             .map(|text| text.parse().map_err(errors::raise))
             .transpose()?;
@@ -81,13 +85,14 @@ impl AudioCapture {
             latency,
             observe: false,
             program: None,
-            places: places(py)?,
-            onnxruntime: onnxruntime(py).ok().flatten(),
+            places: python(py, "_places", "engines", ())?.extract()?,
+            onnxruntime: python(py, "_places", "onnxruntime", ())?.extract()?,
             keeper: Arc::downgrade(&keeper),
         };
         Ok(Self {
             locator,
             buffer_size,
+            dtype,
             keeper,
         })
     }
@@ -96,21 +101,19 @@ impl AudioCapture {
     #[pyo3(signature = (hop=None, *, timeout=Some(10.0), switch_interval=None))]
     fn stream(
         &self,
+        py: Python<'_>,
         hop: Option<&Bound<'_, PyAny>>,
         timeout: Option<f64>,
         switch_interval: Option<f64>,
-    ) -> PyResult<AudioStream> {
-        if let Some(seconds) = switch_interval
-            && !(switch::SHORTEST..=switch::LONGEST).contains(&seconds)
-        {
-            return Err(PyValueError::new_err(format!(
-                "switch_interval={seconds}: must be 0.000001 to 1 second, or None"
-            )));
+    ) -> PyResult<Py<AudioStream>> {
+        if let Some(seconds) = switch_interval.filter(|s| !SWITCH_INTERVALS.contains(s)) {
+            let why = "must be 0.000001 to 1 second, or None";
+            return Err(invalid("switch_interval", seconds, why));
         }
         let size = self.buffer_size;
         let (hop, timeout) = (hop_of(hop, size)?, params::timeout(timeout)?);
         let stream = Stream::new(self.locator.clone(), size, hop, timeout);
-        Ok(AudioStream::new(stream, switch_interval))
+        Py::new(py, AudioStream::new(stream, self.dtype, switch_interval))
     }
 
     #[doc = doc!("AudioCapture.record")]
@@ -133,14 +136,15 @@ impl AudioCapture {
         let format: Option<Format> = format
             .map(|text| text.parse().map_err(errors::raise))
             .transpose()?;
+        let length = seconds.map(|length| params::seconds("seconds", length));
         let options = Options {
             format,
             overwrite,
             speech: speech || split,
             split,
-            last: duration("last", last)?,
-            length: seconds.map(|s| duration("seconds", s)).transpose()?,
-            sync: duration("sync", sync)?,
+            last: params::seconds("last", last)?,
+            length: length.transpose()?,
+            sync: params::seconds("sync", sync)?,
             ..Options::default()
         };
         options.validate().map_err(errors::raise)?;
@@ -170,6 +174,12 @@ impl AudioCapture {
         self.buffer_size
     }
 
+    #[doc = doc!("AudioCapture.dtype")]
+    #[getter]
+    fn dtype(&self) -> &'static str {
+        self.dtype.name()
+    }
+
     /// Pickling: the settings; the copy has an engine of its own.
     fn __getnewargs_ex__<'py>(
         &self,
@@ -177,12 +187,9 @@ impl AudioCapture {
     ) -> PyResult<((u32, u64), Bound<'py, PyDict>)> {
         let named = PyDict::new(py);
         named.set_item("source", &self.locator.source)?;
-        let engine = match self.locator.mode {
-            Mode::Auto => "auto",
-            Mode::Service => "service",
-            Mode::Private => "private",
-        };
-        named.set_item("engine", engine)?;
+        named.set_item("channel", &self.locator.channel)?;
+        named.set_item("dtype", self.dtype.name())?;
+        named.set_item("engine", self.locator.mode.to_string())?;
         let latency = self.locator.latency.map(|latency| latency.to_string());
         named.set_item("latency", latency)?;
         Ok(((SAMPLE_RATE, self.buffer_size), named))
@@ -202,31 +209,15 @@ impl Drop for AudioCapture {
     }
 }
 
-/// A channel's name or its number from 1, as the engine's arguments have it.
+/// A channel's name or its number from 1, as the engine writes it.
 fn channel_of(channel: &Bound<'_, PyAny>) -> PyResult<String> {
-    let wrong = || {
-        PyValueError::new_err(format!(
-            "channel={}: must be \"auto\", \"mix\", a channel's name or its number from 1",
-            channel
-                .repr()
-                .map_or_else(|_| "?".into(), |text| text.to_string())
-        ))
+    let text = match channel.extract::<i64>() {
+        Ok(number) => number.to_string(),
+        Err(_) => channel.extract::<String>().unwrap_or_default(),
     };
-    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    match channel.extract::<String>() {
-        Ok(name) if name.bytes().all(named) && !matches!(&*name, "" | "0") => {
-            // As the engine writes it.
-            Ok(match &*name.to_ascii_lowercase() {
-                word @ ("auto" | "mix") => word.to_owned(),
-                _ => name.to_ascii_uppercase(),
-            })
-        }
-        Ok(_) => Err(wrong()),
-        Err(_) => match channel.extract::<u8>() {
-            Ok(number @ 1..=64) => Ok(number.to_string()),
-            _ => Err(wrong()),
-        },
-    }
+    let selection: v2m_client::Result<Selection> = text.parse();
+    let selection = selection.map_err(|why| invalid("channel", shown(channel), why))?;
+    Ok(selection.to_string())
 }
 
 fn hop_of(hop: Option<&Bound<'_, PyAny>>, size: u64) -> PyResult<Hop> {
@@ -238,50 +229,9 @@ fn hop_of(hop: Option<&Bound<'_, PyAny>>, size: u64) -> PyResult<Hop> {
     }
     match hop.extract::<u64>() {
         Ok(samples) if (1..=size).contains(&samples) => Ok(Hop::Samples(samples)),
-        _ => Err(PyValueError::new_err(format!(
-            "hop={}: must be 1 to {size} samples (the buffer size), or \"quantum\"",
-            hop.repr()?
-        ))),
+        _ => {
+            let why = format!("must be 1 to {size} samples (the buffer size), or \"quantum\"");
+            Err(invalid("hop", shown(hop), why))
+        }
     }
-}
-
-/// Seconds, as an argument of this name.
-fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds).map_err(|_| {
-        PyValueError::new_err(format!("{name}={seconds}: must be seconds, zero or more"))
-    })
-}
-
-/// The directory of the Python package onnxruntime, found without importing it.
-fn onnxruntime(py: Python<'_>) -> PyResult<Option<PathBuf>> {
-    let found = py
-        .import(intern!(py, "importlib.util"))?
-        .call_method1(intern!(py, "find_spec"), ("onnxruntime",))?;
-    if found.is_none() {
-        return Ok(None);
-    }
-    let places = found.getattr(intern!(py, "submodule_search_locations"))?;
-    places.get_item(0)?.extract().map(Some)
-}
-
-/// Where the engine's program may have been installed with this package.
-fn places(py: Python<'_>) -> PyResult<Vec<PathBuf>> {
-    let package = py.import(intern!(py, "v2m_engine"))?;
-    let mut places: Vec<PathBuf> = package
-        .getattr(intern!(py, "__path__"))?
-        .try_iter()?
-        .map(|directory| Ok(directory?.extract::<PathBuf>()?.join("bin/v2m-engine")))
-        .collect::<PyResult<_>>()?;
-    let python = py
-        .import(intern!(py, "sys"))?
-        .getattr(intern!(py, "executable"))?;
-    if let Some(directory) = python
-        .extract::<PathBuf>()
-        .ok()
-        .as_deref()
-        .and_then(|p| p.parent())
-    {
-        places.push(directory.join("v2m-engine"));
-    }
-    Ok(places)
 }

@@ -1,64 +1,86 @@
-//! `AudioChunk`: a window of the ring and what is known about it.
-#![allow(unsafe_code, reason = "the buffer protocol is in C")]
+//! `AudioChunk` and `SpeechSegment`: a stretch of a ring and what is known about it.
 
-use std::ffi::c_int;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
-use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView};
 use v2m_client::judge;
-use v2m_client::ring::{NS_PER_SAMPLE, Reader, WINDOW};
+use v2m_client::pcm;
+use v2m_client::ring::{Reader, SAMPLE_RATE, WINDOW};
 use v2m_client::stream;
 use v2m_client::{ErrorKind, Result};
 
 use crate::errors;
+use crate::params::Dtype;
 use crate::window::Window;
 
+/// On its way to Python, of which it knows nothing yet.
+pub(crate) struct Stretch {
+    of: stream::Window,
+    memory: Window,
+    dtype: Dtype,
+}
+
+impl Stretch {
+    /// Fails with [`ErrorKind::Overrun`] if it is overwritten already.
+    pub(crate) fn new(of: stream::Window, dtype: Dtype) -> Result<Self> {
+        let memory = match dtype {
+            Dtype::Float32 => Window::samples(&of.ring, of.position, of.count)?,
+            Dtype::Int16 => Window::own(pcm::int16(&of.ring, of.position, of.count)?),
+        };
+        Ok(Self { of, memory, dtype })
+    }
+
+    pub(crate) fn chunk(self) -> PyClassInitializer<AudioChunk> {
+        let dtype = self.dtype;
+        let chunk = AudioChunk { of: self.of, dtype };
+        PyClassInitializer::from(self.memory).add_subclass(chunk)
+    }
+}
+
 #[doc = doc!("AudioChunk")]
-#[pyclass(frozen, subclass, module = "v2m_engine")]
+#[pyclass(frozen, subclass, extends = Window, module = "v2m_engine")]
 pub(crate) struct AudioChunk {
-    window: Window,
-    position: u64,
-    time_ns: i64,
-    gap: bool,
+    of: stream::Window,
+    dtype: Dtype,
 }
 
 impl AudioChunk {
-    /// That window.
-    ///
-    /// Fails with [`ErrorKind::Overrun`] if it is overwritten already.
-    pub(crate) fn new(window: &stream::Window) -> Result<Self> {
-        let ring = window.ring.clone();
-        let start = ring.window(window.position, window.count)?;
-        Ok(Self {
-            window: Window::new(ring, start, window.count as usize),
-            position: window.position,
-            time_ns: window.time_ns,
-            gap: window.gap,
-        })
-    }
-
     pub(crate) fn ring(&self) -> &Arc<Reader> {
-        self.window.ring()
+        &self.of.ring
     }
 
     pub(crate) fn start(&self) -> u64 {
-        self.position
+        self.of.position
     }
 
     pub(crate) fn end(&self) -> u64 {
-        self.position + self.window.len() as u64
+        self.of.position + self.of.count
+    }
+
+    fn seconds(&self) -> f64 {
+        self.of.count as f64 / f64::from(SAMPLE_RATE)
     }
 
     /// What a representation says after the length: how it is now.
-    pub(crate) fn remarks(&self) -> String {
-        let gap = if self.gap { ", gap" } else { "" };
+    fn remarks(&self) -> String {
+        let gap = if self.of.gap { ", gap" } else { "" };
         let gone = if self.valid() { "" } else { ", overwritten" };
         format!("{gap}{gone}")
+    }
+
+    /// Says what was overwritten while, or before, it was copied.
+    fn check_copied(&self, py: Python<'_>) -> PyResult<()> {
+        if self.valid() {
+            return Ok(());
+        }
+        let gone = self.of.ring.oldest().min(self.end()) - self.start();
+        let message =
+            format!("{gone} samples of the chunk were overwritten before they were copied");
+        Err(errors::overrun(py, gone, message))
     }
 }
 
@@ -67,66 +89,55 @@ impl AudioChunk {
     #[doc = doc!("AudioChunk.position")]
     #[getter]
     fn position(&self) -> u64 {
-        self.position
+        self.of.position
     }
 
     #[doc = doc!("AudioChunk.time_ns")]
     #[getter]
     fn time_ns(&self) -> i64 {
-        self.time_ns
+        self.of.time_ns
     }
 
     #[doc = doc!("AudioChunk.gap")]
     #[getter]
     fn gap(&self) -> bool {
-        self.gap
+        self.of.gap
     }
 
     #[doc = doc!("AudioChunk.valid")]
     #[getter]
     fn valid(&self) -> bool {
-        self.window.ring().is_valid(self.position)
+        self.dtype == Dtype::Int16 || self.of.ring.is_valid(self.of.position)
     }
 
     #[doc = doc!("AudioChunk.speech")]
     #[getter]
     fn speech<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
-        let ring = self.window.ring();
-        let first = self.position / WINDOW;
+        let ring = &self.of.ring;
         let all = self.end() / WINDOW;
         py.detach(|| judge::await_speech(ring, all));
         let end = all.min(ring.speech_committed());
-        let count = end.saturating_sub(first);
-        let start = ring
-            .speech(first.min(end), count)
-            .map_err(|error| match error.kind() {
-                ErrorKind::Overrun => {
-                    errors::overrun(py, self.window.len() as u64, error.to_string())
-                }
+        let first = (self.start() / WINDOW).min(end);
+        let window =
+            Window::speech(ring, first, end - first).map_err(|error| match error.kind() {
+                ErrorKind::Overrun => errors::overrun(py, self.of.count, error.to_string()),
                 _ => errors::raise(error),
             })?;
-        let window = Window::new(ring.clone(), start, count as usize);
-        PyMemoryView::from(Bound::new(py, Probabilities { window })?.as_any())
+        PyMemoryView::from(Bound::new(py, window)?.as_any())
     }
 
     #[doc = doc!("AudioChunk.copy")]
     fn copy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let this = slf.get();
-        let copy = py
-            .import(intern!(py, "array"))?
-            .call_method1(intern!(py, "array"), ("f",))?;
-        let bytes = PyMemoryView::from(slf)?.call_method1(intern!(py, "cast"), ("B",))?;
-        copy.call_method1(intern!(py, "frombytes"), (bytes,))?;
-        if this.valid() {
-            return Ok(copy);
-        }
-        let gone = this.window.ring().oldest().min(this.end()) - this.position;
-        Err(errors::overrun(
-            py,
-            gone,
-            format!("{gone} samples of the chunk were overwritten before they were copied"),
-        ))
+        let bytes = PyMemoryView::from(slf)?.call_method1(intern!(slf.py(), "cast"), ("B",))?;
+        let copy = array(slf.py(), slf.get().dtype, &bytes)?;
+        slf.get().check_copied(slf.py())?;
+        Ok(copy)
+    }
+
+    fn __bytes__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let bytes = PyMemoryView::from(slf)?.call_method0(intern!(slf.py(), "tobytes"))?;
+        slf.get().check_copied(slf.py())?;
+        Ok(bytes)
     }
 
     fn __reduce__(&self) -> PyResult<()> {
@@ -136,57 +147,78 @@ impl AudioChunk {
     }
 
     fn __len__(&self) -> usize {
-        self.window.len()
+        self.of.count as usize
     }
 
     fn __repr__(&self) -> String {
-        let length = self.window.len();
-        let milliseconds = length as i64 * NS_PER_SAMPLE / 1_000_000;
         format!(
-            "<AudioChunk of {length} samples ({milliseconds} ms) from {}{}>",
-            self.position,
+            "<AudioChunk of {} samples ({:.0} ms) from {}{}>",
+            self.of.count,
+            (self.seconds() * 1000.0).floor(),
+            self.of.position,
             self.remarks()
         )
     }
+}
 
-    unsafe fn __getbuffer__(
-        slf: Bound<'_, Self>,
-        view: *mut ffi::Py_buffer,
-        flags: c_int,
-    ) -> PyResult<()> {
-        let owner = slf.clone().into_any();
-        // SAFETY: CPython gives a view to fill; the window lies in this very object.
-        unsafe { slf.get().window.export(owner, view, flags) }
+#[doc = doc!("SpeechSegment")]
+#[pyclass(frozen, extends = AudioChunk, module = "v2m_engine")]
+pub(crate) struct SpeechSegment {
+    #[doc = doc!("SpeechSegment.final")]
+    #[pyo3(get, name = "final")]
+    is_final: bool,
+}
+
+impl SpeechSegment {
+    /// That utterance.
+    pub(crate) fn new(stretch: Stretch, is_final: bool) -> PyClassInitializer<Self> {
+        stretch.chunk().add_subclass(Self { is_final })
     }
+}
+
+#[pymethods]
+impl SpeechSegment {
+    #[doc = doc!("SpeechSegment.end")]
+    #[getter]
+    fn end(slf: PyRef<'_, Self>) -> u64 {
+        slf.as_super().end()
+    }
+
+    #[doc = doc!("SpeechSegment.duration")]
+    #[getter]
+    fn duration(slf: PyRef<'_, Self>) -> f64 {
+        slf.as_super().seconds()
+    }
+
+    fn __repr__(slf: PyRef<'_, Self>) -> String {
+        let growing = if slf.is_final { "" } else { ", growing" };
+        let chunk = slf.as_super();
+        format!(
+            "<SpeechSegment of {:.2} s from {} to {}{growing}{}>",
+            chunk.seconds(),
+            chunk.start(),
+            chunk.end(),
+            chunk.remarks()
+        )
+    }
+}
+
+/// An `array.array` with a copy of these bytes.
+pub(crate) fn array<'py>(
+    py: Python<'py>,
+    dtype: Dtype,
+    bytes: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    static ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let array = ARRAY
+        .import(py, "array", "array")?
+        .call1((dtype.typecode(),))?;
+    array.call_method1(intern!(py, "frombytes"), (bytes,))?;
+    Ok(array)
 }
 
 /// An `array.array` of its own with these values.
 pub(crate) fn array_of<'py>(py: Python<'py>, values: &[f32]) -> PyResult<Bound<'py, PyAny>> {
-    let bytes: Vec<u8> = values
-        .iter()
-        .flat_map(|value| value.to_ne_bytes())
-        .collect();
-    static ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    ARRAY
-        .import(py, "array", "array")?
-        .call1((intern!(py, "f"), PyBytes::new(py, &bytes)))
-}
-
-/// What `AudioChunk.speech` is a view of.
-#[pyclass(frozen, module = "v2m_engine._native")]
-struct Probabilities {
-    window: Window,
-}
-
-#[pymethods]
-impl Probabilities {
-    unsafe fn __getbuffer__(
-        slf: Bound<'_, Self>,
-        view: *mut ffi::Py_buffer,
-        flags: c_int,
-    ) -> PyResult<()> {
-        let owner = slf.clone().into_any();
-        // SAFETY: as in `AudioChunk`.
-        unsafe { slf.get().window.export(owner, view, flags) }
-    }
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_ne_bytes()).collect();
+    array(py, Dtype::Float32, PyBytes::new(py, &bytes).as_any())
 }

@@ -2,9 +2,9 @@
 //! audio itself. `v2m_engine/_native.pyi` documents what Python sees.
 //!
 //! Read in this order: `capture` (what to capture), `stream` and `segments` (the faces of
-//! the client's, which `source` makes iterators), `chunk`, `segment` and `window` (memory
-//! for Python), `processor` (speech in any audio), `health` (what is wrong with the source),
-//! `recording` (files), `switch` (the GIL's switch interval).
+//! the client's, which `source` makes iterators), `chunk` and `window` (memory for Python),
+//! `samples` (memory of Python's), `processor` (speech in any audio), `recording` (files).
+//! What needs neither memory nor threads is in Python, beside the module.
 
 /// What `v2m_engine/_native.pyi` says of a class or a member (see `build.rs`).
 macro_rules! doc {
@@ -16,16 +16,13 @@ macro_rules! doc {
 mod capture;
 mod chunk;
 mod errors;
-mod health;
 mod params;
 mod processor;
 mod recording;
 mod samples;
-mod segment;
 mod segments;
 mod source;
 mod stream;
-mod switch;
 mod window;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -44,11 +41,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<capture::AudioCapture>()?;
     module.add_class::<stream::AudioStream>()?;
-    module.add_class::<health::Health>()?;
-    module.add_class::<health::Finding>()?;
     module.add_class::<chunk::AudioChunk>()?;
     module.add_class::<segments::SpeechSegments>()?;
-    module.add_class::<segment::SpeechSegment>()?;
+    module.add_class::<chunk::SpeechSegment>()?;
     module.add_class::<processor::VadProcessor>()?;
     module.add_class::<recording::Recording>()?;
     errors::register(module)?;

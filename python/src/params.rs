@@ -1,9 +1,57 @@
-//! Numbers that Python gives.
+//! Arguments that Python gives.
 
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+/// What Python's samples are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dtype {
+    /// The ring's own, where they lie.
+    Float32,
+    /// Copies.
+    Int16,
+}
+
+impl Dtype {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "float32",
+            Self::Int16 => "int16",
+        }
+    }
+
+    /// Its letter in Python's modules `array` and `struct`.
+    pub(crate) fn typecode(self) -> &'static str {
+        match self {
+            Self::Float32 => "f",
+            Self::Int16 => "h",
+        }
+    }
+}
+
+impl FromPyObject<'_, '_> for Dtype {
+    type Error = PyErr;
+
+    fn extract(dtype: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let known = [Self::Float32, Self::Int16];
+        let named = |one: &Self| dtype.extract::<&str>().is_ok_and(|name| name == one.name());
+        known.into_iter().find(named).ok_or_else(|| {
+            let given = shown(&dtype);
+            PyValueError::new_err(format!("dtype={given}: must be \"float32\" or \"int16\""))
+        })
+    }
+}
+
+/// As Python writes it.
+pub(crate) fn shown(value: &Bound<'_, PyAny>) -> String {
+    let shown = value
+        .repr()
+        .map(|text: Bound<'_, PyString>| text.to_string());
+    shown.unwrap_or_else(|_| "?".into())
+}
 
 /// A time in milliseconds.
 pub(crate) fn ms(name: &str, value: i64) -> PyResult<u32> {
@@ -20,15 +68,14 @@ pub(crate) fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| value.into())
 }
 
+/// Seconds, as an argument of this name.
+pub(crate) fn seconds(name: &str, seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        PyValueError::new_err(format!("{name}={seconds}: must be seconds, zero or more"))
+    })
+}
+
 /// Seconds to wait at most; None: for ever.
 pub(crate) fn timeout(timeout: Option<f64>) -> PyResult<Option<Duration>> {
-    timeout
-        .map(|seconds| {
-            Duration::try_from_secs_f64(seconds).map_err(|_| {
-                PyValueError::new_err(format!(
-                    "timeout={seconds}: must be seconds, zero or more, or None"
-                ))
-            })
-        })
-        .transpose()
+    timeout.map(|limit| seconds("timeout", limit)).transpose()
 }

@@ -66,7 +66,7 @@ impl VadProcessor {
             })
         };
         if let Ok(stream) = audio.cast::<AudioStream>() {
-            return live(&stream.get().newest()?);
+            return live(stream.get().latest(audio.py())?.get());
         }
         if let Ok(chunk) = audio.cast::<AudioChunk>() {
             return live(chunk.get());

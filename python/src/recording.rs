@@ -1,16 +1,13 @@
-//! `Recording`: the core's recorder on a thread of its own, which no GIL can hold up.
+//! `Recording`: the client's recorder, on a thread that no GIL can hold up.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use v2m_client::engine::generation;
 use v2m_client::locator::Locator;
-use v2m_client::record::{Options, Progress, Recorder, Stop};
-use v2m_client::vad::follow;
-use v2m_client::{Error, Result};
+use v2m_client::record::{Background, Options, Progress, Recorder};
 
 use crate::errors::{self, V2MError};
 use crate::lock;
@@ -29,42 +26,15 @@ pub(crate) struct Recording {
     state: Mutex<State>,
     /// Its failure was told.
     told: AtomicBool,
-    progress: Arc<Mutex<Progress>>,
 }
 
 enum State {
     New,
     /// Connecting.
     Opening,
-    Running(Arc<Running>),
+    Running(Arc<Background>),
     /// Whoever was entering gave up.
     Abandoned,
-}
-
-/// Its thread, as others see it.
-struct Running {
-    stop: Stop,
-    end: Arc<End>,
-    generation: u32,
-}
-
-/// How it ended, once it has.
-#[derive(Default)]
-struct End {
-    result: Mutex<Option<Result<Progress>>>,
-    came: Condvar,
-}
-
-impl End {
-    /// Waits for it, at most `timeout`; no lock is held meanwhile.
-    fn wait(&self, timeout: Duration) -> bool {
-        let result = lock(&self.result);
-        let wait = self
-            .came
-            .wait_timeout_while(result, timeout, |result| result.is_none());
-        let (result, _) = wait.unwrap_or_else(PoisonError::into_inner);
-        result.is_some()
-    }
 }
 
 impl Recording {
@@ -75,63 +45,19 @@ impl Recording {
             options,
             state: Mutex::new(State::New),
             told: AtomicBool::new(false),
-            progress: Arc::default(),
         }
     }
 
-    /// Connects, opens the file, starts the thread. Blocks.
-    fn begin(&self) -> Result<Running> {
-        let engine = self.locator.connect()?;
-        if self.options.speech
-            && let Some(status) = engine.status()
-        {
-            follow::check(&status)?;
-        }
-        let options = self.options.clone();
-        let recorder = Recorder::open(engine, self.locator.clone(), &self.path, options)?;
-        let (stop, end) = (Stop::new()?, Arc::new(End::default()));
-        let (asked, ended, progress) = (stop.clone(), end.clone(), self.progress.clone());
-        let run = move || {
-            let report = |now: &Progress| *lock(&progress) = now.clone();
-            let result = recorder.run(&asked, report);
-            *lock(&ended.result) = Some(result);
-            ended.came.notify_all();
-        };
-        std::thread::Builder::new()
-            .name("v2m-record".into())
-            .spawn(run)
-            .map_err(|cause| Error::system("cannot start a thread to record on", cause))?;
-        Ok(Running {
-            stop,
-            end,
-            generation: generation(),
-        })
-    }
-
-    fn running(&self) -> Option<Arc<Running>> {
+    fn running(&self) -> Option<Arc<Background>> {
         match &*lock(&self.state) {
             State::Running(running) => Some(running.clone()),
             State::New | State::Opening | State::Abandoned => None,
         }
     }
 
-    /// Waits for the end; Ctrl-C gets through. False: not within `timeout`.
-    fn wait_for_end(
-        py: Python<'_>,
-        running: &Running,
-        timeout: Option<Duration>,
-    ) -> PyResult<bool> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            let left = deadline.map_or(SLICE, |end| end.saturating_duration_since(Instant::now()));
-            if py.detach(|| running.end.wait(left.min(SLICE))) {
-                return Ok(true);
-            }
-            py.check_signals()?;
-            if deadline.is_some_and(|end| Instant::now() >= end) {
-                return Ok(false);
-            }
-        }
+    fn progress(&self) -> Progress {
+        self.running()
+            .map_or_else(Progress::default, |running| running.progress())
     }
 }
 
@@ -174,28 +100,36 @@ impl Recording {
                 "the recording has not begun: use it with `with` or `async with`",
             ));
         };
-        if running.generation != generation() {
+        if !running.is_own() {
             return Err(V2MError::new_err(
                 "the recording belongs to the process that began it",
             ));
         }
-        let ended = Self::wait_for_end(py, &running, timeout)?;
-        match &*lock(&running.end.result) {
-            Some(Err(error)) if !self.told.swap(true, Ordering::AcqRel) => {
-                Err(errors::raise(error.clone()))
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let left = deadline.map_or(SLICE, |end| end.saturating_duration_since(Instant::now()));
+            match py.detach(|| running.wait(left.min(SLICE))) {
+                Some(Err(error)) if !self.told.swap(true, Ordering::AcqRel) => {
+                    return Err(errors::raise(error));
+                }
+                Some(_) => return Ok(true),
+                None => {}
             }
-            _ => Ok(ended),
+            py.check_signals()?;
+            if deadline.is_some_and(|end| Instant::now() >= end) {
+                return Ok(false);
+            }
         }
     }
 
     #[doc = doc!("Recording.close")]
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        match self.running() {
-            Some(running) if running.generation == generation() => {
-                running.stop.ask();
+        match self.running().filter(|running| running.is_own()) {
+            Some(running) => {
+                running.stop();
                 self.wait(py, None).map(drop)
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -203,31 +137,31 @@ impl Recording {
     #[getter]
     fn done(&self) -> bool {
         self.running()
-            .is_some_and(|running| running.end.wait(Duration::ZERO))
+            .is_some_and(|running| running.wait(Duration::ZERO).is_some())
     }
 
     #[doc = doc!("Recording.files")]
     #[getter]
     fn files(&self) -> Vec<PathBuf> {
-        lock(&self.progress).files.clone()
+        self.progress().files.clone()
     }
 
     #[doc = doc!("Recording.samples")]
     #[getter]
     fn samples(&self) -> u64 {
-        lock(&self.progress).samples
+        self.progress().samples
     }
 
     #[doc = doc!("Recording.lost")]
     #[getter]
     fn lost(&self) -> u64 {
-        lock(&self.progress).lost
+        self.progress().lost
     }
 
     #[doc = doc!("Recording.trouble")]
     #[getter]
     fn trouble(&self) -> Option<String> {
-        lock(&self.progress).trouble.clone()
+        self.progress().trouble.clone()
     }
 
     fn __repr__(&self) -> String {
@@ -236,7 +170,7 @@ impl Recording {
             (true, false) => "running",
             (true, true) => "ended",
         };
-        let samples = lock(&self.progress).samples;
+        let samples = self.progress().samples;
         format!(
             "<Recording to {}, {state}, {samples} samples>",
             self.path.display()
@@ -255,10 +189,14 @@ impl Recording {
                 ));
             }
         }
-        let begun = py.detach(|| self.begin());
+        let begin = || {
+            let (locator, options) = (self.locator.clone(), self.options.clone());
+            Background::start(Recorder::connect(locator, &self.path, options)?)
+        };
+        let begun = py.detach(begin);
         let mut state = lock(&self.state);
         match (begun, &*state) {
-            (Ok(running), State::Abandoned) => running.stop.ask(),
+            (Ok(running), State::Abandoned) => running.stop(),
             (Ok(running), _) => *state = State::Running(Arc::new(running)),
             (Err(error), _) => {
                 *state = State::New;
@@ -271,19 +209,8 @@ impl Recording {
     /// Ends it if it has begun, and as soon as it has; doesn't wait for that.
     fn _abandon(&self) {
         match &mut *lock(&self.state) {
-            State::Running(running) => running.stop.ask(),
+            State::Running(running) => running.stop(),
             state => *state = State::Abandoned,
-        }
-    }
-}
-
-impl Drop for Recording {
-    fn drop(&mut self) {
-        // Without anybody to hear of it; the thread ends the file by itself.
-        if let Some(running) = self.running()
-            && running.generation == generation()
-        {
-            running.stop.ask();
         }
     }
 }

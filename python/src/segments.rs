@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use v2m_client::Result;
 use v2m_client::progress::Source;
 use v2m_client::segments::{Segments, Utterance};
 use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
 
+use crate::chunk::{SpeechSegment, Stretch};
 use crate::errors;
-use crate::segment::SpeechSegment;
+use crate::params::Dtype;
 use crate::source::{self, aio, usable};
 
 #[doc = doc!("SpeechSegments")]
@@ -19,24 +20,36 @@ pub(crate) struct SpeechSegments {
     segments: Segments,
     /// The `AudioStream`, which lives as long as segments of it are read.
     stream: Py<PyAny>,
+    dtype: Dtype,
 }
 
 impl SpeechSegments {
     /// Those of an open stream.
-    pub(crate) fn new(of: &Arc<Stream>, stream: Py<PyAny>, params: Params) -> PyResult<Self> {
+    pub(crate) fn new(
+        of: &Arc<Stream>,
+        stream: Py<PyAny>,
+        params: Params,
+        dtype: Dtype,
+    ) -> PyResult<Self> {
         params.validate().map_err(errors::raise)?;
         usable(of)?;
         let segments = Segments::new(of.clone(), params).map_err(errors::raise)?;
-        Ok(Self { segments, stream })
+        Ok(Self {
+            segments,
+            stream,
+            dtype,
+        })
+    }
+
+    fn read(&self, utterance: Utterance) -> Result<(Stretch, bool)> {
+        let stretch = Stretch::new(utterance.window, self.dtype)?;
+        Ok((stretch, utterance.is_final))
     }
 }
 
-fn segment(py: Python<'_>, found: Option<Utterance>) -> PyResult<Option<Py<SpeechSegment>>> {
-    let Some(utterance) = found else {
-        return Ok(None);
-    };
-    let segment = SpeechSegment::new(&utterance).map_err(errors::raise)?;
-    Py::new(py, segment).map(Some)
+fn segment(py: Python<'_>, found: Option<(Stretch, bool)>) -> PyResult<Option<Py<SpeechSegment>>> {
+    let found = found.map(|(stretch, is_final)| SpeechSegment::new(stretch, is_final));
+    found.map(|segment| Py::new(py, segment)).transpose()
 }
 
 #[pymethods]
@@ -46,7 +59,8 @@ impl SpeechSegments {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<SpeechSegment>>> {
-        segment(py, source::next(py, &self.segments)?)
+        let make = |found| self.read(found);
+        segment(py, source::next(py, &self.segments, self.dtype, make)?)
     }
 
     fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -60,7 +74,8 @@ impl SpeechSegments {
     // For `_aio.py`; see `AudioStream`.
 
     fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<SpeechSegment>>> {
-        segment(py, source::poll(py, &self.segments)?)
+        let make = |found| self.read(found);
+        segment(py, source::poll(py, &self.segments, self.dtype, make)?)
     }
 
     fn _pending(&self) -> bool {
@@ -76,9 +91,5 @@ impl SpeechSegments {
     #[getter]
     fn _stream(&self, py: Python<'_>) -> Py<PyAny> {
         self.stream.clone_ref(py)
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.stream)
     }
 }

@@ -2,20 +2,20 @@
 //! iterator, and by steps for `_aio.py`.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use pyo3::call::PyCallArgs;
 use pyo3::exceptions::PyStopAsyncIteration;
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
-use v2m_client::Error;
 use v2m_client::progress::{Poll, Source};
 use v2m_client::readiness::Readiness;
 use v2m_client::stream::Stream;
+use v2m_client::{Error, Result};
 
 use crate::errors::{self, NeedsRecovery, V2MError};
-use crate::lock;
+use crate::params::Dtype;
 
 /// A failure on the way to the next item.
 enum Failure {
@@ -82,17 +82,26 @@ pub(crate) fn await_news(py: Python<'_>, source: &(impl Source + Sync)) -> PyRes
     Ok(py.detach(|| source.await_news(signals))?)
 }
 
-/// `__next__`. Waits without the GIL; Ctrl-C interrupts.
-pub(crate) fn next<S>(py: Python<'_>, source: &S) -> PyResult<Option<S::Item>>
+/// `__next__`: what `make` makes of the next item. Waits without the GIL; Ctrl-C interrupts.
+pub(crate) fn next<S, T>(
+    py: Python<'_>,
+    source: &S,
+    dtype: Dtype,
+    make: impl Fn(S::Item) -> Result<T> + Send,
+) -> PyResult<Option<T>>
 where
     S: Source + Sync,
     S::Item: Send,
+    T: Send,
 {
     iterable(source.stream())?;
-    let mut found = source.poll().map_err(errors::raise)?;
-    if let Poll::Pending | Poll::EngineLost | Poll::NoSpeechTrack = found {
-        found = py.detach(|| source.next(signals))?;
-    }
+    let found = source.poll().map_err(errors::raise)?;
+    let found = match found {
+        Poll::Pending | Poll::EngineLost | Poll::NoSpeechTrack => {
+            py.detach(|| Ok::<_, Failure>(source.next(signals)?.try_map(make)?))?
+        }
+        found => made(py, found, dtype, make)?,
+    };
     match found {
         Poll::Ready(item) => Ok(Some(item)),
         Poll::Overrun(lost) => overrun(py, source.stream(), lost),
@@ -100,10 +109,19 @@ where
     }
 }
 
-/// A step of `__anext__`: an item, or None to wait. Doesn't wait.
-pub(crate) fn poll<S: Source>(py: Python<'_>, source: &S) -> PyResult<Option<S::Item>> {
+/// A step of `__anext__`: what `make` makes of an item, or None to wait. Doesn't wait.
+pub(crate) fn poll<S: Source, T: Send>(
+    py: Python<'_>,
+    source: &S,
+    dtype: Dtype,
+    make: impl Fn(S::Item) -> Result<T> + Send,
+) -> PyResult<Option<T>>
+where
+    S::Item: Send,
+{
     iterable(source.stream())?;
-    match source.poll().map_err(errors::raise)? {
+    let found = source.poll().map_err(errors::raise)?;
+    match made(py, found, dtype, make)? {
         Poll::Ready(item) => Ok(Some(item)),
         Poll::Pending => Ok(None),
         Poll::Overrun(lost) => overrun(py, source.stream(), lost),
@@ -111,6 +129,31 @@ pub(crate) fn poll<S: Source>(py: Python<'_>, source: &S) -> PyResult<Option<S::
         Poll::NoSpeechTrack => Err(NeedsRecovery::new_err("no speech detection so far")),
         Poll::Ended => Err(PyStopAsyncIteration::new_err(())),
     }
+}
+
+/// Samples are copied without the GIL; where none are, it isn't worth giving it up.
+fn made<I: Send, T: Send>(
+    py: Python<'_>,
+    found: Poll<I>,
+    dtype: Dtype,
+    make: impl Fn(I) -> Result<T> + Send,
+) -> PyResult<Poll<T>> {
+    let made = match dtype {
+        Dtype::Float32 => found.try_map(make),
+        Dtype::Int16 => py.detach(|| found.try_map(make)),
+    };
+    made.map_err(errors::raise)
+}
+
+/// Calls a function of a Python module of this package.
+pub(crate) fn python<'py>(
+    py: Python<'py>,
+    module: &str,
+    name: &str,
+    arguments: impl PyCallArgs<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let module = py.import(format!("v2m_engine.{module}"))?;
+    module.call_method1(name, arguments)
 }
 
 /// Calls a function of `_aio.py` on `object`.
@@ -122,29 +165,6 @@ pub(crate) fn aio<'py>(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound
     })?
     .bind(py)
     .call_method1(name, (object,))
-}
-
-/// An `_aio.Tasks`; None before the first wait.
-#[derive(Default)]
-pub(crate) struct Tasks(Mutex<Option<Py<PyAny>>>);
-
-impl Tasks {
-    pub(crate) fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        lock(&self.0).as_ref().map(|tasks| tasks.clone_ref(py))
-    }
-
-    pub(crate) fn set(&self, tasks: Option<Py<PyAny>>) {
-        let before = std::mem::replace(&mut *lock(&self.0), tasks);
-        drop(before);
-    }
-
-    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // Held for an instant at a time, never while Python runs.
-        match self.0.try_lock() {
-            Ok(tasks) => visit.call(&*tasks),
-            Err(_) => Ok(()),
-        }
-    }
 }
 
 /// A stream's descriptor for an event loop. Holds no reference to the stream's object: one

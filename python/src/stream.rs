@@ -1,12 +1,11 @@
 //! `AudioStream`: the Python face of a client's [`Stream`]. Its asyncio half is `_aio.py`.
-#![allow(unsafe_code, reason = "the buffer protocol is in C")]
 
-use std::ffi::c_int;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::{ffi, intern};
 use v2m_client::cursor::Hop;
 use v2m_client::engine::Engine;
 use v2m_client::progress::Source;
@@ -14,46 +13,43 @@ use v2m_client::ring::SAMPLE_RATE;
 use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
 
-use crate::chunk::AudioChunk;
+use crate::chunk::{AudioChunk, Stretch};
 use crate::errors::{self, V2MError};
-use crate::health::{self, Health};
-use crate::lock;
-use crate::params;
+use crate::params::{self, Dtype};
 use crate::segments::SpeechSegments;
-use crate::source::{self, LoopReadiness, Tasks, aio, usable};
-use crate::switch::Lowered;
-use crate::window;
+use crate::source::{self, LoopReadiness, aio, python, usable};
+use crate::window::Exporter;
+
+/// How long an engine may take to say how it is: a program can't wait for one that hangs.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 #[doc = doc!("AudioStream")]
-#[pyclass(frozen, module = "v2m_engine")]
+#[pyclass(frozen, extends = Exporter, weakref, module = "v2m_engine")]
 pub(crate) struct AudioStream {
     stream: Arc<Stream>,
-    tasks: Tasks,
+    dtype: Dtype,
     /// Seconds that a busy thread may keep the GIL from us; None: as the program has it.
     switch_interval: Option<f64>,
-    /// In force while the stream is open.
-    lowered: Mutex<Option<Lowered>>,
+    /// That is in force, while the stream is open.
+    lowered: AtomicBool,
 }
 
 impl AudioStream {
-    pub(crate) fn new(stream: Stream, switch_interval: Option<f64>) -> Self {
-        Self {
-            stream: Arc::new(stream),
-            tasks: Tasks::default(),
+    pub(crate) fn new(
+        stream: Stream,
+        dtype: Dtype,
+        switch_interval: Option<f64>,
+    ) -> PyClassInitializer<Self> {
+        let stream = Arc::new(stream);
+        let of = stream.clone();
+        // As a buffer it is its newest window.
+        let newest = move |py: Python<'_>| Ok(newest(py, &of, dtype)?.into_any());
+        PyClassInitializer::from(Exporter(Box::new(newest))).add_subclass(Self {
+            stream,
+            dtype,
             switch_interval,
-            lowered: Mutex::new(None),
-        }
-    }
-
-    /// The newest window.
-    pub(crate) fn newest(&self) -> PyResult<AudioChunk> {
-        usable(&self.stream)?;
-        let window = self.stream.latest().map_err(errors::raise)?;
-        let window = window.ok_or_else(|| {
-            let size = self.stream.size();
-            V2MError::new_err(format!("the buffer of {size} samples is not full yet"))
-        })?;
-        AudioChunk::new(&window).map_err(errors::raise)
+            lowered: AtomicBool::new(false),
+        })
     }
 
     fn engine(&self) -> PyResult<Arc<Engine>> {
@@ -61,6 +57,27 @@ impl AudioStream {
         let closed = || V2MError::new_err("the stream is closed");
         self.stream.engine().ok_or_else(closed)
     }
+
+    fn chunk(&self, py: Python<'_>, found: Option<Stretch>) -> PyResult<Option<Py<AudioChunk>>> {
+        found.map(|found| Py::new(py, found.chunk())).transpose()
+    }
+}
+
+fn newest(py: Python<'_>, stream: &Stream, dtype: Dtype) -> PyResult<Py<AudioChunk>> {
+    usable(stream)?;
+    let make = || {
+        let window = stream.latest()?;
+        window.map(|window| Stretch::new(window, dtype)).transpose()
+    };
+    let found = match dtype {
+        Dtype::Float32 => make(),
+        Dtype::Int16 => py.detach(make),
+    };
+    let found = found.map_err(errors::raise)?.ok_or_else(|| {
+        let size = stream.size();
+        V2MError::new_err(format!("the buffer of {size} samples is not full yet"))
+    })?;
+    Py::new(py, found.chunk())
 }
 
 #[pymethods]
@@ -87,8 +104,9 @@ impl AudioStream {
         Ok(slf)
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
-        chunk(source::next(py, &*self.stream)?)
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<AudioChunk>>> {
+        let make = |window| Stretch::new(window, self.dtype);
+        self.chunk(py, source::next(py, &*self.stream, self.dtype, make)?)
     }
 
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -112,8 +130,8 @@ impl AudioStream {
     }
 
     #[doc = doc!("AudioStream.latest")]
-    fn latest(&self) -> PyResult<AudioChunk> {
-        self.newest()
+    pub(crate) fn latest(&self, py: Python<'_>) -> PyResult<Py<AudioChunk>> {
+        newest(py, &self.stream, self.dtype)
     }
 
     #[doc = doc!("AudioStream.segments")]
@@ -143,14 +161,17 @@ impl AudioStream {
                 .map(|ms| params::ms("partial_ms", ms))
                 .transpose()?,
         };
-        SpeechSegments::new(&slf.get().stream, slf.clone().into_any().unbind(), params)
+        let (this, object) = (slf.get(), slf.clone().into_any().unbind());
+        SpeechSegments::new(&this.stream, object, params, this.dtype)
     }
 
     #[doc = doc!("AudioStream.close")]
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.stream.close());
-        let lowered = lock(&self.lowered).take();
-        if let Some(Err(error)) = lowered.map(|lowered| lowered.restore(py)) {
+        if let Some(seconds) = self.switch_interval
+            && self.lowered.swap(false, Ordering::AcqRel)
+            && let Err(error) = python(py, "_switch", "restore", (seconds,))
+        {
             error.write_unraisable(py, None);
         }
     }
@@ -165,6 +186,12 @@ impl AudioStream {
     #[getter]
     fn sample_rate(&self) -> u32 {
         SAMPLE_RATE
+    }
+
+    #[doc = doc!("AudioStream.dtype")]
+    #[getter]
+    fn dtype(&self) -> &'static str {
+        self.dtype.name()
     }
 
     #[doc = doc!("AudioStream.buffer_size")]
@@ -208,10 +235,10 @@ impl AudioStream {
 
     #[doc = doc!("AudioStream.health")]
     #[getter]
-    fn health(&self, py: Python<'_>) -> PyResult<Health> {
+    fn health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let engine = self.engine()?;
-        let status = py.detach(|| engine.status_within(health::PATIENCE));
-        status.map(Health::new).map_err(errors::raise)
+        let status = py.detach(|| engine.status_within(PATIENCE)?.to_json());
+        python(py, "_health", "of", (status.map_err(errors::raise)?,))
     }
 
     #[doc = doc!("AudioStream.private_engine_pid")]
@@ -233,16 +260,6 @@ impl AudioStream {
         format!("<AudioStream {state}>")
     }
 
-    unsafe fn __getbuffer__(
-        slf: Bound<'_, Self>,
-        view: *mut ffi::Py_buffer,
-        flags: c_int,
-    ) -> PyResult<()> {
-        let newest = Bound::new(slf.py(), slf.get().newest()?)?;
-        // SAFETY: CPython gives a view to fill.
-        unsafe { window::delegate(newest.as_any(), view, flags) }
-    }
-
     // For `_aio.py`.
 
     /// Connects. Blocks, without the GIL.
@@ -261,8 +278,8 @@ impl AudioStream {
         py.detach(|| self.stream.open().map(drop))
             .map_err(errors::raise)?;
         if let Some(seconds) = self.switch_interval {
-            let lowered = Lowered::new(py, seconds)?;
-            *lock(&self.lowered) = Some(lowered);
+            python(py, "_switch", "lower", (seconds,))?;
+            self.lowered.store(true, Ordering::Release);
             // Closed meanwhile, by another thread that found nothing to restore.
             if self.stream.is_closed() {
                 self.close(py);
@@ -278,8 +295,9 @@ impl AudioStream {
     }
 
     /// The next chunk; None: nothing yet.
-    fn _poll(&self, py: Python<'_>) -> PyResult<Option<AudioChunk>> {
-        chunk(source::poll(py, &*self.stream)?)
+    fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<AudioChunk>>> {
+        let make = |window| Stretch::new(window, self.dtype);
+        self.chunk(py, source::poll(py, &*self.stream, self.dtype, make)?)
     }
 
     /// Whether there is nothing for `_poll` to tell yet.
@@ -313,29 +331,6 @@ impl AudioStream {
     fn _stream(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
-
-    #[getter]
-    fn _tasks(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.tasks.get(py)
-    }
-
-    #[setter(_tasks)]
-    fn set_tasks(&self, tasks: Option<Py<PyAny>>) {
-        self.tasks.set(tasks);
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.tasks.traverse(&visit)
-    }
-
-    fn __clear__(&self) {
-        self.tasks.set(None);
-    }
-}
-
-fn chunk(window: Option<v2m_client::stream::Window>) -> PyResult<Option<AudioChunk>> {
-    let chunk = window.map(|window| AudioChunk::new(&window)).transpose();
-    chunk.map_err(errors::raise)
 }
 
 impl Drop for AudioStream {

@@ -1,5 +1,4 @@
-//! Ring memory handed to Python by the buffer protocol: one-dimensional,
-//! contiguous, read-only, format `f`.
+//! Memory handed to Python by the buffer protocol: one-dimensional, contiguous, read-only.
 #![allow(unsafe_code, reason = "the buffer protocol is in C")]
 
 use std::ffi::{CStr, c_int, c_void};
@@ -9,105 +8,142 @@ use std::sync::Arc;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use v2m_client::Result;
 use v2m_client::ring::Reader;
 
-const FORMAT: &CStr = c"f";
-const ITEM: isize = size_of::<f32>() as isize;
+/// Where samples lie that Python gets to see, and who keeps them.
+enum Memory {
+    /// A ring's own.
+    Ring {
+        _ring: Arc<Reader>,
+        start: NonNull<f32>,
+    },
+    /// 16-bit copies.
+    Own(Box<[i16]>),
+}
 
-/// `count` floats of a ring's memory, readable as long as this lives.
+// SAFETY: `start` points into memory that the `Reader` beside it, which is `Send` and
+// `Sync`, keeps mapped, and nothing is written through it.
+unsafe impl Send for Memory {}
+// SAFETY: as above; nothing in it changes.
+unsafe impl Sync for Memory {}
+
+/// Samples, readable as long as this lives; what is exported keeps it.
+#[pyclass(frozen, subclass, name = "_Window", module = "v2m_engine._native")]
 pub(crate) struct Window {
-    /// Keeps the map.
-    ring: Arc<Reader>,
-    start: NonNull<f32>,
+    memory: Memory,
     /// The shape that views point to; CPython wants it mutable and leaves it alone.
     shape: [isize; 1],
     strides: [isize; 1],
 }
 
-// SAFETY: `start` points into memory that `ring` keeps mapped; both halves of a
-// `Window` may be used from any thread (`Reader` is `Send` and `Sync`), and the
-// memory is never written through it.
-unsafe impl Send for Window {}
-// SAFETY: as above; nothing in it changes.
-unsafe impl Sync for Window {}
-
 impl Window {
-    /// `start` comes from `ring`, for at least `count` elements.
-    pub(crate) fn new(ring: Arc<Reader>, start: NonNull<f32>, count: usize) -> Self {
+    /// `count` samples of a ring from `position` on, where they lie.
+    ///
+    /// Fails with `ErrorKind::Overrun` if they are overwritten already.
+    pub(crate) fn samples(ring: &Arc<Reader>, position: u64, count: u64) -> Result<Self> {
+        Ok(Self::of_ring(ring, ring.window(position, count)?, count))
+    }
+
+    /// The probabilities of `count` windows of a ring from number `first` on.
+    ///
+    /// Fails with `ErrorKind::Overrun` if they are overwritten already.
+    pub(crate) fn speech(ring: &Arc<Reader>, first: u64, count: u64) -> Result<Self> {
+        Ok(Self::of_ring(ring, ring.speech(first, count)?, count))
+    }
+
+    /// A copy of its own.
+    pub(crate) fn own(samples: Box<[i16]>) -> Self {
         Self {
-            ring,
-            start,
-            shape: [count as isize],
-            strides: [ITEM],
+            shape: [samples.len() as isize],
+            strides: [size_of::<i16>() as isize],
+            memory: Memory::Own(samples),
         }
     }
 
-    pub(crate) fn ring(&self) -> &Arc<Reader> {
-        &self.ring
+    fn of_ring(ring: &Arc<Reader>, start: NonNull<f32>, count: u64) -> Self {
+        let _ring = ring.clone();
+        Self {
+            memory: Memory::Ring { _ring, start },
+            shape: [count as isize],
+            strides: [size_of::<f32>() as isize],
+        }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.shape[0] as usize
+    fn start_and_format(&self) -> (*const c_void, &'static CStr) {
+        match &self.memory {
+            Memory::Ring { start, .. } => (start.as_ptr().cast_const().cast(), c"f"),
+            Memory::Own(samples) => (samples.as_ptr().cast(), c"h"),
+        }
     }
+}
 
-    /// Fills `view`, which will keep `owner` alive.
-    ///
-    /// # Safety
-    /// `view` is null or points to a `Py_buffer` to be filled, and `owner` is the
-    /// Python object that `self` lies in, without ever moving.
-    pub(crate) unsafe fn export(
-        &self,
-        owner: Bound<'_, PyAny>,
+#[pymethods]
+impl Window {
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
         let Some(mut view) = NonNull::new(view) else {
             return Err(PyBufferError::new_err("no view to fill"));
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: CPython gives a view to fill.
         let view = unsafe { view.as_mut() };
         if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
             view.obj = ptr::null_mut();
-            return Err(PyBufferError::new_err("the ring is read-only; use .copy()"));
+            return Err(PyBufferError::new_err(
+                "the audio is read-only; use .copy()",
+            ));
         }
         let wants = |flag| flags & flag == flag;
-        view.buf = self.start.as_ptr().cast::<c_void>();
-        view.len = self.shape[0] * ITEM;
-        view.itemsize = ITEM;
+        let this = slf.get();
+        let (start, format) = this.start_and_format();
+        view.buf = start.cast_mut();
+        view.itemsize = this.strides[0];
+        view.len = this.shape[0] * view.itemsize;
         view.readonly = 1;
         view.ndim = 1;
         view.format = match wants(ffi::PyBUF_FORMAT) {
-            true => FORMAT.as_ptr().cast_mut(),
+            true => format.as_ptr().cast_mut(),
             false => ptr::null_mut(),
         };
         view.shape = match wants(ffi::PyBUF_ND) {
-            true => self.shape.as_ptr().cast_mut(),
+            true => this.shape.as_ptr().cast_mut(),
             false => ptr::null_mut(),
         };
         view.strides = match wants(ffi::PyBUF_STRIDES) {
-            true => self.strides.as_ptr().cast_mut(),
+            true => this.strides.as_ptr().cast_mut(),
             false => ptr::null_mut(),
         };
         view.suboffsets = ptr::null_mut();
         view.internal = ptr::null_mut();
-        // The view's own reference: `shape`, `strides` and the map live on with it.
-        view.obj = owner.into_ptr();
+        // The view's own reference: shape, strides and memory live on with it, where they
+        // are (a Python object never moves).
+        view.obj = slf.into_ptr().cast();
         Ok(())
     }
 }
 
-/// Gives out the buffer of `exporter` as if it were one's own.
-///
-/// # Safety
-/// `view` is null or points to a `Py_buffer` to be filled.
-pub(crate) unsafe fn delegate(
-    exporter: &Bound<'_, PyAny>,
-    view: *mut ffi::Py_buffer,
-    flags: c_int,
-) -> PyResult<()> {
-    // SAFETY: the caller's promise; the view refers to `exporter`, not to us.
-    match unsafe { ffi::PyObject_GetBuffer(exporter.as_ptr(), view, flags) } {
-        0 => Ok(()),
-        _ => Err(PyErr::fetch(exporter.py())),
+/// Whoever asks for its memory gets that of another object, made just then.
+#[pyclass(frozen, subclass, name = "_Exporter", module = "v2m_engine._native")]
+pub(crate) struct Exporter(pub(crate) Make);
+
+type Make = Box<dyn Fn(Python<'_>) -> PyResult<Py<PyAny>> + Send + Sync>;
+
+#[pymethods]
+impl Exporter {
+    unsafe fn __getbuffer__(
+        &self,
+        py: Python<'_>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let exporter = (self.0)(py)?;
+        // SAFETY: CPython gives a view to fill; it will refer to `exporter`.
+        match unsafe { ffi::PyObject_GetBuffer(exporter.as_ptr(), view, flags) } {
+            0 => Ok(()),
+            _ => Err(PyErr::fetch(py)),
+        }
     }
 }

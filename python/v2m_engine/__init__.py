@@ -10,14 +10,13 @@
 ...         text = recognise(np.asarray(segment))
 """
 
+from ._health import Finding, Health
 from ._native import (
     AudioCapture,
     AudioChunk,
     AudioStream,
     DeviceError,
     EngineUnavailableError,
-    Finding,
-    Health,
     OverrunError,
     Recording,
     SpeechSegment,

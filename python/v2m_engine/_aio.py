@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ._native import V2MError, _NeedsRecovery
@@ -54,7 +55,7 @@ async def enter(stream: AudioStream) -> AudioStream:
 async def leave(stream: AudioStream) -> None:
     """`AudioStream.__aexit__`."""
     stream.close()
-    tasks: Tasks | None = stream._tasks
+    tasks = TASKS.get(stream)
     if tasks is not None and tasks.loop is running_loop():
         tasks.close()
 
@@ -106,9 +107,9 @@ async def following(source: Source[Item]) -> Item:
 async def wait(source: Source[Any]) -> None:
     """Returns once `source` has something to tell."""
     stream = source._stream
-    tasks: Tasks | None = stream._tasks
+    tasks = TASKS.get(stream)
     if tasks is None or tasks.closed:
-        tasks = stream._tasks = Tasks(stream, running_loop())
+        tasks = TASKS[stream] = Tasks(stream, running_loop())
     elif tasks.loop is not running_loop():
         raise RuntimeError("the stream is bound to a different event loop")
     future = tasks.register(source)
@@ -219,3 +220,6 @@ class Tasks:
             else:
                 self._since = now
                 self._resume(list(self._waiting), news=False)
+
+
+TASKS: weakref.WeakKeyDictionary[AudioStream, Tasks] = weakref.WeakKeyDictionary()

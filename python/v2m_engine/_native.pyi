@@ -2,12 +2,11 @@
 
 Positions are sample numbers at 16 kHz since the engine's ring was made. Times are
 nanoseconds of CLOCK_MONOTONIC (`time.monotonic_ns()`) at which a sample was captured.
-Samples are float32, full scale ±1.
+Samples are float32, full scale ±1, unless said otherwise.
 """
 
 import sys
 from array import array
-from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,8 @@ if sys.version_info >= (3, 12):
     from collections.abc import Buffer
 else:
     from typing_extensions import Buffer
+
+from ._health import Health
 
 __version__: str
 
@@ -63,6 +64,7 @@ class AudioCapture:
         *,
         source: str | None = None,
         channel: str | int | None = None,
+        dtype: Literal["float32", "int16"] = "float32",
         engine: Literal["auto", "service", "private"] = "auto",
         latency: str | None = None,
     ) -> AudioCapture:
@@ -78,6 +80,9 @@ class AudioCapture:
                 `"auto"` (the voice, at its own level), `"mix"` (the mean of all), a name
                 (`"FL"`, `"AUX2"`) or a number from 1. None: whatever the service hears,
                 or `"auto"`.
+            dtype: what samples are: `"float32"` (full scale ±1), the engine's own memory; or
+                `"int16"`, little-endian copies of it, which never go: scaled by 32768,
+                rounded to the nearest integer (ties to even) and clipped, without the GIL.
             engine: `"service"`: the user's engine; `"private"`: one of this process;
                 `"auto"`: the service if it runs, captures `source` and hears `channel`,
                 else a private one.
@@ -156,6 +161,9 @@ class AudioCapture:
     @property
     def buffer_size(self) -> int:
         """Samples of one window."""
+    @property
+    def dtype(self) -> Literal["float32", "int16"]:
+        """What samples are."""
 
 @final
 class Recording:
@@ -228,7 +236,8 @@ class AudioStream(Buffer):
     """Audio as it arrives: a context manager, an iterator, and a buffer.
 
     Entering connects and waits for the first full buffer. As a buffer it is its newest
-    `buffer_size` samples (float32, read-only, not copied), each time it is asked.
+    `buffer_size` samples (read-only; float32 and not copied, or int16), each time it is
+    asked.
     Iterating gives `AudioChunk`s in order without repeats or holes, the first being the
     newest window at the time of entering.
 
@@ -336,6 +345,9 @@ class AudioStream(Buffer):
     def buffer_size(self) -> int:
         """Samples of one window."""
     @property
+    def dtype(self) -> Literal["float32", "int16"]:
+        """What samples are: of the stream as a buffer, of its chunks and its segments."""
+    @property
     def hop(self) -> int | Literal["quantum"]:
         """Samples from one chunk to the next, or `"quantum"`."""
     @property
@@ -377,63 +389,6 @@ class AudioStream(Buffer):
     def _timeout(self) -> float | None: ...
     @property
     def _stream(self) -> AudioStream: ...
-    _tasks: Any
-
-@final
-class Health:
-    """What is wrong with a source at one moment, the worst first. Iterating gives its
-    `findings`, `str()` a line for each."""
-
-    @property
-    def ok(self) -> bool:
-        """Audio is captured, and nothing is wrong with it."""
-    @property
-    def waiting(self) -> str | None:
-        """Why nothing is captured, of which then nothing can be wrong; None: something is."""
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """What is wrong."""
-    def __iter__(self) -> Iterator[Finding]: ...
-
-@final
-class Finding:
-    """Something that is wrong with a source; `str()` is one line with what to do."""
-
-    @property
-    def kind(
-        self,
-    ) -> Literal[
-        "muted",
-        "silence",
-        "noise",
-        "too-quiet",
-        "clipping",
-        "dc",
-        "dead-channel",
-        "opposite-polarity",
-    ]:
-        """What it is; docs/health.md explains each."""
-    @property
-    def text(self) -> str:
-        """One line: what was found."""
-    @property
-    def remedy(self) -> str:
-        """One line: what to do."""
-    @property
-    def position(self) -> int:
-        """The position at which it began."""
-    @property
-    def time_ns(self) -> int:
-        """When that was captured, CLOCK_MONOTONIC nanoseconds."""
-    @property
-    def since(self) -> float:
-        """The same in seconds, to be compared with `time.monotonic()`."""
-    @property
-    def value(self) -> float | None:
-        """How much, in `unit`; None where there is nothing to measure."""
-    @property
-    def unit(self) -> Literal["dBFS", "full scale"] | None:
-        """`"full scale"`: a share of it."""
 
 class AudioChunk(Buffer):
     """A window of audio in the engine's own memory.
@@ -442,7 +397,12 @@ class AudioChunk(Buffer):
     `(buffer_size,)`. `memoryview(chunk)` and `np.asarray(chunk)` copy nothing and stay
     readable as long as they are held, whatever happens to the engine. Once the engine
     comes round (after its history, a minute by default) it writes newer audio there:
-    `valid` asked after reading tells whether what was read was this chunk.
+    `valid` asked after reading tells whether what was read was this chunk. What is kept
+    longer is copied: by `copy()`, by `bytes(chunk)`, or by reading it with
+    `AudioStream.read`.
+
+    Of a capture with `dtype="int16"` it is a copy of its own, format `h` (int16), and
+    always valid.
     """
 
     @property
@@ -469,12 +429,14 @@ class AudioChunk(Buffer):
     @property
     def valid(self) -> bool:
         """False once any of it was overwritten."""
-    def copy(self) -> array[float]:
-        """An owned copy, `array.array("f")`; `np.asarray` takes it without another.
+    def copy(self) -> array[Any]:
+        """An owned copy, `array.array("f")` or, of int16, `array.array("h")`; `np.asarray`
+        takes it without another. `bytes(chunk)` copies in the same way.
 
         Raises:
             OverrunError: `lost` of its samples were overwritten.
         """
+    def __bytes__(self) -> bytes: ...
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 

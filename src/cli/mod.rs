@@ -7,7 +7,6 @@ mod log;
 mod monitor;
 mod reach;
 mod record;
-#[allow(unsafe_code, reason = "adopts the descriptor that a client passes")]
 mod run;
 mod signals;
 mod sources;
@@ -18,7 +17,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use v2m_engine::rt::bounded;
 #[cfg(feature = "ort")]
-use v2m_engine::vad::runtime::QUIET;
+use v2m_engine::vad::runtime;
 use v2m_engine::{Error, ErrorKind, Result};
 
 /// Captures the microphone for speech software, in real time, for any number of readers
@@ -57,7 +56,7 @@ pub fn command() -> clap::Command {
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     #[cfg(feature = "ort")]
-    no_telemetry();
+    runtime::no_telemetry();
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
@@ -82,18 +81,6 @@ pub fn main() -> ExitCode {
     };
     bounded::exit_past_those_left_behind(code.into());
     ExitCode::from(code)
-}
-
-/// ONNX Runtime, should it be loaded, reports to nobody unless the user wants it to.
-#[cfg(feature = "ort")]
-fn no_telemetry() {
-    if std::env::var_os(QUIET).is_none() {
-        #[allow(unsafe_code, reason = "the environment is every thread's")]
-        // SAFETY: first thing in `main`: no other thread reads the environment.
-        unsafe {
-            std::env::set_var(QUIET, "1")
-        };
-    }
 }
 
 /// Writes a value as one JSON document to standard output.

@@ -8,7 +8,6 @@ use v2m_engine::Result;
 use v2m_engine::config::{LogLevel, SourceSpec};
 use v2m_engine::record::{Format, Options, Progress, Recorder, Stop};
 use v2m_engine::text;
-use v2m_engine::vad::follow;
 
 use super::signals::Signals;
 
@@ -75,14 +74,8 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         },
     };
     let locator = super::reach::locator(arguments.source.as_ref())?;
-    let engine = locator.connect()?;
-    if (options.speech || options.split)
-        && let Some(status) = engine.status()
-    {
-        follow::check(&status)?;
-    }
-    super::reach::tell_what_is_missing(&engine);
-    let recorder = Recorder::open(engine, locator, &arguments.path, options)?;
+    let recorder = Recorder::connect(locator, &arguments.path, options)?;
+    super::reach::tell_what_is_missing(recorder.engine());
     let stop = Stop::new()?;
     let asked = stop.clone();
     // The first signal ends the recording, the second one the process: a disk that hangs

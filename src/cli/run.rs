@@ -1,12 +1,15 @@
 //! `v2m-engine run`: the engine itself.
 
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::fs::File;
+use std::io::stdin;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::sys::socket::{SockType, getsockopt, sockopt};
 use v2m_engine::client::socket_path;
 use v2m_engine::config::{Config, Layer, LogLevel};
 use v2m_engine::engine::{Engine, Message};
@@ -26,9 +29,9 @@ pub(super) struct Arguments {
     #[command(flatten)]
     flags: Layer,
 
-    /// Serve only the client at the other end of this socket, and end with it
-    #[arg(long, value_name = "FD", hide = true)]
-    private_fd: Option<RawFd>,
+    /// Serve only the client at the other end of standard input, and end with it
+    #[arg(long, hide = true)]
+    private: bool,
 
     /// The directory of the client's Python package onnxruntime
     #[arg(long, value_name = "DIRECTORY", hide = true)]
@@ -47,8 +50,10 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         give_up(signal, socket.get());
     });
 
-    let passed = systemd::socket()?;
-    let private = arguments.private_fd.map(adopt).transpose()?;
+    let (private, passed) = match arguments.private {
+        true => (Some(client()?), None),
+        false => (None, systemd::socket()?),
+    };
     // Kept to tell the client why its engine doesn't come up.
     let line = private.as_ref().map(OwnedFd::try_clone).transpose();
     let line =
@@ -109,15 +114,16 @@ fn start(
     Engine::start(config, endpoint, messages)
 }
 
-/// Takes over the descriptor that the client passed on.
-fn adopt(number: RawFd) -> Result<OwnedFd> {
-    // SAFETY: only looks whether the number is an open descriptor.
-    if number < 3 || unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
-        let message =
-            format!("--private-fd {number}: no such descriptor; clients pass it, people don't");
+/// The client's end, which came as standard input; nothing else gets to read from it.
+fn client() -> Result<OwnedFd> {
+    let refused = |cause| Error::system("cannot take over the client's socket", cause);
+    let socket = stdin().as_fd().try_clone_to_owned().map_err(refused)?;
+    if getsockopt(&socket, sockopt::SockType) != Ok(SockType::SeqPacket) {
+        let message = "--private: standard input is no client's socket; \
+            clients pass it, people don't";
         return Err(Error::new(ErrorKind::Invalid, message));
     }
-    // SAFETY: open (just seen), inherited for us, and used nowhere else: no
-    // descriptor above the standard ones has been made yet.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    let nothing = File::open("/dev/null").map_err(refused)?;
+    rustix::stdio::dup2_stdin(nothing).map_err(|cause| refused(cause.into()))?;
+    Ok(socket)
 }

@@ -3,11 +3,13 @@
 //! Any of silero-vad's 16 kHz ONNX files will do: their inputs and outputs are
 //! told apart by name. One thread, no spinning, tensors bound once.
 
+use super::native::Network;
 use super::runtime::{Places, Runtime, find};
 use super::{CONTEXT, LARGEST_SAMPLE, Model, SAMPLE_RATE, WINDOW};
 use crate::{Error, ErrorKind, Result, files};
 use ort::environment::Environment;
 use ort::memory::Allocator;
+use ort::session::builder::SessionBuilder;
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 use std::fmt::Display;
@@ -18,8 +20,10 @@ use std::sync::{Mutex, PoisonError};
 /// Bytes of a model's file, at most.
 const MODEL: u64 = 256 << 20;
 
-/// The same network as [`super::native`]'s, the file that runs fastest.
+/// The same network as [`super::native`]'s, the file that runs fastest: its graph. The weights
+/// are those of the native backend, which it finds by this name and their offsets.
 static EMBEDDED: &[u8] = include_bytes!("../../crates/dsp/models/silero_vad_16k.onnx");
+const WEIGHTS: &str = "silero_vad_16k.safetensors";
 
 /// Names of the recurrent inputs, each with the output that holds its next value.
 const STATES: [(&str, &str); 3] = [("state", "stateN"), ("h", "hn"), ("c", "cn")];
@@ -50,15 +54,17 @@ impl Ort {
     /// read or has other inputs and outputs than Silero's.
     pub fn new(places: &Places, model: Option<&Path>) -> Result<Self> {
         let runtime = load(places)?;
-        let (bytes, file) = match model {
-            None => (EMBEDDED.to_vec(), "silero_vad_16k.onnx".to_string()),
+        let (session, file) = match model {
+            None => (embedded(), "silero_vad_16k.onnx".to_string()),
             Some(path) => {
                 let file = path.display().to_string();
                 let bytes = files::read(path, MODEL).map_err(|e| refused(&file, e))?;
-                (bytes, file)
+                let session =
+                    builder().and_then(|mut builder| Ok(builder.commit_from_memory(&bytes)?));
+                (session, file)
             }
         };
-        let session = session(&bytes).map_err(|e| refused(&file, e))?;
+        let session = session.map_err(|e| refused(&file, e))?;
         let name = format!("{file}, ONNX Runtime {}", runtime.version);
         Self::bind(session, name).map_err(|e| refused(&file, e))
     }
@@ -206,14 +212,19 @@ fn load(places: &Places) -> Result<Runtime> {
 
 static ENVIRONMENT: std::sync::OnceLock<Environment> = std::sync::OnceLock::new();
 
+fn embedded() -> Result<Session, Box<dyn std::error::Error>> {
+    let weights = Network::embedded_file().into();
+    let mut builder = builder()?.with_external_initializer_file_in_memory(WEIGHTS, weights)?;
+    Ok(builder.commit_from_memory(EMBEDDED)?)
+}
+
 /// One thread (the caller's), no spinning, all optimisations.
-fn session(model: &[u8]) -> Result<Session, Box<dyn std::error::Error>> {
+fn builder() -> Result<SessionBuilder, Box<dyn std::error::Error>> {
     let environment = ENVIRONMENT.get().ok_or("ONNX Runtime is not loaded")?;
     Ok(Session::builder(environment)?
         .with_intra_threads(1)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
-        .with_log_level(ort::logging::LogLevel::Error)?
-        .commit_from_memory(model)?)
+        .with_log_level(ort::logging::LogLevel::Error)?)
 }

@@ -5,9 +5,9 @@
 //!
 //! From 1.29 on ONNX Runtime as PyPI has it collects telemetry below
 //! `~/.cache/Microsoft` unless `ORT_DISABLE_TELEMETRY=1` is in the environment
-//! before it loads. Setting a variable is only safe while no other thread runs,
-//! so that is the program's: first thing in `main`, or in the environment that
-//! a child is started with. [`find`] refuses to load the library without it.
+//! before it loads. Setting a variable is only safe while no other thread runs, so
+//! [`no_telemetry`] comes first in `main`; other programs set it in the environment that
+//! they are started with. [`find`] refuses to load the library without it.
 
 use crate::{Error, ErrorKind, Result};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
@@ -19,6 +19,17 @@ use std::path::{Path, PathBuf};
 pub const OLDEST: u32 = ::ort::MINOR_VERSION;
 /// Set to anything but `0`, it keeps ONNX Runtime from collecting telemetry.
 pub const QUIET: &str = "ORT_DISABLE_TELEMETRY";
+
+/// ONNX Runtime, should it be loaded, reports to nobody, unless the user wants it to. For a
+/// process of one thread; others are left as they are.
+pub fn no_telemetry() {
+    let alone = std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1);
+    if alone && std::env::var_os(QUIET).is_none() {
+        // SAFETY: no other thread reads the environment meanwhile: there is none (just seen),
+        // and only this one could start it.
+        unsafe { std::env::set_var(QUIET, "1") };
+    }
+}
 
 const SONAME: &str = "libonnxruntime.so";
 const SYSTEM: &[&str] = &[

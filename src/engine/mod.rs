@@ -12,7 +12,6 @@ pub mod demand;
 mod flow;
 pub mod health_reader;
 pub mod server;
-#[allow(unsafe_code, reason = "adopts the descriptor that systemd passes")]
 pub mod systemd;
 
 use std::os::fd::BorrowedFd;

@@ -1,10 +1,11 @@
 //! systemd's side of a service: the socket that it passes on, and what it is
 //! told. Without systemd all of this does nothing.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{SockType, UnixAddr, getsockname, getsockopt, sockopt};
+use listenfd::ListenFd;
+use nix::sys::socket::{getsockopt, sockopt};
 use sd_notify::NotifyState;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -14,31 +15,22 @@ use crate::text;
 ///
 /// To be called once, before other descriptors are made.
 pub fn socket() -> Result<Option<OwnedFd>> {
-    let refused = |why: String| {
+    let refused = |why: &str| {
         let message = format!("cannot use the socket that systemd passed: {why}");
         Err(Error::new(ErrorKind::Invalid, message))
     };
-    let mut passed = match sd_notify::listen_fds() {
-        Ok(passed) => passed,
-        Err(cause) => return refused(cause.to_string()),
-    };
-    let Some(number) = passed.next() else {
-        return Ok(None);
-    };
-    if passed.next().is_some() {
-        return refused(
-            "there are several; v2m-engine.socket has one ListenSequentialPacket=".into(),
-        );
+    let mut passed = ListenFd::from_env();
+    if passed.len() > 1 {
+        return refused("there are several; v2m-engine.socket has one ListenSequentialPacket=");
     }
-    // SAFETY: inherited for us (LISTEN_PID is ours), and used nowhere else.
-    let socket = unsafe { OwnedFd::from_raw_fd(number) };
-    let listens = getsockopt(&socket, sockopt::AcceptConn) == Ok(true);
-    let packets = getsockopt(&socket, sockopt::SockType) == Ok(SockType::SeqPacket);
-    let local = getsockname::<UnixAddr>(socket.as_raw_fd()).is_ok();
-    if !(listens && packets && local) {
-        return refused("it is no listening Unix socket of ListenSequentialPacket=".into());
+    let (family, kind) = (libc::AF_UNIX, libc::SOCK_SEQPACKET);
+    match passed.take_custom::<OwnedFd>(0, family, kind, "socket of ListenSequentialPacket=") {
+        Ok(Some(socket)) if getsockopt(&socket, sockopt::AcceptConn) != Ok(true) => {
+            refused("it does not listen")
+        }
+        Ok(socket) => Ok(socket),
+        Err(cause) => refused(&cause.to_string()),
     }
-    Ok(Some(socket))
 }
 
 /// Whether standard error goes to the journal, as `JOURNAL_STREAM` says it (see

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BINARY, Bench
-from rig import PrivatePipeWire
+
+from rig import BINARY, PrivatePipeWire
+from rig.bench import Bench
 
 OURS = [
     "ring (written)",

@@ -13,7 +13,8 @@ from typing import Any
 
 import document
 import pytest
-from conftest import BINARY, ROOT
+
+from rig import BINARY, ROOT
 
 pytestmark = pytest.mark.skipif(
     shutil.which("wireplumber") is None, reason="WirePlumber is not installed"

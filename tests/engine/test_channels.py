@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import ROOT, User, wait_until
 
-sys.path.append(str(ROOT / "tests"))
-sys.path.append(str(ROOT / "tests/python"))
-
-from independent_reader import NOTICES, SAMPLES
-from speech import say
-from speech_track import connect
+from rig import ROOT, wait_until
+from rig.independent_reader import NOTICES, SAMPLES
+from rig.speech import say
+from rig.speech_track import connect
+from rig.user import User
 
 Floats = npt.NDArray[np.float64]
 RATE = 16_000

@@ -10,17 +10,15 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BINARY, ROOT, SPEECH, User, wait_until
 
-sys.path[:0] = [str(ROOT / "tests/rig")]
-
-from alsa import AlsaMic  # noqa: E402
+from rig import BINARY, wait_until
+from rig.alsa import AlsaMic
+from rig.user import SPEECH, User
 
 #: Told to stop, it has two seconds; the rest is for a busy machine.
 STOP_S = 6

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import SPEECH, User, wait_until
+
+from rig import wait_until
+from rig.user import SPEECH, User
 
 Floats = npt.NDArray[np.floating[Any]]
 

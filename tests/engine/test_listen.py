@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BINARY, SPEECH, User
+
+from rig import BINARY
+from rig.user import SPEECH, User
 
 RATE = 48000
 NAMES = ("Front_Center", "Rear_Left")

@@ -20,8 +20,9 @@ import wave
 from pathlib import Path
 
 import pytest
-from conftest import BINARY, SPEECH, User, wait_until
 
+from rig import BINARY, wait_until
+from rig.user import SPEECH, User
 from v2m_engine import AudioCapture
 
 
@@ -118,7 +119,7 @@ def test_bad_configuration_names_file_line_and_key(user: User, text: str, named:
         ["run", "--history", "1"],
         ["run", "--source", "monitor:"],
         ["run", "--latency", "0/48000"],
-        ["run", "--private-fd", "77"],
+        ["run", "--private"],
         ["run", "--no-such-flag"],
         ["no-such-command"],
         [],

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BINARY, SPEECH, User, wait_until
+
+from rig import BINARY, wait_until
+from rig.user import SPEECH, User
 
 
 class Manager:
@@ -139,9 +141,9 @@ def test_other_processes_notifications_are_not_a_private_engines(user: User) -> 
     env = {"NOTIFY_SOCKET": str(user.runtime / "notify"), "LISTEN_PID": "1", "LISTEN_FDS": "1"}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     engine = subprocess.Popen(
-        [BINARY, "run", "--source", f"file:{SPEECH}", "--private-fd", str(theirs.fileno())],
+        [BINARY, "run", "--source", f"file:{SPEECH}", "--private"],
         env=user.env | env,
-        pass_fds=[theirs.fileno()],
+        stdin=theirs,
     )
     theirs.close()
     ours.settimeout(20)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
-import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,14 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, SPEECH, User, wait_until
 
-sys.path.append(str(ROOT / "tests"))
-
-from speech_track import END, WINDOW, Track, connect, difference, read, turns, write_wav
-from speech_track import SPEECH as SPEECH_LANE
-from vad_reference import Reference, dictation
-
+from rig import wait_until
+from rig.speech_track import END, WINDOW, Track, connect, difference, read, turns, write_wav
+from rig.speech_track import SPEECH as SPEECH_LANE
+from rig.user import SPEECH, User
+from rig.vad_reference import Reference, dictation
 from v2m_engine import VADProcessor
 
 ENDED = 3

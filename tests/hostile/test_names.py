@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import BINARY, ODD, is_clean
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests/rig")]
-
-from rig import PrivatePipeWire  # noqa: E402
+from rig import BINARY, PrivatePipeWire
+from rig.hostile import ODD, is_clean
 
 
 @pytest.fixture(scope="module")

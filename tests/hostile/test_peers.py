@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import wait_until
-from support import (
-    BINARY,
+
+from rig import BINARY, wait_until
+from rig.hostile import (
     IS_ROOT,
     ODD,
     as_nobody,

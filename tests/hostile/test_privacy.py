@@ -12,13 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from conftest import wait_until
-from support import BINARY, connect
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests/rig")]
-
-from alsa import AlsaMic  # noqa: E402
+from rig import BINARY, wait_until
+from rig.alsa import AlsaMic
+from rig.hostile import connect
 
 
 def open_ring(path: Path) -> tuple[socket.socket, mmap.mmap]:

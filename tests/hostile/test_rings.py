@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lying_engine import LyingEngine
-from support import BINARY, LONG, is_clean
+from rig import BINARY
+from rig.hostile import LONG, is_clean
+from rig.lying_engine import LyingEngine
 
 #: What a client may take beyond what it takes anyway.
 MEMORY = 400 << 20

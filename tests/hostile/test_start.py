@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import BINARY, IS_ROOT, NOBODY, is_clean
+
+from rig import BINARY
+from rig.hostile import IS_ROOT, NOBODY, is_clean
 
 SPEECH = "/usr/share/sounds/alsa/Front_Center.wav"
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import BINARY, Engine
-from rig import PrivatePipeWire
 
+from rig import BINARY, PrivatePipeWire
+from rig.service import Engine
 from v2m_engine import AudioCapture, AudioStream
 
 LINK = ("rig-mic:capture_MONO", "v2m-engine:input")

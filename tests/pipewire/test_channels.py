@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import BINARY, ROOT, Engine
-from rig import PrivatePipeWire
 
+from rig import BINARY, PrivatePipeWire
+from rig.service import Engine
+from rig.speech import say
 from v2m_engine import AudioCapture, DeviceError, EngineUnavailableError
-
-sys.path.append(str(ROOT / "tests/python"))
-
-from speech import say
 
 RATE = 48_000
 EIGHT = [f"AUX{n}" for n in range(8)]

@@ -7,56 +7,11 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
-from alsa import AlsaMic
-from conftest import BINARY
-from demo import write_speech
-from rig import PrivatePipeWire
-
-#: Every thing that is looked at, in this order.
-NAMES = [
-    "PipeWire",
-    "session manager",
-    "source",
-    "quantum",
-    "sound cards",
-    "groups",
-    "RT limits",
-    "RTKit",
-    "memory",
-    "preemption",
-    "wake-ups",
-    "CPU sleep",
-    "speech",
-    "ONNX Runtime",
-    "udev rules",
-    "user unit",
-]
-
-
-def doctor(env: dict[str, str], status: int | None = None) -> dict[str, dict[str, Any]]:
-    """Its checks by name; the text says the same as the JSON."""
-    done = subprocess.run(
-        [BINARY, "doctor", "--json"],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
-    report = json.loads(done.stdout)
-    checks = {check["name"]: check for check in report["checks"]}
-    assert list(checks) == NAMES
-    broken = [check for check in report["checks"] if check["status"] == "broken"]
-    assert done.returncode == (1 if broken else 0), done.stderr
-    assert (report["status"] == "broken") == bool(broken)
-    for check in report["checks"]:
-        assert check["meaning"] and "\n" not in check["meaning"]
-        assert (check["status"] == "good") == (check["remedy"] is None), check
-    if status is not None:
-        assert done.returncode == status, report
-    return checks
+from rig import BINARY, PrivatePipeWire
+from rig.alsa import AlsaMic
+from rig.demo import write_speech
+from rig.service import CHECKS, doctor
 
 
 def test_a_microphone_that_is_heard(rig: PrivatePipeWire, tmp_path: Path) -> None:
@@ -76,8 +31,8 @@ def test_a_microphone_that_is_heard(rig: PrivatePipeWire, tmp_path: Path) -> Non
         [BINARY, "doctor"], env=rig.env, capture_output=True, text=True, timeout=40, check=False
     ).stdout
     lines = text.splitlines()
-    assert [line.split()[0] for line in lines] == [checks[name]["status"] for name in NAMES]
-    for line, name in zip(lines, NAMES, strict=True):
+    assert [line.split()[0] for line in lines] == [checks[name]["status"] for name in CHECKS]
+    for line, name in zip(lines, CHECKS, strict=True):
         assert (" -> " in line) == (checks[name]["remedy"] is not None), line
 
 

@@ -11,19 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Engine
-from reference import Samples, at_16k, locate, speech_with_marker
-from rig import Player, PrivatePipeWire
 
+from rig import Player, PrivatePipeWire
+from rig.reference import CLEAN, KERNEL, Samples, at_16k, first_clean, locate, speech_with_marker
+from rig.service import Engine
 from v2m_engine import AudioCapture, AudioStream
 
 SECONDS = {64: 20, 256: 60, 1024: 60}
 #: Small, so that a gap hides little; dividing nothing that the graph counts in.
 HOP = 160
-#: The resampler's filter, in samples at 48 kHz.
-KERNEL = 96
-#: A stretch without a gap that is long enough to be found in what was played.
-CLEAN = 2400
 
 
 @dataclass
@@ -120,12 +116,3 @@ def hog(stop: threading.Event) -> None:
     """Runs nothing but Python."""
     while not stop.is_set():
         hash(str(stop))
-
-
-def first_clean(flagged: np.ndarray, from_: int) -> int:
-    run = 0
-    for index in range(from_, len(flagged)):
-        run = 0 if flagged[index] else run + 1
-        if run == CLEAN:
-            return index - run + 1
-    raise AssertionError(f"no {CLEAN} samples in a row without a gap")

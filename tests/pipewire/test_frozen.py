@@ -9,11 +9,10 @@ import socket
 import subprocess
 
 import pytest
-from conftest import Engine
-from holding import held, thread_named
-from rig import PrivatePipeWire
-from test_sources import status, wait_for
-from test_time import assert_time_is_true, running
+
+from rig import PrivatePipeWire, wait_until
+from rig.holding import held, thread_named
+from rig.service import Engine, assert_time_is_true, running, status
 
 #: Told to stop, it has two seconds; the rest is for a busy machine.
 STOP_S = 6
@@ -37,7 +36,7 @@ def test_a_daemon_that_hangs_from_the_start(rig: PrivatePipeWire, source: str) -
     try:
         with Engine(rig, "--source", source, "--alsa-fallback", "off") as engine:
             assert status(rig)["state"] in ("starting", "waiting")
-            wait_for(
+            wait_until(
                 lambda: "does not answer" in (status(rig)["source"]["waiting"] or ""), "the reason"
             )
             stops(engine)
@@ -48,7 +47,7 @@ def test_a_daemon_that_hangs_from_the_start(rig: PrivatePipeWire, source: str) -
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_daemon_that_hangs_at_the_end(rig: PrivatePipeWire, how: signal.Signals) -> None:
     with Engine(rig, "--source", "rig-mic") as engine:
-        wait_for(lambda: status(rig)["state"] == "running", "audio")
+        wait_until(lambda: status(rig)["state"] == "running", "audio")
         rig.freeze()
         try:
             stops(engine, how)
@@ -61,7 +60,7 @@ def test_a_graph_that_stands_still_is_told_from_a_daemon_that_hangs(rig: Private
         before = running(rig)
         # Older daemons leave their data thread without a name of its own.
         with held(thread_named(rig.pid, "data-loop.0", "pipewire")):
-            wait_for(
+            wait_until(
                 lambda: "the graph stands still" in (status(rig)["source"]["waiting"] or ""),
                 "the reason",
             )
@@ -90,5 +89,5 @@ def test_a_bus_that_says_nothing(rig: PrivatePipeWire, patient: bool) -> None:
         )
         with engine:
             if patient:
-                wait_for(lambda: status(rig)["state"] == "running", "audio", seconds=60)
+                wait_until(lambda: status(rig)["state"] == "running", "audio", seconds=60)
             stops(engine)

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from alsa import AlsaMic
-from conftest import BINARY, Engine
-from rig import PrivatePipeWire
-from test_sources import NS_PER_SAMPLE, status, tone, wait_for, wait_for_level
 
+from rig import BINARY, PrivatePipeWire, wait_until
+from rig.alsa import AlsaMic
+from rig.service import NS_PER_SAMPLE, Engine, status, tone, wait_for_level
 from v2m_engine import AudioCapture
 
 #: A switch may be off by so much: the periods and quanta of both sides.
@@ -106,7 +105,7 @@ def test_without_pipewire_alsa_captures_from_the_start_until_it_comes(
             with AudioCapture(engine="service", buffer_size=160).stream(timeout=30) as stream:
                 wait_for_level(iter(stream), 0.25)
                 rig.start()
-                wait_for(lambda: backend(rig) == "pipewire", "PipeWire")
+                wait_until(lambda: backend(rig) == "pipewire", "PipeWire")
     finally:
         rig.stop()
 
@@ -125,7 +124,7 @@ def test_a_daemon_that_takes_connections_and_says_nothing_counts_as_gone(
             mute.bind(str(path))
             mute.listen()
             with Engine(rig, **mic.env) as engine:
-                wait_for(lambda: backend(rig) == "alsa", "ALSA", seconds=20)
+                wait_until(lambda: backend(rig) == "alsa", "ALSA", seconds=20)
                 assert "does not answer" in status(rig)["source"]["fallback"]
                 engine.stop()
     finally:
@@ -140,9 +139,9 @@ def test_what_only_pipewire_has_is_waited_for(
     rig: PrivatePipeWire, mic: AlsaMic, arguments: tuple[str, ...]
 ) -> None:
     with Engine(rig, *arguments, **mic.env) as engine:
-        wait_for(lambda: status(rig)["source"]["server_version"], "PipeWire")
+        wait_until(lambda: status(rig)["source"]["server_version"], "PipeWire")
         rig.kill()
-        wait_for(lambda: "broke" in (status(rig)["source"]["waiting"] or ""), "the reason")
+        wait_until(lambda: "broke" in (status(rig)["source"]["waiting"] or ""), "the reason")
         time.sleep(3)  # longer than the hand-over waits
         assert backend(rig) == "pipewire"
         assert "alsa:" not in engine.stop()
@@ -150,7 +149,7 @@ def test_what_only_pipewire_has_is_waited_for(
 
 def test_alsa_that_was_asked_for_is_kept(rig: PrivatePipeWire, mic: AlsaMic) -> None:
     with Engine(rig, "--source", "alsa:mic", "--alsa-period", "256", **mic.env):
-        wait_for(lambda: status(rig)["source"]["linked"] == "alsa:mic", "ALSA")
+        wait_until(lambda: status(rig)["source"]["linked"] == "alsa:mic", "ALSA")
         assert status(rig)["source"]["quantum"] == 256
         assert not rig.links()
 
@@ -159,7 +158,7 @@ def test_waiting_costs_nothing(rig: PrivatePipeWire, mic: AlsaMic) -> None:
     """The daemon's return is told by the kernel, not asked for again and again."""
     with Engine(rig, "--alsa-fallback", "off", **mic.env) as engine:
         rig.kill()
-        wait_for(lambda: status(rig)["source"]["waiting"], "the loss")
+        wait_until(lambda: status(rig)["source"]["waiting"], "the loss")
         time.sleep(4)  # it may be coming until then
         trace = rig.directory / "trace"
         watch = f"timeout -s INT 3 strace -f -q -e trace=connect -o {trace}".split()

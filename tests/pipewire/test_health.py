@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import BINARY, Engine
-from demo import write_speech
-from rig import PrivatePipeWire
-from test_doctor import doctor
 
+from rig import BINARY, PrivatePipeWire
+from rig.demo import write_speech
+from rig.service import Engine, doctor
 from v2m_engine import AudioCapture, Health, V2MError
 
 

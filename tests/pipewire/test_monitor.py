@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BINARY, Engine
-from demo import write_speech
-from rig import PrivatePipeWire
 
+from rig import BINARY, PrivatePipeWire
+from rig.demo import write_speech
+from rig.service import Engine
 from v2m_engine import AudioCapture
 
 BRAILLE = re.compile("[\u2801-\u28ff]")

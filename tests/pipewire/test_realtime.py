@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Engine
-from rig import PrivatePipeWire
 
+from rig import ROOT, PrivatePipeWire
+from rig.service import Engine
 from v2m_engine import AudioCapture
 
 #: What the interposer leaves out of its report, and what the report is to be about.

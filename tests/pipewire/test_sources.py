@@ -5,53 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from conftest import BINARY, Engine
-from rig import PrivatePipeWire
 
+from rig import BINARY, PrivatePipeWire, wait_until
+from rig.service import NS_PER_SAMPLE, QUANTUM, Engine, command, status, tone, wait_for_level
 from v2m_engine import AudioCapture, DeviceError
-
-NS_PER_SAMPLE = 62_500
-QUANTUM = 256
-
-
-def command(rig: PrivatePipeWire, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [BINARY, *arguments],
-        env=rig.env | {"HOME": str(rig.directory)},
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-
-
-def status(rig: PrivatePipeWire) -> dict[str, Any]:
-    done = command(rig, "status", "--json")
-    assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
-
-
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 15) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"still waiting for: {what}"
-        time.sleep(0.05)
-    return result
-
-
-def tone(rig: PrivatePipeWire, path: Path, value: float) -> Path:
-    """A constant, as raw f32: tells one source from another."""
-    np.full(48_000, value, np.float32).tofile(path)
-    return path
 
 
 def test_sources_are_listed_and_the_default_is_marked(rig: PrivatePipeWire) -> None:
@@ -87,7 +49,7 @@ def test_an_unknown_source_is_waited_for_and_named(
 ) -> None:
     with Engine(rig, "--source", "no-such-mic") as engine:
         monkeypatch.setenv("V2M_ENGINE_SOCKET", engine.socket)
-        wait_for(lambda: status(rig)["source"]["waiting"], "the reason")
+        wait_until(lambda: status(rig)["source"]["waiting"], "the reason")
         assert "no-such-mic" in status(rig)["source"]["waiting"]
         with pytest.raises(DeviceError) as refusal:
             AudioCapture(engine="service").stream(timeout=1).__enter__()
@@ -123,15 +85,6 @@ def test_a_client_lives_through_the_death_of_the_daemon(
         assert status(rig)["losses"]["gaps"] >= 1
 
 
-def wait_for_level(chunks: Any, level: float) -> Any:
-    """The next chunk without a gap that holds this constant."""
-    for _ in range(2000):
-        chunk = next(chunks)
-        if not chunk.gap and np.allclose(np.asarray(chunk), level, atol=5e-3):
-            return chunk
-    raise AssertionError(f"no audio at {level}, the last was {np.asarray(chunk)[:3]}")
-
-
 def test_the_default_is_followed_and_unplugging_survived(
     rig: PrivatePipeWire, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -149,7 +102,7 @@ def test_the_default_is_followed_and_unplugging_survived(
             wait_for_level(chunks, 0.25)
             second.kill()
             rig.destroy_node("usb-mic")
-            wait_for(lambda: status(rig)["source"]["linked"] != "usb-mic", "the unplugging")
+            wait_until(lambda: status(rig)["source"]["linked"] != "usb-mic", "the unplugging")
             rig.create_source("usb-mic")
             rig.play(tone(rig, tmp_path / "c", 0.75), "usb-mic", loop=True, name="three")
             wait_for_level(chunks, 0.75)
@@ -174,7 +127,7 @@ def test_quantum_and_rate_change_under_a_reader(
             for rate, quantum in [(44_100, 1024), (96_000, 8192), (192_000, 512), (48_000, 256)]:
                 rig.set_rate(rate)
                 rig.set_quantum(quantum)
-                wait_for(partial(runs_at, rig, rate, quantum), f"{quantum}/{rate}")
+                wait_until(partial(runs_at, rig, rate, quantum), f"{quantum}/{rate}")
                 last = wait_for_level(chunks, 0.5)
         # Whatever was lost on the way was filled in: position is still time.
         drift_ns = (last.time_ns - first.time_ns) - (last.position - first.position) * NS_PER_SAMPLE

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from alsa import AlsaMic
-from conftest import Engine
-from reference import Samples, locate
-from rig import PrivatePipeWire
-from spectrum import HOP, OUTPUT, at_16k, clean_stretches, gains, segments, speech_in_noise
 
+from rig import PrivatePipeWire
+from rig.alsa import AlsaMic
+from rig.reference import Samples, locate
+from rig.service import Engine
+from rig.spectrum import HOP, OUTPUT, at_16k, clean_stretches, gains, segments, speech_in_noise
 from v2m_engine import AudioCapture, AudioStream
 
 RATES = (44_100, 48_000, 96_000, 192_000)

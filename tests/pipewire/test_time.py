@@ -9,35 +9,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from conftest import Engine
 from rig import PrivatePipeWire
-from test_sources import status, wait_for
+from rig.service import QUANTUM, Engine, assert_time_is_true, running, status
 
 RATE = 16_000
-QUANTUM = 256
-#: One quantum; a reading may come in the middle of a window's samples.
-TOLERANCE_S = QUANTUM / 48_000 + 0.001
 #: Losses beyond what was stopped: the daemon may be a second late on a busy machine.
 MORE_S = 1.5
 
 LENGTHS = [1, 5, 8, 10, 15, 20, 40]
-
-
-def running(rig: PrivatePipeWire) -> dict[str, Any]:
-    """The status, once audio comes and has done so for a while."""
-    wait_for(lambda: status(rig)["state"] == "running", "audio", seconds=30)
-    before: int = status(rig)["ring"]["position"]
-    wait_for(lambda: status(rig)["ring"]["position"] > before + RATE // 2, "half a second of it")
-    return status(rig)
-
-
-def assert_time_is_true(before: dict[str, Any], after: dict[str, Any]) -> None:
-    samples = after["ring"]["position"] - before["ring"]["position"]
-    off = samples / RATE - (after["ring"]["time_ns"] - before["ring"]["time_ns"]) / 1e9
-    assert abs(off) <= TOLERANCE_S, f"{off * 1e3:+.2f} ms"
-    # And the newest sample is of just now, by this process's clock.
-    age = time.monotonic() - after["ring"]["time_ns"] / 1e9
-    assert 0 <= age < 1.0, f"{age:.2f} s old"
 
 
 def lost_s(before: dict[str, Any], after: dict[str, Any]) -> float:

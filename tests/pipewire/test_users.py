@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alsa import AlsaMic
-from conftest import BINARY, Engine
-from rig import PrivatePipeWire
-from test_sources import status, wait_for
+
+from rig import BINARY, PrivatePipeWire, wait_until
+from rig.alsa import AlsaMic
+from rig.service import Engine, status
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a user")
 
@@ -97,7 +97,7 @@ def run(other: Other) -> Iterator[Run]:
             flows = found and found["state"] == "running" and found["ring"]["position"] > 1600
             return found if flows and audio(found) else None
 
-        found: dict[str, Any] = wait_for(answer, "capture", seconds=20)
+        found: dict[str, Any] = wait_until(answer, "capture", seconds=20)
         return found
 
     yield start
@@ -117,7 +117,7 @@ def audio(found: dict[str, Any]) -> dict[str, Any] | None:
 
 UNLIMITED = ("--rtprio=20", "--memlock=67108864")
 #: No limits but the capability, which takes no right to raise a limit: a root that may not raise
-#: them finds them raised in the emulated machine (tests/alsa-vm/users.rs).
+#: them finds them raised in the emulated machine (tests/machine/alsa/users.rs).
 NICE = ("CAP_SYS_NICE",)
 NOTHING = ("--rtprio=0", "--nice=0", "--memlock=65536")
 
@@ -184,10 +184,10 @@ def test_pipewires_own_thread_is_looked_at(run: Run, other: Other, rig: PrivateP
 
     mic = AlsaMic(rig.directory, level=0.25)
     with Engine(rig, "--source", "alsa:mic", **mic.env):
-        thread = wait_for(lambda: audio(status(rig)), "the ALSA thread")
+        thread = wait_until(lambda: audio(status(rig)), "the ALSA thread")
         assert thread["got"] == "fifo 70" and thread["why_not"] == []
     with Engine(rig):
-        wait_for(lambda: audio(status(rig)), "the data thread")
+        wait_until(lambda: audio(status(rig)), "the data thread")
         found = status(rig)
         thread = audio(found)
         assert thread and thread["real_time"] and thread["got"].startswith("fifo")
@@ -196,7 +196,7 @@ def test_pipewires_own_thread_is_looked_at(run: Run, other: Other, rig: PrivateP
         if os.access("/dev/cpu_dma_latency", os.W_OK):
             assert "/dev/cpu_dma_latency 0 µs" in asked
             rig.kill()
-            wait_for(lambda: status(rig)["state"] == "waiting", "the loss")
+            wait_until(lambda: status(rig)["state"] == "waiting", "the loss")
             time.sleep(0.2)
             held = [grant["asked"] for grant in status(rig)["grants"]]
             assert "/dev/cpu_dma_latency 0 µs" not in held, "kept though nothing is captured"

@@ -5,20 +5,16 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from conftest import ROOT, Engine
-from reference import at_16k, locate
+
 from rig import PrivatePipeWire
-from test_fidelity import CLEAN, KERNEL, first_clean
-
-sys.path.append(str(ROOT / "tests"))
-
-from speech_track import WINDOW, connect, difference, read
-from vad_reference import Reference, dictation
+from rig.reference import CLEAN, KERNEL, at_16k, first_clean, locate
+from rig.service import Engine
+from rig.speech_track import WINDOW, connect, difference, read
+from rig.vad_reference import Reference, dictation
 
 #: `make test-vad` has 630.
 SECONDS = float(os.environ.get("V2M_VAD_LIVE_SECONDS", "35"))

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import Engine
-from holding import held, thread_named
+
 from rig import PrivatePipeWire
+from rig.holding import held, thread_named
+from rig.service import Engine
 
 
 class Manager:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import BINARY, Recording, Service
+
+from rig.playing import Recording, Service
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +16,6 @@ def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     runtime.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("V2M_ENGINE_BIN", str(BINARY))
     monkeypatch.setenv("V2M_ENGINE_SOCKET", str(runtime / "engine.sock"))
     yield
     left = [path.name for path in runtime.iterdir() if path.name != "engine.sock"]

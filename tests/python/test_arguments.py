@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Recording
 
 import v2m_engine
+from rig.playing import Recording
 from v2m_engine import AudioCapture, EngineUnavailableError, V2MError
 
 
@@ -24,9 +24,11 @@ from v2m_engine import AudioCapture, EngineUnavailableError, V2MError
         ({"buffer_size": 1 << 40}, "buffer_size"),
         ({"engine": "other"}, '"private"'),
         ({"latency": "fast"}, "128/48000"),
+        ({"dtype": "int32"}, 'dtype=\'int32\': must be "float32" or "int16"'),
+        ({"dtype": 16}, "dtype=16"),
         ({"channel": 0}, "channel=0"),
         ({"channel": 65}, "channel=65"),
-        ({"channel": "left ear"}, "'left ear': must be \"auto\""),
+        ({"channel": "left ear"}, "channel='left ear': .* write auto, mix"),
         ({"channel": 1.5}, "channel=1.5"),
     ],
 )

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import Recording, Service
 
+from rig.playing import Recording, Service
 from v2m_engine import AudioCapture, DeviceError, EngineUnavailableError, V2MError
 
 Recorder = Callable[..., Recording]

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import Recording, Service, process_is_gone, wait_until
 
+from rig import wait_until
+from rig.playing import Recording, Service, process_is_gone
 from v2m_engine import AudioCapture, AudioStream, DeviceError, EngineUnavailableError
 
 Recorder = Callable[..., Recording]

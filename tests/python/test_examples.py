@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from speech import read_pocketsphinx
-from support import ROOT, write_wav
+
+from rig import ROOT
+from rig.playing import write_wav
+from rig.speech import read_pocketsphinx
 
 EXAMPLES = ROOT / "python/examples"
 RECORDINGS = Path("/usr/share/pocketsphinx/test/data")

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import Recording
+
+from rig.playing import Recording
 
 INSIDE = Path(__file__).with_name("ends_inside.py")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sounds import hum, peak, pink, rumble, strings, to, white
-from speech import RATE, TEXTS, read_pocketsphinx, say
-from support import Floats
 
+from rig.playing import Floats
+from rig.sounds import hum, peak, pink, rumble, strings, to, white
+from rig.speech import RATE, TEXTS, read_pocketsphinx, say
 from v2m_engine import VADProcessor
 
 WINDOW = 512

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT
 
 import v2m_engine
+from rig import ROOT
 
 STUB = Path(ROOT, "python/v2m_engine/_native.pyi")
 
@@ -48,6 +48,12 @@ def test_help_says_what_the_stub_says(public: type[Any], stub: ast.ClassDef) -> 
         assert own == stubbed
 
 
-def test_every_public_class_is_in_the_stub() -> None:
-    public = {name for name in v2m_engine.__all__ if isinstance(getattr(v2m_engine, name), type)}
-    assert public == {stub.name for _, stub in classes()}
+def test_every_public_class_is_documented() -> None:
+    """Those of the native module in the stub, the others where they are."""
+    public = [getattr(v2m_engine, name) for name in v2m_engine.__all__]
+    stubbed = {stub.name for _, stub in classes()}
+    for one in public:
+        if isinstance(one, type):
+            native = one.__module__ == "v2m_engine" or issubclass(one, Exception)
+            assert (one.__name__ in stubbed) == native
+            assert inspect.getdoc(one)

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Recording
 
+from rig.playing import Recording
 from v2m_engine import AudioCapture, AudioStream, EngineUnavailableError, V2MError
 
 Recorder = Callable[..., Recording]

@@ -6,19 +6,25 @@ import pickle
 from collections.abc import Callable
 
 import pytest
-from support import Recording
 
+from rig.playing import Recording
 from v2m_engine import AudioCapture, VADProcessor
 
 
 def test_settings(recording: Callable[..., Recording]) -> None:
     source = recording(3)
     capture = AudioCapture(
-        buffer_size=320, source=source.source, engine="private", latency="128/48000"
+        buffer_size=320,
+        source=source.source,
+        channel=1,
+        dtype="int16",
+        engine="private",
+        latency="128/48000",
     )
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         copy = pickle.loads(pickle.dumps(capture, protocol))
         assert repr(copy) == repr(capture) and copy.buffer_size == 320
+        assert copy.dtype == "int16"
         assert pickle.dumps(copy, protocol) == pickle.dumps(capture, protocol)
     with copy.stream() as audio:
         assert len(next(audio)) == 320

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Recording, process_is_gone, wait_until
 
+from rig import wait_until
+from rig.playing import Recording, process_is_gone
 from v2m_engine import AudioCapture, V2MError
 
 Recorder = Callable[..., Recording]

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from speech import RATE, TEXTS, Talk, say
-from support import ROOT, Floats, Recording, Service, wait_until
 
+from rig import ROOT, wait_until
+from rig.playing import Floats, Recording, Service
+from rig.speech import RATE, TEXTS, Talk, say
 from v2m_engine import AudioCapture, OverrunError, V2MError, VADProcessor
 
 Recorder = Callable[..., Recording]

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import independent_reader
 import numpy as np
 import pytest
-from support import Recording, Service, wait_until
 
+from rig import independent_reader, wait_until
+from rig.playing import Recording, Service, address_of, ring_maps
 from v2m_engine import AudioCapture, AudioChunk, AudioStream, DeviceError, OverrunError, V2MError
 
 Recorder = Callable[..., Recording]
@@ -24,21 +24,6 @@ Starter = Callable[..., Service]
 
 def private(recording: Recording, **options: Any) -> AudioCapture:
     return AudioCapture(engine="private", source=recording.source, **options)
-
-
-def ring_maps() -> list[tuple[int, int, str]]:
-    maps = []
-    with open("/proc/self/maps") as lines:
-        for line in lines:
-            if "memfd:v2m-ring" in line:
-                addresses, protection, *_ = line.split()
-                start, end = (int(address, 16) for address in addresses.split("-"))
-                maps.append((start, end, protection))
-    return maps
-
-
-def address_of(samples: Any) -> int:
-    return int(np.asarray(samples).__array_interface__["data"][0])
 
 
 def test_every_sample_of_the_source(recording: Recorder) -> None:

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from speech import RATE, Talk
-from support import ROOT, Recording, Service, process_is_gone, wait_until, write_wav
-from test_reading import address_of, ring_maps
 
+from rig import ROOT, wait_until
+from rig.playing import Recording, Service, address_of, process_is_gone, ring_maps, write_wav
+from rig.speech import RATE, Talk
 from v2m_engine import (
     AudioCapture,
     AudioChunk,

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from support import Recording
 
+from rig.playing import Recording
 from v2m_engine import AudioCapture, DeviceError
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import Service, noise, write_wav
+
+from rig.playing import write_wav
+from rig.recorder import Service, noise
 
 
 @pytest.fixture
@@ -37,6 +39,6 @@ def minute() -> np.ndarray:
 @pytest.fixture(params=["io_uring", "plain writes"])
 def writing(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """Both ways to write, as what to put before the command."""
-    from support import WITHOUT_IO_URING
+    from rig.recorder import WITHOUT_IO_URING
 
     return () if request.param == "io_uring" else WITHOUT_IO_URING

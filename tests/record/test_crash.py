@@ -4,49 +4,22 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import time
-import wave
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from support import LONG, RATE, Service, Tape, as_float, noise, read_wav, wait_until
-from test_files import decode_by_ffmpeg, position_of
-from watch import Watch
+
+from rig import wait_until
+from rig.decoding import opens
+from rig.recorder import LONG, RATE, Service, Tape, noise
+from rig.watch import Watch
 
 Engine = Callable[..., Service]
 
 ROUNDS = 200 if LONG else 9
 SYNC = 0.2
 FORMS = (("wav", []), ("wav", ["--format", "wav16"]), ("flac", []))
-
-
-def opens(path: Path, played: np.ndarray) -> tuple[int, int]:
-    """Position and length of what is in the file; fails if it isn't the ring's."""
-    position = position_of(path)
-    # In a FLAC without a frame libsndfile can't seek; of no length it is of any.
-    empty = not 0 < soundfile.info(path).frames < 1 << 62
-    samples = np.zeros(0, np.float32) if empty else soundfile.read(path, dtype="float32")[0]
-    assert np.array_equal(samples, as_float(played)[position:][: len(samples)])
-    if path.suffix == ".wav":
-        assert len(read_wav(path).samples) == len(samples)
-    if path.suffix == ".wav" and soundfile.info(path).subtype == "PCM_16":
-        with wave.open(str(path)) as file:
-            assert file.getnframes() == len(samples)
-    if len(samples) and path.suffix == ".wav":
-        sox = ["sox", "-q", path, "-t", "f32", "-"]
-        by_sox = subprocess.run(sox, capture_output=True, check=True).stdout
-        assert np.array_equal(np.frombuffer(by_sox, "<f4"), samples)
-    if len(samples):
-        by_ffmpeg = decode_by_ffmpeg(path, cut=True)
-        if by_ffmpeg.dtype == np.int16:
-            by_ffmpeg = as_float(by_ffmpeg)
-        # FFmpeg reads on where a killed writer left more than the header says.
-        assert np.array_equal(by_ffmpeg[: len(samples)], samples)
-    return position, len(samples)
 
 
 @pytest.mark.parametrize("victim", ["recorder", "engine", "both"])

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from support import (
+
+from rig import wait_until
+from rig.recorder import (
     LONG,
     RATE,
     WITHOUT_IO_URING,
@@ -25,7 +27,6 @@ from support import (
     read_wav,
     slow_disk,
     small_disk,
-    wait_until,
 )
 
 Engine = Callable[..., Service]

@@ -10,35 +10,14 @@ import wave
 from collections.abc import Callable
 from pathlib import Path
 
-import av
 import numpy as np
 import soundfile
-from support import (
-    BINARY,
-    RATE,
-    WITHOUT_IO_URING,
-    Service,
-    as_float,
-    noise,
-    read_wav,
-    wait_until,
-)
+
+from rig import BINARY, wait_until
+from rig.decoding import decode_by_ffmpeg, position_of
+from rig.recorder import RATE, WITHOUT_IO_URING, Service, as_float, noise, read_wav
 
 Engine = Callable[..., Service]
-
-
-def decode_by_ffmpeg(path: Path, *, cut: bool = False) -> np.ndarray:
-    """FFmpeg's libraries' idea of the file; of one that was `cut`, up to a frame that is
-    not whole, as the program does.
-    """
-    frames = []
-    with av.open(str(path)) as container:
-        try:
-            for frame in container.decode(audio=0):
-                frames.append(frame.to_ndarray().ravel())
-        except av.error.InvalidDataError:
-            assert cut
-    return np.concatenate(frames)
 
 
 def test_float_wav_is_the_ring(engine: Engine, minute: np.ndarray, tmp_path: Path) -> None:
@@ -82,12 +61,6 @@ def test_16_bit_wav_and_flac(engine: Engine, minute: np.ndarray, tmp_path: Path)
     comments = (tmp_path / "b.flac").read_bytes()[:8192]
     for name in (b"V2M_RING=", b"V2M_MONOTONIC_NS=", b"DATE=2"):
         assert name in comments
-
-
-def position_of(path: Path) -> int:
-    found = re.search(rb"position (\d+)", path.read_bytes()[:8192])
-    assert found
-    return int(found[1])
 
 
 def test_plain_writes_where_io_uring_is_refused(
@@ -209,7 +182,7 @@ def test_an_engine_of_its_own(tmp_path: Path, engine: Engine, minute: np.ndarray
     """Without a service, or when that captures something else."""
     service = engine(minute)
     other = noise(0.5, seed=2)
-    from support import write_wav
+    from rig.playing import write_wav
 
     write_wav(tmp_path / "other.wav", other)
     service.record(tmp_path / "out.wav", "--source", f"file:{tmp_path}/other.wav")

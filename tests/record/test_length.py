@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,14 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from support import BINARY, LONG, RATE, ROOT, Service, Tape, as_float, noise, read_wav, wait_until
 
-sys.path[:0] = [str(ROOT / "tests/rig"), str(ROOT / "tests/python")]
-
-from independent_reader import GAPS, Ring, connect  # noqa: E402
-from rig import PrivatePipeWire  # noqa: E402
-
-from v2m_engine import AudioCapture  # noqa: E402
+from rig import BINARY, PrivatePipeWire, wait_until
+from rig.independent_reader import GAPS, Ring, connect
+from rig.recorder import LONG, RATE, Service, Tape, as_float, noise, read_wav
+from v2m_engine import AudioCapture
 
 Engine = Callable[..., Service]
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import RATE, Service, as_float, fill_disk, read_wav, small_disk, wait_until
 
+from rig import wait_until
+from rig.recorder import RATE, Service, as_float, fill_disk, read_wav, small_disk
 from v2m_engine import AudioCapture, EngineUnavailableError, V2MError
 
 Engine = Callable[..., Service]

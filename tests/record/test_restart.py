@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import RATE, Service, Wav, as_float, read_wav, wait_until
 
+from rig import wait_until
+from rig.recorder import RATE, Service, Wav, as_float, read_wav
 from v2m_engine import AudioCapture
 
 Engine = Callable[..., Service]

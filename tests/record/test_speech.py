@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from support import RATE, Service, as_float, read_wav
+
+from rig.recorder import RATE, Service, as_float, read_wav
 
 Engine = Callable[..., Service]
 

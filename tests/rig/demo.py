@@ -19,9 +19,8 @@ import tempfile
 import wave
 from pathlib import Path
 
-from rig import PrivatePipeWire
+from rig import ROOT, PrivatePipeWire
 
-ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = sorted(Path("/usr/share/sounds/alsa").glob("*_*.wav"))
 
 

@@ -11,7 +11,6 @@ pub mod injector;
 pub mod load;
 pub mod machine;
 pub mod player;
-#[allow(unsafe_code, reason = "runs between fork and exec")]
 pub mod process;
 pub mod reader;
 pub mod receiver;

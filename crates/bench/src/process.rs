@@ -1,15 +1,14 @@
 //! Children of the bench: they die with it, and their CPU time is counted.
 
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use v2m_error::{Error, ErrorKind, Result};
+use v2m_rt::die_with_this_thread;
 
 /// How long a child may take to end when asked to.
 const GRACE: Duration = Duration::from_secs(3);
@@ -21,15 +20,7 @@ pub struct Process(pub Child);
 impl Process {
     /// Starts `command`.
     pub fn start(command: &mut Command) -> Result<Self> {
-        // SAFETY: between fork and exec only prctl(2) and sigprocmask(2) are called,
-        // which are async-signal-safe and touch nothing of the parent's.
-        unsafe {
-            command.pre_exec(|| {
-                // The bench takes its signals by a thread; its children as they come.
-                SigSet::empty().thread_set_mask()?;
-                Ok(set_pdeathsig(Signal::SIGKILL)?)
-            })
-        };
+        die_with_this_thread(command);
         let program = command.get_program().to_string_lossy().into_owned();
         command.spawn().map(Self).map_err(|cause| {
             let message = format!("cannot start {program}: {cause}; is it installed?");

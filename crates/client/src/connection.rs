@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::SendTimeout;
 use nix::sys::socket::{
@@ -125,26 +124,15 @@ impl Connection {
             SockFlag::SOCK_CLOEXEC,
         )
         .map_err(|cause| Error::system("cannot make a socket pair", cause))?;
-        let number = theirs.as_raw_fd();
         let mut command = Command::new(program);
         command
             .arg("run")
             .args(arguments)
-            .arg("--private-fd")
-            .arg(number.to_string())
-            .stdin(Stdio::null())
+            .arg("--private")
+            .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             // A Ctrl-C in the terminal is for the client; it decides.
             .process_group(0);
-        // SAFETY: between fork and exec only fcntl(2) is called, which is
-        // async-signal-safe; `number` stays open, `theirs` lives until after spawn.
-        unsafe {
-            command.pre_exec(move || {
-                let theirs = BorrowedFd::borrow_raw(number);
-                fcntl(theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
-                Ok(())
-            });
-        }
         let child = command.spawn().map_err(|cause| {
             Error::new(
                 ErrorKind::Unavailable,

@@ -1,20 +1,20 @@
 //! The client of an engine. A [`locator`] finds or starts it, a [`connection`] asks it for
 //! audio and maps its [`ring`]; a [`stream`] reads that window by window, [`segments`] give
-//! the utterances in it ([`follow`] has their rules), both from one engine to the next and
-//! with one vocabulary of [`progress`]; event loops wait by their [`readiness`]; [`record`]
-//! writes files. Links no audio library.
+//! the utterances in it ([`follow`] has their rules), [`events`] tell what happened to it, all
+//! from one engine to the next and with one vocabulary of [`progress`]; event loops wait by
+//! their [`readiness`]; [`record`] writes files. Links no audio library.
 
-#[allow(unsafe_code, reason = "runs between fork and exec")]
 pub mod connection;
 pub mod cursor;
 pub mod engine;
+pub mod events;
 pub mod follow;
 pub mod judge;
 pub mod locator;
+pub mod pcm;
 pub mod progress;
 pub mod protocol;
 pub mod quantum;
-#[allow(unsafe_code, reason = "an atomic in memory that the engine reads")]
 pub mod reader_cursor;
 #[allow(unsafe_code, reason = "io_uring is given the address of the wake word")]
 pub mod readiness;

@@ -2,8 +2,10 @@
 //! and all who want the same source from it share.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, Weak};
 
 use crate::connection::Connection;
@@ -24,6 +26,32 @@ pub enum Mode {
     Service,
     /// One of this process.
     Private,
+}
+
+impl FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "service" => Ok(Self::Service),
+            "private" => Ok(Self::Private),
+            _ => {
+                let message = "must be \"auto\", \"service\" or \"private\"";
+                Err(Error::new(ErrorKind::Invalid, message))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Service => "service",
+            Self::Private => "private",
+        })
+    }
 }
 
 /// What a client asks of its engine, and where the engine's program may be.

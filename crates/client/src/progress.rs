@@ -28,6 +28,23 @@ pub enum Poll<T> {
     Ended,
 }
 
+impl<T> Poll<T> {
+    /// What `make` makes of the item.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn try_map<U>(self, make: impl FnOnce(T) -> Result<U>) -> Result<Poll<U>> {
+        Ok(match self {
+            Self::Ready(item) => Poll::Ready(make(item)?),
+            Self::Overrun(lost) => Poll::Overrun(lost),
+            Self::Pending => Poll::Pending,
+            Self::EngineLost => Poll::EngineLost,
+            Self::NoSpeechTrack => Poll::NoSpeechTrack,
+            Self::Ended => Poll::Ended,
+        })
+    }
+}
+
 /// What can be read item by item. No lock is held while a thread waits.
 pub trait Source {
     /// What it gives.

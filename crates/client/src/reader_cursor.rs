@@ -6,7 +6,7 @@
 //! for the reader and nothing for the engine. The layout is in `docs/ring-layout.md`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use nix::sys::uio::{pread, pwrite};
 
@@ -37,9 +37,9 @@ pub struct ReaderCursor {
 }
 
 impl ReaderCursor {
-    /// the cursor of a reader that calls itself `name` (cut at 64 bytes).
+    /// The cursor of a reader that calls itself `name` (cut at 64 bytes).
     pub fn new(name: &str) -> Result<Self> {
-        let file = shm::create("v2m-reader_cursor", ALIGNMENT)?;
+        let file = shm::create("v2m-cursor", ALIGNMENT)?;
         let mut bytes = [0; BYTES];
         bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
         bytes[at::VERSION..at::VERSION + 4].copy_from_slice(&VERSION.to_ne_bytes());
@@ -48,8 +48,8 @@ impl ReaderCursor {
         bytes[at::NAME..at::NAME + name.len()].copy_from_slice(name);
         match pwrite(file.as_fd(), &bytes, 0) {
             Ok(BYTES) => {}
-            Ok(_) => return Err(Error::system("cannot write a reader_cursor", "cut short")),
-            Err(cause) => return Err(Error::system("cannot write a reader_cursor", cause)),
+            Ok(_) => return Err(Error::system("cannot write a reader's cursor", "cut short")),
+            Err(cause) => return Err(Error::system("cannot write a reader's cursor", cause)),
         }
         let section = Section {
             offset: 0,
@@ -73,11 +73,7 @@ impl ReaderCursor {
     /// Notes that everything before `position` was read. Costs one store.
     #[inline]
     pub fn reached(&self, position: u64) {
-        let (start, _) = self.map.section(0);
-        // SAFETY: inside the section of `ALIGNMENT` bytes and aligned (sections start
-        // on pages); mapped writable for as long as `self` lives; an atomic, since the
-        // engine and forked children of this process may look at any time.
-        let word = unsafe { start.add(at::POSITION).cast::<AtomicU64>().as_ref() };
+        let word = self.map.word(0, at::POSITION);
         word.store(position, Ordering::Relaxed);
     }
 

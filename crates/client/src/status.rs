@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use v2m_dsp::health::{Channel, Finding};
 
+use crate::error::{Error, Result};
 use crate::ring::{SAMPLE_RATE, State};
 
 /// An engine at one moment.
@@ -43,6 +44,16 @@ pub struct Status {
     pub grants: Vec<GrantStatus>,
     /// What is not as it should be, one line each.
     pub degraded: Vec<String>,
+}
+
+impl Status {
+    /// As `v2m-engine status --json` has it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`](crate::ErrorKind::System): it can't be written.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|cause| Error::system("cannot write JSON", cause))
+    }
 }
 
 /// Something that is wrong with the source.

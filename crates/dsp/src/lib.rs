@@ -4,6 +4,7 @@
 
 pub mod channels;
 pub mod health;
+pub mod pcm;
 pub mod percentile;
 pub mod resample;
 pub mod vad;

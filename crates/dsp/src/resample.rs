@@ -23,7 +23,7 @@
 //! did: a step by a factor of 1.22, the worst there is by 2.9 (the kernel's absolute sum;
 //! linear phase has 1.08 and 1.9). Samples are floats, so nothing clips.
 //!
-//! `design.py` beside `prototype.rs` makes the coefficients, dense enough to be
+//! `tools/filter/design.py` makes the coefficients in `prototype.rs`, dense enough to be
 //! interpolated. Where the two rates are as L to M, the kernel is sampled at the L phases
 //! that this takes. Equal rates take none: samples are copied.
 //!

@@ -1,6 +1,6 @@
 //! The native model against the reference, on every path that this CPU can run.
 //!
-//! Long audio comes from `python tests/vad_reference.py DIRECTORY --test`, which
+//! Long audio comes from `python -m rig.vad_reference DIRECTORY --test`, which
 //! runs the ignored tests here with the directory in `V2M_VAD_REFERENCE`.
 #![allow(unsafe_code, reason = "counts allocations")]
 
@@ -253,7 +253,7 @@ fn no_window_allocates() {
 }
 
 #[test]
-#[ignore = "needs audio from tests/vad_reference.py --test"]
+#[ignore = "needs audio from rig.vad_reference --test"]
 fn half_an_hour_equals_the_reference_on_every_path() {
     let reference = reference();
     assert!(
@@ -276,7 +276,7 @@ fn half_an_hour_equals_the_reference_on_every_path() {
 /// the LSTM forgets; so the reference need not run for as long. Its state is that of the
 /// recording's start, and five minutes later both must agree on the last round as on the first.
 #[test]
-#[ignore = "needs audio from tests/vad_reference.py --test"]
+#[ignore = "needs audio from rig.vad_reference --test"]
 fn ten_hours_do_not_drift() {
     let reference = reference();
     let settle = 300 * 16000 / WINDOW;

@@ -26,7 +26,6 @@ pub mod notifier;
 pub mod reader;
 #[allow(unsafe_code, reason = "maps memory at an address of its own choice")]
 pub mod shm;
-#[allow(unsafe_code, reason = "hands out the one exclusive reference")]
 pub mod sync;
 #[cfg(not(loom))]
 pub mod time;

@@ -96,6 +96,12 @@ impl Reader {
             .map(NonNull::cast)
     }
 
+    /// The address of the sample at `position`, there or not: a ring's length of them lies
+    /// behind it, mapped while the reader lives.
+    pub fn address(&self, position: u64) -> *const u8 {
+        self.memory.element(LaneId::Samples, position).as_ptr()
+    }
+
     /// The address of the probabilities (f32) of `count` windows from number
     /// `window` on; as [`window`](Self::window), in the speech track.
     pub fn speech(&self, window: u64, count: u64) -> Result<NonNull<f32>> {

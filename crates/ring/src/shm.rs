@@ -13,6 +13,7 @@ use std::ffi::c_void;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl};
@@ -162,6 +163,19 @@ impl Map {
             unsafe { NonNull::new_unchecked(self.reservation.as_mut_ptr().add(at)) },
             length,
         )
+    }
+
+    /// A word of a section of a map that may be written, at a byte offset. Others may look at
+    /// it at any time.
+    ///
+    /// # Panics
+    /// If it doesn't lie in the section, or the map is for reading only.
+    pub fn word(&self, section: usize, offset: usize) -> &AtomicU64 {
+        let (start, length) = self.section(section);
+        assert!(offset.is_multiple_of(8) && offset + 8 <= length && self.access == Access::Write);
+        // SAFETY: inside the section and aligned (asserted; sections start on pages), mapped
+        // writable for as long as `self` lives; any bit pattern is an atomic.
+        unsafe { start.add(offset).cast::<AtomicU64>().as_ref() }
     }
 
     /// Whether the memory may be written through this map.

@@ -9,40 +9,23 @@ pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
 
 pub(crate) use std::sync::atomic::Ordering;
 
-use std::cell::UnsafeCell;
-use std::sync::atomic::AtomicBool;
+use std::sync::Mutex;
 
 /// An exclusive value that is only ever *tried* for: nobody waits, so a
-/// real-time thread may use it. Who comes second is told so and goes on.
-pub struct TryCell<T> {
-    taken: AtomicBool,
-    value: UnsafeCell<T>,
-}
-
-// SAFETY: `try_with` lets one thread at a time reach the value (the swap of
-// `taken` decides), so sharing the cell only ever moves `T` between threads.
-unsafe impl<T: Send> Sync for TryCell<T> {}
+/// real-time thread may use it. Who comes second is told so and goes on. (A mutex that
+/// nobody waits for makes no system call.)
+pub struct TryCell<T>(Mutex<T>);
 
 impl<T> TryCell<T> {
     /// A cell that nobody has.
     pub fn new(value: T) -> Self {
-        Self {
-            taken: AtomicBool::new(false),
-            value: UnsafeCell::new(value),
-        }
+        Self(Mutex::new(value))
     }
 
     /// Runs `f` on the value unless another thread is just doing that. A panic
     /// in `f` leaves the cell taken for good: a half-changed value is not reused.
     pub fn try_with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        if self.taken.swap(true, Ordering::Acquire) {
-            return None;
-        }
-        // SAFETY: the swap found the cell free, so this is the only reference
-        // until the store below, and Acquire/Release order it after the last.
-        let result = f(unsafe { &mut *self.value.get() });
-        self.taken.store(false, Ordering::Release);
-        Some(result)
+        self.0.try_lock().ok().map(|mut value| f(&mut value))
     }
 }
 
@@ -107,5 +90,26 @@ pub(crate) fn order(site: Site, order: Ordering) -> Ordering {
 pub(crate) fn fence_at(site: Site, order: Ordering) {
     if !weaken::is(site) {
         fence(order);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::TryCell;
+
+    #[test]
+    fn who_comes_second_is_turned_away_and_a_half_changed_value_is_not_reused() {
+        let cell = TryCell::new(1);
+        let second = cell.try_with(|value| {
+            *value += 1;
+            std::thread::scope(|scope| scope.spawn(|| cell.try_with(|_| ())).join().unwrap())
+        });
+        assert_eq!(second, Some(None));
+        assert_eq!(cell.try_with(|value| *value), Some(2));
+        let broken = std::thread::scope(|scope| {
+            scope.spawn(|| cell.try_with(|_| panic!("half-way"))).join()
+        });
+        assert!(broken.is_err());
+        assert_eq!(cell.try_with(|value| *value), None);
     }
 }

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use memory::{DmaLatency, lock, lock_all, lock_by, lock_stack, lock_stack_of};
 pub use registry::{grants, observe, threads};
+pub use sys::die_with_this_thread;
 
 /// How long RTKit may take to answer.
 const RTKIT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,13 +1,17 @@
-//! The system calls that no safe library has: priorities of single threads,
-//! and surviving RLIMIT_RTTIME.
+//! The system calls that no safe library has: priorities of single threads, surviving
+//! RLIMIT_RTTIME, and what a child does before it becomes another program.
 
 use std::io;
 use std::mem;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::ptr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, Signal};
 
 use super::{Policy, Scheduling, cpus};
 
@@ -157,6 +161,19 @@ extern "C" fn demote(_signal: libc::c_int) {
         }
     }
     Errno::set_raw(errno);
+}
+
+/// Has the child of `command` killed when the thread that starts it ends. It takes its
+/// signals as they come, also where that thread leaves them to another.
+pub fn die_with_this_thread(command: &mut Command) {
+    // SAFETY: between fork and exec only prctl(2) and sigprocmask(2) are called,
+    // which are async-signal-safe and touch nothing of the parent's.
+    unsafe {
+        command.pre_exec(|| {
+            SigSet::empty().thread_set_mask()?;
+            Ok(set_pdeathsig(Signal::SIGKILL)?)
+        })
+    };
 }
 
 /// Ends the process at once, whatever its threads are calling.

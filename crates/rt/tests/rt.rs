@@ -145,7 +145,7 @@ fn an_ordinary_user_goes_on_without() {
 fn limits_give_what_they_allow() {
     if !may_raise_limits() {
         eprintln!(
-            "skipped: raising a hard limit takes CAP_SYS_RESOURCE; tests/alsa-vm/users.rs has it"
+            "skipped: raising a hard limit takes CAP_SYS_RESOURCE; tests/machine/alsa/users.rs has it"
         );
         return;
     }

@@ -1,8 +1,44 @@
 //! From what hardware delivers to floats, channel by channel.
 
-use alsa::pcm::Format;
+use alsa::pcm::{Access, Format};
 
-use super::pcm::Layout;
+/// Frames taken at once.
+pub(super) const CHUNK: usize = 1024;
+
+/// Where a channel's samples stand in the bytes that were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub(super) channels: usize,
+    /// Bytes of one sample.
+    pub(super) width: usize,
+    /// Bytes from a frame to the next, in one channel.
+    pub(super) frame: usize,
+    /// Bytes from a channel to the next, in one frame.
+    pub(super) channel: usize,
+}
+
+impl Layout {
+    pub(super) fn new(access: Access, channels: usize, width: usize) -> Self {
+        match access {
+            Access::MMapInterleaved | Access::RWInterleaved | Access::MMapComplex => Self {
+                channels,
+                width,
+                frame: channels * width,
+                channel: width,
+            },
+            Access::MMapNonInterleaved | Access::RWNonInterleaved => Self {
+                channels,
+                width,
+                frame: width,
+                channel: CHUNK * width,
+            },
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        CHUNK * self.channels * self.width
+    }
+}
 
 /// The formats that are understood, preferred first: the most precise integers,
 /// in the machine's own byte order before the other.
@@ -90,8 +126,6 @@ fn each<const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use alsa::pcm::Access;
-
     use super::*;
 
     fn encode(format: Format, value: f64) -> Vec<u8> {

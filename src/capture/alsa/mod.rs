@@ -5,9 +5,8 @@ mod capture;
 mod clock;
 mod convert;
 mod mute;
+mod names;
 mod negotiate;
-#[allow(unsafe_code, reason = "alsa-lib is in C")]
-mod params;
 #[allow(unsafe_code, reason = "alsa-lib is in C")]
 mod pcm;
 mod refusal;
@@ -293,7 +292,7 @@ impl AlsaSource {
     ) -> (End, bool) {
         let mut flowed = false;
         let name = opened.setup.pcm.clone();
-        let mixer = match self.channels.mixer(opened.layout.channels, pcm::CHUNK) {
+        let mixer = match self.channels.mixer(opened.layout.channels, convert::CHUNK) {
             Ok(mixer) => mixer,
             Err(error) => {
                 tracing::error!("{error}");

@@ -6,9 +6,9 @@ use alsa::pcm::{Access, Format};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::convert::{FORMATS, width};
-use super::params::Params;
-use super::pcm::{Layout, Pcm};
+use super::convert::{FORMATS, Layout, width};
+use super::names::{behind, channel_names};
+use super::pcm::{Params, Pcm};
 use super::refusal;
 pub use crate::config::AlsaOptions as Options;
 use crate::{Error, ErrorKind, Result, resample};
@@ -108,7 +108,7 @@ fn server_behind(description: &str) -> Option<&'static str> {
 /// offers another. Errors name it, and what it offers or who stands in the way.
 pub(super) fn open(name: &str, options: Options, avoid: &[u32]) -> Result<Opened> {
     let opened = open_with(name, options, avoid, None)?;
-    match opened.pcm.behind() {
+    match behind(&opened.pcm) {
         // It would leave out channels, or double them.
         Some(channels) if channels != opened.setup.channels => {
             drop(opened);
@@ -195,7 +195,7 @@ fn open_with(name: &str, options: Options, avoid: &[u32], channels: Option<u32>)
         buffer,
     };
     let hardware = setup.card.is_some();
-    let names = pcm.channel_names(channels as usize);
+    let names = channel_names(&pcm, channels as usize);
     Ok(Opened {
         pcm,
         setup,

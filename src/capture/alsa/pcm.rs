@@ -1,4 +1,4 @@
-//! One capture PCM of alsa-lib; beside `params.rs` the only file here that calls C.
+//! One capture PCM of alsa-lib, and its parameters: the only file here that calls C.
 //!
 //! alsa-lib directly, because the `alsa` crate maps interleaved buffers only
 //! and keeps its handle to itself. Its enumerations are used.
@@ -8,14 +8,11 @@ use std::mem;
 use std::ptr;
 use std::slice;
 
-use alsa::pcm::{Access, State};
+use alsa::pcm::{Access, Format, State};
+use alsa_sys::*;
 use nix::errno::Errno;
 
-use super::params::Params;
-use crate::channels::names_for;
-
-/// Frames taken at once.
-pub(super) const CHUNK: usize = 1024;
+use super::convert::{CHUNK, Layout};
 
 /// A call that alsa-lib refused.
 pub(super) type Result<T> = std::result::Result<T, Errno>;
@@ -28,43 +25,8 @@ pub(super) fn check(result: c_int) -> Result<c_int> {
     }
 }
 
-fn frames(result: alsa_sys::snd_pcm_sframes_t) -> Result<usize> {
+fn frames(result: snd_pcm_sframes_t) -> Result<usize> {
     usize::try_from(result).map_err(|_| Errno::from_raw(-(result as i32)))
-}
-
-/// Where a channel's samples stand in the bytes that were read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
-    pub(super) channels: usize,
-    /// Bytes of one sample.
-    pub(super) width: usize,
-    /// Bytes from a frame to the next, in one channel.
-    pub(super) frame: usize,
-    /// Bytes from a channel to the next, in one frame.
-    pub(super) channel: usize,
-}
-
-impl Layout {
-    pub(super) fn new(access: Access, channels: usize, width: usize) -> Self {
-        match access {
-            Access::MMapInterleaved | Access::RWInterleaved | Access::MMapComplex => Self {
-                channels,
-                width,
-                frame: channels * width,
-                channel: width,
-            },
-            Access::MMapNonInterleaved | Access::RWNonInterleaved => Self {
-                channels,
-                width,
-                frame: width,
-                channel: CHUNK * width,
-            },
-        }
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        CHUNK * self.channels * self.width
-    }
 }
 
 /// What the driver says of one moment.
@@ -82,8 +44,8 @@ pub(super) struct Status {
 
 /// An open PCM.
 pub(super) struct Pcm {
-    pub(super) handle: *mut alsa_sys::snd_pcm_t,
-    status: *mut alsa_sys::snd_pcm_status_t,
+    pub(super) handle: *mut snd_pcm_t,
+    status: *mut snd_pcm_status_t,
     /// For readn.
     planes: Vec<*mut c_void>,
 }
@@ -95,23 +57,23 @@ unsafe impl Send for Pcm {}
 impl Pcm {
     pub(super) fn open(name: &CStr, playback: bool) -> Result<Self> {
         let stream = if playback {
-            alsa_sys::SND_PCM_STREAM_PLAYBACK
+            SND_PCM_STREAM_PLAYBACK
         } else {
-            alsa_sys::SND_PCM_STREAM_CAPTURE
+            SND_PCM_STREAM_CAPTURE
         };
         let mut handle = ptr::null_mut();
         let mut status = ptr::null_mut();
         // SAFETY: both pointers are out parameters of this stack frame; the name
         // ends with NUL.
         unsafe {
-            check(alsa_sys::snd_pcm_open(
+            check(snd_pcm_open(
                 &mut handle,
                 name.as_ptr(),
                 stream,
-                alsa_sys::SND_PCM_NONBLOCK as c_int,
+                SND_PCM_NONBLOCK as c_int,
             ))?;
-            if let Err(error) = check(alsa_sys::snd_pcm_status_malloc(&mut status)) {
-                alsa_sys::snd_pcm_close(handle);
+            if let Err(error) = check(snd_pcm_status_malloc(&mut status)) {
+                snd_pcm_close(handle);
                 return Err(error);
             }
         }
@@ -127,10 +89,9 @@ impl Pcm {
         let mut info = ptr::null_mut();
         // SAFETY: `info` is allocated, filled, read and freed right here.
         let card = unsafe {
-            check(alsa_sys::snd_pcm_info_malloc(&mut info)).ok()?;
-            let card = check(alsa_sys::snd_pcm_info(self.handle, info))
-                .map(|_| alsa_sys::snd_pcm_info_get_card(info));
-            alsa_sys::snd_pcm_info_free(info);
+            check(snd_pcm_info_malloc(&mut info)).ok()?;
+            let card = check(snd_pcm_info(self.handle, info)).map(|_| snd_pcm_info_get_card(info));
+            snd_pcm_info_free(info);
             card
         };
         card.ok().filter(|&card| card >= 0)
@@ -139,40 +100,24 @@ impl Pcm {
     /// Whether it changes formats, rates and channels (`plug`).
     pub(super) fn converts(&self) -> bool {
         // SAFETY: the handle is open.
-        unsafe { alsa_sys::snd_pcm_type(self.handle) == alsa_sys::SND_PCM_TYPE_PLUG }
+        unsafe { snd_pcm_type(self.handle) == SND_PCM_TYPE_PLUG }
     }
 
-    /// How many channels the PCM has that this one converts from, once it is set up.
-    pub(super) fn behind(&self) -> Option<u32> {
-        if !self.converts() {
-            return None;
-        }
-        let text = self.description();
-        let mut lines = text.lines().rev();
-        lines.find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            (name.trim() == "channels").then(|| value.trim().parse().ok())?
-        })
-    }
-
-    /// The names of its `count` channels, once it is set up: as the driver places them, or
-    /// by their number.
-    pub(super) fn channel_names(&self, count: usize) -> Vec<String> {
-        let mut names = Vec::with_capacity(count);
+    /// Where the driver places its channels, once it is set up: alsa-lib's numbers.
+    pub(super) fn positions(&self) -> Vec<c_uint> {
         // SAFETY: the handle is open; the map is alsa-lib's own copy for us, holds `channels`
         // positions after that number, and is freed right here.
         unsafe {
-            let map = alsa_sys::snd_pcm_get_chmap(self.handle);
-            if !map.is_null() {
-                let positions = ptr::addr_of!((*map).pos).cast::<c_uint>();
-                let known = ((*map).channels as usize).min(count);
-                names.extend((0..known).filter_map(|n| position(*positions.add(n))));
-                libc::free(map.cast());
+            let map = snd_pcm_get_chmap(self.handle);
+            if map.is_null() {
+                return Vec::new();
             }
-        }
-        match names.len() == count && count > 1 {
-            true => names,
-            false => names_for(count),
+            let first = ptr::addr_of!((*map).pos).cast::<c_uint>();
+            let all = (0..(*map).channels as usize)
+                .map(|n| *first.add(n))
+                .collect();
+            libc::free(map.cast());
+            all
         }
     }
 
@@ -183,17 +128,17 @@ impl Pcm {
         // SAFETY: the output is opened, written, read and closed right here; its
         // text is copied before it goes.
         unsafe {
-            if alsa_sys::snd_output_buffer_open(&mut output) < 0 {
+            if snd_output_buffer_open(&mut output) < 0 {
                 return String::new();
             }
-            alsa_sys::snd_pcm_dump(self.handle, output);
-            let length = alsa_sys::snd_output_buffer_string(output, &mut text);
+            snd_pcm_dump(self.handle, output);
+            let length = snd_output_buffer_string(output, &mut text);
             let bytes = match text.is_null() {
                 true => &[],
                 false => slice::from_raw_parts(text.cast::<u8>(), length as usize),
             };
             let text = String::from_utf8_lossy(bytes).into_owned();
-            alsa_sys::snd_output_close(output);
+            snd_output_close(output);
             text
         }
     }
@@ -202,10 +147,10 @@ impl Pcm {
     pub(super) fn params(&self) -> Result<Params<'_>> {
         let mut raw = ptr::null_mut();
         // SAFETY: allocated here, freed by `Params`.
-        check(unsafe { alsa_sys::snd_pcm_hw_params_malloc(&mut raw) })?;
-        let params = Params::new(self, raw);
+        check(unsafe { snd_pcm_hw_params_malloc(&mut raw) })?;
+        let params = Params { raw, pcm: self };
         // SAFETY: both are valid.
-        check(unsafe { alsa_sys::snd_pcm_hw_params_any(self.handle, raw) })?;
+        check(unsafe { snd_pcm_hw_params_any(self.handle, raw) })?;
         Ok(params)
     }
 
@@ -215,73 +160,57 @@ impl Pcm {
         let mut raw = ptr::null_mut();
         // SAFETY: `raw` is allocated, used and freed right here.
         unsafe {
-            check(alsa_sys::snd_pcm_sw_params_malloc(&mut raw))?;
+            check(snd_pcm_sw_params_malloc(&mut raw))?;
             let set = || {
-                let mut boundary = 0;
-                check(alsa_sys::snd_pcm_sw_params_current(self.handle, raw))?;
-                check(alsa_sys::snd_pcm_sw_params_get_boundary(raw, &mut boundary))?;
-                check(alsa_sys::snd_pcm_sw_params_set_avail_min(
-                    self.handle,
-                    raw,
-                    period as _,
-                ))?;
-                check(alsa_sys::snd_pcm_sw_params_set_start_threshold(
-                    self.handle,
-                    raw,
-                    boundary,
-                ))?;
-                check(alsa_sys::snd_pcm_sw_params_set_stop_threshold(
-                    self.handle,
-                    raw,
-                    boundary,
-                ))?;
-                check(alsa_sys::snd_pcm_sw_params_set_tstamp_mode(
-                    self.handle,
-                    raw,
-                    alsa_sys::SND_PCM_TSTAMP_ENABLE,
-                ))?;
-                let monotonic = alsa_sys::SND_PCM_TSTAMP_TYPE_MONOTONIC;
-                let _ = alsa_sys::snd_pcm_sw_params_set_tstamp_type(self.handle, raw, monotonic);
-                check(alsa_sys::snd_pcm_sw_params(self.handle, raw))
+                let (pcm, mut boundary) = (self.handle, 0);
+                check(snd_pcm_sw_params_current(pcm, raw))?;
+                check(snd_pcm_sw_params_get_boundary(raw, &mut boundary))?;
+                check(snd_pcm_sw_params_set_avail_min(pcm, raw, period as _))?;
+                check(snd_pcm_sw_params_set_start_threshold(pcm, raw, boundary))?;
+                check(snd_pcm_sw_params_set_stop_threshold(pcm, raw, boundary))?;
+                let (stamped, monotonic) = (SND_PCM_TSTAMP_ENABLE, SND_PCM_TSTAMP_TYPE_MONOTONIC);
+                check(snd_pcm_sw_params_set_tstamp_mode(pcm, raw, stamped))?;
+                let _ = snd_pcm_sw_params_set_tstamp_type(pcm, raw, monotonic);
+                check(snd_pcm_sw_params(pcm, raw))
             };
             let result = set();
-            alsa_sys::snd_pcm_sw_params_free(raw);
+            snd_pcm_sw_params_free(raw);
             result.map(drop)
         }
     }
 
     pub(super) fn prepare(&self) -> Result<()> {
         // SAFETY: the handle is open.
-        check(unsafe { alsa_sys::snd_pcm_prepare(self.handle) }).map(drop)
+        check(unsafe { snd_pcm_prepare(self.handle) }).map(drop)
     }
 
     pub(super) fn start(&self) -> Result<()> {
         // SAFETY: the handle is open.
-        check(unsafe { alsa_sys::snd_pcm_start(self.handle) }).map(drop)
+        check(unsafe { snd_pcm_start(self.handle) }).map(drop)
     }
 
     /// Stops at once.
     pub(super) fn halt(&self) -> Result<()> {
         // SAFETY: the handle is open.
-        check(unsafe { alsa_sys::snd_pcm_drop(self.handle) }).map(drop)
+        check(unsafe { snd_pcm_drop(self.handle) }).map(drop)
     }
 
     pub(super) fn resume(&self) -> Result<()> {
         // SAFETY: the handle is open.
-        check(unsafe { alsa_sys::snd_pcm_resume(self.handle) }).map(drop)
+        check(unsafe { snd_pcm_resume(self.handle) }).map(drop)
     }
 
     pub(super) fn status(&self) -> Result<Status> {
         // SAFETY: handle and status are valid until drop; the getters read what
         // snd_pcm_status has filled in.
         unsafe {
-            check(alsa_sys::snd_pcm_status(self.handle, self.status))?;
-            let mut time: alsa_sys::timespec = mem::zeroed();
-            alsa_sys::snd_pcm_status_get_htstamp(self.status, &mut time);
+            check(snd_pcm_status(self.handle, self.status))?;
+            let mut time: timespec = mem::zeroed();
+            snd_pcm_status_get_htstamp(self.status, &mut time);
             Ok(Status {
-                state: state(alsa_sys::snd_pcm_status_get_state(self.status) as c_int),
-                avail: alsa_sys::snd_pcm_status_get_avail(self.status) as usize,
-                delay: alsa_sys::snd_pcm_status_get_delay(self.status) as i64,
+                state: state(snd_pcm_status_get_state(self.status) as c_int),
+                avail: snd_pcm_status_get_avail(self.status) as usize,
+                delay: snd_pcm_status_get_delay(self.status) as i64,
                 time_ns: time.tv_sec as i64 * 1_000_000_000 + time.tv_nsec as i64,
             })
         }
@@ -289,19 +218,19 @@ impl Pcm {
 
     pub(super) fn state(&self) -> State {
         // SAFETY: the handle is open.
-        state(unsafe { alsa_sys::snd_pcm_state(self.handle) } as c_int)
+        state(unsafe { snd_pcm_state(self.handle) } as c_int)
     }
 
     /// As [`Status::avail`], freshly from the hardware.
     pub(super) fn avail(&self) -> Result<usize> {
         // SAFETY: the handle is open.
-        frames(unsafe { alsa_sys::snd_pcm_avail(self.handle) })
+        frames(unsafe { snd_pcm_avail(self.handle) })
     }
 
     /// Leaves `count` frames unread; how many it could.
     pub(super) fn skip(&self, count: usize) -> Result<usize> {
         // SAFETY: the handle is open.
-        frames(unsafe { alsa_sys::snd_pcm_forward(self.handle, count as _) })
+        frames(unsafe { snd_pcm_forward(self.handle, count as _) })
     }
 
     /// Reads at most `count` frames, as many as there are in one piece, into
@@ -318,9 +247,7 @@ impl Pcm {
             Access::RWInterleaved => {
                 // SAFETY: `bytes` has room for CHUNK frames of this layout, the
                 // PCM's own.
-                frames(unsafe {
-                    alsa_sys::snd_pcm_readi(self.handle, bytes.as_mut_ptr().cast(), count as _)
-                })
+                frames(unsafe { snd_pcm_readi(self.handle, bytes.as_mut_ptr().cast(), count as _) })
             }
             Access::RWNonInterleaved => {
                 self.planes.clear();
@@ -330,9 +257,7 @@ impl Pcm {
                         .map(|plane| plane.as_mut_ptr().cast::<c_void>()),
                 );
                 // SAFETY: one plane for each channel, each with room for CHUNK frames.
-                frames(unsafe {
-                    alsa_sys::snd_pcm_readn(self.handle, self.planes.as_mut_ptr(), count as _)
-                })
+                frames(unsafe { snd_pcm_readn(self.handle, self.planes.as_mut_ptr(), count as _) })
             }
             _ => self.read_mapped(layout, count, bytes),
         }
@@ -346,12 +271,12 @@ impl Pcm {
     fn read_mapped(&self, layout: Layout, count: usize, bytes: &mut [u8]) -> Result<usize> {
         let mut areas = ptr::null();
         let mut offset = 0;
-        let mut got = count as alsa_sys::snd_pcm_uframes_t;
+        let mut got = count as snd_pcm_uframes_t;
         // SAFETY: the handle is open, the rest are out parameters. alsa-lib wants
         // avail_update before mmap_begin.
         unsafe {
-            frames(alsa_sys::snd_pcm_avail_update(self.handle))?;
-            check(alsa_sys::snd_pcm_mmap_begin(
+            frames(snd_pcm_avail_update(self.handle))?;
+            check(snd_pcm_mmap_begin(
                 self.handle,
                 &mut areas,
                 &mut offset,
@@ -388,23 +313,21 @@ impl Pcm {
             }
         }
         // SAFETY: commits part of what mmap_begin gave.
-        frames(unsafe { alsa_sys::snd_pcm_mmap_commit(self.handle, offset, count as _) })
+        frames(unsafe { snd_pcm_mmap_commit(self.handle, offset, count as _) })
     }
 
     /// The descriptors to poll.
     pub(super) fn descriptors(&self) -> Result<Vec<libc::pollfd>> {
         // SAFETY: alsa_sys's pollfd is libc's; the vector has room for `count`.
         unsafe {
-            let count = check(alsa_sys::snd_pcm_poll_descriptors_count(self.handle))?;
-            let mut all = vec![
-                libc::pollfd {
-                    fd: -1,
-                    events: 0,
-                    revents: 0
-                };
-                count as usize
-            ];
-            let filled = check(alsa_sys::snd_pcm_poll_descriptors(
+            let count = check(snd_pcm_poll_descriptors_count(self.handle))?;
+            let none = libc::pollfd {
+                fd: -1,
+                events: 0,
+                revents: 0,
+            };
+            let mut all = vec![none; count as usize];
+            let filled = check(snd_pcm_poll_descriptors(
                 self.handle,
                 all.as_mut_ptr().cast(),
                 count as c_uint,
@@ -420,7 +343,7 @@ impl Pcm {
         // SAFETY: as many as the slice holds.
         check(unsafe {
             let first = polled.as_mut_ptr().cast();
-            alsa_sys::snd_pcm_poll_descriptors_revents(
+            snd_pcm_poll_descriptors_revents(
                 self.handle,
                 first,
                 polled.len() as c_uint,
@@ -435,29 +358,10 @@ impl Drop for Pcm {
     fn drop(&mut self) {
         // SAFETY: both are valid and used by nobody afterwards.
         unsafe {
-            alsa_sys::snd_pcm_status_free(self.status);
-            alsa_sys::snd_pcm_close(self.handle);
+            snd_pcm_status_free(self.status);
+            snd_pcm_close(self.handle);
         }
     }
-}
-
-/// What PipeWire calls a position of alsa-lib's channel maps.
-fn position(raw: c_uint) -> Option<String> {
-    // The upper bits say more, for instance of its phase.
-    let name = match raw & alsa_sys::SND_CHMAP_POSITION_MASK as c_uint {
-        alsa_sys::SND_CHMAP_MONO => "MONO",
-        alsa_sys::SND_CHMAP_FL => "FL",
-        alsa_sys::SND_CHMAP_FR => "FR",
-        alsa_sys::SND_CHMAP_RL => "RL",
-        alsa_sys::SND_CHMAP_RR => "RR",
-        alsa_sys::SND_CHMAP_FC => "FC",
-        alsa_sys::SND_CHMAP_LFE => "LFE",
-        alsa_sys::SND_CHMAP_SL => "SL",
-        alsa_sys::SND_CHMAP_SR => "SR",
-        alsa_sys::SND_CHMAP_RC => "RC",
-        _ => return None,
-    };
-    Some(name.to_owned())
 }
 
 fn state(raw: c_int) -> State {
@@ -468,15 +372,120 @@ fn state(raw: c_int) -> State {
         .unwrap_or(State::Disconnected)
 }
 
-/// Waits for any of `polled`; how many are ready, 0 after `timeout_ms`.
-pub(super) fn poll(polled: &mut [libc::pollfd], timeout_ms: i32) -> Result<usize> {
-    // SAFETY: as many as the slice holds.
-    let ready = unsafe {
-        libc::poll(
-            polled.as_mut_ptr(),
-            polled.len() as libc::nfds_t,
-            timeout_ms,
-        )
-    };
-    Errno::result(ready).map(|ready| ready as usize)
+/// What a PCM can still do, narrowed step by step.
+pub(super) struct Params<'a> {
+    raw: *mut snd_pcm_hw_params_t,
+    pcm: &'a Pcm,
+}
+
+/// The lowest and the highest value.
+pub(super) type Range = (u32, u32);
+
+impl Params<'_> {
+    /// Rates of the hardware only; a PCM without the choice doesn't matter.
+    pub(super) fn no_resampling(&self) {
+        // SAFETY: both are valid.
+        unsafe { snd_pcm_hw_params_set_rate_resample(self.pcm.handle, self.raw, 0) };
+    }
+
+    pub(super) fn set_access(&self, access: Access) -> Result<()> {
+        // SAFETY: both are valid.
+        check(unsafe { snd_pcm_hw_params_set_access(self.pcm.handle, self.raw, access as _) })
+            .map(drop)
+    }
+
+    pub(super) fn has_format(&self, format: Format) -> bool {
+        // SAFETY: both are valid.
+        unsafe { snd_pcm_hw_params_test_format(self.pcm.handle, self.raw, format as _) == 0 }
+    }
+
+    pub(super) fn set_format(&self, format: Format) -> Result<()> {
+        // SAFETY: both are valid.
+        check(unsafe { snd_pcm_hw_params_set_format(self.pcm.handle, self.raw, format as _) })
+            .map(drop)
+    }
+
+    pub(super) fn has_rate(&self, rate: u32) -> bool {
+        // SAFETY: both are valid.
+        unsafe { snd_pcm_hw_params_test_rate(self.pcm.handle, self.raw, rate, 0) == 0 }
+    }
+
+    /// The rate that it became.
+    pub(super) fn set_rate(&self, rate: u32) -> Result<u32> {
+        let mut near = rate;
+        // SAFETY: both are valid; `near` is in and out; no direction is wanted.
+        check(unsafe {
+            snd_pcm_hw_params_set_rate_near(self.pcm.handle, self.raw, &mut near, ptr::null_mut())
+        })?;
+        Ok(near)
+    }
+
+    /// The number that it became.
+    pub(super) fn set_channels(&self, channels: u32) -> Result<u32> {
+        let mut near = channels;
+        // SAFETY: both are valid; `near` is in and out.
+        check(unsafe {
+            snd_pcm_hw_params_set_channels_near(self.pcm.handle, self.raw, &mut near)
+        })?;
+        Ok(near)
+    }
+
+    /// The length in frames that it became.
+    pub(super) fn set_period(&self, period: usize) -> Result<usize> {
+        let mut near = period as snd_pcm_uframes_t;
+        let mut direction = 0;
+        // SAFETY: both are valid; the others are in and out.
+        check(unsafe {
+            snd_pcm_hw_params_set_period_size_near(
+                self.pcm.handle,
+                self.raw,
+                &mut near,
+                &mut direction,
+            )
+        })?;
+        Ok(near as usize)
+    }
+
+    /// The length in frames that it became.
+    pub(super) fn set_buffer(&self, buffer: usize) -> Result<usize> {
+        let mut near = buffer as snd_pcm_uframes_t;
+        // SAFETY: both are valid; `near` is in and out.
+        check(unsafe {
+            snd_pcm_hw_params_set_buffer_size_near(self.pcm.handle, self.raw, &mut near)
+        })?;
+        Ok(near as usize)
+    }
+
+    pub(super) fn rates(&self) -> Range {
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: valid parameters, out parameters of this frame.
+        unsafe {
+            snd_pcm_hw_params_get_rate_min(self.raw, &mut low, ptr::null_mut());
+            snd_pcm_hw_params_get_rate_max(self.raw, &mut high, ptr::null_mut());
+        }
+        (low, high)
+    }
+
+    pub(super) fn channels(&self) -> Range {
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: valid parameters, out parameters of this frame.
+        unsafe {
+            snd_pcm_hw_params_get_channels_min(self.raw, &mut low);
+            snd_pcm_hw_params_get_channels_max(self.raw, &mut high);
+        }
+        (low, high)
+    }
+
+    /// Makes it so: the PCM is prepared.
+    pub(super) fn apply(self) -> Result<()> {
+        // SAFETY: both are valid.
+        check(unsafe { snd_pcm_hw_params(self.pcm.handle, self.raw) }).map(drop)
+    }
+}
+
+impl Drop for Params<'_> {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `Pcm::params`, freed once.
+        unsafe { snd_pcm_hw_params_free(self.raw) };
+    }
 }

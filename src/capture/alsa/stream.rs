@@ -9,13 +9,14 @@
 use std::time::Duration;
 
 use alsa::pcm::State;
+use alsa::poll::poll;
 use nix::errno::Errno;
 
 use super::Stop;
 use super::clock::ClockEstimator;
-use super::convert::to_planar;
+use super::convert::{CHUNK, to_planar};
 use super::negotiate::Opened;
-use super::pcm::{CHUNK, Pcm, Status, poll};
+use super::pcm::{Pcm, Status};
 use crate::capture::channels::Mixer;
 use crate::capture::{Block, Sink};
 use crate::channels::{MAX_CHANNELS, Planar};

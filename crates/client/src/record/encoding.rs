@@ -1,9 +1,10 @@
 //! How samples become a file's bytes, and what stands before and after these.
 
 use super::flac;
-use super::format::{Format, integer};
+use super::format::Format;
 use super::head::{Cue, Head, Length, Notes, Origin};
 use super::wav::{self, Sample};
+use crate::dsp::pcm;
 use crate::error::Result;
 
 pub(super) enum Encoding {
@@ -55,7 +56,7 @@ impl Encoding {
         match self {
             Self::Float => Ok((bytemuck::cast_slice(samples).to_vec(), count)),
             Self::Integer16 => {
-                let integers = samples.iter().map(|&s| integer(s, 16) as i16);
+                let integers = samples.iter().copied().map(pcm::int16);
                 Ok((integers.flat_map(i16::to_le_bytes).collect(), count))
             }
             Self::Flac { encoder, .. } => {

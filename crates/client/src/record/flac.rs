@@ -10,8 +10,8 @@ use flacenc::config;
 use flacenc::error::{Verified, Verify};
 use flacenc::source::{Context, Fill, FrameBuf};
 
-use super::format::integer;
 use super::head::{Cue, HEAD, Head, Length, Notes, Origin, PROGRAM};
+use crate::dsp::pcm;
 use crate::error::{Error, Result};
 use crate::ring::SAMPLE_RATE;
 
@@ -59,7 +59,7 @@ impl Encoder {
     /// Takes samples; full frames go to `out`.
     pub(super) fn push(&mut self, samples: &[f32], out: &mut Vec<u8>) -> Result<()> {
         for &sample in samples {
-            self.pending.push(integer(sample, self.bits));
+            self.pending.push(pcm::integer(sample, self.bits));
             // So many are kept that the next sync has enough for a frame.
             if self.pending.len() == BLOCK + SHORTEST {
                 self.frame(BLOCK, out)?;
@@ -152,7 +152,7 @@ pub(super) fn notes(origin: &Origin, cues: &[Cue]) -> Vec<u8> {
         format!("V2M_POSITION={}", origin.position),
         format!("V2M_SOURCE={}", origin.short_source()),
     ];
-    if let Some((time_ns, moment)) = origin.began {
+    if let Some((time_ns, moment)) = &origin.began {
         comments.push(format!("DATE={}", moment.iso()));
         comments.push(format!("V2M_MONOTONIC_NS={time_ns}"));
     }

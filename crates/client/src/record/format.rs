@@ -78,30 +78,9 @@ impl FromStr for Format {
     }
 }
 
-/// A sample as an integer of so many bits, clipped at full scale.
-pub(super) fn integer(sample: f32, bits: u32) -> i32 {
-    let scale = f64::from(1_u32 << (bits - 1));
-    // A sample that is no number is silence; the cast saturates.
-    (f64::from(sample) * scale)
-        .round()
-        .clamp(-scale, scale - 1.0) as i32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn integers_are_exact_and_clipped() {
-        for sample in [i16::MIN, -12_345, -1, 0, 1, 12_345, i16::MAX] {
-            assert_eq!(integer(f32::from(sample) / 32_768.0, 16), i32::from(sample));
-        }
-        assert_eq!(integer(1.0, 16), 32_767);
-        assert_eq!(integer(-7.0, 16), -32_768);
-        assert_eq!(integer(f32::NAN, 16), 0);
-        assert_eq!(integer(f32::INFINITY, 24), 8_388_607);
-        assert_eq!(integer(1.0 / 8_388_608.0, 24), 1);
-    }
 
     #[test]
     fn names_and_extensions() {

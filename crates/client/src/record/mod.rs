@@ -11,14 +11,13 @@
 //! keeps the audio; what it can't keep until the disk is back becomes silence of the
 //! same length, marked by a cue, and is counted.
 
+mod background;
 mod cues;
-#[allow(unsafe_code, reason = "the kernel reads from the shared pages")]
 mod disk;
 mod encoding;
 mod flac;
 mod format;
 mod head;
-#[allow(unsafe_code, reason = "local time is the C library's")]
 mod moment;
 mod options;
 mod pace;
@@ -37,8 +36,10 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::follow;
 use crate::locator::Locator;
 use crate::ring::{Reader, SAMPLE_RATE, State};
+pub use background::Background;
 pub use format::Format;
 use head::{Origin, seconds};
 pub use options::{Options, Progress};
@@ -80,6 +81,26 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// Connects to the engine that `locator` finds, which has to detect speech if that is
+    /// asked for, and [opens](Self::open) `path`. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Locator::connect`], [`follow::check`] and [`open`](Self::open).
+    pub fn connect(locator: Locator, path: &Path, options: Options) -> Result<Self> {
+        let engine = locator.connect()?;
+        if (options.speech || options.split)
+            && let Some(status) = engine.status()
+        {
+            follow::check(&status)?;
+        }
+        Self::open(engine, locator, path, options)
+    }
+
+    /// The engine whose audio is recorded now.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     /// Opens `path`, or standard output for `-`, to record what `engine` captures from now
     /// on, or from `options.last` ago. When that engine is gone, `locator` finds another.
     ///

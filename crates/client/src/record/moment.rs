@@ -1,89 +1,55 @@
 //! Moments by the wall clock, in local time, as files name them.
 
-use nix::time::{ClockId, clock_gettime};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 
 use crate::ring::SAMPLE_RATE;
 use v2m_ring::time::monotonic_ns;
 
-/// A moment, taken apart in the local time zone.
-#[derive(Clone, Copy)]
-pub(super) struct Moment {
-    year: i32,
-    month: i32,
-    day: i32,
-    hour: i32,
-    minute: i32,
-    second: i32,
-    /// Since the last full second.
-    nanoseconds: i64,
-    /// East of Greenwich.
-    zone_minutes: i64,
-}
+/// A moment in the local time zone.
+#[derive(Clone)]
+pub(super) struct Moment(ZonedDateTime);
 
 impl Moment {
     /// The moment at which CLOCK_MONOTONIC was `time_ns`, as the wall clock counts now.
     pub(super) fn of_monotonic(time_ns: i64) -> Self {
-        let wall = clock_gettime(ClockId::CLOCK_REALTIME).expect("every Linux has CLOCK_REALTIME");
-        let now = wall.tv_sec() * 1_000_000_000 + wall.tv_nsec();
-        Self::of_unix(now.wrapping_add(time_ns.wrapping_sub(monotonic_ns())))
-    }
-
-    fn of_unix(ns: i64) -> Self {
-        let seconds: libc::time_t = ns.div_euclid(1_000_000_000);
-        // SAFETY: a `tm` of zeros is a valid one; both pointers are to live values
-        // of this stack, and localtime_r keeps neither.
-        let local = unsafe {
-            let mut local: libc::tm = std::mem::zeroed();
-            libc::localtime_r(&raw const seconds, &raw mut local);
-            local
-        };
-        Self {
-            year: local.tm_year + 1900,
-            month: local.tm_mon + 1,
-            day: local.tm_mday,
-            hour: local.tm_hour,
-            minute: local.tm_min,
-            second: local.tm_sec,
-            nanoseconds: ns.rem_euclid(1_000_000_000),
-            zone_minutes: local.tm_gmtoff / 60,
-        }
+        let since = SignedDuration::from_nanos(time_ns.wrapping_sub(monotonic_ns()));
+        // The clocks' ends are centuries away; what a broken engine claims ends there.
+        let moment = Timestamp::now().saturating_add(since);
+        Self(
+            moment
+                .unwrap_or(Timestamp::UNIX_EPOCH)
+                .to_zoned_datetime(TimeZone::system()),
+        )
     }
 
     /// `2026-11-25`.
     pub(super) fn date(&self) -> String {
-        format!("{:04}-{:02}-{:02}", self.year, self.month, self.day)
+        self.0.strftime("%Y-%m-%d").to_string()
     }
 
     /// `18:03:12`.
     pub(super) fn time(&self) -> String {
-        format!("{:02}:{:02}:{:02}", self.hour, self.minute, self.second)
+        self.0.strftime("%H:%M:%S").to_string()
     }
 
     /// ISO 8601: `2026-11-25T18:03:12.480+01:00`.
     pub(super) fn iso(&self) -> String {
-        let minutes = self.zone_minutes;
-        format!(
-            "{}T{}.{:03}{}{:02}:{:02}",
-            self.date(),
-            self.time(),
-            self.nanoseconds / 1_000_000,
-            if minutes < 0 { '-' } else { '+' },
-            minutes.abs() / 60,
-            minutes.abs() % 60
-        )
+        self.0.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
     }
 
     /// For a file's name: `20261125T180312.480`.
     pub(super) fn file_name(&self) -> String {
-        let (date, time) = (self.date().replace('-', ""), self.time().replace(':', ""));
-        format!("{date}T{time}.{:03}", self.nanoseconds / 1_000_000)
+        self.0.strftime("%Y%m%dT%H%M%S%.3f").to_string()
     }
 
     /// Samples since midnight, as Broadcast Wave counts (EBU Tech 3285).
     pub(super) fn samples_since_midnight(&self) -> u64 {
-        let seconds = i64::from((self.hour * 60 + self.minute) * 60 + self.second);
+        let time = self.0.time();
+        let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+        let seconds = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second);
         let rate = i64::from(SAMPLE_RATE);
-        (seconds * rate + self.nanoseconds * rate / 1_000_000_000).max(0) as u64
+        (seconds * rate + i64::from(time.subsec_nanosecond()) * rate / 1_000_000_000) as u64
     }
 }
 
@@ -91,19 +57,30 @@ impl Moment {
 mod tests {
     use super::*;
 
+    /// In this zone, named as POSIX does (the other way round).
+    fn moment(zone: &str) -> Moment {
+        let zone = TimeZone::posix(zone).unwrap();
+        let moment = Timestamp::from_nanosecond(1_764_093_792_480_999_999).unwrap();
+        Moment(moment.to_zoned_datetime(zone))
+    }
+
     #[test]
     fn says_when() {
-        let moment = Moment::of_unix(1_764_093_792_480_000_000);
-        let iso = moment.iso();
-        // Any zone's: date and time stand where they belong, to the millisecond.
-        assert_eq!(
-            (&iso[10..11], &iso[16..17], &iso[19..23]),
-            ("T", ":", ".480"),
-            "{iso}"
-        );
-        assert_eq!(moment.file_name().len(), "20261125T180312.480".len());
-        let day = 24 * 3600 * u64::from(SAMPLE_RATE);
-        assert!(moment.samples_since_midnight() < day);
-        assert_eq!(moment.samples_since_midnight() % 16_000, 7_680);
+        let here = moment("<+0530>-5:30");
+        assert_eq!(here.date(), "2025-11-25");
+        assert_eq!(here.time(), "23:33:12");
+        assert_eq!(here.iso(), "2025-11-25T23:33:12.480+05:30");
+        assert_eq!(here.file_name(), "20251125T233312.480");
+        let seconds = u64::from(23 * 3600 + 33 * 60 + 12_u32);
+        assert_eq!(here.samples_since_midnight(), seconds * 16_000 + 7_695);
+        assert_eq!(moment("UTC0").iso(), "2025-11-25T18:03:12.480+00:00");
+        assert_eq!(moment("NST3:30").iso(), "2025-11-25T14:33:12.480-03:30");
+    }
+
+    #[test]
+    fn whatever_an_engine_claims_is_a_moment() {
+        for claimed in [i64::MIN, -1, 0, i64::MAX] {
+            assert!(!Moment::of_monotonic(claimed).iso().is_empty());
+        }
     }
 }

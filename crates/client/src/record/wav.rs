@@ -167,7 +167,7 @@ fn broadcast(origin: &Origin) -> Vec<u8> {
         bytes.resize(length, 0);
         bytes
     };
-    let moment = origin.began.map(|(_, moment)| moment);
+    let moment = origin.began.as_ref().map(|(_, moment)| moment);
     let mut body = field(&origin.line(), 256);
     body.extend(field(PROGRAM, 32));
     body.extend(field(&origin.ring, 32));
@@ -187,7 +187,7 @@ fn info(origin: &Origin) -> Vec<u8> {
     let mut body = b"INFO".to_vec();
     let mut text = |id: &[u8; 4], text: &str| put(&mut body, id, &[text.as_bytes(), &[0]].concat());
     text(b"ISFT", PROGRAM);
-    if let Some((_, moment)) = origin.began {
+    if let Some((_, moment)) = &origin.began {
         text(b"ICRD", &moment.iso());
     }
     text(b"ICMT", &origin.line());

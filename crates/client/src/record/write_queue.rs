@@ -206,7 +206,7 @@ impl WriteQueue {
             let source = match &piece.content {
                 Content::Ring(ring, position) => {
                     match ring.window(*position, piece.bytes / SAMPLE) {
-                        Ok(start) => Source::Ring(ring.clone(), start.cast()),
+                        Ok(_) => Source::Ring(ring.clone(), *position),
                         // Overwritten this very moment: the next look replaces it.
                         Err(_) => {
                             self.queue.push_front(piece);

@@ -1,4 +1,4 @@
-//! The prototype low-pass, written by `design.py`. At 16 kHz:
+//! The prototype low-pass, written by `tools/filter/design.py`. At 16 kHz:
 //! -0.0045 to 0.0000 dB, stop band -93.1 dB, group delay 0.141 ms, to 4 kHz 0.179, to 7 kHz 0.451, absolute sum 2.72, step 1.21.
 
 /// Taps per sample of the slower of the two rates.

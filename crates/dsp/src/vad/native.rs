@@ -62,7 +62,7 @@ impl Network {
     pub fn read(file: &std::path::Path) -> Result<Self> {
         let refused = |why: String| {
             let message = format!(
-                "cannot use the VAD model {}: {why}; use weights taken out by models/extract.py",
+                "cannot use the VAD model {}: {why}; use weights taken out by tools/models/extract.py",
                 file.display()
             );
             Error::new(ErrorKind::Invalid, message)
@@ -84,6 +84,11 @@ impl Network {
             weights: Arc::new(Weights::parse(safetensors)?),
             name: "silero-vad 16 kHz".into(),
         })
+    }
+
+    /// The weights of [`Network::embedded`] as they were read: a safetensors file.
+    pub fn embedded_file() -> &'static [u8] {
+        EMBEDDED
     }
 
     /// Bytes of weights that one window reads.

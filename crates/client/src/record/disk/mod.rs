@@ -7,11 +7,12 @@
 
 mod pipe;
 mod plain;
+#[allow(unsafe_code, reason = "the kernel is given addresses to write from")]
 mod uring;
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::ptr::NonNull;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +28,9 @@ use uring::Uring;
 /// Bytes that stay where they are while a chain runs.
 #[derive(Clone)]
 pub(super) enum Source {
-    /// Samples of a ring, from this address on: written from the shared pages
+    /// Samples of a ring, from this position on: written from the shared pages
     /// themselves. They may change meanwhile; the ring is asked about that afterwards.
-    Ring(Arc<Reader>, NonNull<u8>),
+    Ring(Arc<Reader>, u64),
     /// Bytes of our own, from this index on.
     Bytes(Arc<[u8]>, usize),
     /// Zeros; of [`ZEROS`] at most so many at once.
@@ -40,31 +41,30 @@ pub(super) enum Source {
 pub(super) const ZEROS: usize = 1 << 16;
 static ZERO: [u8; ZEROS] = [0; ZEROS];
 
+/// Bytes of a sample.
+const SAMPLE: usize = size_of::<f32>();
+
 impl Source {
-    /// The same from `bytes` further on, at most to its end.
-    fn from(&self, bytes: usize) -> Self {
+    /// Some of its bytes, copied; silence where the ring has overwritten them already.
+    pub(super) fn copy(&self, bytes: Range<usize>) -> Vec<u8> {
         match self {
-            // SAFETY: the caller stays inside what the step covers, which is mapped.
-            Self::Ring(reader, start) => Self::Ring(reader.clone(), unsafe { start.add(bytes) }),
-            Self::Bytes(all, from) => Self::Bytes(all.clone(), from + bytes),
-            Self::Zeros => Self::Zeros,
-        }
-    }
-
-    /// Its first bytes, copied.
-    #[cfg(test)]
-    pub(super) fn copy(&self, length: usize) -> Vec<u8> {
-        // SAFETY: as for a step: so many bytes are mapped. Volatile, since others may write.
-        (0..length)
-            .map(|n| unsafe { self.address().add(n).read_volatile() })
-            .collect()
-    }
-
-    fn address(&self) -> *const u8 {
-        match self {
-            Self::Ring(_, start) => start.as_ptr(),
-            Self::Bytes(bytes, from) => bytes[*from..].as_ptr(),
-            Self::Zeros => ZERO.as_ptr(),
+            Self::Ring(ring, position) => {
+                let first = bytes.start / SAMPLE;
+                let mut samples = vec![0.0; bytes.end.div_ceil(SAMPLE) - first];
+                let mut from = *position + first as u64;
+                let end = from + samples.len() as u64;
+                while from < end {
+                    let at = samples.len() - (end - from) as usize;
+                    match ring.read_samples(from, &mut samples[at..]) {
+                        Ok(()) => break,
+                        Err(_) => from = ring.oldest().clamp(from + 1, end),
+                    }
+                }
+                let start = bytes.start - first * SAMPLE;
+                bytemuck::cast_slice(&samples)[start..start + bytes.len()].to_vec()
+            }
+            Self::Bytes(all, from) => all[*from..][bytes].to_vec(),
+            Self::Zeros => vec![0; bytes.len()],
         }
     }
 }
@@ -80,10 +80,6 @@ pub(super) enum Step {
     /// Waits until everything written before is on the disk.
     Sync,
 }
-
-// SAFETY: the address points into a map that the `Reader` beside it keeps, and that
-// any thread may read.
-unsafe impl Send for Source {}
 
 /// What became of a chain's steps, in order: bytes written (0 for a sync), or
 /// why not. Steps after a failed one are [`Errno::ECANCELED`].
@@ -211,18 +207,26 @@ fn wait_for(
     }
 }
 
-/// Writes bytes of a source by one system call, at `offset` or where the file is.
-fn write(file: &File, source: &Source, length: usize, offset: Option<u64>) -> nix::Result<usize> {
-    use std::os::fd::AsRawFd;
-    let (fd, start) = (file.as_fd().as_raw_fd(), source.address().cast());
-    // SAFETY: `length` bytes from `start` on are mapped while `source` lives: the
-    // caller's step says so. The kernel only reads them, so it does no harm if
-    // another process writes there meanwhile.
-    let written = unsafe {
-        match offset {
-            Some(offset) => libc::pwrite64(fd, start, length, offset as i64),
-            None => libc::write(fd, start, length),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::Ring;
+
+    #[test]
+    fn a_copy_holds_what_the_ring_holds_and_silence_for_the_rest() {
+        let (ring, mut writer, ..) = Ring::create(1 << 16).unwrap();
+        let reader = Arc::new(Reader::new(ring.duplicate().unwrap()).unwrap());
+        let length = reader.layout().history() as usize + 1000;
+        let samples: Vec<f32> = (1..=length).map(|n| n as f32).collect();
+        writer.append(&samples, 0);
+        let oldest = reader.oldest() as usize;
+        assert!(oldest > 0);
+        let source = Source::Ring(reader, oldest as u64 - 10);
+        let mut expected = vec![0.0; 10];
+        expected.extend(&samples[oldest..oldest + 90]);
+        let expected: &[u8] = bytemuck::cast_slice(&expected);
+        for range in [0..400, 0..40, 39..41, 40..400, 7..398, 5..5] {
+            assert_eq!(source.copy(range.clone()), expected[range]);
         }
-    };
-    Errno::result(written).map(|written| written as usize)
+    }
 }

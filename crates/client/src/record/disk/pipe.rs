@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::write;
 
-use super::{Done, Step, wait_for, write};
+use super::{Done, Step, wait_for};
 use crate::error::Result;
 
 /// POSIX's PIPE_BUF on Linux: a pipe that is ready takes as much without waiting.
@@ -86,9 +87,8 @@ impl Pipe {
             if !matches!(poll(&mut ready, PollTimeout::ZERO), Ok(1..)) {
                 return;
             }
-            let rest = source.from(self.written);
-            let portion = PORTION.min(length - self.written);
-            match write(&self.file, &rest, portion, None) {
+            let end = *length.min(&(self.written + PORTION));
+            match write(&self.file, &source.copy(self.written..end)) {
                 Ok(written) => self.written += written,
                 Err(Errno::EINTR | Errno::EAGAIN) => return,
                 Err(cause) => {

@@ -5,9 +5,10 @@ use std::fs::File;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
+use nix::sys::uio::pwrite;
 use nix::unistd::fdatasync;
 
-use super::{Done, Step, write};
+use super::{Done, Step};
 
 pub(in crate::record) struct Plain {
     file: File,
@@ -48,7 +49,7 @@ impl Plain {
                     offset,
                     source,
                     length,
-                } => write(&self.file, source, *length, Some(*offset)),
+                } => pwrite(&self.file, &source.copy(0..*length), *offset as i64),
                 Step::Sync => fdatasync(self.file.as_fd()).map(|()| 0),
             };
             if result != Err(Errno::EINTR) {

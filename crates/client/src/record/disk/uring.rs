@@ -16,12 +16,12 @@ use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use nix::errno::Errno;
 
-use super::{Done, Step};
+use super::{Done, Source, Step, ZERO};
 use crate::error::{Error, Result};
 
 /// Entries of one chain, and the notifier.
 const ENTRIES: u32 = 64;
-const BELL: u64 = u64::MAX;
+const NOTIFIER: u64 = u64::MAX;
 
 pub(in crate::record) struct Uring {
     // Closed before the file and the steps' memory go.
@@ -68,7 +68,7 @@ impl Uring {
                         offset,
                         source,
                         length,
-                    } => opcode::Write::new(fd, source.address(), *length as u32)
+                    } => opcode::Write::new(fd, address(source), *length as u32)
                         .offset(*offset)
                         .build(),
                     Step::Sync => opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build(),
@@ -84,7 +84,8 @@ impl Uring {
         self.steps = steps;
         // SAFETY: the file stays open and the steps' memory mapped until all
         // entries have completed: both are kept in `self`, whose drop waits for
-        // that. The kernel only reads that memory, so others may write it meanwhile.
+        // that. A step's source has as many bytes as it says, a ring's no more than its
+        // lane. The kernel only reads that memory, so others may write it meanwhile.
         unsafe { self.ring.submission().push_multiple(&entries) }
             .map_err(|cause| Error::system("io_uring is full", cause))
         // Submitted by the wait that follows: one system call for both.
@@ -119,8 +120,12 @@ impl Uring {
             let poll = opcode::PollAdd::new(Fd(notifier.as_raw_fd()), libc::POLLIN as u32);
             // SAFETY: the entry refers to no memory of ours; the kernel takes its
             // own reference of the descriptor.
-            unsafe { self.ring.submission().push(&poll.build().user_data(BELL)) }
-                .map_err(|cause| Error::system("io_uring is full", cause))?;
+            unsafe {
+                self.ring
+                    .submission()
+                    .push(&poll.build().user_data(NOTIFIER))
+            }
+            .map_err(|cause| Error::system("io_uring is full", cause))?;
             self.listening = true;
         }
         self.enter(timeout)?;
@@ -148,6 +153,15 @@ impl Uring {
                 _ => Err(Error::system("io_uring refuses", cause)),
             },
         }
+    }
+}
+
+/// Where its bytes stand, and stay.
+fn address(source: &Source) -> *const u8 {
+    match source {
+        Source::Ring(ring, position) => ring.address(*position),
+        Source::Bytes(bytes, from) => bytes[*from..].as_ptr(),
+        Source::Zeros => ZERO.as_ptr(),
     }
 }
 

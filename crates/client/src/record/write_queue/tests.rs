@@ -42,7 +42,7 @@ impl Disk {
             };
             let end = *offset as usize + written;
             self.bytes.resize(self.bytes.len().max(end), 0xee);
-            self.bytes[*offset as usize..end].copy_from_slice(&source.copy(written));
+            self.bytes[*offset as usize..end].copy_from_slice(&source.copy(0..written));
             Ok(written)
         });
         results.collect()

@@ -152,7 +152,7 @@ fn mutated(offset: usize, amount: f32) -> Vec<u8> {
 /// neurons that it joins never speak up together in any case: of 11,200 mutations, 142 did, at
 /// worst (conv4) 1 in 30. That none is wrong is what the exact comparisons are for: of the
 /// packed weights with the file's below, and of the file's with the ONNX model's by
-/// `tests/vad_reference.py --test`.
+/// `tests/rig/vad_reference.py`, `--test`.
 #[test]
 fn one_wrong_weight_is_noticed() {
     let (cases, mut random) = (cases(), Random(7));

@@ -1,0 +1,10 @@
+//! What needs the engine as a library and nothing else: no sound server, no card, no
+//! machine of its own.
+
+mod backends;
+mod file_source;
+mod ingest;
+mod rooms;
+#[cfg(feature = "ort")]
+mod vad_ort;
+mod vad_worker;
