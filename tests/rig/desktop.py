@@ -2,7 +2,7 @@
 the engine in it, looked at by pipewire-pulse's list of recording streams.
 
 Run as a program it prints what it saw as one JSON object; standard library only, so that it
-runs in a bare root of another release, too: ``desktop.py ENGINE``.
+runs in a bare root of another release, too: ``python3 -m rig.desktop ENGINE``.
 """
 
 from __future__ import annotations
@@ -13,14 +13,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "benches/peers")]
-
-from rig import RigError  # noqa: E402
-from session import Session  # noqa: E402
+from rig import RigError
+from rig.session import Session
 
 
 def look(engine: str) -> dict[str, Any]:

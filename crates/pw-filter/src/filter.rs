@@ -20,15 +20,21 @@ use crate::stream::{Parameter, StreamVolume, format};
 use crate::{Direction, Error, ErrorKind, Result};
 use libspa::pod::Pod;
 
+/// The version of libpipewire that is loaded: major, minor.
+pub fn library_version() -> (u32, u32) {
+    // SAFETY: returns a static C string, any time.
+    let version = unsafe { CStr::from_ptr(pw_sys::pw_get_library_version()) }.to_string_lossy();
+    let mut numbers = version.split('.').map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// The client configuration that asks for a real-time data thread: since 1.3 there is
 /// only one, and it does.
 pub fn realtime_config() -> &'static str {
-    // SAFETY: returns a static C string, any time.
-    let version = unsafe { CStr::from_ptr(pw_sys::pw_get_library_version()) }.to_string_lossy();
-    let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
-    match (numbers.next(), numbers.next()) {
-        (Some(major), Some(minor)) if (major, minor) < (1, 3) => "client-rt.conf",
-        _ => "client.conf",
+    if library_version() < (1, 3) {
+        "client-rt.conf"
+    } else {
+        "client.conf"
     }
 }
 
