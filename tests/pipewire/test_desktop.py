@@ -6,6 +6,7 @@ import shutil
 from typing import Any
 
 import pytest
+
 from rig import BINARY
 from rig.desktop import look
 

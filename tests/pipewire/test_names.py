@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import BINARY, Engine
-from rig import PrivatePipeWire
 from test_sources import command, status, tone, wait_for, wait_for_level
 
+from conftest import BINARY, Engine
+from rig import PrivatePipeWire
 from v2m_engine import AudioCapture
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rig import RigError
@@ -56,16 +57,14 @@ class Desktop:
         seen["muted"] = self.status()["health"]
         for what, value in (("mute", "0"), ("volume", "0"), ("volume", "100%")):
             heard = value != "0" or what == "mute"
-            self.control(
-                f"set-source-output-{what}", value, lambda: ("muted" not in self.kinds()) == heard
-            )
+            self.control(f"set-source-output-{what}", value, partial(self.hears, heard))
         # Moved by hand it stays where it was put, and comes back when that is taken back.
         for to, name in (
             ("rig-mic-stereo", "rig-mic-stereo"),
             ("rig-mic", "rig-mic"),
             ("speakers.monitor", "monitor:speakers"),
         ):
-            self.control("move-source-output", to, lambda: self.linked() == name)
+            self.control("move-source-output", to, partial(self.captures, name))
         time.sleep(1)
         seen["moved"] = self.links()
         seen["others_then"] = self.others_are_linked()
@@ -78,6 +77,12 @@ class Desktop:
 
     def kinds(self) -> list[str]:
         return [finding["kind"] for finding in self.status().get("health", [])]
+
+    def hears(self, heard: bool) -> bool:
+        return ("muted" not in self.kinds()) == heard
+
+    def captures(self, name: str) -> bool:
+        return self.linked() == name
 
     def linked(self) -> str | None:
         name: str | None = self.status().get("source", {}).get("linked")
