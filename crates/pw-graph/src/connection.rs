@@ -4,7 +4,8 @@
 //! Callbacks only queue what they heard. It is taken up by [`Connection::pump`],
 //! outside of every callback, so proxies are never freed inside their own.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -353,22 +354,34 @@ pub fn silent_error(remote: Option<&str>, waited: Duration) -> Error {
         format!(
             "PipeWire at {} does not answer within {} s; restart it with \
              systemctl --user restart pipewire",
-            socket_path(remote).display(),
+            socket_paths(remote)[0].display(),
             waited.as_secs()
         ),
     )
 }
 
-/// Where libpipewire looks for the daemon's socket.
-pub fn socket_path(remote: Option<&str>) -> PathBuf {
-    let set = |key: &str| std::env::var_os(key).filter(|v| !v.is_empty());
+/// Where a daemon for the whole system listens.
+const SYSTEM: &str = "/run/pipewire";
+
+/// Where libpipewire looks for the daemon's socket: first the session's, then that of a daemon
+/// for the whole system.
+pub fn socket_paths(remote: Option<&str>) -> Vec<PathBuf> {
     let name = set("PIPEWIRE_REMOTE")
         .or_else(|| remote.map(Into::into))
         .unwrap_or_else(|| "pipewire-0".into());
-    let directory = set("PIPEWIRE_RUNTIME_DIR")
-        .or_else(|| set("XDG_RUNTIME_DIR"))
-        .unwrap_or_else(|| "/run/pipewire".into());
-    PathBuf::from(directory).join(name)
+    let session = runtime_directory().map(|directory| Path::new(&directory).join(&name));
+    let mut paths: Vec<PathBuf> = session.into_iter().collect();
+    paths.push(Path::new(SYSTEM).join(&name));
+    paths.dedup();
+    paths
+}
+
+fn runtime_directory() -> Option<OsString> {
+    set("PIPEWIRE_RUNTIME_DIR").or_else(|| set("XDG_RUNTIME_DIR"))
+}
+
+fn set(key: &str) -> Option<OsString> {
+    std::env::var_os(key).filter(|value| !value.is_empty())
 }
 
 fn unreachable_error(remote: Option<&str>, cause: &std::io::Error) -> Error {
@@ -377,15 +390,22 @@ fn unreachable_error(remote: Option<&str>, cause: &std::io::Error) -> Error {
         Some(libc::EHOSTDOWN | libc::ENOENT) => "no daemon listens there".to_owned(),
         _ => cause.to_string(),
     };
-    let path = socket_path(remote);
-    Error::new(
-        ErrorKind::Unavailable,
-        format!(
+    let path = &socket_paths(remote)[0];
+    let absolute = remote.is_some_and(|remote| remote.starts_with('/'));
+    let message = match runtime_directory() {
+        // What is not known is not said: a session's PipeWire may well run.
+        None if !absolute => "PipeWire can't be reached: XDG_RUNTIME_DIR is not set, which says \
+             where the session's is (sudo, su and cron lose it); set it with \
+             export XDG_RUNTIME_DIR=/run/user/$(id -u), or capture from ALSA with \
+             --source alsa:default"
+            .to_owned(),
+        _ => format!(
             "PipeWire can't be reached at {}: {cause}; start it with \
              systemctl --user start pipewire, or capture from ALSA with --source alsa:default",
             path.display()
         ),
-    )
+    };
+    Error::new(ErrorKind::Unavailable, message)
 }
 
 #[cfg(test)]

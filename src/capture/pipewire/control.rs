@@ -10,7 +10,7 @@ use pipewire::loop_::Timeout;
 use pipewire::main_loop::MainLoopRc;
 
 use super::arrival::{Arrival, Patience};
-use super::connection::{Asks, new_context, silent_error, socket_path};
+use super::connection::{Asks, new_context, silent_error, socket_paths};
 use super::session::{Session, Turn};
 use super::{Command, Options, Report};
 use crate::capture::{Event, Events, Sink};
@@ -86,12 +86,12 @@ enum End {
 
 impl Control<'_> {
     fn run(mut self) {
-        let socket = socket_path(self.options.remote.as_deref());
+        let sockets = socket_paths(self.options.remote.as_deref());
         let mut context = None;
         let mut patience = Patience::new();
         let mut told = false;
         loop {
-            let arrival = Arrival::watch(&socket);
+            let arrival = Arrival::watch(&sockets);
             let end = match self.open(&mut context) {
                 Ok(mut session) => {
                     let (end, reached) = self.serve(&mut session);
