@@ -163,6 +163,14 @@ impl Graph {
         self.nodes.get(&node).is_some_and(|node| !is_sink(node))
     }
 
+    /// Whether the daemon has anything to do with sound: without a source and a sink it serves
+    /// screens, and the sound is somebody else's.
+    pub fn has_audio(&self) -> bool {
+        self.nodes
+            .values()
+            .any(|node| node.class.starts_with("Audio/"))
+    }
+
     /// The name of the node that has this port.
     pub fn owner(&self, port: u32) -> Option<&str> {
         let node = self.ports.get(&port)?.node;

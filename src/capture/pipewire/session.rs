@@ -113,6 +113,11 @@ impl Session {
         &self.connection.version
     }
 
+    /// Whether the daemon has anything to do with sound.
+    pub(super) fn has_audio(&self) -> bool {
+        self.connection.graph.has_audio()
+    }
+
     /// Has the daemon answer, and looks at the graph then.
     pub(super) fn touch(&mut self) {
         self.connection.touch();
