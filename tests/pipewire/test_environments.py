@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rig import BINARY, PrivatePipeWire, wait_until
+from rig.alsa import AlsaMic
+from rig.service import Engine, status
+from rig.session import Session
 from v2m_engine import AudioCapture
 
 
@@ -98,8 +101,10 @@ def test_another_users_service_is_no_reason_to_hear_nothing(rig: PrivatePipeWire
     os.chown(place, nobody, nobody)
     rig.directory.chmod(0o711)
     service = subprocess.Popen(
-        ["setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups"]
-        + [str(BINARY), "run", "--source", "null:"],
+        [
+            *("setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups"),
+            *(BINARY, "run", "--source", "null:"),
+        ],
         env=rig.env | {"HOME": str(place)},
         stderr=subprocess.DEVNULL,
     )
@@ -112,26 +117,14 @@ def test_another_users_service_is_no_reason_to_hear_nothing(rig: PrivatePipeWire
         service.wait()
 
 
-@pytest.fixture
-def system_wide() -> Iterator[PrivatePipeWire]:
-    """A daemon for the whole system: in /run/pipewire, for whoever has none of their own."""
-    place = Path("/run/pipewire")
-    if os.geteuid() != 0 or place.exists():
-        pytest.skip("needs /run/pipewire for itself")
-    rig = PrivatePipeWire(quantum=256)
-    rig.start()
-    place.symlink_to(rig.directory)
-    try:
-        yield rig
-    finally:
-        place.unlink()
-        rig.stop()
+# Runs a program where the daemon's directory is that of the whole system.
+SYSTEM_WIDE = 'mount -t tmpfs none /run && ln -s "$0" /run/pipewire && exec "$@"'
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a /run of its own")
 def test_a_system_wide_daemon_that_comes_back_is_noticed(
-    system_wide: PrivatePipeWire, tmp_path: Path
+    rig: PrivatePipeWire, tmp_path: Path
 ) -> None:
-    rig = system_wide
     tmp_path.chmod(0o700)
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
 
@@ -140,7 +133,11 @@ def test_a_system_wide_daemon_that_comes_back_is_noticed(
         return json.loads(done.stdout)["source"]["linked"] if done.returncode == 0 else ""
 
     engine = subprocess.Popen(
-        [BINARY, "run", "--capture", "always", "--alsa-fallback", "off"], env=env
+        [
+            *("unshare", "--mount", "sh", "-c", SYSTEM_WIDE, rig.directory),
+            *(BINARY, "run", "--capture", "always", "--alsa-fallback", "off"),
+        ],
+        env=env,
     )
     try:
         wait_until(lambda: linked() == "rig-mic", "the microphone")
@@ -149,8 +146,10 @@ def test_a_system_wide_daemon_that_comes_back_is_noticed(
         time.sleep(5)  # by then it isn't tried again and again any more
         # The kernel tells of its return: within its own time, not that of the next attempt.
         watch = subprocess.Popen(
-            ["strace", "-f", "-tt", "-q", "-e", "trace=inotify_add_watch,connect", "-o"]
-            + [str(tmp_path / "trace"), "-p", str(engine.pid)]
+            [
+                *("strace", "-f", "-tt", "-q", "-e", "trace=inotify_add_watch,connect"),
+                *("-o", tmp_path / "trace", "-p", str(engine.pid)),
+            ]
         )
         time.sleep(0.5)
         rig.start()
@@ -161,3 +160,54 @@ def test_a_system_wide_daemon_that_comes_back_is_noticed(
     finally:
         engine.terminate()
         engine.wait(15)
+
+
+def test_a_daemon_without_sound_leaves_it_to_alsa_until_sound_comes(
+    rig: PrivatePipeWire, tmp_path: Path
+) -> None:
+    """PipeWire for screens only: another has the sound."""
+    for name in ("rig-mic", "rig-mic-stereo"):
+        rig.destroy_node(name)
+    with Engine(rig, **AlsaMic(tmp_path, level=0.25).env):
+        wait_until(lambda: status(rig)["source"]["linked"] == "alsa:default", "ALSA")
+        assert "no sound" in status(rig)["source"]["fallback"]
+        rig.create_source("usb-mic")
+        wait_until(lambda: status(rig)["source"]["linked"] == "usb-mic", "PipeWire")
+        assert status(rig)["source"]["fallback"] is None
+
+
+@pytest.mark.skipif(
+    shutil.which("pipewire-pulse") is None or shutil.which("wireplumber") is None,
+    reason="pipewire-pulse or WirePlumber is not installed",
+)
+def test_where_pulseaudio_has_the_sound_it_is_captured_through_it(tmp_path: Path) -> None:
+    """PulseAudio alone, or a sandbox with its socket only."""
+    with Session(quantum=256) as session:
+        socket = session.rig.directory / "pulse/native"
+        own = tmp_path / "run"
+        own.mkdir(mode=0o700)
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "XDG_RUNTIME_DIR": str(own),
+            "PULSE_SERVER": f"unix:{socket}",
+        }
+        engine = subprocess.Popen([BINARY, "run", "--capture", "always"], env=env)
+
+        def source() -> Any:
+            done = run(env, "status", "--json")
+            return json.loads(done.stdout)["source"] if done.returncode == 0 else {}
+
+        try:
+            if has_pulse_plugin():
+                wait_until(lambda: source().get("linked") == "alsa:pulse", "PulseAudio")
+            else:
+                why = wait_until(lambda: source().get("waiting"), "the reason")
+                assert "libasound2-plugins" in why and "alsa:hw:CARD" in why
+        finally:
+            engine.terminate()
+            engine.wait(15)
+
+
+def has_pulse_plugin() -> bool:
+    return any(Path("/usr/lib").glob("**/alsa-lib/libasound_module_pcm_pulse.so"))
