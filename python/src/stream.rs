@@ -9,7 +9,6 @@ use pyo3::prelude::*;
 use v2m_client::cursor::Hop;
 use v2m_client::engine::Engine;
 use v2m_client::progress::Source;
-use v2m_client::ring::SAMPLE_RATE;
 use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
 
@@ -186,7 +185,7 @@ impl AudioStream {
     #[doc = doc!("AudioStream.sample_rate")]
     #[getter]
     fn sample_rate(&self) -> u32 {
-        SAMPLE_RATE
+        self.stream.rate().hz()
     }
 
     #[doc = doc!("AudioStream.dtype")]

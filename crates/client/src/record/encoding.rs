@@ -6,6 +6,7 @@ use super::head::{Cue, Head, Length, Notes, Origin};
 use super::wav::{self, Sample};
 use crate::dsp::pcm;
 use crate::error::Result;
+use crate::ring::Rate;
 
 pub(super) enum Encoding {
     /// As they lie in the ring.
@@ -18,9 +19,9 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    pub(super) fn new(format: Format) -> Result<Self> {
+    pub(super) fn new(format: Format, rate: Rate) -> Result<Self> {
         let flac = |bits| {
-            let encoder = Box::new(flac::Encoder::new(bits)?);
+            let encoder = Box::new(flac::Encoder::new(bits, rate)?);
             Ok(Self::Flac { bits, encoder })
         };
         match format {
@@ -79,10 +80,10 @@ impl Encoding {
         }
     }
 
-    pub(super) fn head(&self, length: Length, notes: &Notes) -> Head {
+    pub(super) fn head(&self, rate: Rate, length: Length, notes: &Notes) -> Head {
         match self {
-            Self::Float => wav::head(Sample::Float, length, notes),
-            Self::Integer16 => wav::head(Sample::Integer16, length, notes),
+            Self::Float => wav::head(Sample::Float, rate, length, notes),
+            Self::Integer16 => wav::head(Sample::Integer16, rate, length, notes),
             Self::Flac { bits, encoder } => {
                 // Only of exactly these samples is the sum known; zeros mean unknown.
                 let digest = match length {
@@ -91,7 +92,7 @@ impl Encoding {
                     }
                     _ => [0; 16],
                 };
-                flac::head(*bits, length, digest, notes)
+                flac::head(*bits, rate, length, digest, notes)
             }
         }
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A file's format; all are mono at 16 kHz.
+/// A file's format; all are mono, at the rate of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// WAV, 32-bit float: the ring's own samples, bit for bit. RF64 past 4 GiB.

@@ -80,15 +80,15 @@ impl RecordingFile {
         origin: Origin,
         ring: &Arc<Reader>,
     ) -> Result<Self> {
-        let encoding = Encoding::new(format)?;
+        let encoding = Encoding::new(format, origin.rate)?;
         // A file of no length, from its first moment on.
         let none = Length::Known {
             samples: 0,
             tail: 0,
         };
         let notes = Notes::new(encoding.notes(&origin, &[]));
-        let target = target::open(path, overwrite, &encoding.head(none, &notes).bytes)?;
-        let (is_file, disk) = match target {
+        let head = encoding.head(origin.rate, none, &notes);
+        let (is_file, disk) = match target::open(path, overwrite, &head.bytes)? {
             Target::File(file) => (true, Disk::file(file)),
             Target::Pipe(file) => (false, Disk::pipe(file)),
             Target::Fifo(fifo) => (false, Disk::fifo(fifo)),
@@ -104,7 +104,7 @@ impl RecordingFile {
             disk,
             job: Job::Idle,
             trouble: None,
-            cues: Cues::default(),
+            cues: Cues::new(ring.rate()),
             samples: 0,
             commit_wanted: false,
             commit_refused: false,
@@ -260,8 +260,8 @@ impl RecordingFile {
             tracing::warn!(
                 "{}: {} were overwritten before the disk took them: silence from {} on",
                 self.path.display(),
-                seconds(lost.samples),
-                seconds(lost.sample)
+                seconds(self.origin.rate, lost.samples),
+                seconds(self.origin.rate, lost.sample)
             );
             self.cues.lose(lost);
         }
@@ -300,7 +300,7 @@ impl RecordingFile {
             format!(
                 "{}: the last {} could not be written: {why}",
                 self.path.display(),
-                seconds(missing)
+                seconds(self.origin.rate, missing)
             ),
         )
     }
@@ -422,7 +422,7 @@ impl RecordingFile {
                         tracing::debug!(
                             "{}: synced to sample {claimed} ({})",
                             self.path.display(),
-                            seconds(claimed)
+                            seconds(self.origin.rate, claimed)
                         );
                         self.look_after();
                         return true;
@@ -454,7 +454,7 @@ impl RecordingFile {
             tracing::warn!(
                 "cannot write {}: {message}; the engine keeps {} meanwhile",
                 self.path.display(),
-                seconds(kept)
+                seconds(self.origin.rate, kept)
             );
         }
         let retry = Instant::now() + RETRY;
@@ -523,7 +523,7 @@ impl RecordingFile {
             },
             false => Length::Unknown,
         };
-        self.encoding.head(length, notes)
+        self.encoding.head(self.origin.rate, length, notes)
     }
 
     fn tail_bytes(&self) -> Vec<u8> {
