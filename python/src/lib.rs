@@ -7,6 +7,11 @@
 //! of it), `pieces` (while it comes), `recording` (files).
 //! What needs neither memory nor threads is in Python, beside the module.
 
+#![allow(
+    clippy::doc_lazy_continuation,
+    reason = "docstrings are Python's, where `>>>` begins an example"
+)]
+
 /// What `v2m_engine/_native.pyi` says of a class or a member (see `build.rs`).
 macro_rules! doc {
     ($name:literal) => {

@@ -143,7 +143,7 @@ impl FileSource {
         }
         let named =
             |e: Error| Error::new(e.kind(), format!("can't play {}: {e}", self.path.display()));
-        match self.decoder.next().map_err(named)? {
+        match self.decoder.next_piece().map_err(named)? {
             None => return Ok(false),
             Some(Piece::Lost(frames)) => self.silence = frames,
             Some(Piece::Frames {

@@ -10,10 +10,12 @@ pub mod ingest;
 pub mod null;
 pub mod pipewire;
 mod stamps;
+mod thread;
 mod timeline;
 
 pub use backend::{Backend, Kind, Start};
-pub use v2m_client::status::SourceInfo;
+pub use thread::{CaptureThread, Orders};
+pub use v2m_client::status::{SourceInfo, SourceKind};
 
 use crate::error::{Error, ErrorKind, Result};
 

@@ -94,6 +94,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         };
         eprintln!("{}, by {whose}; Ctrl-C ends", engine.source());
     }
+    super::reach::tell_what_is_missing(&engine);
     // Not kept: a private one ends with the stream.
     drop(engine);
     let segments = Segments::new(stream, params)?;

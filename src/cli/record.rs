@@ -75,6 +75,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     };
     let locator = super::reach::locator(arguments.source.as_ref())?;
     let recorder = Recorder::connect(locator, &arguments.path, options)?;
+    super::reach::tell_what_is_missing(recorder.engine());
     let stop = Stop::new()?;
     let asked = stop.clone();
     // The first signal ends the recording, the second one the process: a disk that hangs

@@ -1,7 +1,7 @@
 //! `v2m-engine sources`: what can be captured, by each backend.
 
 use v2m_engine::Result;
-use v2m_engine::capture::KINDS;
+use v2m_engine::capture::{KINDS, SourceInfo};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -11,11 +11,17 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let mut sources = Vec::new();
+    let mut sources: Vec<SourceInfo> = Vec::new();
     let mut failed = None;
     for kind in KINDS {
         match (kind.sources)() {
-            Ok(found) => sources.extend(found),
+            Ok(mut found) => {
+                // One is captured when nothing else is asked for: that of the first who has one.
+                if sources.iter().any(|source| source.default) {
+                    found.iter_mut().for_each(|source| source.default = false);
+                }
+                sources.extend(found);
+            }
             Err(error) => failed = Some(error),
         }
     }
@@ -38,9 +44,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     for source in sources {
         let mark = if source.default { '*' } else { ' ' };
         super::print_lines(&format!(
-            "{mark} {:<width$}  {}",
-            source.name, source.description
+            "{mark} {:<width$}  {}{}",
+            source.name,
+            source.description,
+            details(&source)
         ))?;
     }
     Ok(())
+}
+
+/// ` (2 channels, 48000 Hz, muted)`, as far as it is known.
+fn details(source: &SourceInfo) -> String {
+    let channels = source.channels.map(|channels| match channels {
+        1 => "1 channel".to_owned(),
+        channels => format!("{channels} channels"),
+    });
+    let rate = source.rate.map(|rate| format!("{rate} Hz"));
+    let muted = source.muted.then(|| "muted".to_owned());
+    let known: Vec<String> = [channels, rate, muted].into_iter().flatten().collect();
+    match known.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", known.join(", ")),
+    }
 }

@@ -46,6 +46,9 @@ pub(super) fn text(status: &Status) -> String {
         "source",
         format!("{} through {}: {captured}", source.asked, source.backend),
     );
+    if let Some(missing) = source.missing.as_ref().filter(|why| **why != captured) {
+        line("", missing.clone());
+    }
     if source.rate > 0 {
         let quantum = match source.quantum {
             0 => String::new(),

@@ -212,6 +212,13 @@ class PrivatePipeWire:
         """Plug in a virtual loudspeaker, whose monitor can be captured; its node id."""
         return self._create(name, "Audio/Sink", channels, description, own_clock)
 
+    def create_stream(
+        self, name: str, *, program: str, channels: Sequence[str] = ("FL", "FR")
+    ) -> int:
+        """A stream that a program plays, as what can play into it decides; its node id."""
+        more = {"application.name": program}
+        return self._create(name, "Stream/Output/Audio", channels, "", False, more)
+
     def _create(
         self,
         name: str,
@@ -219,8 +226,9 @@ class PrivatePipeWire:
         channels: Sequence[str],
         description: str,
         own_clock: bool,
+        more: dict[str, str] | None = None,
     ) -> int:
-        properties = {
+        properties: dict[str, object] = {
             "factory.name": "support.null-audio-sink",
             "node.name": name,
             "node.description": description or name,
@@ -229,6 +237,7 @@ class PrivatePipeWire:
             "object.linger": True,
             "adapter.auto-port-config": {"mode": "dsp", "monitor": True, "position": "preserve"},
         }
+        properties |= more or {}
         if own_clock:
             properties["priority.driver"] = 30000
         else:

@@ -150,14 +150,12 @@ def dictation(minutes: float, seed: int = 2) -> np.ndarray:
 
 def compare_weights() -> None:
     """Our weights are exactly those in silero-vad's ONNX model."""
-    import sys
+    import runpy
 
     from safetensors.numpy import load_file
 
+    extract = runpy.run_path(str(ROOT / "tools/models/extract.py"))["extract"]
     models = ROOT / "crates/dsp/models"
-    sys.path.insert(0, str(models))
-    from extract import extract
-
     package = Path(find_spec("silero_vad").submodule_search_locations[0])
     theirs = extract(str(package / "data" / "silero_vad_16k_sequence.onnx"))
     ours = load_file(models / "silero_vad_16k.safetensors")

@@ -325,7 +325,7 @@ fn a_source_that_comes_back_is_linked_again_but_not_against_the_users_hand() {
     assert_eq!(capture.pipewire.state().cycles, cycles);
 
     rig.call("destroy_node", json!(["usb-mic"]));
-    capture.expect_waiting("no source usb-mic");
+    capture.expect_waiting("no source is called usb-mic");
     rig.call("create_source", json!(["usb-mic"]));
     capture.expect_linked("usb-mic");
     capture.blocks(3);
@@ -392,7 +392,6 @@ fn sources_are_listed_and_can_be_chosen() {
 
     let capture = Capture::start(&mut rig, "rig-mic");
     capture.expect_linked("rig-mic");
-    assert_eq!(capture.pipewire.sources(), listed);
     let x = noise(5);
     let player = rig.play(&x, "speakers", Some("FL"));
     capture

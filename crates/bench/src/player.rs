@@ -18,8 +18,8 @@ use pipewire::properties::PropertiesBox;
 use v2m_error::{Error, ErrorKind, Result};
 use v2m_pw_filter::Direction;
 use v2m_pw_filter::filter::{Cycle, Failure, Filter};
-use v2m_pw_graph::Graph;
 use v2m_pw_graph::connection::{Asks, Connection, new_context};
+use v2m_pw_graph::{Graph, Source};
 use v2m_rt::{self as rt, Scheduling};
 
 /// The longest cycle that is played; what is longer stays silent.
@@ -27,7 +27,6 @@ const SCRATCH: usize = 8192;
 /// How long a node and its ports may take to appear.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where to play.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// Into every input port of the node of this name.
@@ -38,12 +37,10 @@ pub enum Destination {
     Whoever,
 }
 
-/// How to play.
 #[derive(Clone, Debug)]
 pub struct PlayerOptions {
     /// The node's name, as other programs see it.
     pub node_name: String,
-    /// Where to.
     pub into: Destination,
     /// The daemon's socket, by name or path; `None` is the session's.
     pub remote: Option<String>,
@@ -56,7 +53,6 @@ pub struct Moment {
     pub rate: u32,
     /// The driver's count at the cycle's start.
     pub position: u64,
-    /// Which driver counts.
     pub clock_id: u32,
     /// CLOCK_MONOTONIC nanoseconds of the driver's wake-up for this cycle.
     pub wake_ns: i64,
@@ -248,13 +244,18 @@ fn properties(options: &PlayerOptions) -> PropertiesBox {
 fn target(graph: &Graph, into: &Destination) -> Vec<u32> {
     let name = match into {
         Destination::Node(name) => Some(name.as_str()),
-        Destination::DefaultSink => graph.default_sink(),
+        Destination::DefaultSink => {
+            let sink = graph.node_of(&Source::DefaultMonitor).ok();
+            return sink.map_or_else(Vec::new, |(sink, _)| inputs(graph, sink));
+        }
         Destination::Whoever => None,
     };
     let node = name.and_then(|name| graph.node_named(name));
-    node.map_or_else(Vec::new, |node| {
-        graph.ports_of(node, Direction::In).collect()
-    })
+    node.map_or_else(Vec::new, |node| inputs(graph, node))
+}
+
+fn inputs(graph: &Graph, node: u32) -> Vec<u32> {
+    graph.ports_of(node, Direction::In).collect()
 }
 
 fn link(connection: &Connection, output: u32, input: u32) -> Result<Link> {

@@ -12,6 +12,9 @@ use crate::reader_cursor::ReaderCursor;
 use crate::ring::Reader;
 use crate::status::Status;
 
+/// From one question to the next while an engine starts.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Locks; a panic elsewhere leaves nothing half done here.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -152,6 +155,20 @@ impl Engine {
         connection.status_within(deadline.saturating_duration_since(Instant::now()))
     }
 
+    /// Why what it is to capture isn't there, if it says so within `limit`. Blocks until that
+    /// is known.
+    pub fn missing_within(&self, limit: Duration) -> Option<String> {
+        let end = Instant::now() + limit;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let status = self.status_within(left).ok()?;
+            if status.source.missing.is_some() || status.source.linked.is_some() || left.is_zero() {
+                return status.source.missing;
+            }
+            std::thread::sleep(LOOK.min(left));
+        }
+    }
+
     /// Why no audio comes, in the engine's own words.
     pub fn waiting_for(&self) -> Option<String> {
         self.status()?.source.waiting
@@ -164,7 +181,6 @@ struct Known {
     engine: Weak<Engine>,
     /// What a private engine was started for.
     source: Option<String>,
-    /// And which of its channels.
     channel: Option<String>,
     latency: Option<Quantum>,
 }

@@ -142,7 +142,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`ErrorKind::Device`] if the file can't be read any further.
-    pub fn next(&mut self) -> Result<Option<Piece<'_>>> {
+    pub fn next_piece(&mut self) -> Result<Option<Piece<'_>>> {
         let channels = match self.waiting.take() {
             Some(channels) => channels,
             None => loop {

@@ -158,7 +158,7 @@ impl Source for Mono {
         if self.silence == 0 {
             let Self { decoder, silence } = self;
             let goes_on = guarded(|| {
-                match decoder.next()? {
+                match decoder.next_piece()? {
                     None => return Ok(false),
                     Some(Piece::Lost(frames)) => *silence = frames,
                     Some(Piece::Frames {

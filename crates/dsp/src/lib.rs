@@ -1,8 +1,9 @@
 //! Signal processing without an operating system: [`resample`] brings any rate to any other,
-//! [`vad`] finds speech in it, [`health`] what is wrong with it; [`channels`] says which of a
-//! source's channels to hear.
+//! [`vad`] finds speech in it, [`gate`] lets only that through, [`health`] says what is wrong
+//! with it; [`channels`] says which of a source's channels to hear.
 
 pub mod channels;
+pub mod gate;
 pub mod health;
 pub mod pcm;
 pub mod percentile;

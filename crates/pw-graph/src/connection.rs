@@ -22,7 +22,6 @@ use super::graph::{Graph, Link, Node, Object, Port};
 use super::survey::settle;
 use crate::{Error, ErrorKind, Result};
 use v2m_client::quantum::Quantum;
-use v2m_client::status::SourceInfo;
 use v2m_error::text;
 use v2m_pw_filter::Direction;
 use v2m_pw_filter::filter::realtime_config;
@@ -48,7 +47,6 @@ pub struct Connection {
     /// What the daemon announces and lets bind.
     pub registry: RegistryRc,
     _core_listener: CoreListener,
-    /// The connection itself.
     pub core: CoreRc,
     notes: Receiver<Note>,
     sender: Sender<Note>,
@@ -66,9 +64,7 @@ pub struct Connection {
 /// which it waits without an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
-    /// It asks.
     RealTime,
-    /// It doesn't.
     Nothing,
 }
 
@@ -178,7 +174,10 @@ impl Connection {
                     self.graph.default_source = name;
                     self.dirty = true;
                 }
-                Note::DefaultSink(name) => self.graph.default_sink = name,
+                Note::DefaultSink(name) => {
+                    self.graph.default_sink = name;
+                    self.dirty = true;
+                }
                 Note::GraphQuantum(frames) => {
                     self.graph_default.samples = frames;
                     self.dirty = true;
@@ -232,20 +231,12 @@ impl Connection {
     }
 }
 
-/// What a running daemon offers for capture; waits 2 s at most.
+/// Whether a running daemon has a node of this name that has ports already; waits 2 s at
+/// most.
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`] if the daemon can't be reached, [`ErrorKind::Timeout`]
 /// if it does not answer.
-pub fn sources(remote: Option<&str>) -> Result<Vec<SourceInfo>> {
-    look(remote, Graph::sources)
-}
-
-/// Whether a running daemon has a node of this name that has ports already; as
-/// [`sources`].
-///
-/// # Errors
-/// As [`sources`].
 pub fn has_ports(remote: Option<&str>, node: &str) -> Result<bool> {
     look(remote, |graph| {
         let mut ports = [Direction::In, Direction::Out].into_iter();
@@ -283,6 +274,9 @@ fn read_global(global: &GlobalObject<&DictRef>) -> Option<Note> {
                 Some(_) => "node.description",
                 None => "node.name",
             }),
+            nick: text("node.nick"),
+            program: text("application.name"),
+            client: number("client.id"),
             class: text("media.class"),
             priority: properties
                 .get("priority.session")
@@ -395,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_missing_daemon_is_named_by_its_socket() {
-        let error = sources(Some("/nonexistent/pipewire-7")).unwrap_err();
+        let error = has_ports(Some("/nonexistent/pipewire-7"), "mic").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(
             error.to_string().contains("/nonexistent/pipewire-7"),

@@ -5,12 +5,18 @@
 #![forbid(unsafe_code)]
 
 pub mod connection;
+mod find;
 pub mod graph;
+mod listing;
+mod source;
 pub mod survey;
 pub mod volume;
 
-pub use connection::{Connection, has_ports, sources};
-pub use graph::{Graph, Source};
+pub use connection::{Connection, has_ports};
+pub use find::{Target, TargetPort};
+pub use graph::Graph;
+pub use listing::sources;
+pub use source::Source;
 pub use survey::{Found, Survey, survey};
 pub use volume::{Inaudible, Volume};
 

@@ -28,7 +28,7 @@ pub use mute::MuteWatch;
 pub use negotiate::{Options, Setup};
 
 use super::channels::Channels;
-use super::{Event, Sink, SourceInfo};
+use super::{Event, Sink, SourceInfo, SourceKind};
 use crate::rt::bounded::Calls;
 use crate::{Error, Result, text};
 use negotiate::Opened;
@@ -335,6 +335,10 @@ pub fn sources() -> Vec<SourceInfo> {
             default: name == "default",
             name: format!("alsa:{name}"),
             description,
+            kind: SourceKind::Alsa,
+            muted: false,
+            channels: None,
+            rate: None,
         })
         .collect();
     sources.sort_by_key(|source| !source.default);

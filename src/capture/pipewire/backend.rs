@@ -27,6 +27,7 @@ impl Backend for Pipewire {
         status.quantum = state.quantum;
         status.rate = state.rate;
         status.server_version = state.version;
+        status.missing = state.missing;
         status.scheduling = state.thread.map(|thread| thread.to_string());
     }
 

@@ -8,6 +8,7 @@
 
 mod arrival;
 mod backend;
+mod control;
 mod data_thread;
 mod linker;
 mod session;
@@ -20,12 +21,12 @@ use std::time::{Duration, Instant};
 pub use v2m_pw_graph::{Found, Inaudible, Source, Survey, has_ports, sources, survey};
 
 use v2m_pw_filter::{filter, loop_hook};
-use v2m_pw_graph::{connection, graph};
+use v2m_pw_graph::connection;
 
 use self::data_thread::Gauges;
 use crate::Result;
 use crate::capture::channels::Channels;
-use crate::capture::{Events, Sink, SourceInfo};
+use crate::capture::{Events, Sink};
 use crate::quantum::Quantum;
 use crate::rt::bounded::Bounded;
 use crate::rt::{self, Scheduling};
@@ -79,6 +80,8 @@ pub struct State {
     pub linked: Option<String>,
     /// Why nothing is linked.
     pub waiting: Option<String>,
+    /// Why what is asked for isn't there, also while nothing is captured.
+    pub missing: Option<String>,
     /// The linked source's volume, if that is why nothing is heard.
     pub inaudible: Option<Inaudible>,
     /// The graph's samples per second in the newest cycle; 0 before the first.
@@ -106,7 +109,6 @@ enum Command {
 #[derive(Default)]
 struct Report {
     state: State,
-    sources: Vec<SourceInfo>,
     /// Since when the daemon owes an answer.
     asked: Option<Instant>,
     /// Libpipewire asks for real time itself; else we do.
@@ -143,7 +145,7 @@ impl Pipewire {
         let report = Arc::new(Mutex::new(Report::default()));
         let shared = report.clone();
         let control = Bounded::spawn("v2m-pipewire", move |calls| {
-            session::control(options, ingest, events, &shared, receiver, calls);
+            control::control(options, ingest, events, &shared, receiver, calls);
         })?;
         Ok(Self {
             commands,
@@ -194,11 +196,6 @@ impl Pipewire {
     /// Which call into libpipewire has not returned for long.
     pub fn hanging(&self) -> Option<String> {
         self.control.hanging()
-    }
-
-    /// What can be captured now, the default first; empty without a daemon.
-    pub fn sources(&self) -> Vec<SourceInfo> {
-        self.report().sources.clone()
     }
 
     /// How it goes.

@@ -23,8 +23,8 @@ pub fn check(samples: &[f32], first: u64) -> Result<()> {
     if samples.iter().fold(true, peak) {
         return Ok(());
     }
-    let bad = |x: &&f32| !(x.abs() <= LARGEST_PEAK);
-    let at = samples.iter().position(|x| bad(&x)).unwrap_or(0);
+    let bad = |x: &f32| x.is_nan() || x.abs() > LARGEST_PEAK;
+    let at = samples.iter().position(bad).unwrap_or(0);
     let (sample, at) = (samples[at], first + at as u64);
     let message = if sample.is_finite() {
         format!(

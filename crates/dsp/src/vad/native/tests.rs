@@ -7,7 +7,7 @@ use safetensors::SafeTensors;
 /// beyond that in proportion to the level, as rounding does.
 const TOLERANCE: f32 = 1e-4;
 
-/// SplitMix64, as in `tests/vad_steps.py`.
+/// SplitMix64, as in `tools/models/vad_steps.py`.
 struct Random(u64);
 
 impl Random {

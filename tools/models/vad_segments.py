@@ -1,6 +1,6 @@
 """Write tests/data/vad_segments.json: probabilities, parameters, and silero-vad's own segments.
 
-    python tests/vad_segments.py tests/data/vad_segments.json AUDIO.wav ...
+    python tools/models/vad_segments.py tests/data/vad_segments.json AUDIO.wav ...
 
 Needs numpy, onnxruntime and silero-vad (without its dependency torch: only the
 function that turns probabilities into timestamps is taken from it). The audio,

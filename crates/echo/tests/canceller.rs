@@ -1,0 +1,279 @@
+//! The canceller between generated rooms and voices: what is left of an echo, what becomes of a
+//! voice, and what it says about both.
+
+mod room;
+
+use proptest::prelude::*;
+use room::{Random, Room, correlation, energy, reduction_db, voice};
+use v2m_echo::{Canceller, Cleaned, Gain, Noise, Options};
+
+const RATES: [u32; 2] = [16_000, 48_000];
+
+/// In pieces of a quantum.
+fn clean(rate: u32, near: &[f32], far: &[f32]) -> Cleaned {
+    let mut canceller = Canceller::new(rate, Options::default()).expect("a rate it takes");
+    let mut cleaned = Cleaned::default();
+    for (near, far) in near.chunks(341).zip(far.chunks(341)) {
+        canceller.process(near, far, &mut cleaned);
+    }
+    cleaned
+}
+
+fn add(a: &[f32], b: &[f32]) -> Vec<f32> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
+
+/// A microphone's own noise, -85 dBFS.
+fn hiss(length: usize) -> Vec<f32> {
+    let mut random = Random::new(77);
+    (0..length)
+        .map(|_| (random.noise() * 5.6e-5) as f32)
+        .collect()
+}
+
+/// By how much the echo of a voice is softer after two seconds.
+fn echo_reduction(rate: u32, room: Room, level_dbfs: f64) -> f64 {
+    let far = voice(room.seed, rate, 6.0, level_dbfs);
+    let echo = add(&room.echo(rate, &far), &hiss(far.len()));
+    let cleaned = clean(rate, &echo, &far).samples;
+    let from = 2 * rate as usize;
+    reduction_db(&echo[from..cleaned.len()], &cleaned[from..])
+}
+
+#[test]
+fn echoes_of_every_room_lose_thirty_decibels_within_two_seconds() {
+    for (rate, delays) in [
+        (16_000, [5.0, 20.0, 60.0, 150.0, 300.0].as_slice()),
+        (48_000, [5.0, 300.0].as_slice()),
+    ] {
+        for &delay_ms in delays {
+            for reverberation_ms in [0.0, 100.0, 350.0] {
+                for (level, gain_db) in [(-20.0, 0.0), (-26.0, -12.0), (-35.0, -6.0)] {
+                    let room = Room {
+                        seed: (delay_ms + reverberation_ms) as u64 + 1,
+                        delay_ms,
+                        reverberation_ms,
+                        gain_db,
+                        ..Room::default()
+                    };
+                    let lost = echo_reduction(rate, room, level);
+                    assert!(
+                        lost >= 30.0,
+                        "{rate} Hz, {level} dBFS, {room:?}: {lost:.1} dB"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn overdriven_loudspeakers_and_drifting_clocks_too() {
+    for rate in RATES {
+        for (drive, drift_ppm) in [(1.0, 0.0), (3.0, 0.0), (0.0, 50.0), (0.0, -100.0)] {
+            let room = Room {
+                drive,
+                drift_ppm,
+                ..Room::default()
+            };
+            let lost = echo_reduction(rate, room, -20.0);
+            assert!(lost >= 30.0, "{rate} Hz, {room:?}: {lost:.1} dB");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Where nothing plays not a bit changes, whatever the pieces, the voice and what is no number.
+    #[test]
+    fn a_voice_alone_is_unchanged(
+        seed in any::<u64>(),
+        fast in any::<bool>(),
+        pieces in prop::collection::vec(0_usize..2000, 1..40),
+        odd in prop::option::of(prop::sample::select(vec![f32::NAN, f32::INFINITY, 1e30, -1e-42])),
+    ) {
+        let rate = RATES[usize::from(fast)];
+        let mut canceller = Canceller::new(rate, Options::default()).expect("a rate it takes");
+        let total: usize = pieces.iter().sum();
+        let mut near = voice(seed, rate, total as f64 / f64::from(rate) + 0.1, -20.0);
+        near.truncate(total);
+        if let (Some(odd), Some(sample)) = (odd, near.get_mut(total / 2)) {
+            *sample = odd;
+        }
+        let (mut cleaned, mut given) = (Cleaned::default(), 0);
+        for count in pieces {
+            let piece = &near[given..given + count];
+            canceller.process(piece, &vec![0.0; count], &mut cleaned);
+            given += count;
+            // Never later than it says, never earlier than it has been given.
+            prop_assert!(cleaned.samples.len() + canceller.delay() >= given);
+            prop_assert!(cleaned.samples.len() <= given);
+        }
+        let bits = |samples: &[f32]| samples.iter().map(|s| s.to_bits()).collect::<Vec<_>>();
+        prop_assert_eq!(bits(&cleaned.samples), bits(&near[..cleaned.samples.len()]));
+        prop_assert_eq!(cleaned.windows.len(), cleaned.samples.len() / (rate as usize * 32 / 1000));
+        prop_assert!(cleaned.windows.iter().all(|w| !w.far && !w.both && w.cancelled_db == 0.0));
+    }
+}
+
+#[test]
+fn it_is_at_most_twenty_milliseconds_behind() {
+    for rate in RATES {
+        let canceller = Canceller::new(rate, Options::default()).expect("a rate it takes");
+        assert!(canceller.delay() * 1000 <= 20 * rate as usize);
+    }
+}
+
+#[test]
+fn a_voice_beside_an_echo_comes_at_its_time_and_is_most_of_what_comes() {
+    for rate in RATES {
+        let far = voice(5, rate, 10.0, -26.0);
+        let near = voice(6, rate, 10.0, -20.0);
+        let room = Room {
+            gain_db: -10.0,
+            ..Room::default()
+        };
+        let cleaned = clean(rate, &add(&near, &room.echo(rate, &far)), &far).samples;
+        let (from, count) = (4 * rate as usize, 5 * rate as usize);
+        let reach = i64::from(rate) / 500;
+        let likeness = |shift: i64| {
+            let at = (from as i64 + shift) as usize;
+            correlation(&near[from..from + count], &cleaned[at..at + count])
+        };
+        let best = (-reach..=reach)
+            .max_by(|&a, &b| likeness(a).total_cmp(&likeness(b)))
+            .expect("a shift");
+        assert_eq!(best, 0, "{rate} Hz");
+        assert!(likeness(0) > 0.9, "{rate} Hz: {}", likeness(0));
+    }
+}
+
+#[test]
+fn it_says_who_speaks() {
+    for rate in RATES {
+        let length = 6 * rate as usize;
+        let far = voice(8, rate, 12.0, -24.0);
+        let mut near = voice(9, rate, 12.0, -22.0);
+        near[..length].fill(0.0);
+        let echo = Room::default().echo(rate, &far);
+        let microphone = add(&add(&echo, &near), &hiss(far.len()));
+        let windows = clean(rate, &microphone, &far).windows;
+        let size = rate as usize * 32 / 1000;
+        let loud = |samples: &[f32], window: usize| {
+            energy(&samples[window * size..][..size]) > 1e-4 * size as f64
+        };
+        let share = |of: &dyn Fn(usize) -> bool| {
+            let asked: Vec<_> = (0..windows.len()).filter(|&w| of(w)).collect();
+            asked.iter().filter(|&&w| windows[w].both).count() as f64 / asked.len() as f64
+        };
+        let alone = share(&|w| w < length / size);
+        let both = share(&|w| loud(&near, w) && loud(&echo, w));
+        assert!(
+            alone < 0.05,
+            "{rate} Hz: both in {alone:.3} of the far end alone"
+        );
+        assert!(both > 0.6, "{rate} Hz: both in only {both:.3} of both");
+        assert!(windows[..8].iter().all(|w| !w.both));
+        assert!(windows[0].converging && !windows[63].converging);
+    }
+}
+
+#[test]
+fn noise_and_gain_do_what_is_asked_and_nothing_else() {
+    let rate = 16_000;
+    let mut random = Random::new(4);
+    let noise: Vec<f32> = (0..5 * rate)
+        .map(|_| (random.noise() * 0.003) as f32)
+        .collect();
+    let softer = |noise_option, gain| {
+        let options = Options {
+            noise: noise_option,
+            gain,
+        };
+        let mut canceller = Canceller::new(rate as u32, options).expect("a rate it takes");
+        let mut cleaned = Cleaned::default();
+        canceller.process(&noise, &vec![0.0; noise.len()], &mut cleaned);
+        let from = 3 * rate;
+        reduction_db(
+            &noise[from..cleaned.samples.len()],
+            &cleaned.samples[from..],
+        )
+    };
+    assert_eq!(softer(Noise::Off, Gain::Off), 0.0);
+    let (low, high) = (
+        softer(Noise::Low, Gain::Off),
+        softer(Noise::High, Gain::Off),
+    );
+    assert!((4.0..9.0).contains(&low), "{low}");
+    assert!((14.0..22.0).contains(&high), "{high}");
+    assert!(softer(Noise::Off, Gain::Auto) < -3.0);
+}
+
+/// What an echo lost in each second.
+fn each_second(rate: u32, echo: &[f32], cleaned: &[f32]) -> Vec<f64> {
+    let second = rate as usize;
+    echo[..cleaned.len()]
+        .chunks_exact(second)
+        .zip(cleaned.chunks_exact(second))
+        .map(|(echo, cleaned)| reduction_db(echo, cleaned))
+        .collect()
+}
+
+#[test]
+fn another_room_is_learnt_anew_within_two_seconds_and_flagged() {
+    for rate in RATES {
+        let far = voice(11, rate, 12.0, -20.0);
+        let half = far.len() / 2;
+        let other = Room {
+            seed: 3,
+            delay_ms: 120.0,
+            reverberation_ms: 300.0,
+            ..Room::default()
+        };
+        let mut echo = Room::default().echo(rate, &far);
+        echo[half..].copy_from_slice(&other.echo(rate, &far)[half..]);
+        let mut canceller = Canceller::new(rate, Options::default()).expect("a rate it takes");
+        let mut cleaned = Cleaned::default();
+        canceller.process(&echo[..half], &far[..half], &mut cleaned);
+        let known = cleaned.windows.len();
+        canceller.jump();
+        canceller.process(&echo[half..], &far[half..], &mut cleaned);
+        let lost = each_second(rate, &echo, &cleaned.samples);
+        assert!(
+            lost[8..].iter().all(|&db| db >= 30.0),
+            "{rate} Hz: {lost:?}"
+        );
+        assert!(!cleaned.windows[known - 1].converging);
+        assert!(cleaned.windows[known].converging);
+        assert!(cleaned.windows[known + 64..].iter().all(|w| !w.converging));
+    }
+}
+
+#[test]
+fn silence_in_place_of_either_side_costs_two_seconds_at_most() {
+    for rate in RATES {
+        let (far, at) = (voice(11, rate, 9.0, -20.0), 5 * rate as usize);
+        let echo = Room::default().echo(rate, &far);
+        for (microphone, ms) in [(true, 20), (true, 200), (true, 1000), (false, 1000)] {
+            let (mut echo, mut far) = (echo.clone(), far.clone());
+            let gap = at..at + rate as usize * ms / 1000;
+            let broken = if microphone { &mut echo } else { &mut far };
+            broken[gap].fill(0.0);
+            let cleaned = clean(rate, &echo, &far).samples;
+            let lost = each_second(rate, &echo, &cleaned);
+            assert!(
+                lost[7] >= 30.0,
+                "{rate} Hz, {ms} ms, microphone {microphone}: {lost:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn other_rates_are_refused() {
+    for rate in [0, 8_000, 24_000, 44_100, 96_000] {
+        let error = Canceller::new(rate, Options::default()).expect_err("a rate it doesn't take");
+        assert!(error.to_string().contains("16000 or 48000"), "{error}");
+    }
+}
