@@ -24,15 +24,10 @@ import soundfile
 
 from rig import BINARY, wait_until
 from rig.playing import Floats
-from rig.speech import TEXTS, Talk
+from rig.speech import Talk
 from v2m_engine import VADProcessor, read_audio
 
 RATE = 16000
-
-
-@pytest.fixture(scope="session")
-def talk(tmp_path_factory: pytest.TempPathFactory) -> Talk:
-    return Talk(tmp_path_factory.mktemp("talk") / "talk.wav", texts=TEXTS[:3], snr=30)
 
 
 def encode(path: Path, samples: Floats, codec: str, rate: int = RATE, channels: int = 1) -> Path:
