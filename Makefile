@@ -55,6 +55,7 @@ bench: setup-bench
 	$(BINARY) bench latency --private --python $(PYTHON)
 	$(PYTHON) benches/scaling.py
 	$(PYTHON) benches/vad_peers.py
+	$(PYTHON) benches/vad_corpus.py
 	$(PYTHON) benches/vad_hearing.py
 	$(PYTHON) benches/listening.py
 	$(PYTHON) benches/monitor.py
