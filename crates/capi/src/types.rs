@@ -19,8 +19,7 @@ pub enum Code {
     /// Nothing yet, or not within the time given.
     Pending = 1,
     /// Audio was overwritten before it was read. From a read or poll, `count` of what was to be
-    /// filled is how many samples (of v2m_events_poll and v2m_events_read: `length`, events);
-    /// what follows is fresh.
+    /// filled is how many samples; what follows is fresh.
     Overrun = 2,
     /// The source has ended, or the stream was closed: nothing follows.
     Ended = 3,
