@@ -187,7 +187,7 @@ typedef struct v2m_options {
     const char *program;
     // A v2m_engine.
     uint32_t engine;
-    // Samples per second. 0: 16000.
+    // Samples per second: 8000, 16000, 24000, 32000 or 48000. 0: 16000.
     uint32_t rate;
     // Samples of a chunk. 0: 32 ms of them.
     uint64_t count;

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Once};
 
 use v2m_client::locator::{Locator, Mode};
-use v2m_client::ring::Reader;
+use v2m_client::ring::{Rate, Reader};
 use v2m_client::{Result, engine};
 
 use crate::failure::{self, guard, invalid};
@@ -104,6 +104,10 @@ unsafe fn locator(options: &Options) -> Result<Locator> {
     let latency = utf8(latency)?;
     Ok(Locator {
         mode,
+        rate: match options.rate {
+            0 => Rate::SPEECH,
+            hz => Rate::new(hz)?,
+        },
         source: utf8(source)?,
         channel: utf8(channel)?,
         latency: latency.as_deref().map(str::parse).transpose()?,

@@ -88,7 +88,7 @@ pub struct Options {
     pub program: *const c_char,
     /// A v2m_engine.
     pub engine: u32,
-    /// Samples per second. 0: 16000.
+    /// Samples per second: 8000, 16000, 24000, 32000 or 48000. 0: 16000.
     pub rate: u32,
     /// Samples of a chunk. 0: 32 ms of them.
     pub count: u64,
