@@ -154,7 +154,7 @@ impl Locator {
 
     fn private(&self) -> Result<Arc<Engine>> {
         let _starting = lock(&STARTING);
-        let wanted = self.wanted();
+        let (wanted, programs) = (self.wanted(), self.programs()?);
         if let Some(engine) = engine::shared(&wanted, self.latency, self.observe)? {
             return Ok(engine);
         }
@@ -171,7 +171,7 @@ impl Locator {
         // The one in the wheel needs libraries of the system; another may come
         // from a package that brought them.
         let mut failed = None;
-        let candidates = self.programs()?.into_iter();
+        let candidates = programs.into_iter();
         let ways = candidates.flat_map(|program| {
             let ways = Libraries::ways().iter();
             ways.map(move |libraries| (program.clone(), *libraries))
