@@ -46,13 +46,14 @@ fn chunks(py: Python<'_>, found: Option<Vec<Stretch>>) -> PyResult<Option<Py<PyT
 #[doc = doc!("together")]
 #[pyfunction]
 #[pyo3(signature = (*streams))]
-pub(crate) fn together(streams: Vec<Py<AudioStream>>) -> PyResult<Together> {
+pub(crate) fn together(py: Python<'_>, streams: Vec<Py<AudioStream>>) -> PyResult<Together> {
     for stream in &streams {
         usable(stream.get().of())?;
     }
-    let all = streams.iter().map(|stream| stream.get().of().clone());
+    let all: Vec<_> = streams.iter().map(|one| one.get().of().clone()).collect();
+    let together = py.detach(|| client::Together::new(all));
     Ok(Together {
-        together: client::Together::new(all.collect()).map_err(errors::raise)?,
+        together: together.map_err(errors::raise)?,
         dtypes: streams
             .iter()
             .map(|stream| stream.get().samples())

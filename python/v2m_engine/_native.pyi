@@ -773,9 +773,11 @@ def together(*streams: AudioStream) -> Together:
     ...         ...
 
     The first stream is read as by itself, by its buffer size and hop; beside each of its
-    chunks come those of the others for the same time, each at its stream's own rate. Sources
-    that one clock drives stay a constant number of samples apart. Where two clocks drift,
-    the other's chunks follow the first one's time, a sample more or less at a time.
+    chunks come those of the others for the same time, each at its stream's own rate. From now
+    on until the streams are closed the audio server is asked to drive their sources by one
+    clock, and what one clock drives stays a constant number of samples apart. Where clocks
+    drift all the same, the other's chunks follow the first one's time, a sample more or less
+    at a time.
 
     Args:
         streams: one or more, all of them open.

@@ -148,7 +148,7 @@ impl Locator {
     fn of_service(&self, connection: Connection) -> Result<Arc<Engine>> {
         let wanted = self.wanted();
         let engine = Engine::open(connection, &wanted, self.latency, self.observe)?;
-        engine::remember(&engine, &wanted, None);
+        engine::remember(&engine, &wanted, self.latency);
         Ok(engine)
     }
 

@@ -46,13 +46,19 @@ struct Apart {
 }
 
 impl Together {
-    /// Of `streams`, at least one, all of them open.
+    /// Of `streams`, at least one, all of them open. Has one clock drive them, where there is
+    /// a choice, until they are closed. Blocks.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: there is none; [`ErrorKind::Unavailable`]: one isn't open.
     pub fn new(streams: Vec<Arc<Stream>>) -> Result<Self> {
-        if streams.iter().any(|stream| stream.engine().is_none()) {
+        let engines = streams.iter().map(|stream| stream.engine());
+        let Some(engines) = engines.collect::<Option<Vec<_>>>() else {
             return Err(Error::new(ErrorKind::Unavailable, "a stream is not open"));
+        };
+        // By itself it has the clock that it has.
+        if engines.len() > 1 {
+            engines.iter().try_for_each(|engine| engine.together())?;
         }
         let mut streams = streams.into_iter();
         let first = streams.next().ok_or_else(|| {
@@ -252,6 +258,9 @@ impl Source for Together {
             all &= stream.recover()?;
         }
         if all {
+            for engine in self.streams().filter_map(|stream| stream.engine()) {
+                engine.together()?;
+            }
             // What was taken is of an engine that is gone.
             lock(&self.state).taken = None;
         }
