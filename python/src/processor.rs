@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use v2m_client::judge;
-use v2m_client::ring::{Reader, SAMPLE_RATE, WINDOW};
+use v2m_client::ring::{Rate, Reader, SAMPLE_RATE, WINDOW};
 use v2m_client::vad::corpus::Search;
 use v2m_client::vad::hearing::Hearing;
 use v2m_client::vad::recording::{Recording, at_model_rate};
@@ -60,14 +60,17 @@ struct Judged {
     end: u64,
     /// Of a piece that completes no window: of the last one before.
     before: Option<f32>,
+    /// The audio's own.
+    rate: u32,
 }
 
 impl VadProcessor {
     fn audio(audio: &Bound<'_, PyAny>, rate: u32) -> PyResult<Audio> {
         let live = |chunk: &AudioChunk| {
-            if rate != SAMPLE_RATE {
+            let own = chunk.ring().rate().hz();
+            if rate != SAMPLE_RATE && rate != own {
                 return Err(PyValueError::new_err(format!(
-                    "sample_rate={rate}: audio of a stream has {SAMPLE_RATE} Hz"
+                    "sample_rate={rate}: audio of this stream has {own} Hz"
                 )));
             }
             Ok(Audio::Live {
@@ -145,6 +148,7 @@ impl VadProcessor {
             start: 0,
             end: at_model_rate(samples.len() as u64, rate),
             before,
+            rate,
         })
     }
 
@@ -163,11 +167,14 @@ impl VadProcessor {
 
 fn live(ring: &Reader, start: u64, end: u64, hearing: Hearing) -> Result<Judged> {
     let (first, probabilities) = judge::stretch(ring, start, end, hearing)?;
+    let rate = ring.rate();
+    let at_16_khz = |position| Rate::SPEECH.convert(position, rate);
     Ok(Judged {
         probabilities,
-        start: (first * WINDOW) as i64 - start as i64,
-        end: end - start,
+        start: (first * WINDOW) as i64 - at_16_khz(start) as i64,
+        end: at_16_khz(end) - at_16_khz(start),
         before: None,
+        rate: rate.hz(),
     })
 }
 
@@ -272,7 +279,7 @@ impl VadProcessor {
         let found = self.segments(&judged).map_err(errors::raise)?;
         let form = Form::new(return_seconds, time_resolution);
         // A rate that the model heard.
-        form.list(py, &found, judged.end, sample_rate as u32)
+        form.list(py, &found, judged.end, judged.rate)
     }
 
     #[doc = doc!("VADProcessor.speech_timestamps_from")]
@@ -296,6 +303,7 @@ impl VadProcessor {
             start: 0,
             end: length.map_or(windows, |length| at_model_rate(length, rate).min(windows)),
             before: None,
+            rate,
         };
         let found = self.segments(&judged).map_err(errors::raise)?;
         let form = Form::new(return_seconds, time_resolution);

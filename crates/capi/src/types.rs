@@ -5,6 +5,7 @@ use std::mem::size_of;
 use std::ptr::null;
 
 use v2m_client::ErrorKind;
+use v2m_client::events::{self, What};
 use v2m_client::ring::{self, State};
 use v2m_client::vad::segment::Params;
 
@@ -18,8 +19,7 @@ pub enum Code {
     /// Nothing yet, or not within the time given.
     Pending = 1,
     /// Audio was overwritten before it was read. From a read or poll, `count` of what was to be
-    /// filled is how many samples (of v2m_events_poll and v2m_events_read: `length`, events);
-    /// what follows is fresh.
+    /// filled is how many samples; what follows is fresh.
     Overrun = 2,
     /// The source has ended, or the stream was closed: nothing follows.
     Ended = 3,
@@ -88,7 +88,7 @@ pub struct Options {
     pub program: *const c_char,
     /// A v2m_engine.
     pub engine: u32,
-    /// Samples per second. 0: 16000.
+    /// Samples per second: 8000, 16000, 24000, 32000 or 48000. 0: 16000.
     pub rate: u32,
     /// Samples of a chunk. 0: 32 ms of them.
     pub count: u64,
@@ -214,6 +214,27 @@ impl From<ring::Event> for Event {
     }
 }
 
+impl From<events::Event> for Event {
+    fn from(event: events::Event) -> Self {
+        let (kind, detail) = match event.what {
+            What::SpeechStart => (EventKind::SpeechStart, 0),
+            What::SpeechEnd => (EventKind::SpeechEnd, 0),
+            What::Gap(reason) => (EventKind::Gap, reason as u32),
+            What::Source => (EventKind::Device, 0),
+            What::Channel(number) => (EventKind::Channel, number),
+            What::State(state) => (EventKind::State, state as u32),
+            What::EngineLost => (EventKind::State, State::Stopped as u32),
+        };
+        Self {
+            kind: kind as u32,
+            detail,
+            position: event.position,
+            length: event.length,
+            time_ns: event.time_ns,
+        }
+    }
+}
+
 /// What an event tells.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,7 +279,7 @@ pub enum StreamState {
     Waiting = 2,
     /// The source has come to its end, as a file does; nothing follows.
     Ended = 3,
-    /// The engine has stopped.
+    /// The engine has stopped, or is gone.
     Stopped = 4,
     /// Nobody listens and nothing is captured; positions stand still.
     Idle = 5,
