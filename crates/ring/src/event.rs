@@ -32,6 +32,8 @@ pub enum GapReason {
     /// Nobody listened, so nothing was captured, or what had been was wiped: not a loss,
     /// and not counted as one.
     NotCaptured = 4,
+    /// The user has muted speech capture: no loss either.
+    Muted = 5,
 }
 
 impl GapReason {
@@ -42,6 +44,7 @@ impl GapReason {
             Self::Interrupted,
             Self::Continued,
             Self::NotCaptured,
+            Self::Muted,
         ];
         all.into_iter().find(|&reason| reason as u32 == number)
     }
