@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use v2m_client::engine::Engine;
 use v2m_client::locator::Locator;
+use v2m_client::quantum::Quantum;
 use v2m_engine::config::SourceSpec;
 use v2m_engine::{Error, Result};
 
-/// The service if it runs, else an engine that ends with this process.
+/// For utterances and recordings. The service if it runs, else an engine that ends with this process.
 pub(super) fn locator(source: Option<&SourceSpec>) -> Result<Locator> {
     let program = std::env::current_exe()
         .map_err(|cause| Error::system("cannot find the engine's program", cause))?;
@@ -21,6 +22,7 @@ pub(super) fn locator(source: Option<&SourceSpec>) -> Result<Locator> {
             source => source.to_string(),
         }),
         program: Some(program),
+        latency: Some(Quantum::RELAXED),
         ..Locator::default()
     })
 }

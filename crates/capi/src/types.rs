@@ -244,6 +244,8 @@ pub enum Gap {
     Continued = 3,
     /// Nobody listened, so nothing was captured. Not a loss.
     NotCaptured = 4,
+    /// The user has muted speech capture. Not a loss.
+    Muted = 5,
 }
 
 /// What the engine is doing.
@@ -302,6 +304,7 @@ const _: () = {
     assert!(Gap::Interrupted as u32 == ring::GapReason::Interrupted as u32);
     assert!(Gap::Continued as u32 == ring::GapReason::Continued as u32);
     assert!(Gap::NotCaptured as u32 == ring::GapReason::NotCaptured as u32);
+    assert!(Gap::Muted as u32 == ring::GapReason::Muted as u32);
     assert!(StreamState::Starting as u32 == State::Starting as u32);
     assert!(StreamState::Running as u32 == State::Running as u32);
     assert!(StreamState::Waiting as u32 == State::Waiting as u32);

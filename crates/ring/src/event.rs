@@ -32,6 +32,8 @@ pub enum GapReason {
     /// Nobody listened, so nothing was captured, or what had been was wiped: not a loss,
     /// and not counted as one.
     NotCaptured = 4,
+    /// The user has muted speech capture: no loss either.
+    Muted = 5,
 }
 
 /// One record.

@@ -190,7 +190,8 @@ impl CaptureWriter {
             time_ns,
         };
         append_record(&self.memory, LaneId::Gaps, &mut self.gaps, record);
-        if !matches!(reason, GapReason::Continued | GapReason::NotCaptured) {
+        let lost = matches!(reason, GapReason::Xrun | GapReason::Interrupted);
+        if lost {
             self.lost.gaps += 1;
         }
         if reason == GapReason::Xrun {
