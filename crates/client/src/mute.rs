@@ -62,7 +62,7 @@ impl Mute {
                 true => create(file),
                 false => remove(file),
             };
-            let failed = |cause| Error::system(&format!("cannot change {}", file.display()), cause);
+            let failed = |cause| Error::system(format!("cannot change {}", file.display()), cause);
             done.map_err(failed)?;
         }
         Ok(())
