@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use v2m_client::cursor::Hop;
@@ -14,10 +13,11 @@ use v2m_client::record::{Format, Options};
 use v2m_client::ring::Rate;
 use v2m_client::ring::layout::MAX_HISTORY;
 use v2m_client::stream::Stream;
+use v2m_client::vad::segment::Params;
 
 use crate::errors;
 use crate::lock;
-use crate::params::{self, Dtype, shown};
+use crate::params::{self, Dtype, invalid, shown};
 use crate::recording::Recording;
 use crate::source::python;
 use crate::stream::AudioStream;
@@ -34,11 +34,6 @@ pub(crate) struct AudioCapture {
     dtype: Dtype,
     /// The private engine that is kept from one stream to the next.
     keeper: Arc<Keeper>,
-}
-
-/// The error for an argument of this value.
-fn invalid(name: &str, value: impl std::fmt::Display, why: impl std::fmt::Display) -> PyErr {
-    PyValueError::new_err(format!("{name}={value}: {why}"))
 }
 
 #[pymethods]
@@ -121,7 +116,8 @@ impl AudioCapture {
     #[doc = doc!("AudioCapture.record")]
     #[pyo3(signature = (
         path, *, format=None, speech=false, split=false, last=0.0, seconds=None,
-        overwrite=false, sync=1.0,
+        overwrite=false, sync=1.0, min_speech_ms=250, min_silence_ms=500, pad_ms=200, max_s=30.0,
+        threshold=0.5, neg_threshold=None,
     ))]
     #[allow(clippy::too_many_arguments, reason = "the signature in Python")]
     fn record(
@@ -134,6 +130,12 @@ impl AudioCapture {
         seconds: Option<f64>,
         overwrite: bool,
         sync: f64,
+        min_speech_ms: i64,
+        min_silence_ms: i64,
+        pad_ms: i64,
+        max_s: f64,
+        threshold: f64,
+        neg_threshold: Option<f64>,
     ) -> PyResult<Recording> {
         let format: Option<Format> = format
             .map(|text| text.parse().map_err(errors::raise))
@@ -144,6 +146,15 @@ impl AudioCapture {
             overwrite,
             speech: speech || split,
             split,
+            detection: Params {
+                threshold: threshold as f32,
+                neg_threshold: neg_threshold.map(|threshold| threshold as f32),
+                min_speech_ms: params::ms("min_speech_ms", min_speech_ms)?,
+                min_silence_ms: params::ms("min_silence_ms", min_silence_ms)?,
+                pad_ms: params::ms("pad_ms", pad_ms)?,
+                max_s,
+                ..Params::default()
+            },
             last: params::seconds("last", last)?,
             length: length.transpose()?,
             sync: params::seconds("sync", sync)?,
@@ -209,6 +220,16 @@ impl Drop for AudioCapture {
         // The last one to let go of a private engine waits for its end.
         Python::attach(|py| self.close(py));
     }
+}
+
+/// The engine's programs, in the order of preference.
+#[pyfunction]
+pub(crate) fn _programs(py: Python<'_>) -> PyResult<Vec<PathBuf>> {
+    let locator = Locator {
+        places: python(py, "_places", "engines", ())?.extract()?,
+        ..Locator::default()
+    };
+    locator.programs().map_err(errors::raise)
 }
 
 /// A channel's name or its number from 1, as the engine writes it.

@@ -204,6 +204,21 @@ impl SpeechSegment {
     }
 }
 
+/// A copy of that window's samples, as bytes.
+pub(crate) fn copied(of: &stream::Window, dtype: Dtype) -> Result<Vec<u8>> {
+    let (ring, position, count) = (&of.ring, of.position, of.count);
+    Ok(match dtype {
+        Dtype::Float32 => {
+            let samples = pcm::float32(ring, position, count)?;
+            samples.iter().flat_map(|s| s.to_ne_bytes()).collect()
+        }
+        Dtype::Int16 => {
+            let samples = pcm::int16(ring, position, count)?;
+            samples.iter().flat_map(|s| s.to_ne_bytes()).collect()
+        }
+    })
+}
+
 /// An `array.array` with a copy of these bytes.
 pub(crate) fn array<'py>(
     py: Python<'py>,

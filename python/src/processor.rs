@@ -19,7 +19,7 @@ use crate::corpus::{self, Form};
 use crate::errors;
 use crate::lock;
 use crate::params;
-use crate::samples::Samples;
+use crate::samples::{self, Samples};
 use crate::stream::AudioStream;
 
 #[doc = doc!("VADProcessor")]
@@ -95,7 +95,7 @@ impl VadProcessor {
         rate: i64,
         resume: bool,
     ) -> PyResult<Judged> {
-        let rate = self::rate(rate);
+        let rate = samples::rate(rate);
         let audio = Self::audio(audio, rate)?;
         py.detach(|| match &audio {
             Audio::Live { ring, start, end } => {
@@ -296,7 +296,7 @@ impl VadProcessor {
         sample_rate: i64,
         time_resolution: Option<i32>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let rate = rate(sample_rate);
+        let rate = samples::rate(sample_rate);
         let windows = probabilities.len() as u64 * WINDOW;
         let judged = Judged {
             probabilities,
@@ -329,7 +329,7 @@ impl VadProcessor {
             probabilities: false,
         };
         let form = Form::new(return_seconds, time_resolution);
-        corpus::search(items, &search, rate(sample_rate), form)
+        corpus::search(items, &search, samples::rate(sample_rate), form)
     }
 
     #[doc = doc!("VADProcessor.reset")]
@@ -437,9 +437,4 @@ impl VadProcessor {
         }
         Ok(format!("VADProcessor({})", shown.join(", ")))
     }
-}
-
-/// A rate that Python gives; 0, which none is, for what can't be one.
-pub(crate) fn rate(rate: i64) -> u32 {
-    u32::try_from(rate).unwrap_or(0)
 }

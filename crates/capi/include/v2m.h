@@ -152,7 +152,7 @@ enum v2m_state
     V2M_STATE_WAITING = 2,
     // The source has come to its end, as a file does; nothing follows.
     V2M_STATE_ENDED = 3,
-    // The engine has stopped.
+    // The engine has stopped, or is gone.
     V2M_STATE_STOPPED = 4,
     // Nobody listens and nothing is captured; positions stand still.
     V2M_STATE_IDLE = 5,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use v2m_client::cursor::Hop;
 use v2m_client::locator::Locator;
 use v2m_client::readiness::Readiness;
-use v2m_client::ring::{self, Reader, SAMPLE_RATE, WINDOW};
+use v2m_client::ring::{Reader, SAMPLE_RATE, WINDOW};
 use v2m_client::segments::Utterance;
 use v2m_client::stream::{self, Window};
 use v2m_client::vad::segment::Params;
@@ -278,7 +278,7 @@ fn chunk(window: Window, flags: u32) -> Result<Chunk> {
     })
 }
 
-fn event_of(found: Found<ring::Event>) -> (Code, Event) {
+fn event_of(found: Found<events::Event>) -> (Code, Event) {
     let none = Event::default();
     match found {
         Found::Item(event) => (Code::Ok, event.into()),

@@ -5,6 +5,7 @@ use std::mem::size_of;
 use std::ptr::null;
 
 use v2m_client::ErrorKind;
+use v2m_client::events::{self, What};
 use v2m_client::ring::{self, State};
 use v2m_client::vad::segment::Params;
 
@@ -214,6 +215,27 @@ impl From<ring::Event> for Event {
     }
 }
 
+impl From<events::Event> for Event {
+    fn from(event: events::Event) -> Self {
+        let (kind, detail) = match event.what {
+            What::SpeechStart => (EventKind::SpeechStart, 0),
+            What::SpeechEnd => (EventKind::SpeechEnd, 0),
+            What::Gap(reason) => (EventKind::Gap, reason as u32),
+            What::Source => (EventKind::Device, 0),
+            What::Channel(number) => (EventKind::Channel, number),
+            What::State(state) => (EventKind::State, state as u32),
+            What::EngineLost => (EventKind::State, State::Stopped as u32),
+        };
+        Self {
+            kind: kind as u32,
+            detail,
+            position: event.position,
+            length: event.length,
+            time_ns: event.time_ns,
+        }
+    }
+}
+
 /// What an event tells.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,7 +282,7 @@ pub enum StreamState {
     Waiting = 2,
     /// The source has come to its end, as a file does; nothing follows.
     Ended = 3,
-    /// The engine has stopped.
+    /// The engine has stopped, or is gone.
     Stopped = 4,
     /// Nobody listens and nothing is captured; positions stand still.
     Idle = 5,

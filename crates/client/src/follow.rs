@@ -109,7 +109,7 @@ impl Follower {
     fn advance(&mut self, ring: &Reader) {
         // Before the counts: once it says that no more comes, they are final.
         let state = ring.state();
-        self.take(ring);
+        self.take(ring, ring.committed());
         let all = self.next >= ring.complete_windows();
         if state == State::Stopped || state == State::Ended && all {
             self.finish(ring);
@@ -119,13 +119,35 @@ impl Follower {
     /// Nothing follows, though the ring doesn't say so: its engine is gone. What is
     /// open ends with the audio that is there.
     pub fn finish(&mut self, ring: &Reader) {
+        self.finish_at(ring, ring.committed());
+    }
+
+    /// Nothing follows after `end`, with which what is open ends.
+    pub fn finish_at(&mut self, ring: &Reader, end: u64) {
         if !std::mem::replace(&mut self.finished, true) {
-            self.take(ring);
-            let mut out = Vec::new();
-            let end = Rate::SPEECH.convert(ring.committed(), self.rate);
-            self.segmenter.finish(end, &mut out);
-            self.keep(out);
+            self.cut(ring, end);
         }
+    }
+
+    /// What is open ends with the audio that is there now, and what follows is something
+    /// new; whether there was anything.
+    pub fn cut_now(&mut self, ring: &Reader) -> bool {
+        let end = ring.committed();
+        let any = !self.finished && self.cut(ring, end);
+        // Windows that nobody has judged yet belong to what ended.
+        self.next = self.next.max(end / self.rate.window());
+        self.segmenter.begin(self.next, at_16_khz(self.rate, end));
+        any
+    }
+
+    fn cut(&mut self, ring: &Reader, end: u64) -> bool {
+        self.take(ring, end);
+        let mut out = Vec::new();
+        let end = Rate::SPEECH.convert(end, self.rate);
+        self.segmenter.finish(end, &mut out);
+        let any = !out.is_empty();
+        self.keep(out);
+        any
     }
 
     /// Samples since the last window that has a probability, less than two windows' worth
@@ -146,10 +168,11 @@ impl Follower {
         self.segmenter.in_speech()
     }
 
-    /// Runs what the track has gained through the rules.
-    fn take(&mut self, ring: &Reader) {
+    /// Runs what the track has gained of the audio up to `end` through the rules.
+    fn take(&mut self, ring: &Reader, end: u64) {
         // Whatever an engine says, no window is judged before its samples are there.
-        let decided = ring.speech_committed().min(ring.complete_windows());
+        let there = ring.committed().min(end) / self.rate.window();
+        let decided = ring.speech_committed().min(there);
         let mut probabilities = [0.0; BATCH];
         let mut out = Vec::new();
         while self.next < decided {

@@ -69,10 +69,11 @@ fn judge(
     let kept = ring.oldest().div_ceil(size);
     let last = first + out.len() as u64;
     let mut ears = Ears::new(ring.rate())?;
+    let begin = first.saturating_sub(WARM_UP).max(kept.min(first));
     // The next window that is heard.
-    let mut next = first.saturating_sub(WARM_UP).max(kept.min(first));
+    let mut next = begin;
     let mut samples = vec![0.0; size as usize];
-    for window in next..last {
+    for window in begin..last {
         let position = window * size;
         let there = (end - position).min(size) as usize;
         samples.fill(0.0);

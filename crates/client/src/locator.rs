@@ -171,8 +171,8 @@ impl Locator {
         // The one in the wheel needs libraries of the system; another may come
         // from a package that brought them.
         let mut failed = None;
-        let candidates = self.candidates()?.into_iter();
-        let ways = candidates.flat_map(|program| {
+        let programs = self.programs()?.into_iter();
+        let ways = programs.flat_map(|program| {
             let ways = Libraries::ways().iter();
             ways.map(move |libraries| (program.clone(), *libraries))
         });
@@ -195,7 +195,10 @@ impl Locator {
     }
 
     /// The engine's programs, in the order of preference; at least one.
-    fn candidates(&self) -> Result<Vec<PathBuf>> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: there is none.
+    pub fn programs(&self) -> Result<Vec<PathBuf>> {
         if let Some(program) = &self.program {
             return Ok(vec![program.clone()]);
         }

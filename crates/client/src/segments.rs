@@ -67,10 +67,12 @@ impl Following {
 
     /// Why there is nothing to take; None: there is something.
     fn state<T>(&mut self, stream: &Stream) -> Option<Poll<T>> {
-        if stream.is_closed() {
-            return Some(Poll::Ended);
-        }
         let ring = &*self.ring;
+        if stream.is_closed() {
+            // With it, what is open.
+            self.follower.finish_at(ring, stream.end().unwrap_or(0));
+            return (!self.follower.is_due(ring)).then_some(Poll::Ended);
+        }
         let engine = self.engine.upgrade();
         if engine.as_ref().is_none_or(|engine| engine.is_lost()) {
             self.follower.finish(ring);
@@ -125,6 +127,21 @@ impl Segments {
             params,
             following: Mutex::new(following),
         })
+    }
+
+    /// Ends the utterance in progress with the audio that is there now, as far as it was
+    /// judged; it is the next one to be had, and what follows begins anew. Whether there is
+    /// one.
+    pub fn finish(&self) -> bool {
+        let ended = {
+            let following = &mut *lock(&self.following);
+            let ring = following.ring.clone();
+            !self.stream.is_closed() && following.follower.cut_now(&ring)
+        };
+        if ended {
+            self.stream.wake();
+        }
+        ended
     }
 
     /// Whether speech goes on, as of the windows taken so far.

@@ -69,7 +69,8 @@ pub enum State {
 }
 
 impl State {
-    pub(crate) fn from_number(number: u32) -> Self {
+    /// By its number in the ring; one of a version to come is [`Waiting`](Self::Waiting).
+    pub fn from_number(number: u32) -> Self {
         match number {
             0 => Self::Starting,
             1 => Self::Running,

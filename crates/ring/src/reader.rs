@@ -235,6 +235,11 @@ impl Reader {
         self.memory.lane(records.lane()).committed()
     }
 
+    /// The number of the oldest record of a kind that is still there.
+    pub fn records_oldest(&self, records: EventLane) -> u64 {
+        oldest(&self.memory.lane(records.lane()))
+    }
+
     /// Where the newest stretch ends in which nobody listened and nothing was
     /// captured: audio begins here. 0 if none is known.
     pub fn unused_until(&self) -> u64 {

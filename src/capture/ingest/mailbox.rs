@@ -23,6 +23,10 @@ enum Change {
 struct Changes {
     wanted: [Change; Rate::ALL.len()],
     /// Given back, to be freed where there is time for it.
+    #[expect(
+        clippy::vec_box,
+        reason = "the audio thread moves the box, and frees nothing"
+    )]
     gone: Vec<Box<Output>>,
 }
 

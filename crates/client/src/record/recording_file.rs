@@ -88,11 +88,15 @@ impl RecordingFile {
         };
         let notes = Notes::new(encoding.notes(&origin, &[]));
         let head = encoding.head(origin.rate, none, &notes);
-        let (is_file, disk) = match target::open(path, overwrite, &head.bytes)? {
-            Target::File(file) => (true, Disk::file(file)),
-            Target::Pipe(file) => (false, Disk::pipe(file)),
+        let target = target::open(path, overwrite, &head.bytes)?;
+        // Without a head there is nothing to go back to.
+        let is_raw = encoding.is_raw();
+        let (is_file, disk) = match target {
+            Target::File(file) if !is_raw => (true, Disk::file(file)),
+            Target::File(file) | Target::Pipe(file) => (false, Disk::pipe(file)),
             Target::Fifo(fifo) => (false, Disk::fifo(fifo)),
         };
+        let audio = if is_raw { 0 } else { HEAD as u64 };
         Ok(Self {
             path: path.to_owned(),
             is_file,
@@ -100,7 +104,7 @@ impl RecordingFile {
             origin,
             encoding,
             notes,
-            write_queue: WriteQueue::new(HEAD as u64),
+            write_queue: WriteQueue::new(audio),
             disk,
             job: Job::Idle,
             trouble: None,
@@ -110,7 +114,7 @@ impl RecordingFile {
             commit_refused: false,
             ending: false,
             tail: None,
-            begun: is_file,
+            begun: is_file || is_raw,
             closed: false,
         })
     }
@@ -305,17 +309,19 @@ impl RecordingFile {
         )
     }
 
-    /// Waits until the disk has news, `notifier` is readable, or time is up.
+    /// Waits until the disk has news, `notifier` or, where it goes into a pipe, `audio` is
+    /// readable, or time is up.
     pub(super) fn wait(
         &mut self,
         notifier: Option<BorrowedFd<'_>>,
+        audio: Option<BorrowedFd<'_>>,
         timeout: Duration,
     ) -> Result<()> {
         let timeout = match &self.trouble {
             Some(trouble) => timeout.min(trouble.retry.saturating_duration_since(Instant::now())),
             None => timeout,
         };
-        self.disk.wait(notifier, timeout)
+        self.disk.wait(notifier, audio, timeout)
     }
 
     /// Whether nobody reads the pipe any more: nothing more can be written.
