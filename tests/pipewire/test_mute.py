@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -100,30 +99,3 @@ def test_what_is_no_microphone_is_heard_all_the_same(rig: PrivatePipeWire, tmp_p
         capture = AudioCapture(engine="service", buffer_size=160)
         with capture.stream(timeout=10) as stream:
             wait_for_level(iter(stream), 0.5)
-
-
-@pytest.mark.usefixtures("at_home")
-def test_status_says_who_asked_the_graph_for_what(rig: PrivatePipeWire, tmp_path: Path) -> None:
-    """Recordings ask for a large quantum, chunks for the engine's own, who looks on for none."""
-    rig.set_quantum(0)
-    with Engine(rig):
-        import subprocess
-
-        from rig import BINARY
-
-        recorder = subprocess.Popen([BINARY, "record", tmp_path / "out.wav"], env=rig.env)
-        try:
-            wait_until(lambda: asked(rig) == ["1024/48000"], "the recorder")
-            wait_until(lambda: status(rig)["source"]["quantum"] == 1024, "its quantum")
-            with AudioCapture(engine="service", latency="256/48000").stream(timeout=10):
-                assert sorted(map(str, asked(rig))) == ["1024/48000", "256/48000"]
-                wait_until(lambda: status(rig)["source"]["quantum"] == 256, "the lower one")
-            wait_until(lambda: status(rig)["source"]["quantum"] == 1024, "the larger again")
-        finally:
-            recorder.terminate()
-            recorder.wait(10)
-
-
-def asked(rig: PrivatePipeWire) -> list[Any]:
-    readers = json.loads(command(rig, "status", "--json").stdout)["readers"]
-    return [reader["quantum"] for reader in readers]

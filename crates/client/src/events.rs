@@ -58,6 +58,7 @@ impl What {
                     GapReason::Interrupted => "interrupted",
                     GapReason::Continued => "continued",
                     GapReason::NotCaptured => "not-captured",
+                    GapReason::Muted => "muted",
                 }
                 .into(),
             ),

@@ -44,6 +44,7 @@ impl GapReason {
             Self::Interrupted,
             Self::Continued,
             Self::NotCaptured,
+            Self::Muted,
         ];
         all.into_iter().find(|&reason| reason as u32 == number)
     }
