@@ -372,7 +372,7 @@ impl Source {
     pub(super) fn look_after(&mut self) {
         let now = monotonic_ns();
         for stream in &mut self.streams {
-            stream.control.heartbeat(now);
+            stream.heartbeat(now);
         }
         self.ingest.prepare();
         self.follow_demand();

@@ -129,6 +129,8 @@ enum v2m_gap
     V2M_GAP_CONTINUED = 3,
     // Nobody listened, so nothing was captured. Not a loss.
     V2M_GAP_NOT_CAPTURED = 4,
+    // The user has muted speech capture. Not a loss.
+    V2M_GAP_MUTED = 5,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
