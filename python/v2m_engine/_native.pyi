@@ -787,6 +787,7 @@ def together(*streams: AudioStream) -> Together:
         OverrunError: by the iterator, where one of them has no more, or not yet, what the
             first one has; it goes on afterwards.
     """
+
 def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> array[float]:
     """A file as one channel: an `array.array("f")` that `np.asarray` takes without a copy.
 
