@@ -35,6 +35,11 @@ if __name__ == "__main__":
     paths = sorted(str(path) for path in Path(folder).rglob("*") if path.is_file())
     dataset = ray.data.from_items([{"path": path} for path in paths])
     found = dataset.map_batches(
-        Speech, batch_size=16, concurrency=int(actors[0]) if actors else 1, batch_format="numpy"
+        Speech,
+        batch_size=16,
+        concurrency=int(actors[0]) if actors else 1,
+        # A core is left for Ray's own tasks, also where there are only two.
+        num_cpus=0.5,
+        batch_format="numpy",
     )
     found.write_json(out)
