@@ -7,6 +7,7 @@ OUT becomes a folder of JSON lines. The folders have to be where the actors run,
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -19,7 +20,7 @@ class Speech:
     def __init__(self) -> None:
         self.vad = VADProcessor(min_silence_ms=300)
 
-    def __call__(self, batch: dict[str, list[str]]) -> dict[str, list[object]]:
+    def __call__(self, batch: dict[str, list[str]]) -> dict[str, Any]:
         paths = list(batch["path"])
         found = self.vad.speech_timestamps_many(paths, jobs=1, return_seconds=True)
         failed = [str(f) if isinstance(f, Exception) else "" for f in found]

@@ -250,7 +250,7 @@ struct Track<'a> {
 impl<'a> Track<'a> {
     fn new(number: usize, source: Box<dyn Source + 'a>, search: &Search) -> Result<Self> {
         let rate = source.rate();
-        let windows = Windows::new(rate, search.hearing)?;
+        let windows = Windows::new(rate, search.hearing).map_err(|e| source.named(e))?;
         Ok(Self {
             number,
             source,
