@@ -112,13 +112,14 @@ if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted $bare" ]; then
     echo "$wanted $bare" >"$stamp"
 fi
 
-# sounddevice's own examples, which run on our module: its source distribution has them.
+# sounddevice's own examples, which run on our module, and its source, whose surface ours has: both
+# are in its source distribution.
 examples=target/sounddevice-0.5.6
 if [ "$goal" = test ] && [ ! -d "$examples" ]; then
     say "unpacking sounddevice's examples into $examples"
     unpacked=$(mktemp -d)
     .venv/bin/pip download --quiet --no-deps --no-binary :all: --dest "$unpacked" sounddevice==0.5.6
     mkdir -p target
-    tar -xzf "$unpacked"/sounddevice-*.tar.gz -C target sounddevice-0.5.6/examples
+    tar -xzf "$unpacked"/sounddevice-*.tar.gz -C target sounddevice-0.5.6/examples sounddevice-0.5.6/src/sounddevice.py
     rm -rf "$unpacked"
 fi

@@ -3,6 +3,8 @@ recordings that are known sample by sample."""
 
 from __future__ import annotations
 
+import ast
+import inspect
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rig import BINARY, PrivatePipeWire, wait_until
+from rig import BINARY, ROOT, PrivatePipeWire, wait_until
 from rig.playing import Recording, Service
 from rig.service import Engine
 from v2m_engine import compat
@@ -478,3 +480,74 @@ def test_what_the_sound_server_lost_is_flagged(
     # All that was lost is there as silence: a block after the other, 10 ms each.
     assert np.all(np.diff(adc) > 0)
     assert abs((adc[-1] - adc[0]) - (len(adc) - 1) * 0.01) < 0.1
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        "stream = sd.InputStream({rate}, device={source!r}, channels=1, callback=lambda *_: None)\n"
+        "stream.start()",
+        "sd.rec(100 * {rate}, {rate}, 1, device={source!r})",
+        "stream = sd.InputStream({rate}, device={source!r}, channels=1)\n"
+        "stream.start()\n"
+        "threading.Thread(target=stream.read, args=[100 * {rate}], daemon=True).start()",
+    ],
+    ids=["callback", "rec", "read"],
+)
+def test_a_program_that_just_ends(recording: Recording, opened: str) -> None:
+    """Its threads wait for audio then; nothing hangs, crashes or stays behind."""
+    program = (
+        "import threading, time\n"
+        "import v2m_engine.compat.sounddevice as sd\n"
+        f"{opened.format(rate=RATE, source=recording.source)}\n"
+        "time.sleep(0.3)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    "wait", ["stream.read(100 * 16000)", "sd.rec(1600000, 16000, 1, **known); sd.wait()"]
+)
+def test_ctrl_c_interrupts(recording: Recording, wait: str) -> None:
+    program = (
+        "import v2m_engine.compat.sounddevice as sd\n"
+        f"known = dict(device={recording.source!r})\n"
+        "with sd.InputStream(16000, channels=1, **known) as stream:\n"
+        "    print('open', flush=True)\n"
+        f"    {wait}\n"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout is not None and running.stdout.readline() == "open\n"
+    time.sleep(0.5)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=10)
+    assert errors.splitlines()[-1] == "KeyboardInterrupt"
+
+
+def test_the_surface_is_sounddevices() -> None:
+    """All its names, and its arguments in their order."""
+    theirs = ast.parse((ROOT / "target/sounddevice-0.5.6/src/sounddevice.py").read_text())
+
+    def parts(node: ast.Module | ast.ClassDef, kind: type[ast.stmt]) -> dict[str, Any]:
+        found = (each for each in node.body if isinstance(each, kind))
+        return {each.name: each for each in found if not each.name.startswith("_")}  # type: ignore[attr-defined]
+
+    def arguments(function: Any) -> list[str]:
+        return [argument.arg for argument in function.args.args]
+
+    functions = parts(theirs, ast.FunctionDef)
+    assert not {*functions} - {*dir(sd)}
+    for name in ("check_input_settings", "query_devices", "query_hostapis", "rec", "stop", "wait"):
+        ours = list(inspect.signature(getattr(sd, name)).parameters)
+        assert ours[: len(arguments(functions[name]))] == arguments(functions[name]), name
+    classes = {each.name: each for each in theirs.body if isinstance(each, ast.ClassDef)}
+    for name in ("_StreamBase", "_InputStreamBase", "InputStream", "CallbackFlags", "default"):
+        mine = {"CallbackFlags": sd.CallbackFlags, "default": sd.default}.get(name, sd.InputStream)
+        assert not {*parts(classes[name], ast.FunctionDef)} - {*dir(mine)}
+    begin = next(each for each in classes["InputStream"].body if isinstance(each, ast.FunctionDef))
+    assert arguments(begin) == list(inspect.signature(sd.InputStream.__init__).parameters)

@@ -385,10 +385,10 @@ def rec(
     if out is None:
         if frames is None:
             raise TypeError("frames must be specified")
-        count = channels if channels is not None else default.channels[0]
-        if count is None and mapping is None:
+        count = len(np.atleast_1d(mapping)) if mapping is not None else channels
+        count = default.channels[0] if count is None else count
+        if count is None:
             raise TypeError("Unable to determine number of input channels")
-        count = len(np.atleast_1d(mapping)) if mapping is not None else count
         out = np.empty((frames, count), default.dtype[0] if dtype is None else dtype)
     columns = np.arange(out.shape[1]) if mapping is None else np.atleast_1d(mapping) - 1
     if len(columns) != out.shape[1]:
