@@ -133,3 +133,32 @@ def test_events_and_errors(backend: str, recording: Recording, tmp_path: Path) -
                 pass
 
     run(backend, listen)
+
+
+def test_who_waits_goes_on_when_another_is_cancelled(backend: str, recording: Recording) -> None:
+    """One task waits for the descriptor, for all of them."""
+
+    async def listen() -> None:
+        capture = AudioCapture(16000, 8000, source=recording.source)
+        async with open_stream(capture) as audio, anyio.create_task_group() as group:
+            await anext(audio)
+            first = anyio.CancelScope()
+
+            async def cancelled() -> None:
+                with first:
+                    await anext(audio)
+
+            group.start_soon(cancelled)
+            await anyio.wait_all_tasks_blocked()
+            got: list[Any] = []
+
+            async def patient() -> None:
+                got.append(await anext(audio))
+
+            group.start_soon(patient)
+            await anyio.wait_all_tasks_blocked()
+            assert not got
+            first.cancel()
+        assert got
+
+    run(backend, listen)
