@@ -140,7 +140,11 @@ def test_who_waits_goes_on_when_another_is_cancelled(backend: str, recording: Re
 
     async def listen() -> None:
         capture = AudioCapture(16000, 8000, source=recording.source)
-        async with open_stream(capture) as audio, anyio.create_task_group() as group:
+        # Without a timeout, after which each would look again.
+        async with (
+            open_stream(capture, timeout=None) as audio,
+            anyio.create_task_group() as group,
+        ):
             await anext(audio)
             first = anyio.CancelScope()
 
