@@ -19,6 +19,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
+LIBV2M := PKG_CONFIG_PATH=$(CURDIR)/target/release
 
 .PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-record test-hostile test-integrations packages test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
 help:
@@ -53,14 +54,17 @@ bench: setup-bench
 	@$(MAKE) --no-print-directory install
 	cargo bench --bench ring
 	$(PYTHON) benches/latency.py
-	$(BINARY) bench latency --private --quantum 256 --python $(PYTHON)
-	$(BINARY) bench latency --private --python $(PYTHON)
+	cargo build --release --package v2m-capi
+	crates/capi/link.sh target/release
+	$(LIBV2M) $(BINARY) bench latency --private --quantum 256 --python $(PYTHON)
+	$(LIBV2M) $(BINARY) bench latency --private --python $(PYTHON)
 	$(PYTHON) benches/scaling.py
 	$(PYTHON) benches/vad_peers.py
 	$(PYTHON) benches/vad_hearing.py
 	$(PYTHON) benches/listening.py
 	$(PYTHON) benches/monitor.py
 	$(PYTHON) benches/jitter.py
+	$(PYTHON) benches/samples.py
 	$(PYTHON) benches/record.py
 
 bench-peers:

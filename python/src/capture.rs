@@ -13,6 +13,7 @@ use v2m_client::record::{Format, Options};
 use v2m_client::ring::SAMPLE_RATE;
 use v2m_client::ring::layout::MAX_HISTORY;
 use v2m_client::stream::Stream;
+use v2m_client::vad::segment::Params;
 
 use crate::errors;
 use crate::lock;
@@ -113,7 +114,8 @@ impl AudioCapture {
     #[doc = doc!("AudioCapture.record")]
     #[pyo3(signature = (
         path, *, format=None, speech=false, split=false, last=0.0, seconds=None,
-        overwrite=false, sync=1.0,
+        overwrite=false, sync=1.0, min_speech_ms=250, min_silence_ms=500, pad_ms=200, max_s=30.0,
+        threshold=0.5, neg_threshold=None,
     ))]
     #[allow(clippy::too_many_arguments, reason = "the signature in Python")]
     fn record(
@@ -126,6 +128,12 @@ impl AudioCapture {
         seconds: Option<f64>,
         overwrite: bool,
         sync: f64,
+        min_speech_ms: i64,
+        min_silence_ms: i64,
+        pad_ms: i64,
+        max_s: f64,
+        threshold: f64,
+        neg_threshold: Option<f64>,
     ) -> PyResult<Recording> {
         let format: Option<Format> = format
             .map(|text| text.parse().map_err(errors::raise))
@@ -136,6 +144,15 @@ impl AudioCapture {
             overwrite,
             speech: speech || split,
             split,
+            detection: Params {
+                threshold: threshold as f32,
+                neg_threshold: neg_threshold.map(|threshold| threshold as f32),
+                min_speech_ms: params::ms("min_speech_ms", min_speech_ms)?,
+                min_silence_ms: params::ms("min_silence_ms", min_silence_ms)?,
+                pad_ms: params::ms("pad_ms", pad_ms)?,
+                max_s,
+                ..Params::default()
+            },
             last: params::seconds("last", last)?,
             length: length.transpose()?,
             sync: params::seconds("sync", sync)?,

@@ -2,9 +2,15 @@
 //! audio itself. `v2m_engine/_native.pyi` documents what Python sees.
 //!
 //! Read in this order: `capture` (what to capture), `stream`, `segments` and `events` (the
-//! faces of the client's, which `source` makes iterators), `chunk` and `window` (memory for Python),
-//! `samples` (memory of Python's), `processor` (speech in any audio), `recording` (files).
+//! faces of the client's, which `source` makes iterators), `chunk` and `window` (memory for
+//! Python), `samples` (memory of Python's), `processor` (speech in any audio), `corpus` (in
+//! much of it), `pieces` (while it comes), `recording` (files).
 //! What needs neither memory nor threads is in Python, beside the module.
+
+#![allow(
+    clippy::doc_lazy_continuation,
+    reason = "docstrings are Python's, where `>>>` begins an example"
+)]
 
 /// What `v2m_engine/_native.pyi` says of a class or a member (see `build.rs`).
 macro_rules! doc {
@@ -15,9 +21,11 @@ macro_rules! doc {
 
 mod capture;
 mod chunk;
+mod corpus;
 mod errors;
 mod events;
 mod params;
+mod pieces;
 mod processor;
 mod recording;
 mod samples;
@@ -47,7 +55,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<events::StreamEvents>()?;
     module.add_class::<chunk::SpeechSegment>()?;
     module.add_class::<processor::VadProcessor>()?;
+    module.add_class::<pieces::VadStream>()?;
+    module.add_class::<pieces::VadEvent>()?;
     module.add_class::<recording::Recording>()?;
+    module.add_function(wrap_pyfunction!(corpus::read_audio, module)?)?;
     errors::register(module)?;
     module.add_function(wrap_pyfunction!(capture::_programs, module)?)?;
     let forked = wrap_pyfunction!(after_fork, module)?;

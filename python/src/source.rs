@@ -74,7 +74,9 @@ impl From<Failure> for PyErr {
 }
 
 pub(crate) fn signals() -> Result<(), Failure> {
-    Python::attach(|py| py.check_signals()).map_err(Failure::Python)
+    // An interpreter that has ended has no use for them, and takes this thread with it.
+    let checked = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
+    checked.map_err(Failure::Python)
 }
 
 /// Waits until there is something to take, or to tell, without the GIL; Ctrl-C interrupts.

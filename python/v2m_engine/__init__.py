@@ -24,8 +24,11 @@ from ._native import (
     SpeechSegments,
     StreamEvents,
     V2MError,
+    VADEvent,
     VADProcessor,
+    VADStream,
     __version__,
+    read_audio,
 )
 from ._sources import Source, sources
 
@@ -45,7 +48,10 @@ __all__ = [
     "SpeechSegments",
     "StreamEvents",
     "V2MError",
+    "VADEvent",
     "VADProcessor",
+    "VADStream",
     "__version__",
+    "read_audio",
     "sources",
 ]

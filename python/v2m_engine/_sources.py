@@ -68,7 +68,6 @@ def sources() -> list[Source]:
         if listing.returncode:
             raise V2MError(listing.stderr.strip().removeprefix("v2m-engine: "))
         fields = Source.__dataclass_fields__
-        return [
-            Source(**{name: one[name] for name in fields}) for one in json.loads(listing.stdout)
-        ]
+        listed = json.loads(listing.stdout)
+        return [Source(**{name: one[name] for name in fields}) for one in listed]
     raise EngineUnavailableError(failed)

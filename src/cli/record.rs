@@ -9,15 +9,17 @@ use v2m_engine::config::{LogLevel, SourceSpec};
 use v2m_engine::record::{Format, Options, Progress, Recorder, Stop};
 use v2m_engine::text;
 
+use super::detection::Detection;
 use super::signals::Signals;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// The file (.wav: 32-bit float, .flac: 16 bit), or - for standard output
+    /// The file (.wav or .flac, 16 bit), or - for standard output
     #[arg(value_name = "OUT")]
     path: PathBuf,
 
-    /// What to write: wav (32-bit float), wav16, flac, flac24 [default: by OUT's extension]
+    /// What to write: wav16, wav32 (the engine's own float samples), flac, flac24; s16le or
+    /// f32le (samples and nothing else) [default: by OUT's extension]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
 
@@ -29,6 +31,9 @@ pub(super) struct Arguments {
     /// it is a directory), named by its time
     #[arg(long)]
     split: bool,
+
+    #[command(flatten)]
+    detection: Detection,
 
     /// Begin this far in the past, as far as the engine remembers (30s, 2m)
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -65,6 +70,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         overwrite: arguments.overwrite,
         speech: arguments.speech,
         split: arguments.split,
+        detection: (&arguments.detection).into(),
         last: arguments.last.unwrap_or(defaults.last),
         length: arguments.seconds,
         sync: arguments.sync.unwrap_or(defaults.sync),

@@ -22,6 +22,7 @@ OURS = [
     "ring (written)",
     "reader, this process",
     "reader, other process",
+    "C",
     "Python, sync",
     "Python, asyncio",
     "Python, asyncio on uvloop",
@@ -80,7 +81,7 @@ def test_stock_graph_with_the_gil_hogged(bench: Bench, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads(result.read_text())
     names = [row["name"] for row in report["receivers"]]
-    assert names == [*OURS, *(f"{name}, switch_interval" for name in OURS[3:5])]
+    assert names == [*OURS, *(f"{name}, switch_interval" for name in OURS[4:6])]
     check_rows(report, least=15)
     # The engine asked for it; the graph itself runs at 1024.
     assert report["graph"]["quantum"] == 128

@@ -250,7 +250,5 @@ def test_threads_share_what_is_read(recording: Recorder) -> None:
         for thread in threads:
             thread.join()
     assert len(found) == 64
-    starts = {
-        bytes(memoryview(played.samples[at : at + 250]).cast("B")) for at in range(0, 16000, 250)
-    }
+    starts = {played.samples[at : at + 250].tobytes() for at in range(0, 16000, 250)}
     assert {piece.tobytes() for piece in found} == starts

@@ -1,4 +1,5 @@
-"""Write tests/data/vad_golden.{i16,f32}: ten seconds of audio and the reference's probabilities.
+"""Write tests/data/vad_golden.{i16,f32} and vad_golden_8k.f32: ten seconds of audio and the
+reference's probabilities, at 16 kHz and for every second sample at 8 kHz.
 
     python tools/models/vad_golden.py RECORDING.wav
 
@@ -33,3 +34,6 @@ audio.astype("<i2").tofile(place / "vad_golden.i16")
 found = Reference().probabilities(audio.astype(np.float32) / 32768)
 found.tofile(place / "vad_golden.f32")
 print(len(found), "windows,", (found > 0.5).sum(), "of them speech")
+half = Reference(rate=8000).probabilities(audio[::2].astype(np.float32) / 32768)
+half.tofile(place / "vad_golden_8k.f32")
+print("at 8 kHz", (half > 0.5).sum(), "of them speech")

@@ -41,7 +41,6 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// Around an impulse, a gap explains that it was not heard.
 const TOUCHES_NS: i64 = 20_000_000;
 
-/// How to measure.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// In a PipeWire of its own, also where a session is there.
@@ -66,11 +65,9 @@ pub struct Options {
     pub source: Option<String>,
     /// A node to play into and capture from.
     pub node: Option<String>,
-    /// Further receivers.
     pub peers: Vec<Spec>,
 }
 
-/// How the impulses reach the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Path {
@@ -89,11 +86,9 @@ pub enum Path {
 /// What one receiver came to, over all rounds.
 #[derive(Debug)]
 pub struct Score {
-    /// Who.
     pub spec: Spec,
     /// Its samples per second.
     pub rate: u32,
-    /// What became of the impulses.
     pub outcome: Outcome,
     /// Of those lost, how many lie in gaps that the engine reported.
     pub in_gaps: usize,
@@ -111,7 +106,9 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: impl Fn(&str)) -> Result<
     let mut random = Random(machine.unix_time ^ u64::from(std::process::id()) << 32);
     let injector = Injector::start(stage.player_options(), random.next())?;
     stage.start_engine(options.quantum)?;
-    let mut specs = receiver::ours(&options.python, &stage.receiver()?, options.load)?;
+    let script = stage.receiver()?;
+    let source = script.with_extension("c");
+    let mut specs = receiver::ours(&options.python, &script, &source, options.load)?;
     specs.extend(options.peers.iter().cloned());
     let mut scores: Vec<Score> = specs.into_iter().map(Score::new).collect();
 

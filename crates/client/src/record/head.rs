@@ -71,6 +71,16 @@ pub(super) struct Head {
     pub(super) first: Range<usize>,
 }
 
+impl Head {
+    /// That of a file which is nothing but audio.
+    pub(super) fn none() -> Self {
+        Self {
+            bytes: Vec::new(),
+            first: 0..0,
+        }
+    }
+}
+
 impl Notes {
     /// The same in both places: whole chunks or blocks of the container.
     pub(super) fn new(notes: Vec<u8>) -> Self {

@@ -30,6 +30,7 @@ mod target;
 mod wav;
 mod write_queue;
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +39,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::follow;
 use crate::locator::Locator;
+use crate::readiness::Readiness;
 use crate::ring::{Reader, SAMPLE_RATE, State};
 pub use background::Background;
 pub use format::Format;
@@ -52,14 +54,11 @@ pub use stop::Stop;
 /// How long a recording that has ended waits for a disk that refuses, or a pipe
 /// that nobody reads.
 const GRACE: Duration = Duration::from_secs(3);
-/// From one write into a pipe to the next.
-const PIPE: Duration = Duration::from_millis(20);
 /// From one look at the engine's connection to the next, at least.
 const LOOK: Duration = Duration::from_millis(200);
 /// Samples of which the level is told, at most.
 const LEVEL: u64 = 4096;
 
-/// A recording to be run.
 pub struct Recorder {
     engine: Arc<Engine>,
     locator: Locator,
@@ -67,7 +66,6 @@ pub struct Recorder {
     path: PathBuf,
     format: Format,
     options: Options,
-    /// The position that comes next.
     next: u64,
     end: Option<u64>,
     speech: Option<Speech>,
@@ -118,8 +116,8 @@ impl Recorder {
         let stdout = path.as_os_str() == target::STDOUT;
         let format = match options.format {
             Some(format) => format,
-            None if stdout => Format::Wav,
-            None if options.split && path.is_dir() => Format::Wav,
+            None if stdout => Format::Wav16,
+            None if options.split && path.is_dir() => Format::Wav16,
             None => Format::of(path)?,
         };
         if stdout && options.split {
@@ -143,7 +141,7 @@ impl Recorder {
             tracing::warn!("the ring goes back by {} only", seconds(committed - next));
         }
         let speech = match options.speech || options.split {
-            true => Some(Speech::new(&ring, next)?),
+            true => Some(Speech::new(&ring, next, &options.detection)?),
             false => None,
         };
         let mut recorder = Self {
@@ -182,7 +180,7 @@ impl Recorder {
         RecordingFile::create(
             path,
             self.format,
-            self.options.overwrite,
+            self.options.overwrite && !self.options.split,
             origin,
             &self.ring,
         )
@@ -193,7 +191,7 @@ impl Recorder {
         self.take.as_ref().map_or("files", RecordingFile::how)
     }
 
-    /// EventLane until the end, or until `stop` is asked; `report` is told at intervals. From
+    /// Records until the end, or until `stop` is asked; `report` is told at intervals. From
     /// one engine to the next there is silence of the same length, marked by a cue. What was
     /// recorded is in the files then, also when this fails.
     ///
@@ -203,12 +201,21 @@ impl Recorder {
     /// did not take all of it.
     pub fn run(mut self, stop: &Stop, mut report: impl FnMut(&Progress)) -> Result<Progress> {
         let mut pace = Pace::new(self.ring.committed());
-        let mut cadence = Cadence::new(self.interval(), Instant::now());
+        let mut cadence = Cadence::new(self.options.sync, Instant::now());
+        // What goes into a pipe goes as it comes.
+        let audio = match &self.take {
+            Some(take) if !take.is_file() => Some(Readiness::new()?),
+            _ => None,
+        };
         let mut reported = Instant::now();
         let mut failed = None;
         let mut asked = None::<Instant>;
         let mut ended: Option<Instant> = None;
         loop {
+            if let Some(audio) = &audio {
+                audio.drain();
+                audio.arm_for(&self.engine)?;
+            }
             // Before the count: once it says that no more comes, the count is final.
             let state = self.ring.state();
             if asked.is_none_or(|asked| asked.elapsed() >= LOOK) {
@@ -236,7 +243,7 @@ impl Recorder {
             let ending = self.end.is_some_and(|end| committed >= end);
             let end = self.end.map_or(committed, |end| end.min(committed));
             let pressed = end.saturating_sub(self.next) >= self.ring.layout().history() / 8;
-            let due = now >= cadence.due();
+            let due = audio.is_some() || now >= cadence.due();
             if due || pressed || ending {
                 self.advance(end, ending, is_gone)?;
                 self.engine.reached(self.next);
@@ -255,7 +262,7 @@ impl Recorder {
             }
             if ending {
                 let since = *ended.get_or_insert(now);
-                self.give_up(since)?;
+                self.give_up(since, stop.is_asked() || failed.is_some())?;
             }
             if now.duration_since(reported) >= self.options.report {
                 report(&self.progress(Some(committed)));
@@ -273,7 +280,9 @@ impl Recorder {
             }
             let timeout = timeout.max(Duration::from_millis(1));
             match &mut self.take {
-                Some(take) => take.wait(stop.notifier(), timeout)?,
+                Some(take) => {
+                    take.wait(stop.notifier(), audio.as_ref().map(AsFd::as_fd), timeout)?
+                }
                 None => disk::idle(stop.notifier(), timeout)?,
             }
         }
@@ -285,14 +294,6 @@ impl Recorder {
                 error.kind(),
                 format!("{error}: recorded {} until then", seconds(progress.samples)),
             )),
-        }
-    }
-
-    /// From one sync to the next; into a pipe, from one write to the next.
-    fn interval(&self) -> Duration {
-        match &self.take {
-            Some(take) if !take.is_file() => PIPE,
-            _ => self.options.sync,
         }
     }
 
@@ -344,8 +345,15 @@ impl Recorder {
     }
 
     /// After the end: a disk that refuses, or a pipe without a reader, is not waited
-    /// for for ever. (A disk that is only slow is.)
-    fn give_up(&self, since: Instant) -> Result<()> {
+    /// for for ever. (A disk that is only slow is, and the first reader of a FIFO until
+    /// somebody `asked` for the end.)
+    fn give_up(&self, since: Instant, asked: bool) -> Result<()> {
+        if let Some(take) = self.take.as_ref().filter(|take| take.is_unread()) {
+            return match asked {
+                true => Err(take.incomplete()),
+                false => Ok(()),
+            };
+        }
         if since.elapsed() < GRACE {
             return Ok(());
         }

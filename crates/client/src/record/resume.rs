@@ -83,7 +83,7 @@ impl Recorder {
         };
         let next = oldest.max(ring.unused_until()).min(ring.committed());
         if self.speech.is_some() {
-            self.speech = Some(Speech::new(&ring, next)?);
+            self.speech = Some(Speech::new(&ring, next, &self.options.detection)?);
         }
         self.end = self
             .end

@@ -28,9 +28,9 @@ pub(super) struct Speech {
 }
 
 impl Speech {
-    pub(super) fn new(ring: &Reader, position: u64) -> Result<Self> {
+    pub(super) fn new(ring: &Reader, position: u64, params: &Params) -> Result<Self> {
         Ok(Self {
-            follower: Follower::new(&Params::default(), ring, position)?,
+            follower: Follower::new(params, ring, position)?,
             put_back: None,
             end: None,
             over: false,

@@ -8,9 +8,9 @@
 //! RF64: EBU Tech 3306; bext: EBU Tech 3285.
 
 use super::head::{Cue, HEAD, Head, Length, Notes, Origin, PROGRAM};
+use crate::dsp::pcm;
 use crate::ring::SAMPLE_RATE;
 
-/// How samples are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sample {
     Float,
@@ -22,6 +22,17 @@ impl Sample {
         match self {
             Self::Float => 4,
             Self::Integer16 => 2,
+        }
+    }
+
+    /// Samples as their bytes.
+    pub(super) fn encode(self, samples: &[f32]) -> Vec<u8> {
+        match self {
+            Self::Float => bytemuck::cast_slice(samples).to_vec(),
+            Self::Integer16 => {
+                let integers = samples.iter().copied().map(pcm::int16);
+                integers.flat_map(i16::to_le_bytes).collect()
+            }
         }
     }
 }

@@ -197,7 +197,7 @@ fn every_weight_is_packed_where_its_layer_multiplies_it() {
             .map(|b| f32::from_le_bytes(*b))
             .collect()
     };
-    let w = Weights::parse(EMBEDDED).expect("the embedded weights");
+    let w = Weights::parse(EMBEDDED, AT_16K).expect("the embedded weights");
     // Tensor, weights between two of the same row, which of those, and where they went.
     let matrices = [
         ("conv1.weight", 3, 0, &w.conv1[0]),
