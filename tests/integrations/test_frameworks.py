@@ -22,7 +22,7 @@ import wyoming.info
 import wyoming.vad
 
 from rig import PrivatePipeWire
-from rig.hearing import WORDS, Ear, environment, needs_rates, recognised
+from rig.hearing import ONCE, WORDS, Ear, environment, needs_rates, recognised
 from v2m_engine import AudioCapture
 from v2m_engine.integrations import openai_realtime
 from v2m_engine.integrations.anyio import open_stream
@@ -35,10 +35,16 @@ pytestmark = pytest.mark.usefixtures("microphone")
 
 def test_speech_recognition_listens() -> None:
     recognizer = speech_recognition.Recognizer()
+    recognizer.pause_threshold, recognizer.non_speaking_duration = 0.4, 0.3
     with Microphone() as source:
         recognizer.adjust_for_ambient_noise(source, 0.5)
-        audio = recognizer.record(source, duration=5.5)
-    assert WORDS in recognizer.recognize_sphinx(audio)
+        recorded = recognizer.record(source, duration=ONCE)
+        # Between the pauses, by loudness.
+        recognizer.energy_threshold = 100
+        recognizer.dynamic_energy_threshold = False
+        phrases = [recognizer.listen(source, timeout=5) for _ in range(2)]
+    assert WORDS in recognizer.recognize_sphinx(recorded)
+    assert WORDS in [recognizer.recognize_sphinx(phrase) for phrase in phrases]
 
 
 def test_speech_recognition_takes_phrases() -> None:
@@ -49,6 +55,8 @@ def test_speech_recognition_takes_phrases() -> None:
         assert WORDS in (next(texts), next(texts))
     with pytest.raises(AssertionError, match="entered"):
         next(source.phrases())
+    with source:  # again
+        assert source.stream is not None and len(source.stream.read(100)) == 200
 
 
 def test_wake_word_frames_have_the_length_asked_for() -> None:
@@ -58,6 +66,8 @@ def test_wake_word_frames_have_the_length_asked_for() -> None:
         assert first.shape == (1280,) and first.dtype == np.int16
         assert WORDS in ear.listen(frames)
         assert frames.lost == 0
+    with frames:  # again
+        assert len(next(frames)) == 1280
 
 
 def test_wake_word_frames_come_to_tasks_too() -> None:

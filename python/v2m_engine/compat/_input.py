@@ -6,13 +6,14 @@ were lost, here or before the engine, the block after them says so.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from .. import AudioCapture, AudioStream, OverrunError, Source, sources
+from .. import AudioCapture, AudioStream, OverrunError, Source, V2MError, sources
 
 RATES = (8000, 16000, 24000, 32000, 48000)
 DEFAULT_RATE = 48000
@@ -22,6 +23,8 @@ SAMPLE_SIZES = {"float32": 4, "int32": 4, "int24": 3, "int16": 2, "int8": 1, "ui
 BLOCK = 0.01
 #: Seconds: the quantum that the engine asks the graph for unless it is told otherwise.
 QUANTUM = 128 / 48000
+
+_logger = logging.getLogger("v2m_engine.compat")
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,7 @@ class Calling(threading.Thread):
         super().__init__(name="v2m_engine callback", daemon=True)
         self._source, self._call, self._finished = source, call, finished
         #: Why it ended, if not by `stop` or the callback.
-        self.error: Exception | None = None
+        self.error: V2MError | None = None
         #: Share of the time that the callbacks take.
         self.load = 0.0
 
@@ -243,8 +246,9 @@ class Calling(threading.Thread):
                     break
                 share = (time.monotonic() - begun) * self._source.rate / block.frames
                 self.load += (share - self.load) / 8
-        except Exception as error:
+        except V2MError as error:
             self.error = error
+            _logger.error("no more audio: %s", error)
         finally:
             self._finished()
 
