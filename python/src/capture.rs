@@ -10,7 +10,7 @@ use v2m_client::dsp::channels::Selection;
 use v2m_client::locator::{Keeper, Locator, Mode};
 use v2m_client::quantum::Quantum;
 use v2m_client::record::{Format, Options};
-use v2m_client::ring::SAMPLE_RATE;
+use v2m_client::ring::Rate;
 use v2m_client::ring::layout::MAX_HISTORY;
 use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
@@ -54,10 +54,11 @@ impl AudioCapture {
         engine: &str,
         latency: Option<&str>,
     ) -> PyResult<Self> {
-        if sample_rate != i64::from(SAMPLE_RATE) {
-            let why = format!("the engine gives {SAMPLE_RATE} only");
+        let rate = u32::try_from(sample_rate).map(Rate::new);
+        let Ok(Ok(rate)) = rate else {
+            let why = "must be 8000, 16000, 24000, 32000 or 48000";
             return Err(invalid("sample_rate", sample_rate, why));
-        }
+        };
         let largest = MAX_HISTORY / 2;
         let size = u64::try_from(buffer_size).ok();
         let buffer_size = size
@@ -77,6 +78,7 @@ impl AudioCapture {
             mode,
             source,
             channel: channel.map(channel_of).transpose()?,
+            rate,
             latency,
             observe: false,
             program: None,
@@ -176,7 +178,7 @@ impl AudioCapture {
     #[doc = doc!("AudioCapture.sample_rate")]
     #[getter]
     fn sample_rate(&self) -> u32 {
-        SAMPLE_RATE
+        self.locator.rate.hz()
     }
 
     #[doc = doc!("AudioCapture.buffer_size")]
@@ -203,13 +205,13 @@ impl AudioCapture {
         named.set_item("engine", self.locator.mode.to_string())?;
         let latency = self.locator.latency.map(|latency| latency.to_string());
         named.set_item("latency", latency)?;
-        Ok(((SAMPLE_RATE, self.buffer_size), named))
+        Ok(((self.sample_rate(), self.buffer_size), named))
     }
 
     fn __repr__(&self) -> String {
         let source = self.locator.source.as_deref().unwrap_or("default");
-        let size = self.buffer_size;
-        format!("<AudioCapture of {source}, {size} samples at {SAMPLE_RATE} Hz>")
+        let (size, rate) = (self.buffer_size, self.locator.rate);
+        format!("<AudioCapture of {source}, {size} samples at {rate} Hz>")
     }
 }
 

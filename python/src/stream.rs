@@ -13,7 +13,6 @@ use v2m_client::cursor::Hop;
 use v2m_client::engine::Engine;
 use v2m_client::progress::{Poll, Source};
 use v2m_client::reading::Pieces;
-use v2m_client::ring::SAMPLE_RATE;
 use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
 
@@ -232,7 +231,7 @@ impl AudioStream {
     #[doc = doc!("AudioStream.sample_rate")]
     #[getter]
     fn sample_rate(&self) -> u32 {
-        SAMPLE_RATE
+        self.stream.rate().hz()
     }
 
     #[doc = doc!("AudioStream.dtype")]

@@ -73,21 +73,22 @@ class AudioCapture:
         """Nothing is opened yet.
 
         Args:
-            sample_rate: Hz; the engine gives 16000 only.
+            sample_rate: 8000, 16000, 24000, 32000 or 48000 Hz, whatever the source has: the
+                source's own rate comes as it is, bit for bit.
             buffer_size: samples of one window, 1 to half of the engine's history.
             source: what to capture, as `v2m-engine run --source` takes it: a node's
-                name, `monitor:<sink>`, `alsa:<pcm>`, `file:<path>`. None: whatever the
-                service captures, or the default source.
+                name, `monitor:<sink>`, `alsa:<pcm>`, `file:<path>`. None: what the
+                service is configured for, or the default source.
             channel: which of its channels to hear, as `v2m-engine run --channel` takes it:
                 `"auto"` (the voice, at its own level), `"mix"` (the mean of all), a name
-                (`"FL"`, `"AUX2"`) or a number from 1. None: whatever the service hears,
-                or `"auto"`.
+                (`"FL"`, `"AUX2"`) or a number from 1. None: what the service is configured
+                for, or `"auto"`.
             dtype: what samples are: `"float32"` (full scale ±1), the engine's own memory; or
                 `"int16"`, little-endian copies of it, which never go: scaled by 32768,
                 rounded to the nearest integer (ties to even) and clipped, without the GIL.
             engine: `"service"`: the user's engine; `"private"`: one of this process;
-                `"auto"`: the service if it runs, captures `source` and hears `channel`,
-                else a private one.
+                `"auto"`: the service if it runs, else a private one. Either gives any
+                number of sources and rates.
             latency: the quantum to ask the audio server for, `"samples/rate"`, for
                 instance `"128/48000"`. None: the engine's own.
 

@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Listen to this source; by an engine of its own, unless the service captures it
+    /// Listen to this source, rather than the one that the service is configured for
     #[arg(long, value_name = "SOURCE")]
     source: Option<SourceSpec>,
 

@@ -25,7 +25,7 @@ def listening(engine: Engine) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
         peer.settimeout(20)
         peer.connect(engine.socket)
-        peer.send(b'{"request":"open","version":1}')
+        peer.send(b'{"request":"open","version":2}')
         reply, descriptors, _, _ = socket.recv_fds(peer, 65536, 1)
         assert b"opened" in reply and len(descriptors) == 1
         yield peer

@@ -10,13 +10,13 @@ use crate::engine::{Engine, is_same, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::follow::{self, Follower, Step};
 use crate::progress::{Poll, Source};
-use crate::ring::{Reader, SAMPLE_RATE, State, WINDOW};
+use crate::ring::{Reader, State};
 use crate::stream::{Stream, Window};
 
-/// So much audio without any probability: time to ask the engine why.
-const UNHEARD: u64 = 2 * SAMPLE_RATE as u64;
+/// So many windows without any probability, 2 s: time to ask the engine why.
+const UNHEARD: u64 = 63;
 /// The same where there never was one.
-const UNHEARD_EVER: u64 = 4 * WINDOW;
+const UNHEARD_EVER: u64 = 4;
 /// From one question to the next.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -101,11 +101,13 @@ impl Following {
             _ => UNHEARD,
         };
         let patient = self.asked.is_some_and(|asked| asked.elapsed() < PATIENCE);
-        Some(if self.follower.unheard(ring) >= limit && !patient {
-            Poll::NoSpeechTrack
-        } else {
-            Poll::Pending
-        })
+        Some(
+            if self.follower.unheard(ring) >= limit * ring.rate().window() && !patient {
+                Poll::NoSpeechTrack
+            } else {
+                Poll::Pending
+            },
+        )
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::locator::Locator;
 use crate::progress::{Poll, Source};
 use crate::readiness::Readiness;
-use crate::ring::{NS_PER_SAMPLE, Reader, State, WINDOW};
+use crate::ring::{Rate, Reader, State};
 
 /// Windows that may vanish one after the other while they are taken. A true engine needs
 /// its whole history of time to overwrite the next one.
@@ -42,8 +42,9 @@ impl Window {
         ring.window(position, count)?;
         // The oldest window's time goes a little before its last samples do.
         let time_ns = ring.time_ns(position).or_else(|| {
-            let next = ring.time_ns(position.checked_add(WINDOW)?)?;
-            next.checked_sub(WINDOW as i64 * NS_PER_SAMPLE)
+            let (rate, window) = (ring.rate(), ring.rate().window());
+            let next = ring.time_ns(position.checked_add(window)?)?;
+            next.checked_sub(rate.ns(window as i64))
         });
         let time_ns = time_ns.ok_or_else(|| {
             let message = format!("the time of position {position} was overwritten");
@@ -271,6 +272,11 @@ impl Stream {
     /// The longest time without any audio, or without an engine. None: for ever.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
+    }
+
+    /// Of the samples.
+    pub fn rate(&self) -> Rate {
+        self.locator.rate
     }
 
     /// The engine that it reads now; None if it isn't open.

@@ -107,10 +107,15 @@ fn answer(client: &OwnedFd, ring: &Mutex<Vec<u8>>) {
                 let channel = "auto".to_owned();
                 protocol::send(
                     client.as_fd(),
-                    &Reply::Opened { source, channel },
+                    &Reply::Opened {
+                        source,
+                        channel,
+                        rate: 16_000,
+                    },
                     Some(file.as_fd()),
                 )
             }
+            Request::Connect {} => continue,
             Request::Status {} => {
                 let message = "no".to_owned();
                 protocol::send(client.as_fd(), &Reply::Refused { message }, None)

@@ -5,6 +5,7 @@ use super::format::Format;
 use super::head::{Cue, Head, Length, Notes, Origin};
 use super::wav::{self, Sample};
 use crate::error::Result;
+use crate::ring::Rate;
 
 pub(super) enum Encoding {
     /// One sample after the other, in a WAV or in nothing.
@@ -16,10 +17,10 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    pub(super) fn new(format: Format) -> Result<Self> {
+    pub(super) fn new(format: Format, rate: Rate) -> Result<Self> {
         let pcm = |sample, is_raw| Ok(Self::Pcm { sample, is_raw });
         let flac = |bits| {
-            let encoder = Box::new(flac::Encoder::new(bits)?);
+            let encoder = Box::new(flac::Encoder::new(bits, rate)?);
             Ok(Self::Flac { bits, encoder })
         };
         match format {
@@ -82,10 +83,10 @@ impl Encoding {
         }
     }
 
-    pub(super) fn head(&self, length: Length, notes: &Notes) -> Head {
+    pub(super) fn head(&self, rate: Rate, length: Length, notes: &Notes) -> Head {
         match self {
             Self::Pcm { is_raw: true, .. } => Head::none(),
-            Self::Pcm { sample, .. } => wav::head(*sample, length, notes),
+            Self::Pcm { sample, .. } => wav::head(*sample, rate, length, notes),
             Self::Flac { bits, encoder } => {
                 // Only of exactly these samples is the sum known; zeros mean unknown.
                 let digest = match length {
@@ -94,7 +95,7 @@ impl Encoding {
                     }
                     _ => [0; 16],
                 };
-                flac::head(*bits, length, digest, notes)
+                flac::head(*bits, rate, length, digest, notes)
             }
         }
     }

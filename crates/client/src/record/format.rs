@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A file's format; all are mono.
+/// A file's format; all are mono, at the rate of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// WAV, 16-bit integers, which every program reads. RF64 past 4 GiB.

@@ -40,7 +40,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::follow;
 use crate::locator::Locator;
 use crate::readiness::Readiness;
-use crate::ring::{Reader, SAMPLE_RATE, State};
+use crate::ring::{Reader, State};
 pub use background::Background;
 pub use format::Format;
 use head::{Origin, seconds};
@@ -124,11 +124,12 @@ impl Recorder {
             let message = "segments in files of their own can't go to standard output: name a file";
             return Err(Error::new(ErrorKind::Invalid, message));
         }
-        let samples = |time: Duration| (time.as_secs_f64() * f64::from(SAMPLE_RATE)) as u64;
+        let rate = ring.rate();
+        let samples = |time: Duration| (time.as_secs_f64() * f64::from(rate.hz())) as u64;
         let (committed, oldest) = (ring.committed(), ring.oldest());
         // What is about to be overwritten is not begun with.
         let margin = if oldest > 0 {
-            u64::from(SAMPLE_RATE) / 4
+            u64::from(rate.hz()) / 4
         } else {
             0
         };
@@ -138,7 +139,10 @@ impl Recorder {
         let next = next.min(committed);
         let missing = samples(options.last).saturating_sub(committed - next);
         if missing > margin {
-            tracing::warn!("the ring goes back by {} only", seconds(committed - next));
+            tracing::warn!(
+                "the ring goes back by {} only",
+                seconds(rate, committed - next)
+            );
         }
         let speech = match options.speech || options.split {
             true => Some(Speech::new(&ring, next, &options.detection)?),
@@ -176,6 +180,7 @@ impl Recorder {
             position,
             began: time.map(|ns| (ns, moment::Moment::of_monotonic(ns))),
             source: self.engine.source().to_owned(),
+            rate: self.ring.rate(),
         };
         RecordingFile::create(
             path,
@@ -272,7 +277,7 @@ impl Recorder {
             timeout = timeout.min(cadence.due().saturating_duration_since(Instant::now()));
             timeout = timeout.min(pace.look(self.ring.committed(), self.ring.layout().history()));
             if let Some(end) = self.end.filter(|_| !ending) {
-                let left = end.saturating_sub(committed) as f64 / f64::from(SAMPLE_RATE);
+                let left = self.ring.rate().seconds(end.saturating_sub(committed));
                 timeout = timeout.min(Duration::from_secs_f64(left.min(3600.0) + 0.002));
             }
             if ending || is_gone {
@@ -292,7 +297,10 @@ impl Recorder {
             None => Ok(progress),
             Some(error) => Err(Error::new(
                 error.kind(),
-                format!("{error}: recorded {} until then", seconds(progress.samples)),
+                format!(
+                    "{error}: recorded {} until then",
+                    seconds(self.ring.rate(), progress.samples)
+                ),
             )),
         }
     }

@@ -80,14 +80,15 @@ impl RecordingFile {
         origin: Origin,
         ring: &Arc<Reader>,
     ) -> Result<Self> {
-        let encoding = Encoding::new(format)?;
+        let encoding = Encoding::new(format, origin.rate)?;
         // A file of no length, from its first moment on.
         let none = Length::Known {
             samples: 0,
             tail: 0,
         };
         let notes = Notes::new(encoding.notes(&origin, &[]));
-        let target = target::open(path, overwrite, &encoding.head(none, &notes).bytes)?;
+        let head = encoding.head(origin.rate, none, &notes);
+        let target = target::open(path, overwrite, &head.bytes)?;
         // Without a head there is nothing to go back to.
         let is_raw = encoding.is_raw();
         let (is_file, disk) = match target {
@@ -107,7 +108,7 @@ impl RecordingFile {
             disk,
             job: Job::Idle,
             trouble: None,
-            cues: Cues::default(),
+            cues: Cues::new(ring.rate()),
             samples: 0,
             commit_wanted: false,
             commit_refused: false,
@@ -263,8 +264,8 @@ impl RecordingFile {
             tracing::warn!(
                 "{}: {} were overwritten before the disk took them: silence from {} on",
                 self.path.display(),
-                seconds(lost.samples),
-                seconds(lost.sample)
+                seconds(self.origin.rate, lost.samples),
+                seconds(self.origin.rate, lost.sample)
             );
             self.cues.lose(lost);
         }
@@ -303,7 +304,7 @@ impl RecordingFile {
             format!(
                 "{}: the last {} could not be written: {why}",
                 self.path.display(),
-                seconds(missing)
+                seconds(self.origin.rate, missing)
             ),
         )
     }
@@ -427,7 +428,7 @@ impl RecordingFile {
                         tracing::debug!(
                             "{}: synced to sample {claimed} ({})",
                             self.path.display(),
-                            seconds(claimed)
+                            seconds(self.origin.rate, claimed)
                         );
                         self.look_after();
                         return true;
@@ -459,7 +460,7 @@ impl RecordingFile {
             tracing::warn!(
                 "cannot write {}: {message}; the engine keeps {} meanwhile",
                 self.path.display(),
-                seconds(kept)
+                seconds(self.origin.rate, kept)
             );
         }
         let retry = Instant::now() + RETRY;
@@ -528,7 +529,7 @@ impl RecordingFile {
             },
             false => Length::Unknown,
         };
-        self.encoding.head(length, notes)
+        self.encoding.head(self.origin.rate, length, notes)
     }
 
     fn tail_bytes(&self) -> Vec<u8> {

@@ -69,7 +69,10 @@ impl Recorder {
                 Found::Lost(samples) => match &mut self.take {
                     Some(take) if !split => take.lose(samples)?,
                     _ => {
-                        tracing::warn!("{} of speech were overwritten", seconds(samples));
+                        tracing::warn!(
+                            "{} of speech were overwritten",
+                            seconds(self.ring.rate(), samples)
+                        );
                         self.before.lost += samples;
                     }
                 },
