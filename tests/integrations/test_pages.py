@@ -19,7 +19,7 @@ import pytest
 import websockets
 
 from rig import ROOT, PrivatePipeWire
-from rig.hearing import WORDS, environment, needs_rates
+from rig.hearing import WORDS, environment
 
 EXAMPLES = sorted((ROOT / "python/examples").glob("with_*.py"))
 
@@ -61,7 +61,6 @@ def test_an_example_hears(speaking: PrivatePipeWire, example: str, said: str) ->
     run_until(speaking, said, ROOT / "python/examples" / example)
 
 
-@needs_rates
 def test_the_realtime_example_talks_to_a_server(speaking: PrivatePipeWire) -> None:
     async def converse() -> str:
         async def serve(connection: Any) -> None:

@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 from pocketsphinx import Decoder
 
 from rig import BINARY, PrivatePipeWire
-from v2m_engine import AudioCapture
 
 RECORDING = Path("/usr/share/pocketsphinx/test/data/goforward.raw")
 WORDS = "go forward ten meters"
@@ -103,14 +101,3 @@ def environment(rig: PrivatePipeWire) -> dict[str, str]:
     """For programs that are to hear it."""
     return rig.env | {"V2M_ENGINE_BIN": str(BINARY), "HOME": str(rig.directory)}
 
-
-def _gives_rates() -> bool:
-    try:
-        AudioCapture(48000)
-    except ValueError:
-        return False
-    return True
-
-
-#: For what hears at the source's own rate.
-needs_rates = pytest.mark.skipif(not _gives_rates(), reason="the engine gives 16 kHz only")

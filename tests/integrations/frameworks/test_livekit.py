@@ -15,7 +15,7 @@ from rig.hearing import RECORDING, WORDS, Ear
 from v2m_engine.integrations import _speech
 from v2m_engine.integrations.livekit import VAD, AudioInput
 
-RATE = 16000
+RATE = 24000
 
 
 @pytest.mark.usefixtures("microphone")

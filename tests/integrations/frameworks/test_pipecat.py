@@ -74,7 +74,7 @@ async def converse(rate: int, source: str | None = None, seconds: float = 30) ->
 
 
 @pytest.mark.usefixtures("microphone")
-@pytest.mark.parametrize("rate", [16000])
+@pytest.mark.parametrize("rate", [16000, 24000, 48000])
 def test_a_pipeline_hears_words_and_where_they_end(
     rate: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
