@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from rig import BINARY, ROOT, PrivatePipeWire, wait_until
-from rig.playing import Recording, Service
+from rig.playing import Recording, Service, write_wav
 from rig.service import Engine
 from v2m_engine import compat
 from v2m_engine.compat import pyaudio, soundcard
@@ -234,9 +234,10 @@ def test_a_source_that_ends(recording: Recording) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        ({"channels": 2}, -9998),
-        ({"samplerate": 44100}, -9997),
-        ({"samplerate": 11025.0}, -9997),
+        ({"channels": 0}, -9998),
+        ({"channels": 33}, -9998),
+        ({"samplerate": 3000}, -9997),
+        ({"samplerate": 44100.5}, -9997),
         ({"extra_settings": object()}, -9984),
     ],
 )
@@ -359,7 +360,7 @@ def test_pyaudio_devices(recording: Recording, monkeypatch: pytest.MonkeyPatch) 
         audio.get_default_output_device_info()
     assert audio.is_format_supported(RATE, 0, 1, pyaudio.paInt16)
     with pytest.raises(ValueError) as raised:
-        audio.is_format_supported(44100, 0, 1, pyaudio.paInt16)
+        audio.is_format_supported(1000, 0, 1, pyaudio.paInt16)
     assert raised.value.args[1] == pyaudio.paInvalidSampleRate
     assert audio.get_format_from_width(2) == pyaudio.paInt16
     assert pyaudio.get_sample_size(pyaudio.paInt24) == 3
@@ -399,8 +400,11 @@ def test_soundcard(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> Non
         pieces.append(recorder.flush())
     begin_of(recording.samples, np.concatenate(pieces))
     assert microphone.record(100, RATE).shape == (100, 1)
+    assert microphone.record(100, RATE, channels=[0, 1]).shape == (100, 2)
     with pytest.raises(TypeError, match="channels"):
-        microphone.recorder(RATE, channels=2)
+        microphone.recorder(RATE, channels=[])
+    with pytest.raises(ValueError, match="8000, 16000"):
+        microphone.recorder(500)
     with pytest.raises(RuntimeError, match="doesn't play"):
         soundcard.default_speaker()
 
@@ -551,3 +555,53 @@ def test_the_surface_is_sounddevices() -> None:
         assert not {*parts(classes[name], ast.FunctionDef)} - {*dir(mine)}
     begin = next(each for each in classes["InputStream"].body if isinstance(each, ast.FunctionDef))
     assert arguments(begin) == list(inspect.signature(sd.InputStream.__init__).parameters)
+
+
+def test_more_channels_are_the_same_one(recording: Recording) -> None:
+    both = sd.rec(4000, RATE, channels=2, dtype="int16", device=recording.source, blocking=True)
+    assert np.array_equal(both[:, 0], both[:, 1])
+    begin_of(int16(recording), both[:, 1])
+    second = sd.rec(4000, RATE, mapping=[2], device=recording.source, blocking=True)
+    begin_of(recording.samples, second)
+    with sd.RawInputStream(RATE, device=recording.source, channels=3, dtype="int24") as stream:
+        data, _ = stream.read(100)
+    assert len(data) == 100 * 3 * 3
+    assert all(data[at : at + 3] == data[at + 3 : at + 6] for at in range(0, 900, 9))
+
+
+@pytest.mark.parametrize("rate", [44100, 22050, 11025, 96000])
+@pytest.mark.parametrize("block", [0, 1000])
+def test_other_rates_by_soxr(tmp_path: Path, rate: int, block: int) -> None:
+    """A tone comes as it is, and its times are those of capture."""
+    tone = np.sin(2 * np.pi * 440 * np.arange(8 * 16000) / 16000)
+    path = tmp_path / "tone.wav"
+    write_wav(path, np.rint(tone * 16000).astype(np.int16))
+    blocks: list[Any] = []
+    times: list[float] = []
+    over = threading.Event()
+
+    def callback(indata: Any, frames: int, when: Any, status: sd.CallbackFlags) -> None:
+        assert not status
+        blocks.append(indata[:, 0])
+        times.append(when.inputBufferAdcTime)
+        assert when.inputBufferAdcTime < when.currentTime
+        if sum(map(len, blocks)) > rate:
+            over.set()
+            raise sd.CallbackStop
+
+    with sd.InputStream(rate, block, f"file:{path}", 1, callback=callback):
+        assert over.wait(20)
+    assert {len(each) for each in blocks} == {block or round(rate / 100)}
+    got = np.concatenate(blocks)[rate // 2 :]
+    spectrum = np.abs(np.fft.rfft(got * np.hanning(len(got))))
+    assert abs(np.argmax(spectrum) * rate / len(got) - 440) < 3
+    assert abs(np.std(got) - 16000 / 32768 / np.sqrt(2)) < 0.005
+    assert np.allclose(np.diff(times), len(blocks[0]) / rate, atol=0.003)
+
+
+def test_other_rates_say_what_to_install(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(sd.PortAudioError, match=r"44100 Hz.*pip install soxr.*-9997"):
+        sd.check_input_settings(recording.source, 1, samplerate=44100)
