@@ -61,7 +61,7 @@ def test_spectrogram(speaking: PrivatePipeWire) -> None:
     assert running.returncode == 0, errors
     # A line for each 50 ms, coloured where there is a voice.
     lines = [line for line in out.splitlines() if "\x1b[" in line]
-    assert len(lines) > 20 and any("#" in line for line in lines), out
+    assert len(lines) > 3 and any("#" in line for line in lines), repr(out)
 
 
 @pytest.mark.parametrize("example", ["asyncio_coroutines.py", "asyncio_generators.py"])
