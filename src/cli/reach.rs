@@ -13,7 +13,13 @@ pub(super) fn locator(source: Option<&SourceSpec>) -> Result<Locator> {
     let program = std::env::current_exe()
         .map_err(|cause| Error::system("cannot find the engine's program", cause))?;
     Ok(Locator {
-        source: source.map(ToString::to_string),
+        source: source.map(|source| match source {
+            // Ours, not the engine's.
+            SourceSpec::File(path) if path.as_os_str() == "-" => {
+                format!("file:/proc/{}/fd/0", std::process::id())
+            }
+            source => source.to_string(),
+        }),
         program: Some(program),
         ..Locator::default()
     })

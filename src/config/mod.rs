@@ -69,7 +69,8 @@ pub enum LogLevel {
 pub struct Layer {
     /// What to capture: default, a source's name (or its description, or a part of them),
     /// monitor:default or monitor:SINK (what it plays), app:NAME (what a program plays),
-    /// alsa:PCM, file:PATH, or null: for silence [default: default]
+    /// alsa:PCM, file:PATH (also a FIFO; file:- is standard input), or null: for silence
+    /// [default: default]
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceSpec>,
 

@@ -207,7 +207,7 @@ def test_a_session_without_a_manager_gets_a_direct_path(bench: Bench, tmp_path: 
 
 @pytest.mark.skipif(shutil.which("wireplumber") is None, reason="WirePlumber is not installed")
 def test_a_session_gets_a_loopback(bench: Bench, tmp_path: Path) -> None:
-    from session import Session
+    from rig.session import Session
 
     result = tmp_path / "result.json"
     with Session(quantum=256) as session:

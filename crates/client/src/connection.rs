@@ -26,6 +26,26 @@ use crate::status::Status;
 /// How long an engine may take for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// Which libraries an engine is loaded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Libraries {
+    /// The system's. A bundle (PyInstaller, AppImage) has its own program find the bundle's by
+    /// `LD_LIBRARY_PATH`; an engine with these would not meet the system's PipeWire.
+    System,
+    /// Those that `LD_LIBRARY_PATH` leads this process to.
+    Inherited,
+}
+
+impl Libraries {
+    /// In the order in which they are tried.
+    pub(crate) fn ways() -> &'static [Self] {
+        match std::env::var_os("LD_LIBRARY_PATH") {
+            Some(_) => &[Self::System, Self::Inherited],
+            None => &[Self::System],
+        }
+    }
+}
+
 /// A connection to an engine. The engine counts its owner as listening while
 /// it is open; a private engine ends with it.
 #[derive(Debug)]
@@ -119,7 +139,9 @@ impl Connection {
                 done => break done.map_err(unavailable)?,
             }
         }
-        protocol::peer_of_same_user(socket.as_fd())?;
+        // Not ours to use, but no reason to do without: one of this process may be.
+        protocol::peer_of_same_user(socket.as_fd())
+            .map_err(|error| Error::new(ErrorKind::Unavailable, error.to_string()))?;
         Ok(Self {
             socket,
             child: None,
@@ -133,6 +155,15 @@ impl Connection {
     /// `arguments` for its `run` command. It ends when the connection is dropped
     /// or this process dies, and leaves nothing behind.
     pub fn private(program: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Self> {
+        Self::private_with(program, arguments, Libraries::System)
+    }
+
+    /// The same, with these libraries.
+    pub(crate) fn private_with(
+        program: &Path,
+        arguments: &[impl AsRef<OsStr>],
+        libraries: Libraries,
+    ) -> Result<Self> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
             SockType::SeqPacket,
@@ -149,6 +180,12 @@ impl Connection {
             .stdout(Stdio::null())
             // A Ctrl-C in the terminal is for the client; it decides.
             .process_group(0);
+        if libraries == Libraries::System {
+            match std::env::var_os("LD_LIBRARY_PATH_ORIG") {
+                Some(before) => command.env("LD_LIBRARY_PATH", before),
+                None => command.env_remove("LD_LIBRARY_PATH"),
+            };
+        }
         let child = command.spawn().map_err(|cause| {
             Error::new(
                 ErrorKind::Unavailable,

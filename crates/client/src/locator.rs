@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, Weak};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Libraries};
 use crate::engine::{self, Engine, STARTING, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::Wanted;
@@ -171,8 +171,13 @@ impl Locator {
         // The one in the wheel needs libraries of the system; another may come
         // from a package that brought them.
         let mut failed = None;
-        for program in self.programs()? {
-            let connection = Connection::private(&program, &arguments)?;
+        let candidates = self.programs()?.into_iter();
+        let ways = candidates.flat_map(|program| {
+            let ways = Libraries::ways().iter();
+            ways.map(move |libraries| (program.clone(), *libraries))
+        });
+        for (program, libraries) in ways {
+            let connection = Connection::private_with(&program, &arguments, libraries)?;
             match Engine::open(connection, &wanted, self.latency, self.observe) {
                 Ok(engine) => {
                     engine::remember(&engine, &wanted, self.latency);

@@ -6,6 +6,7 @@
 pub mod filter;
 #[allow(unsafe_code, reason = "PipeWire's loop calls back")]
 pub mod loop_hook;
+pub mod stream;
 
 pub use v2m_error::{Error, ErrorKind, Result};
 
