@@ -7,7 +7,6 @@ import json
 import os
 import random
 import socket
-import sys
 import time
 import wave
 from pathlib import Path
@@ -15,12 +14,10 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, SPEECH, User, wait_until
-
-sys.path.append(str(ROOT / "tests/python"))
-
-from independent_reader import GAPS, RATES, SAMPLES, Ring
-from independent_reader import SPEECH as SPEECH_LANE
+from rig import wait_until
+from rig.independent_reader import GAPS, RATES, SAMPLES, Ring
+from rig.independent_reader import SPEECH as SPEECH_LANE
+from rig.user import SPEECH, User
 
 NOT_CAPTURED = 4
 
