@@ -215,6 +215,11 @@ pub struct Layer {
     #[command(flatten)]
     #[serde(default)]
     pub alsa: AlsaLayer,
+
+    /// The table `[virtual_microphone]`
+    #[command(flatten)]
+    #[serde(default)]
+    pub virtual_microphone: MicrophoneLayer,
 }
 
 /// The part of a layer that is about speech detection.
@@ -303,6 +308,61 @@ impl AlsaLayer {
     }
 }
 
+/// One layer's table `[virtual_microphone]`; each key is a flag that begins with
+/// `--virtual-microphone-`, and `enabled` is `--virtual-microphone`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct MicrophoneLayer {
+    /// Offer what is captured to other programs as a microphone, NODE_NAME.microphone; it
+    /// captures only while one records from it
+    #[arg(long = "virtual-microphone", action = clap::ArgAction::SetTrue, default_value = None, default_missing_value = "true", num_args = 0)]
+    pub enabled: Option<bool>,
+
+    /// What goes through it: off (everything), or speech (and silence between) [default: off]
+    #[arg(long = "virtual-microphone-gate", value_name = "WHAT")]
+    pub gate: Option<GateWhat>,
+
+    /// How long before speech is found the gate is open, in ms, up to 2000; it comes so much
+    /// later [default: 120]
+    #[arg(long = "virtual-microphone-look-ahead", value_name = "MS", value_parser = clap::value_parser!(u32).range(0..=2000))]
+    #[serde(default, deserialize_with = "look_ahead")]
+    pub look_ahead: Option<u32>,
+}
+
+/// What goes through the virtual microphone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum GateWhat {
+    /// Everything.
+    Off,
+    /// Speech.
+    Speech,
+}
+
+/// How the virtual microphone is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MicrophoneOptions {
+    /// How long before speech the gate is open; None without a gate.
+    pub look_ahead_ms: Option<u32>,
+}
+
+impl MicrophoneLayer {
+    fn over(self, below: Self) -> Self {
+        Self {
+            enabled: self.enabled.or(below.enabled),
+            gate: self.gate.or(below.gate),
+            look_ahead: self.look_ahead.or(below.look_ahead),
+        }
+    }
+
+    fn options(self) -> Option<MicrophoneOptions> {
+        let gated = self.gate == Some(GateWhat::Speech);
+        self.enabled.unwrap_or(false).then(|| MicrophoneOptions {
+            look_ahead_ms: gated.then(|| self.look_ahead.unwrap_or(120)),
+        })
+    }
+}
+
 fn channel<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Selection>, D::Error> {
     // A number may be written as one.
     #[derive(Deserialize)]
@@ -329,6 +389,10 @@ fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::
 
 fn periods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     within(deserializer, 2..=1024, "periods")
+}
+
+fn look_ahead<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    within(deserializer, 0..=2000, "ms")
 }
 
 fn within<'de, D: Deserializer<'de>>(
@@ -363,6 +427,7 @@ impl Layer {
             log: self.log.or(below.log),
             vad: self.vad.over(below.vad),
             alsa: self.alsa.over(below.alsa),
+            virtual_microphone: self.virtual_microphone.over(below.virtual_microphone),
         }
     }
 
@@ -466,6 +531,8 @@ pub struct Config {
     pub fallback: Fallback,
     /// How ALSA PCMs are opened.
     pub alsa: AlsaOptions,
+    /// The virtual microphone, if there is to be one.
+    pub microphone: Option<MicrophoneOptions>,
 }
 
 impl Config {
@@ -503,6 +570,7 @@ impl Config {
                 periods: layer.alsa.periods,
                 access: None,
             },
+            microphone: layer.virtual_microphone.options(),
         };
         if config.latency_lowest.ns() > config.latency_highest.ns() {
             let message = format!(

@@ -25,10 +25,12 @@ use self::health_reader::HealthReader;
 use crate::capture::channels::Channels;
 use crate::capture::ingest::Ingest;
 use crate::capture::{self, Backend, Event};
+use crate::client::socket_path;
 use crate::config::{Config, SourceSpec};
 use crate::demand::{Capture, Demand};
 use crate::error::{Error, Result};
 use crate::health::{self, Channel, Facts};
+use crate::microphone::{self, Microphone};
 use crate::quantum::Quantum;
 use crate::ring::notifier::WakeUpThread;
 use crate::ring::{ControlWriter, Reader, Ring, State};
@@ -84,6 +86,7 @@ struct Known {
     reader: Reader,
     vad: Worker,
     ingest: Arc<Ingest>,
+    microphone: Option<microphone::Report>,
     /// Nothing is captured, as nobody listens.
     idle: AtomicBool,
     state: Mutex<Now>,
@@ -199,6 +202,7 @@ impl EngineHandle for Known {
                 xruns: lost.xruns,
                 repeated: lost.repeated,
             },
+            virtual_microphone: self.microphone.as_ref().map(microphone::Report::status),
             clients,
             readers,
             threads,
@@ -256,6 +260,7 @@ pub struct Engine {
     /// The state that the ring and the service manager were told last.
     told: State,
     // In the order of stopping.
+    microphone: Option<Microphone>,
     server: Option<Server>,
     backend: Box<dyn Backend>,
     channels: Arc<Channels>,
@@ -308,6 +313,14 @@ impl Engine {
         };
         let demand = Demand::new(policy, config.linger);
         let idle = !demand.wanted(Instant::now());
+        let microphone = match config.microphone {
+            // It would have as many as there are private engines.
+            Some(options) if service => {
+                let name = format!("{}{}", config.node_name, microphone::SUFFIX);
+                Some(Microphone::start(options, name, socket_path()?)?)
+            }
+            _ => None,
+        };
         let known = Arc::new(Known {
             started: Instant::now(),
             service,
@@ -317,6 +330,7 @@ impl Engine {
             reader,
             vad,
             ingest: ingest.clone(),
+            microphone: microphone.as_ref().map(Microphone::report),
             idle: AtomicBool::new(false),
             state: Mutex::new(Now {
                 state: State::Starting,
@@ -363,6 +377,7 @@ impl Engine {
             flow: Flow::new(monotonic_ns()),
             barred: 0,
             told: State::Starting,
+            microphone,
             server: None,
             backend,
             channels,
@@ -431,6 +446,7 @@ impl Engine {
             self.look_after();
         };
         self.manager.stopping();
+        self.microphone = None;
         self.server = None;
         self.backend.stop();
         self.known.vad.finish(STOPPING);

@@ -31,6 +31,9 @@ pub struct Status {
     pub vad: VadStatus,
     /// What was lost.
     pub losses: LossStatus,
+    /// The virtual microphone, if there is one.
+    #[serde(default)]
+    pub virtual_microphone: Option<MicrophoneStatus>,
     /// Clients that hold the ring now.
     pub clients: usize,
     /// These clients, in the order in which they came; the first 128.
@@ -54,6 +57,37 @@ impl Status {
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|cause| Error::system("cannot write JSON", cause))
     }
+}
+
+/// The virtual microphone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MicrophoneStatus {
+    /// Its node's name.
+    pub node: String,
+    /// What it does.
+    pub state: MicrophoneState,
+    /// Why it isn't there, or gives silence.
+    pub why: Option<String>,
+    /// From capture to whoever records.
+    pub latency_ms: u64,
+    /// Samples that weren't there in time and were given as silence, since somebody began to
+    /// record.
+    pub missed: u64,
+    /// Moves to stay at its distance, where the two sides' clocks differ; since then, too.
+    pub slips: u64,
+}
+
+/// What the virtual microphone does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MicrophoneState {
+    /// It isn't there, or has nothing to give: `why` says it.
+    #[default]
+    Waiting,
+    /// Nobody records from it.
+    Idle,
+    /// Somebody does.
+    Recorded,
 }
 
 /// Something that is wrong with the source.
