@@ -9,11 +9,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use pipewire::context::ContextRc;
+use pipewire::core::{CoreRc, PW_ID_CORE};
 use pipewire::loop_::Timeout;
 use pipewire::main_loop::MainLoopRc;
 use pipewire::properties::PropertiesBox;
 use v2m_pw_filter::microphone::{Microphone, State};
-use v2m_pw_graph::connection::{Asks, Connection, new_context, socket_path};
+use v2m_pw_graph::connection::{Asks, new_context, socket_path};
 
 use super::feed::{Counts, Feed, MARGIN_MS};
 use super::{Report, Stop};
@@ -113,18 +114,33 @@ impl Keeper<'_> {
             return Ok(());
         };
         let connecting = "connecting to PipeWire";
-        let opened = self
-            .calls
-            .during(connecting, || Connection::open(ready, None));
-        let result = opened.and_then(|connection| self.offer(connection, patience));
+        let opened = self.calls.during(connecting, || ready.connect_rc(None));
+        let opened = opened.map_err(|_| {
+            let cause = std::io::Error::last_os_error();
+            let message = format!("PipeWire can't be reached: {cause}");
+            Error::new(ErrorKind::Unavailable, message)
+        });
+        let result = opened.and_then(|core| self.offer(&core, patience));
         // After a daemon's death nothing of it is used again.
         self.calls
             .during("leaving PipeWire", || drop(context.take()));
         result
     }
 
-    /// The node is there from here on.
-    fn offer(&self, mut connection: Connection, patience: &mut Patience) -> Result<()> {
+    /// The node is there from here on. On a connection that binds nothing else: where one
+    /// also binds the session manager's metadata, WirePlumber 0.4.13 and PipeWire 0.3.65 at
+    /// times wait for each other without an end, and all new clients with them.
+    fn offer(&self, core: &CoreRc, patience: &mut Patience) -> Result<()> {
+        let (sender, states) = channel();
+        let lost = sender.clone();
+        let _listener = core
+            .add_listener_local()
+            .error(move |id, _seq, result, message| {
+                if id == PW_ID_CORE && result == -libc::EPIPE {
+                    let _ = lost.send(State::Failed(message.to_owned()));
+                }
+            })
+            .register();
         let (mut feeds, mut taken) = rtrb::RingBuffer::<Option<Box<Feed>>>::new(FEEDS);
         let (mut back, mut returned) = rtrb::RingBuffer::<Box<Feed>>::new(2 * FEEDS);
         let mut feed: Option<Box<Feed>> = None;
@@ -141,11 +157,10 @@ impl Keeper<'_> {
                 None => out.iter().for_each(|s| s.store(0, Ordering::Relaxed)),
             }
         };
-        let (sender, states) = channel();
         let rate = crate::ring::SAMPLE_RATE;
         let latency_ms = self.latency_ms();
         let node = Microphone::new(
-            &connection.core,
+            core,
             self.name,
             self.properties(),
             (rate, latency_ms as i64 * 1_000_000),
@@ -156,17 +171,18 @@ impl Keeper<'_> {
         let mut recorded = false;
         loop {
             recorded = self.take_up(&states, recorded)?;
-            connection.pump()?;
             if node.node_id().is_some() {
                 *patience = Patience::new();
             }
-            source = source.filter(|source| recorded && !source.connection.is_closed());
             while returned.pop().is_ok() {}
-            let mut why = None;
-            if !recorded {
-                // Rings of before aren't held on to.
+            if let Some(before) = source.take_if(|s| !recorded || s.connection.is_closed()) {
+                drop(before);
+                // What it heard isn't given to who records next.
                 let _ = feeds.push(None);
-            } else if source.is_none() {
+            }
+            let mut why = None;
+            // Full, should somebody have begun and ended faster than cycles come: then soon.
+            if recorded && source.is_none() && !feeds.is_full() {
                 match self.open() {
                     Ok((opened, feed)) => {
                         source = Some(opened);
@@ -209,8 +225,7 @@ impl Keeper<'_> {
                 State::Idle => recorded = false,
                 State::Recorded => recorded = true,
                 State::Failed(why) => {
-                    let message =
-                        format!("PipeWire reports the virtual microphone in error: {why}");
+                    let message = format!("PipeWire reports an error: {why}");
                     return Err(Error::new(ErrorKind::Device, message));
                 }
                 State::Removed => {
