@@ -18,6 +18,9 @@ pub const MARGIN_MS: u64 = 50;
 const SLIP_MS: i64 = 10;
 /// How long the distance is watched before that.
 const WATCH_MS: u64 = 2000;
+/// Older than this the newest sample isn't what is captured now: the engine fills in what is
+/// missing no sooner than 0.3 s afterwards.
+const FRESH_NS: i64 = 250_000_000;
 /// Samples that are read at once.
 const PIECE: usize = 1024;
 
@@ -72,11 +75,14 @@ impl Feed {
         }
     }
 
-    /// Gives the samples that come next. On the data thread: bounded by their number, without
-    /// allocation, lock or system call.
-    pub fn fill(&mut self, out: &[AtomicU32]) {
+    /// Gives the samples that come next, at CLOCK_MONOTONIC nanoseconds `now_ns`. On the data
+    /// thread: bounded by their number, without allocation, lock or system call.
+    pub fn fill(&mut self, out: &[AtomicU32], now_ns: i64) {
         let newest = self.reader.committed() as i64;
-        let next = self.next.unwrap_or_else(|| self.begin(newest));
+        let Some(next) = self.next.or_else(|| self.begin(newest, now_ns)) else {
+            out.iter().for_each(|out| out.store(0, Ordering::Relaxed));
+            return;
+        };
         let moved = self.watch.look(newest - next, out.len() as u64, self.slip);
         let mut next = next;
         let mut from = moved.map(|by| {
@@ -104,10 +110,15 @@ impl Feed {
         self.next = Some(next);
     }
 
-    fn begin(&mut self, newest: i64) -> i64 {
+    /// Where to begin, once audio comes: until then positions stand still, or follow behind.
+    fn begin(&mut self, newest: i64, now_ns: i64) -> Option<i64> {
+        let time_ns = self.reader.time_ns((newest as u64).checked_sub(1)?)?;
+        if now_ns - time_ns > FRESH_NS {
+            return None;
+        }
         let next = newest - self.behind as i64;
         self.heard = next.max(0) as u64 / self.window;
-        next
+        Some(next)
     }
 
     /// The samples from `position` on; silence where there are none.

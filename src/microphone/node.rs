@@ -25,6 +25,7 @@ use crate::dsp::gate::{Gate, Params};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rt::{self, bounded::Calls};
 use crate::status::{MicrophoneState, MicrophoneStatus};
+use crate::time::monotonic_ns;
 
 /// How often it is looked whether the engine is still there while somebody records, and
 /// asked again where it gave nothing.
@@ -153,7 +154,7 @@ impl Keeper<'_> {
                 }
             }
             match &mut feed {
-                Some(feed) => feed.fill(out),
+                Some(feed) => feed.fill(out, monotonic_ns()),
                 None => out.iter().for_each(|s| s.store(0, Ordering::Relaxed)),
             }
         };

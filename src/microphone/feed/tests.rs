@@ -55,7 +55,7 @@ impl Both {
 
     fn record(&mut self, count: usize) {
         let out: Vec<AtomicU32> = (0..count).map(|_| AtomicU32::new(1)).collect();
-        self.feed.fill(&out);
+        self.feed.fill(&out, self.written.len() as i64 * 62_500);
         let samples = out.iter().map(|s| f32::from_bits(s.load(Relaxed)));
         self.recorded.extend(samples);
     }
@@ -87,7 +87,7 @@ proptest! {
         prop_assert_eq!(both.counts.missed.load(Relaxed), 0);
         prop_assert_eq!(both.counts.slips.load(Relaxed), 0);
         // What is before the first sample is silence, and no loss.
-        let end = both.feed.next.expect("it has begun");
+        let Some(end) = both.feed.next else { return Ok(()) };
         let first = end - both.recorded.len() as i64;
         prop_assert!((before as i64 - first - BEHIND as i64).abs() <= 341);
         for (position, &sample) in (first..end).zip(&both.recorded) {
@@ -199,4 +199,18 @@ fn a_stall_is_silence_and_moves_nothing() {
             both.written[both.written.len() - shift - back]
         );
     }
+}
+
+#[test]
+fn it_waits_for_audio_that_is_captured_now() {
+    let mut both = Both::new(None);
+    both.record(160);
+    assert_eq!(both.feed.next, None, "there is nothing yet");
+    both.write(16_000);
+    let out = [const { AtomicU32::new(1) }; 160];
+    both.feed.fill(&out, 16_000 * 62_500 + FRESH_NS);
+    assert_eq!(both.feed.next, None, "what there is, is old");
+    both.record(160);
+    assert_eq!(both.feed.next, Some(16_000 - BEHIND as i64 + 160));
+    assert_eq!(both.counts.missed.load(Relaxed), 0);
 }

@@ -1,0 +1,97 @@
+"""A whole private session: the rig's PipeWire with WirePlumber, which links streams, and
+pipewire-pulse if it is installed; nothing is shared with the user's own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from types import TracebackType
+
+from rig import PrivatePipeWire, RigError
+
+MICROPHONE = "rig-mic"
+
+# ALSA programs meet PipeWire by its plugin, as where the package pipewire-alsa is
+# installed and makes it the default.
+ALSA = """\
+</usr/share/alsa/alsa.conf>
+pcm.!default { type pipewire playback_node "-1" capture_node "-1" }
+ctl.!default { type pipewire }
+"""
+
+
+class Session:
+    """A context manager; `env` leads programs into the session."""
+
+    def __init__(self, quantum: int) -> None:
+        """`quantum` is forced on the graph; 0: 1024 unless somebody asks for less."""
+        self.rig = PrivatePipeWire(quantum=quantum)
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def env(self) -> dict[str, str]:
+        directory = str(self.rig.directory)
+        return self.rig.env | {
+            "HOME": directory,
+            "XDG_CONFIG_HOME": directory,
+            "XDG_STATE_HOME": directory,
+            "ALSA_CONFIG_PATH": f"{directory}/asound.conf",
+        }
+
+    def __enter__(self) -> Session:
+        self.rig.start()
+        try:
+            (self.rig.directory / "asound.conf").write_text(ALSA)
+            self._start("dbus-run-session", "--", "wireplumber")
+            has_pulse = shutil.which("pipewire-pulse") is not None
+            if has_pulse:
+                self._start("pipewire-pulse")
+            self.rig.wait_for(self._is_default, "WirePlumber to name the microphone", 15)
+            if has_pulse:
+                pulse = self.rig.directory / "pulse/native"
+                self.rig.wait_for(pulse.exists, "pipewire-pulse to listen", 15)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _start(self, *command: str) -> None:
+        with open(self.rig.directory / f"{command[-1]}.log", "wb") as log:
+            process = subprocess.Popen(
+                command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self._processes.append(process)
+
+    def _is_default(self) -> bool:
+        text = self.rig.tool("pw-metadata", "-n", "default")
+        return any(
+            "'default.audio.source'" in line and MICROPHONE in line for line in text.splitlines()
+        )
+
+    def check(self) -> None:
+        """Raises if WirePlumber or pipewire-pulse ended: streams get nothing then."""
+        for process in self._processes:
+            if process.poll() is not None:
+                name = str(process.args[-1])  # type: ignore[index]
+                log = (self.rig.directory / f"{name}.log").read_text(errors="replace")
+                raise RigError(f"{name} ended with status {process.returncode}:\n{log[-2000:]}")
+
+    def stop(self) -> None:
+        """Ends everything, the newest first."""
+        while self._processes:
+            process = self._processes.pop()
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.rig.stop()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
