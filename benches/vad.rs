@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use v2m_engine::vad::hearing::Hearing;
-use v2m_engine::vad::native::{Batch, Native, Network, Path};
+use v2m_engine::vad::native::{Batch, Memory, Native, Network, Part, Path, Recordings};
 use v2m_engine::vad::{Model, WINDOW};
 
 /// Multiply-adds of one window after the STFT: taps x inputs x outputs of the
@@ -241,6 +241,25 @@ fn onnxruntime(_: &[[f32; WINDOW]], _: Option<&str>) -> Result<(f64, f64), Strin
     Err("built without the feature ort".into())
 }
 
+/// Seconds a window of recordings that are there already, so many at once.
+fn recordings(path: Path, windows: &[[f32; WINDOW]], together: usize) -> f64 {
+    let mut network = Recordings::with_path(Network::embedded(), path).expect("a path");
+    let samples = windows.as_flattened();
+    let time = best_of(3, || {
+        let mut heard = vec![(Memory::new(), Vec::new()); together];
+        let parts = heard.iter_mut().map(|(memory, out)| Part {
+            memory,
+            samples,
+            out,
+        });
+        let mut parts: Vec<_> = parts.collect();
+        network.advance(&mut parts);
+        drop(parts);
+        black_box(&heard);
+    });
+    time / (windows.len() * together) as f64
+}
+
 fn main() {
     let options = options();
     if let Some((name, hearing, steps)) = options.steps {
@@ -311,12 +330,14 @@ fn main() {
             }
         }
         let mut out = vec![0.0; windows.len()];
-        let time = best_of(3, || one.probabilities(&windows, &mut out)) / windows.len() as f64;
-        println!(
-            "  a recording: {:.1} us per window, {:.0} x real time",
-            time * 1e6,
-            0.032 / time
-        );
+        for together in [1, 4] {
+            let time = recordings(path, &windows, together);
+            println!(
+                "  {together} recordings at once: {:.1} us per window, {:.0} x real time",
+                time * 1e6,
+                0.032 / time
+            );
+        }
         for streams in [1, 8, 64] {
             let mut batch = Batch::new(Network::embedded(), path, streams).expect("a path");
             let time = best_of(3, || {

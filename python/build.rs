@@ -16,14 +16,16 @@ fn main() {
     }
 }
 
-/// By the name of what they describe: `Class`, with how to make one, or `Class.member`.
+/// By the name of what they describe: `Class`, with how to make one, `Class.member`, or
+/// `function`.
 fn docstrings(stub: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::<String, String>::new();
     let (mut class, mut member) = ("", "");
     let mut lines = stub.lines();
     while let Some(line) = lines.next() {
         let (indent, code) = (line.len() - line.trim_start().len(), line.trim_start());
-        if let Some(name) = line.strip_prefix("class ") {
+        let outermost = line.strip_prefix("class ").or(line.strip_prefix("def "));
+        if let Some(name) = outermost {
             (class, member) = (identifier(name), "");
         } else if let Some(text) = code.strip_prefix(QUOTES) {
             let text = text_until_quotes(text, &mut lines, indent);

@@ -3,8 +3,14 @@
 //!
 //! Read in this order: `capture` (what to capture), `stream` and `segments` (the faces of
 //! the client's, which `source` makes iterators), `chunk` and `window` (memory for Python),
-//! `samples` (memory of Python's), `processor` (speech in any audio), `recording` (files).
+//! `samples` (memory of Python's), `processor` (speech in any audio), `corpus` (in much
+//! of it), `pieces` (while it comes), `recording` (files).
 //! What needs neither memory nor threads is in Python, beside the module.
+
+#![allow(
+    clippy::doc_lazy_continuation,
+    reason = "docstrings are Python's, where `>>>` begins an example"
+)]
 
 /// What `v2m_engine/_native.pyi` says of a class or a member (see `build.rs`).
 macro_rules! doc {
@@ -15,8 +21,10 @@ macro_rules! doc {
 
 mod capture;
 mod chunk;
+mod corpus;
 mod errors;
 mod params;
+mod pieces;
 mod processor;
 mod recording;
 mod samples;
@@ -45,7 +53,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<segments::SpeechSegments>()?;
     module.add_class::<chunk::SpeechSegment>()?;
     module.add_class::<processor::VadProcessor>()?;
+    module.add_class::<pieces::VadStream>()?;
+    module.add_class::<pieces::VadEvent>()?;
     module.add_class::<recording::Recording>()?;
+    module.add_function(wrap_pyfunction!(corpus::read_audio, module)?)?;
     errors::register(module)?;
     let forked = wrap_pyfunction!(after_fork, module)?;
     let hooks = pyo3::types::PyDict::new(py);

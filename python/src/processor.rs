@@ -8,12 +8,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use v2m_client::judge;
 use v2m_client::ring::{Reader, SAMPLE_RATE, WINDOW};
+use v2m_client::vad::corpus::Search;
 use v2m_client::vad::hearing::Hearing;
-use v2m_client::vad::recording::Recording;
+use v2m_client::vad::recording::{Recording, at_model_rate};
 use v2m_client::vad::segment::{Params, Segment, Segmenter};
 use v2m_client::{ErrorKind, Result};
 
 use crate::chunk::{self, AudioChunk};
+use crate::corpus::{self, Form};
 use crate::errors;
 use crate::lock;
 use crate::params;
@@ -28,7 +30,14 @@ pub(crate) struct VadProcessor {
     /// Models that are not in use.
     idle: Mutex<Vec<Recording>>,
     /// What `resume` goes on with.
-    resumed: Mutex<Option<Recording>>,
+    resumed: Mutex<Option<Resumed>>,
+}
+
+/// Audio that comes in pieces.
+struct Resumed {
+    recording: Recording,
+    /// Of its last window; None before the first.
+    last: Option<f32>,
 }
 
 /// What is asked about.
@@ -49,6 +58,8 @@ struct Judged {
     /// live audio), and where the audio ends.
     start: i64,
     end: u64,
+    /// Of a piece that completes no window: of the last one before.
+    before: Option<f32>,
 }
 
 impl VadProcessor {
@@ -81,7 +92,7 @@ impl VadProcessor {
         rate: i64,
         resume: bool,
     ) -> PyResult<Judged> {
-        let rate = u32::try_from(rate).unwrap_or(0);
+        let rate = self::rate(rate);
         let audio = Self::audio(audio, rate)?;
         py.detach(|| match &audio {
             Audio::Live { ring, start, end } => {
@@ -102,25 +113,29 @@ impl VadProcessor {
     }
 
     fn buffer(&self, samples: &Samples, rate: u32, resume: bool) -> Result<Judged> {
-        let invalid = |message| Err(v2m_client::Error::new(ErrorKind::Invalid, message));
+        samples.check()?;
         let mut probabilities = Vec::new();
+        let mut before = None;
         if resume {
             let mut resumed = lock(&self.resumed);
-            let recording = match &mut *resumed {
-                Some(recording) if recording.rate() != rate => {
-                    return invalid(format!(
+            let Resumed { recording, last } = match &mut *resumed {
+                Some(resumed) if resumed.recording.rate() != rate => {
+                    let message = format!(
                         "sample_rate={rate}: what is resumed has {} Hz; reset() before another rate",
-                        recording.rate()
-                    ));
+                        resumed.recording.rate()
+                    );
+                    return Err(v2m_client::Error::new(ErrorKind::Invalid, message));
                 }
-                Some(recording) => recording,
-                None => resumed.insert(self.recording(rate)?),
+                Some(resumed) => resumed,
+                None => resumed.insert(Resumed {
+                    recording: self.recording(rate)?,
+                    last: None,
+                }),
             };
-            usable(samples)?;
             samples.blocks(|_, block| recording.push(block, &mut probabilities));
+            before = std::mem::replace(last, probabilities.last().copied().or(*last));
         } else {
             let mut recording = self.recording(rate)?;
-            usable(samples)?;
             samples.blocks(|_, block| recording.push(block, &mut probabilities));
             recording.finish(&mut probabilities);
             lock(&self.idle).push(recording);
@@ -128,7 +143,8 @@ impl VadProcessor {
         Ok(Judged {
             probabilities,
             start: 0,
-            end: samples.len() as u64 * u64::from(SAMPLE_RATE / rate),
+            end: at_model_rate(samples.len() as u64, rate),
+            before,
         })
     }
 
@@ -145,22 +161,13 @@ impl VadProcessor {
     }
 }
 
-fn usable(samples: &Samples) -> Result<()> {
-    match samples.unusable() {
-        None => Ok(()),
-        Some((at, sample)) => Err(v2m_client::Error::new(
-            ErrorKind::Invalid,
-            format!("audio that is no audio: sample {at} is {sample}"),
-        )),
-    }
-}
-
 fn live(ring: &Reader, start: u64, end: u64, hearing: Hearing) -> Result<Judged> {
     let (first, probabilities) = judge::stretch(ring, start, end, hearing)?;
     Ok(Judged {
         probabilities,
         start: (first * WINDOW) as i64 - start as i64,
         end: end - start,
+        before: None,
     })
 }
 
@@ -187,21 +194,32 @@ impl VadProcessor {
 #[pymethods]
 impl VadProcessor {
     #[new]
-    #[pyo3(signature = (threshold=0.5, min_speech_ms=250, min_silence_ms=500, pad_ms=200, *, hearing="plain"))]
+    #[pyo3(signature = (
+        threshold=0.5, min_speech_ms=250, min_silence_ms=500, pad_ms=200, *, neg_threshold=None,
+        max_s=f64::INFINITY, split_silence_ms=98, split="longest", hearing="plain",
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
         threshold: f64,
         min_speech_ms: i64,
         min_silence_ms: i64,
         pad_ms: i64,
+        neg_threshold: Option<f64>,
+        max_s: f64,
+        split_silence_ms: i64,
+        split: &str,
         hearing: &str,
     ) -> PyResult<Self> {
         let params = Params {
             threshold: threshold as f32,
+            neg_threshold: neg_threshold.map(|threshold| threshold as f32),
             min_speech_ms: params::ms("min_speech_ms", min_speech_ms)?,
             min_silence_ms: params::ms("min_silence_ms", min_silence_ms)?,
             pad_ms: params::ms("pad_ms", pad_ms)?,
-            max_s: f64::INFINITY,
-            ..Params::default()
+            max_s,
+            split_silence_ms: params::ms("split_silence_ms", split_silence_ms)?,
+            split: split.parse().map_err(errors::raise)?,
+            partial_ms: None,
         };
         params.validate().map_err(errors::raise)?;
         Ok(Self {
@@ -222,7 +240,10 @@ impl VadProcessor {
     ) -> PyResult<bool> {
         let judged = self.judge(audio.py(), audio, sample_rate, resume)?;
         let speech = |&p: &f32| p >= self.params.threshold;
-        Ok(judged.probabilities.iter().any(speech))
+        Ok(match judged.probabilities.is_empty() {
+            true => judged.before.is_some_and(|p| speech(&p)),
+            false => judged.probabilities.iter().any(speech),
+        })
     }
 
     #[doc = doc!("VADProcessor.probabilities")]
@@ -238,34 +259,69 @@ impl VadProcessor {
     }
 
     #[doc = doc!("VADProcessor.speech_timestamps")]
-    #[pyo3(signature = (audio, return_seconds=false, *, sample_rate=16_000))]
+    #[pyo3(signature = (audio, return_seconds=false, *, sample_rate=16_000, time_resolution=None))]
     fn speech_timestamps<'py>(
         &self,
         audio: &Bound<'py, PyAny>,
         return_seconds: bool,
         sample_rate: i64,
+        time_resolution: Option<i32>,
     ) -> PyResult<Bound<'py, PyList>> {
         let py = audio.py();
         let judged = self.judge(py, audio, sample_rate, false)?;
         let found = self.segments(&judged).map_err(errors::raise)?;
-        let place = |position: u64| -> PyResult<Bound<'py, PyAny>> {
-            let rate = f64::from(SAMPLE_RATE);
-            Ok(match return_seconds {
-                true => (position as f64 / rate).into_pyobject(py)?.into_any(),
-                false => {
-                    let own = position * sample_rate as u64 / u64::from(SAMPLE_RATE);
-                    own.into_pyobject(py)?.into_any()
-                }
-            })
+        let form = Form::new(return_seconds, time_resolution);
+        // A rate that the model heard.
+        form.list(py, &found, judged.end, sample_rate as u32)
+    }
+
+    #[doc = doc!("VADProcessor.speech_timestamps_from")]
+    #[pyo3(signature = (
+        probabilities, length=None, *, return_seconds=false, sample_rate=16_000,
+        time_resolution=None,
+    ))]
+    fn speech_timestamps_from<'py>(
+        &self,
+        py: Python<'py>,
+        probabilities: Vec<f32>,
+        length: Option<u64>,
+        return_seconds: bool,
+        sample_rate: i64,
+        time_resolution: Option<i32>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let rate = rate(sample_rate);
+        let windows = probabilities.len() as u64 * WINDOW;
+        let judged = Judged {
+            probabilities,
+            start: 0,
+            end: length.map_or(windows, |length| at_model_rate(length, rate).min(windows)),
+            before: None,
         };
-        let all = PyList::empty(py);
-        for segment in found {
-            let one = PyDict::new(py);
-            one.set_item("start", place(segment.start)?)?;
-            one.set_item("end", place(segment.end)?)?;
-            all.append(one)?;
-        }
-        Ok(all)
+        let found = self.segments(&judged).map_err(errors::raise)?;
+        let form = Form::new(return_seconds, time_resolution);
+        form.list(py, &found, judged.end, rate)
+    }
+
+    #[doc = doc!("VADProcessor.speech_timestamps_many")]
+    #[pyo3(signature = (
+        items, jobs=None, *, return_seconds=false, sample_rate=16_000, time_resolution=None,
+    ))]
+    fn speech_timestamps_many<'py>(
+        &self,
+        items: &Bound<'py, PyAny>,
+        jobs: Option<i64>,
+        return_seconds: bool,
+        sample_rate: i64,
+        time_resolution: Option<i32>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let search = Search {
+            params: self.params.clone(),
+            hearing: self.hearing,
+            jobs: jobs.map(|jobs| usize::try_from(jobs).unwrap_or(0)),
+            probabilities: false,
+        };
+        let form = Form::new(return_seconds, time_resolution);
+        corpus::search(items, &search, rate(sample_rate), form)
     }
 
     #[doc = doc!("VADProcessor.reset")]
@@ -300,6 +356,30 @@ impl VadProcessor {
         self.params.pad_ms
     }
 
+    #[doc = doc!("VADProcessor.neg_threshold")]
+    #[getter]
+    fn neg_threshold(&self) -> Option<f64> {
+        self.params.neg_threshold.map(params::decimal)
+    }
+
+    #[doc = doc!("VADProcessor.max_s")]
+    #[getter]
+    fn max_s(&self) -> f64 {
+        self.params.max_s
+    }
+
+    #[doc = doc!("VADProcessor.split_silence_ms")]
+    #[getter]
+    fn split_silence_ms(&self) -> u32 {
+        self.params.split_silence_ms
+    }
+
+    #[doc = doc!("VADProcessor.split")]
+    #[getter]
+    fn split(&self) -> &'static str {
+        self.params.split.name()
+    }
+
     #[doc = doc!("VADProcessor.hearing")]
     #[getter]
     fn hearing(&self) -> &'static str {
@@ -312,22 +392,46 @@ impl VadProcessor {
         named.set_item("min_speech_ms", self.min_speech_ms())?;
         named.set_item("min_silence_ms", self.min_silence_ms())?;
         named.set_item("pad_ms", self.pad_ms())?;
+        named.set_item("neg_threshold", self.neg_threshold())?;
+        named.set_item("max_s", self.max_s())?;
+        named.set_item("split_silence_ms", self.split_silence_ms())?;
+        named.set_item("split", self.split())?;
         named.set_item("hearing", self.hearing())?;
         Ok(((self.threshold(),), named))
     }
 
-    fn __repr__(&self) -> String {
-        let Params {
-            threshold,
-            min_speech_ms,
-            min_silence_ms,
-            pad_ms,
-            ..
-        } = self.params;
-        format!(
-            "VADProcessor(threshold={threshold}, min_speech_ms={min_speech_ms}, \
-             min_silence_ms={min_silence_ms}, pad_ms={pad_ms}, hearing='{}')",
-            self.hearing.name()
-        )
+    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<String> {
+        let ((threshold,), named) = self.__getnewargs_ex__(py)?;
+        let mut shown = vec![format!("threshold={threshold}")];
+        let defaults = Self::new(
+            0.5,
+            250,
+            500,
+            200,
+            None,
+            f64::INFINITY,
+            98,
+            "longest",
+            "plain",
+        )?;
+        let (_, usual) = defaults.__getnewargs_ex__(py)?;
+        for (name, value) in named {
+            // Those that every one has, and what was changed.
+            let always = ["min_speech_ms", "min_silence_ms", "pad_ms", "hearing"];
+            let always = always.contains(&name.extract::<&str>()?);
+            if always
+                || !usual
+                    .get_item(&name)?
+                    .is_some_and(|v| value.eq(v).unwrap_or(false))
+            {
+                shown.push(format!("{name}={}", value.repr()?));
+            }
+        }
+        Ok(format!("VADProcessor({})", shown.join(", ")))
     }
+}
+
+/// A rate that Python gives; 0, which none is, for what can't be one.
+pub(crate) fn rate(rate: i64) -> u32 {
+    u32::try_from(rate).unwrap_or(0)
 }

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use v2m_client::Result;
+use v2m_client::vad::recording::check;
 
 /// Full scale of 16 bit samples.
 const FULL_SCALE: f32 = 32_768.0;
-/// Beyond this nothing is audio (and the model takes it for silence).
-const LARGEST: f32 = 1e12;
 
 /// One channel of samples in a buffer of Python's, which stays where it is as long as
 /// this lives.
@@ -72,10 +72,9 @@ impl Samples {
                 ));
             }
         };
-        if buffer.item_count() == 0 {
-            return invalid("audio without samples: give at least one".into());
-        }
         let aligned = match format {
+            // Nothing may be anywhere.
+            _ if buffer.item_count() == 0 => true,
             Format::Float32 => buffer.buf_ptr().cast::<u32>().is_aligned(),
             Format::Int16 => buffer.buf_ptr().cast::<u16>().is_aligned(),
         };
@@ -136,18 +135,16 @@ impl Samples {
         }
     }
 
-    /// The first sample that is no number of use, and its place.
-    pub(crate) fn unusable(&self) -> Option<(usize, f32)> {
-        if matches!(self.format, Format::Int16) {
-            return None;
+    /// Fails unless all of it is audio of full scale 1.0.
+    pub(crate) fn check(&self) -> Result<()> {
+        let mut checked = Ok(());
+        if matches!(self.format, Format::Float32) {
+            self.blocks(|first, block| {
+                if checked.is_ok() {
+                    checked = check(block, first as u64);
+                }
+            });
         }
-        let mut found = None;
-        self.blocks(|first, block| {
-            if found.is_none() {
-                let bad = |sample: &f32| sample.is_nan() || sample.abs() > LARGEST;
-                found = block.iter().position(bad).map(|i| (first + i, block[i]));
-            }
-        });
-        found
+        checked
     }
 }

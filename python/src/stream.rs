@@ -160,6 +160,7 @@ impl AudioStream {
             partial_ms: partial_ms
                 .map(|ms| params::ms("partial_ms", ms))
                 .transpose()?,
+            ..Params::default()
         };
         let (this, object) = (slf.get(), slf.clone().into_any().unbind());
         SpeechSegments::new(&this.stream, object, params, this.dtype)

@@ -22,8 +22,11 @@ from ._native import (
     SpeechSegment,
     SpeechSegments,
     V2MError,
+    VADEvent,
     VADProcessor,
+    VADStream,
     __version__,
+    read_audio,
 )
 
 __all__ = [
@@ -39,6 +42,9 @@ __all__ = [
     "SpeechSegment",
     "SpeechSegments",
     "V2MError",
+    "VADEvent",
     "VADProcessor",
+    "VADStream",
     "__version__",
+    "read_audio",
 ]

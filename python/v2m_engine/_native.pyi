@@ -7,6 +7,7 @@ Samples are float32, full scale ±1, unless said otherwise.
 
 import sys
 from array import array
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -498,20 +499,23 @@ class VADProcessor:
       before the audio where that is still there. The windows are those of
       `AudioChunk.speech`: 512 samples each, counted from the ring's beginning, that end
       in the audio; or the last before, if none does.
-    * any other buffer of float32 (full scale 1.0) or int16, one-dimensional, contiguous,
-      not empty, 16 kHz or 8 kHz (which is resampled): a NumPy array, `array.array`,
-      `memoryview`. The model runs on it, without the GIL. Each call takes a recording
-      from its beginning to its end, whose last window is filled up with silence: the
-      same audio gives the same answer. With `resume=True` it goes on where the last call
-      with `resume=True` ended instead, for audio that comes in pieces; samples that
-      don't fill a window wait for the next piece.
+    * any other buffer of float32 (full scale 1.0) or int16, one-dimensional and contiguous:
+      a NumPy array, `array.array`, `memoryview`. 16 kHz and 8 kHz are judged by Silero's
+      network for that rate, other rates from 8000 to 384000 Hz are resampled to 16 kHz. The
+      model runs on it, without the GIL. Each call takes a recording from its beginning to
+      its end, whose last window is filled up with silence: the same audio gives the same
+      answer, and no audio is no speech. With `resume=True` it goes on where the last call
+      with `resume=True` ended instead, for audio that comes in pieces; samples that don't
+      fill a window wait for the next piece. (`VADStream` says where speech starts and ends
+      in pieces.)
 
     May be used from several threads, which don't wait for each other; `resume` is one
     sequence for all of them. Can be pickled: the copy has the same parameters.
 
     Raises, from every method that takes audio:
-        ValueError: a buffer of another format, rate or shape, one that is empty or not
-            contiguous, or holds NaN or infinity. The message says what to do.
+        ValueError: a buffer of another format, rate or shape, one that is not contiguous,
+            holds NaN or infinity, or samples beyond ±10: those are of another scale, full
+            scale being ±1. The message says what to do.
         TypeError: no buffer at all.
         OverrunError: audio of a stream that was overwritten.
         V2MError: a stream that is not open.
@@ -524,13 +528,30 @@ class VADProcessor:
         min_silence_ms: int = 500,
         pad_ms: int = 200,
         *,
+        neg_threshold: float | None = None,
+        max_s: float = ...,
+        split_silence_ms: int = 98,
+        split: Literal["longest", "last", "quietest"] = "longest",
         hearing: Literal["plain", "enhanced"] = "plain",
     ) -> VADProcessor:
         """
+        All but `hearing` mean what silero-vad's `get_speech_timestamps` means by them, and
+        give its sample numbers; only the defaults are those of `AudioStream.segments`.
+        `v2m_engine.compat.silero_vad` has silero's own names and defaults.
+
         Args:
             threshold: probability from which on a window is speech, above 0 to 1.
             min_speech_ms, min_silence_ms, pad_ms: for `speech_timestamps`, as in
                 `AudioStream.segments`.
+            neg_threshold: probability below which a pause begins. None: 0.15 below
+                `threshold`, at least 0.01.
+            max_s: the longest segment, pads included, in seconds; infinite by default.
+            split_silence_ms: a pause longer than this may split a segment that would
+                become longer than `max_s`.
+            split: at which of these pauses: "longest" (that is over), or "last". Without
+                one the segment ends where it became too long. "quietest", which silero
+                hasn't, is "longest", but without a pause it cuts where, in the five seconds
+                before, speech was least likely.
             hearing: "plain" judges audio as it is and gives Silero's own probabilities.
                 "enhanced" is what the engine does unless its configuration says otherwise:
                 it takes DC and rumble away, amplifies weak audio (from -80 dBFS up), and
@@ -544,7 +565,8 @@ class VADProcessor:
     def contains_speech(
         self, audio: _Audio, *, sample_rate: int = 16000, resume: bool = False
     ) -> bool:
-        """Whether the probability of any window reaches `threshold`."""
+        """Whether the probability of any window reaches `threshold`. A piece that completes
+        no window has the answer of the last window before it."""
 
     def probabilities(
         self, audio: _Audio, *, sample_rate: int = 16000, resume: bool = False
@@ -553,13 +575,71 @@ class VADProcessor:
         16 kHz: an `array.array("f")` that `np.asarray` takes without a copy."""
 
     def speech_timestamps(
-        self, audio: _Audio, return_seconds: bool = False, *, sample_rate: int = 16000
+        self,
+        audio: _Audio,
+        return_seconds: bool = False,
+        *,
+        sample_rate: int = 16000,
+        time_resolution: int | None = None,
     ) -> list[_Timestamp]:
-        """Where speech is, by the rules of `AudioStream.segments` without `max_s`.
+        """Where speech is, by the rules of `AudioStream.segments`.
+
+        Args:
+            return_seconds: seconds (float) instead of samples (int, at `sample_rate`).
+            time_resolution: round seconds to so many decimals; None: not at all.
 
         Returns:
-            `{"start": ..., "end": ...}` in order, counted from the beginning of the
-            audio: samples (int, at `sample_rate`), or seconds (float).
+            `{"start": ..., "end": ...}` in order, counted from the beginning of the audio.
+        """
+
+    def speech_timestamps_from(
+        self,
+        probabilities: Sequence[float] | array[float],
+        length: int | None = None,
+        *,
+        return_seconds: bool = False,
+        sample_rate: int = 16000,
+        time_resolution: int | None = None,
+    ) -> list[_Timestamp]:
+        """What `speech_timestamps` would return for audio of these probabilities, one for
+        each 32 ms, as `probabilities` returns them: other parameters need no other model run.
+
+        Args:
+            length: of the audio in samples at `sample_rate`; None: whole windows.
+        """
+
+    def speech_timestamps_many(
+        self,
+        items: Iterable[_Audio | str | PathLike[str]],
+        jobs: int | None = None,
+        *,
+        return_seconds: bool = False,
+        sample_rate: int = 16000,
+        time_resolution: int | None = None,
+    ) -> list[list[_Timestamp] | Exception]:
+        """Where speech is in many recordings, on all cores, without the GIL.
+
+        Recordings that are open at once share the network's weights, which makes each
+        cheaper than alone. Memory is that of a few seconds of audio for each of them (four
+        per job), however long they are, and however many `items` gives.
+
+        Args:
+            items: buffers as for `speech_timestamps`, and names of files (str or
+                `os.PathLike`): WAV, RF64, FLAC, MP3, Ogg Vorbis, AAC and ALAC in M4A, AIFF,
+                CAF; of any rate from 8000 Hz, and of any number of channels, of which the
+                mean is judged. An iterator is asked for the next one when there is room.
+            jobs: threads; None: one for each core that this process may use.
+            return_seconds, time_resolution: as for `speech_timestamps`.
+            sample_rate: of buffers; a file says its own.
+
+        Returns:
+            For each item, in order, what `speech_timestamps` returns, in samples of the
+            file's own rate; or the exception that it cost. A file that is damaged, or no
+            audio, is one in the list (a ValueError, a DeviceError) and the others are done.
+
+        Raises:
+            ValueError: `jobs` is not positive.
+            Exception: what the iterator raises, and KeyboardInterrupt.
         """
 
     def reset(self) -> None:
@@ -578,8 +658,109 @@ class VADProcessor:
     def pad_ms(self) -> int:
         """As given."""
     @property
+    def neg_threshold(self) -> float | None:
+        """As given."""
+    @property
+    def max_s(self) -> float:
+        """As given."""
+    @property
+    def split_silence_ms(self) -> int:
+        """As given."""
+    @property
+    def split(self) -> Literal["longest", "last", "quietest"]:
+        """As given."""
+    @property
     def hearing(self) -> Literal["plain", "enhanced"]:
         """As given."""
+
+def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> array[float]:
+    """A file as one channel: an `array.array("f")` that `np.asarray` takes without a copy.
+
+    Args:
+        path: WAV, RF64, FLAC, MP3, Ogg Vorbis, AAC and ALAC in M4A, AIFF, CAF; of several
+            channels the mean is taken.
+        sample_rate: what to convert to, 8000 to 384000.
+
+    Raises:
+        ValueError: no file that can be read, or a rate that can't be converted.
+        DeviceError: it is damaged, and can't be read to its end.
+    """
+
+@final
+class VADStream:
+    """Finds where speech starts and ends in audio that comes in pieces of any size.
+
+    >>> stream = VADStream(sample_rate=16000)
+    >>> for piece in pieces:
+    ...     for event in stream.push(piece):
+    ...         print(event.kind, event.time)
+
+    The events are those of silero-vad's `VADIterator`, whose defaults it has, and needs no
+    pieces of exactly 512 samples. Audio is judged without the GIL. May be used from several
+    threads, one after the other.
+    """
+
+    def __new__(
+        cls,
+        threshold: float = 0.5,
+        min_silence_ms: int = 100,
+        pad_ms: int = 30,
+        *,
+        min_speech_ms: int = 0,
+        neg_threshold: float | None = None,
+        sample_rate: int = 16000,
+        hearing: Literal["plain", "enhanced"] = "plain",
+    ) -> VADStream:
+        """
+        Args:
+            threshold, neg_threshold, min_silence_ms, pad_ms, hearing: as for `VADProcessor`.
+            min_speech_ms: speech that is not longer than this ends with "misfire" instead
+                of "end".
+            sample_rate: of all pieces; as for `VADProcessor`.
+
+        Raises:
+            ValueError: an argument is not one of the above.
+        """
+
+    def push(self, audio: _Audio) -> list[VADEvent]:
+        """Takes what follows, and says what became known by it: a buffer as for
+        `VADProcessor`, also an empty one.
+
+        Raises:
+            ValueError, TypeError: as for `VADProcessor`; nothing of the piece was taken.
+        """
+
+    def finish(self) -> list[VADEvent]:
+        """The audio ends: judges the last window, filled up with silence, and ends speech
+        that goes on. As new from then on."""
+
+    def reset(self) -> None:
+        """Forgets what was given; positions begin at 0 again."""
+
+    @property
+    def in_speech(self) -> bool:
+        """Whether speech has started and not ended."""
+    @property
+    def probability(self) -> float | None:
+        """That there is speech in the last window that is full; None before the first."""
+    @property
+    def position(self) -> int:
+        """Samples taken so far."""
+
+@final
+class VADEvent:
+    """What a `VADStream` found. Equal to another of the same kind and place."""
+
+    @property
+    def kind(self) -> Literal["start", "end", "misfire"]:
+        """Of speech "start" and "end", pads included; "misfire" instead of "end" where it
+        was too short to be any."""
+    @property
+    def position(self) -> int:
+        """In samples since the first piece."""
+    @property
+    def time(self) -> float:
+        """The same in seconds."""
 
 class _Readiness:
     def fileno(self) -> int: ...

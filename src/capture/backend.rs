@@ -33,8 +33,10 @@ pub trait Backend {
         true
     }
 
-    /// The thread that gets the audio, once it is known.
-    fn audio_thread(&self) -> Option<i32>;
+    /// The thread that gets the audio in real time, once it is known.
+    fn audio_thread(&self) -> Option<i32> {
+        None
+    }
 
     /// Says what is captured and how.
     fn describe(&self, status: &mut SourceStatus);
@@ -48,7 +50,9 @@ pub trait Backend {
     fn ask(&self) {}
 
     /// Why no audio comes although it should, as far as that can be known.
-    fn why_silent(&self) -> String;
+    fn why_silent(&self) -> String {
+        "its thread does not run".into()
+    }
 
     /// Which call into a library has not returned for long.
     fn hanging(&self) -> Option<String> {

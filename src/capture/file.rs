@@ -1,8 +1,7 @@
-//! A WAV or FLAC file as a source: decoded on an ordinary thread, which also chooses what
+//! An audio file as a source: decoded on an ordinary thread, which also chooses what
 //! is heard of its channels, and delivered in real time or as fast as the slowest reader
 //! wants it.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,17 +10,11 @@ use crate::time::monotonic_ns;
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
-use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
-use symphonia::core::errors::Error as Symphonia;
-use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::MediaSourceStream;
-use symphonia::core::meta::MetadataOptions;
+use v2m_decode::{Decoder, Piece};
 
 use super::channels::Channels;
 use super::{Block, Sink};
-use crate::channels::names_for;
-use crate::{Error, ErrorKind, Result, files, resample};
+use crate::{Error, Result, resample};
 use ahead::Heard;
 
 mod ahead;
@@ -47,35 +40,23 @@ pub enum Pace {
 /// An opened file, read from its start to its end.
 pub struct FileSource {
     path: PathBuf,
-    format: Box<dyn FormatReader>,
-    decoder: Box<dyn AudioDecoder>,
-    track: u32,
-    rate: u32,
-    frames: Option<u64>,
-    /// The file's frame that follows everything decoded so far.
-    position: u64,
+    decoder: Decoder,
     /// Frames that were lost and go out as zeros.
     silence: u64,
-    ended: bool,
     /// Why it can't be read any further.
     failed: Option<Error>,
-    /// The last packet's samples.
-    interleaved: Vec<f32>,
-    /// How many channels it has, until it is listened to.
-    pending: Option<usize>,
     heard: Heard,
     block: Vec<f32>,
     block_len: usize,
 }
 
 impl FileSource {
-    /// Opens the WAV (integer PCM of 8 to 32 bits, float, A-law, µ-law; up to 26
-    /// channels) or FLAC file at `path`.
+    /// Opens the file at `path`.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`], naming the file and the reason: it can't be
-    /// opened, isn't a regular file, isn't WAV or FLAC, is damaged before the
-    /// first sample, or has a rate that can't be resampled.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the file and the reason: it can't be
+    /// opened, isn't a regular file, isn't audio of a format that can be read, is damaged
+    /// before the first sample, or has a rate that can't be resampled.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_with(path, Channels::auto())
     }
@@ -94,57 +75,16 @@ impl FileSource {
     }
 
     fn open_track(path: &Path, channels: Arc<Channels>) -> Result<Self> {
-        let invalid = |reason: String| Error::new(ErrorKind::Invalid, reason);
-
-        let file =
-            files::open(path).map_err(|e| invalid(format!("{e}: name a WAV or FLAC file")))?;
-
-        let stream = MediaSourceStream::new(Box::new(file), Default::default());
-        let format = symphonia::default::get_probe()
-            .probe(
-                &Hint::new(),
-                stream,
-                FormatOptions::default(),
-                MetadataOptions::default(),
-            )
-            .map_err(|e| invalid(format!("not a WAV or FLAC file with audio ({e})")))?;
-
-        let track = format
-            .default_track(TrackType::Audio)
-            .ok_or_else(|| invalid("it has no audio track".into()))?;
-        let parameters = track
-            .codec_params
-            .as_ref()
-            .and_then(|parameters| parameters.audio())
-            .ok_or_else(|| invalid("its header doesn't describe the audio".into()))?;
-        let rate = parameters
-            .sample_rate
-            .ok_or_else(|| invalid("its header has no sample rate".into()))?;
+        let decoder = Decoder::open(path)?;
+        let rate = decoder.rate();
         resample::check_rate(rate)?;
-        let names = parameters.channels.as_ref().map(channel_names);
-        let names = names
-            .filter(|names| !names.is_empty())
-            .ok_or_else(|| invalid("its header has no channels".into()))?;
-        let heard = Heard::new(channels, &names, rate)?;
-        let decoder = symphonia::default::get_codecs()
-            .make_audio_decoder(parameters, &AudioDecoderOptions::default())
-            .map_err(|e| invalid(format!("its encoding can't be decoded ({e})")))?;
-
-        let (track, frames) = (track.id, track.num_frames);
+        let heard = Heard::new(channels, decoder.channels(), rate)?;
         let block_len = LONGEST_BLOCK.min((rate / BLOCKS_PER_SECOND) as usize);
         Ok(Self {
             path: path.to_owned(),
-            format,
             decoder,
-            track,
-            rate,
-            frames,
-            position: 0,
             silence: 0,
-            ended: false,
             failed: None,
-            interleaved: Vec::new(),
-            pending: None,
             heard,
             block: Vec::with_capacity(block_len),
             block_len,
@@ -153,7 +93,7 @@ impl FileSource {
 
     /// Samples per second.
     pub fn rate(&self) -> u32 {
-        self.rate
+        self.decoder.rate()
     }
 
     /// The file, as it was given.
@@ -164,7 +104,7 @@ impl FileSource {
     /// The file's length in frames, if its header says; a file that was cut off
     /// ends earlier.
     pub fn frames(&self) -> Option<u64> {
-        self.frames
+        self.decoder.frames()
     }
 
     /// The next block: 20 ms of what is heard, at most 1024 samples, the last one
@@ -175,7 +115,7 @@ impl FileSource {
     /// was cut off ends where it was.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] if the file can't be read any further.
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) if the file can't be read any further.
     pub fn read(&mut self) -> Result<Option<&[f32]>> {
         while self.failed.is_none() && self.heard.wants(self.block_len) {
             match self.advance() {
@@ -193,118 +133,26 @@ impl FileSource {
         Ok(Some(&self.block[..]).filter(|block| !block.is_empty()))
     }
 
-    /// Takes what is missing before the last packet, that packet, or the next; false at the
-    /// end.
+    /// Takes what follows; false at the end.
     fn advance(&mut self) -> Result<bool> {
         if self.silence > 0 {
             let piece = self.silence.min(ahead::PIECE as u64);
             self.silence -= piece;
             self.heard.push_silence(piece as usize)?;
-        } else if let Some(channels) = self.pending.take() {
-            self.heard.push(&self.interleaved, channels)?;
-        } else {
-            return self.decode();
-        }
-        Ok(true)
-    }
-
-    /// Takes the next packet; false at the end.
-    fn decode(&mut self) -> Result<bool> {
-        if self.ended {
-            return Ok(false);
-        }
-        let packet = match self.format.next_packet() {
-            Ok(Some(packet)) => packet,
-            Ok(None) => {
-                self.ended = true;
-                return Ok(false);
-            }
-            Err(Symphonia::IoError(e)) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                self.ended = true;
-                if let Some(frames) = self.frames {
-                    tracing::warn!(
-                        file = %self.path.display(),
-                        frame = self.position,
-                        frames,
-                        "the file ends before its time: it was cut off, or its end is damaged"
-                    );
-                }
-                return Ok(false);
-            }
-            Err(e) => {
-                let (path, frame) = (self.path.display(), self.position);
-                return Err(Error::new(
-                    ErrorKind::Device,
-                    format!("can't read {path} beyond frame {frame}: {e}"),
-                ));
-            }
-        };
-        if packet.track_id != self.track {
             return Ok(true);
         }
-        let starts = u64::try_from(packet.pts.get()).unwrap_or(0);
-        if starts > self.position {
-            self.lose_until(starts, "a damaged packet was dropped");
-        }
-        match self.decoder.decode(&packet) {
-            Ok(audio) => {
-                audio.copy_to_vec_interleaved(&mut self.interleaved);
-                let channels = audio.spec().channels().count();
-                self.pending = Some(channels);
-                self.position += (self.interleaved.len() / channels) as u64;
-            }
-            Err(e) => self.lose_until(starts.saturating_add(packet.dur.get()), &e.to_string()),
+        let named =
+            |e: Error| Error::new(e.kind(), format!("can't play {}: {e}", self.path.display()));
+        match self.decoder.next_piece().map_err(named)? {
+            None => return Ok(false),
+            Some(Piece::Lost(frames)) => self.silence = frames,
+            Some(Piece::Frames {
+                interleaved,
+                channels,
+            }) => self.heard.push(interleaved, channels)?,
         }
         Ok(true)
     }
-
-    /// Puts silence in place of what is missing up to `frame`. Only the file's
-    /// length tells whether a frame number can be true, so without it there is none.
-    fn lose_until(&mut self, frame: u64, reason: &str) {
-        let missing = self
-            .frames
-            .map_or(0, |frames| frame.min(frames).saturating_sub(self.position));
-        tracing::warn!(
-            file = %self.path.display(),
-            frame = self.position,
-            silence = missing,
-            reason,
-            "damaged audio"
-        );
-        self.silence += missing;
-        self.position += missing;
-    }
-}
-
-/// The channels' names as the header places them, or by their number.
-fn channel_names(channels: &symphonia::core::audio::Channels) -> Vec<String> {
-    use symphonia::core::audio::{Channels, Position};
-    let count = channels.count();
-    let known = [
-        (Position::FRONT_LEFT, "FL"),
-        (Position::FRONT_RIGHT, "FR"),
-        (Position::FRONT_CENTER, "FC"),
-        (Position::LFE1, "LFE"),
-        (Position::REAR_LEFT, "RL"),
-        (Position::REAR_RIGHT, "RR"),
-        (Position::FRONT_LEFT_CENTER, "FLC"),
-        (Position::FRONT_RIGHT_CENTER, "FRC"),
-        (Position::REAR_CENTER, "RC"),
-        (Position::SIDE_LEFT, "SL"),
-        (Position::SIDE_RIGHT, "SR"),
-    ];
-    if let Channels::Positioned(positions) = channels
-        && count > 2
-    {
-        let named = known
-            .iter()
-            .filter(|(position, _)| positions.contains(*position));
-        let names: Vec<String> = named.map(|(_, name)| (*name).to_owned()).collect();
-        if names.len() == count {
-            return names;
-        }
-    }
-    names_for(count)
 }
 
 /// Delivers `file` to `ingest` on the calling thread until it ends or `stop` is
@@ -318,7 +166,7 @@ fn channel_names(channels: &symphonia::core::audio::Channels) -> Vec<String> {
 /// is called before every block and may wait.
 ///
 /// # Errors
-/// As [`FileSource::read`]; [`ErrorKind::System`] if the clock refuses.
+/// As [`FileSource::read`]; [`ErrorKind::System`](crate::ErrorKind::System) if the clock refuses.
 pub fn play(
     mut file: FileSource,
     pace: Pace,

@@ -130,7 +130,7 @@ impl Handover {
         events: Events,
     ) -> Result<Self> {
         let (notes, inbox) = channel();
-        let turnstile = Arc::new(Gate {
+        let gate = Arc::new(Gate {
             open: AtomicBool::new(true),
             ingest: ingest.clone(),
         });
@@ -138,11 +138,11 @@ impl Handover {
         let tell = Box::new(move |event| drop(told.send(Note::Pipewire(event))));
         let shared = Arc::<Shared>::default();
         shared.active.store(options.active, Ordering::Relaxed);
-        let pipewire = Pipewire::start(options, turnstile.clone(), tell)?;
+        let pipewire = Pipewire::start(options, gate.clone(), tell)?;
         let switch = Switch {
             standby,
             ingest,
-            turnstile,
+            gate,
             events,
             shared: shared.clone(),
             notes: notes.clone(),
@@ -242,7 +242,7 @@ impl Drop for Handover {
 struct Switch {
     standby: FallbackSession,
     ingest: Arc<Ingest>,
-    turnstile: Arc<Gate>,
+    gate: Arc<Gate>,
     events: Events,
     shared: Arc<Shared>,
     notes: Sender<Note>,
@@ -302,7 +302,7 @@ impl Switch {
 
     fn take_alsa(&mut self) {
         self.due = None;
-        self.turnstile.open.store(false, Ordering::Release);
+        self.gate.open.store(false, Ordering::Release);
         let source = AlsaSource::later(self.standby.pcm.as_deref(), self.standby.options)
             .with_channels(self.standby.channels.clone());
         let told = self.notes.clone();
@@ -319,6 +319,6 @@ impl Switch {
         let alsa = self.shared.alsa().take();
         // Waits for its thread, which has the ingest until then.
         drop(alsa);
-        self.turnstile.open.store(true, Ordering::Release);
+        self.gate.open.store(true, Ordering::Release);
     }
 }

@@ -10,9 +10,11 @@ pub mod ingest;
 pub mod null;
 pub mod pipewire;
 mod stamps;
+mod thread;
 mod timeline;
 
 pub use backend::{Backend, Kind, Start};
+pub use thread::{CaptureThread, Orders};
 pub use v2m_client::status::{SourceInfo, SourceKind};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -70,6 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         pad_ms: arguments.pad_ms,
         max_s: arguments.max_s,
         partial_ms: arguments.partial_ms,
+        ..Params::default()
     };
     params.validate()?;
     let locator = super::reach::locator(arguments.source.as_ref())?;

@@ -11,6 +11,7 @@ mod run;
 mod signals;
 mod sources;
 mod status;
+mod vad;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,8 @@ enum Command {
     Record(record::Arguments),
     /// Print speech as it is heard, segment by segment
     Listen(listen::Arguments),
+    /// Find speech in files, on all cores: as text, JSON, RTTM, SRT, CSV, pictures
+    Vad(vad::Arguments),
     /// Check what the system grants an engine, and say how to mend what is missing
     Doctor(doctor::Arguments),
     /// Measure latencies here, on this machine
@@ -65,6 +68,11 @@ pub fn main() -> ExitCode {
         Command::Sources(arguments) => sources::run(&arguments),
         Command::Record(arguments) => record::run(arguments),
         Command::Listen(arguments) => listen::run(&arguments),
+        Command::Vad(arguments) => match vad::run(arguments) {
+            // Each file has said what is wrong with it.
+            Ok(false) => return ExitCode::FAILURE,
+            done => done.map(|_| ()),
+        },
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments),
     };

@@ -28,10 +28,8 @@ const PATIENCE_WINDOWS: usize = 94;
 /// Samples that the ring keeps.
 const HEARD: u64 = 4 * SAMPLE_RATE as u64;
 
-/// What was heard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heard {
-    /// What was listened to.
     pub source: String,
     /// Samples per second of the source.
     pub rate: u32,
@@ -39,7 +37,6 @@ pub struct Heard {
     pub quantum: u32,
     /// The largest sample, full scale is 1.
     pub peak: f32,
-    /// How long was listened.
     pub length: Duration,
     /// What is wrong with it.
     pub findings: Vec<Finding>,
@@ -50,7 +47,7 @@ struct Ears {
     ingest: Arc<Ingest>,
     reader: Reader,
     health: HealthReader,
-    _ringer: WakeUpThread,
+    _wake_up_thread: WakeUpThread,
 }
 
 impl Ears {
@@ -67,7 +64,7 @@ impl Ears {
             ingest: Arc::new(Ingest::new(capture, wake_up_thread.notifier())?),
             reader: Reader::new(ring.duplicate()?)?,
             health: HealthReader::new(health, PATIENCE_WINDOWS, false),
-            _ringer: wake_up_thread,
+            _wake_up_thread: wake_up_thread,
         })
     }
 

@@ -11,11 +11,9 @@ pub use checks::judge;
 pub use facts::Facts;
 pub use listen::Heard;
 
-/// How a thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// As it should be.
     Good,
     /// It works, less well.
     Degraded,
@@ -23,12 +21,9 @@ pub enum Status {
     Broken,
 }
 
-/// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What was looked at.
     pub name: String,
-    /// How it is.
     pub status: Status,
     /// What was found, and what it means for latency or safety.
     pub meaning: String,
@@ -37,7 +32,6 @@ pub struct Check {
 }
 
 impl Check {
-    /// As it should be.
     pub fn good(name: &str, meaning: impl Into<String>) -> Self {
         Self {
             name: name.into(),

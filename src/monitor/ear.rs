@@ -29,19 +29,15 @@ const SLICE: Duration = Duration::from_millis(200);
 /// From one attempt to connect again to the next.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// News for the monitor.
 #[derive(Debug)]
 pub(crate) enum Update {
     /// Connected, for the first time or again: this is the ring.
     Ring {
-        /// To read.
         ring: Arc<Reader>,
         /// To note how far that was.
         reader_cursor: Option<Arc<ReaderCursor>>,
     },
-    /// How the engine is.
     Status(Box<Status>),
-    /// A wake-up.
     Wake(Wake),
     /// The engine is gone, or doesn't answer; it is looked for.
     Lost(Error),

@@ -19,14 +19,10 @@ pub(crate) fn is_loss(gap: &Event) -> bool {
     gap.detail != UNUSED
 }
 
-/// How much something matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {
-    /// As it should be.
     Fine,
-    /// Worth a look.
     Warning,
-    /// Broken.
     Bad,
 }
 
@@ -47,7 +43,6 @@ pub(crate) fn level(wave: &Wave) -> Option<Level> {
     })
 }
 
-/// What the engine does.
 pub(crate) fn state(status: &Status) -> (&'static str, Severity) {
     match status.state {
         ring::State::Starting => ("starting", Severity::Warning),
@@ -62,11 +57,9 @@ pub(crate) fn state(status: &Status) -> (&'static str, Severity) {
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Notice {
-    /// What.
     pub(crate) line: String,
     /// What to do, where that isn't part of the line.
     pub(crate) remedy: Option<String>,
-    /// How much it matters.
     pub(crate) severity: Severity,
 }
 
@@ -142,7 +135,6 @@ pub(crate) fn vad(vad: &VadStatus, micro: &str) -> (String, bool) {
     (text, false)
 }
 
-/// Why a gap is one.
 pub(crate) fn reason(gap: &Event) -> &'static str {
     match gap.detail {
         XRUN => "xrun",

@@ -15,7 +15,6 @@ use crate::time::monotonic_ns;
 
 /// How long it looks.
 const LOOK: Duration = Duration::from_secs(2);
-/// Gaps that are listed.
 const GAPS: usize = 5;
 
 /// Looks at the running engine for two seconds: its status, and what was seen.

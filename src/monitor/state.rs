@@ -19,7 +19,6 @@ const ZOOMS: u32 = 6;
 /// Columns that the view moves by at once.
 const STEP: u64 = 8;
 
-/// What a user can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Stop the picture, or let it go on.
@@ -30,11 +29,9 @@ pub(crate) enum Action {
     Farther,
     /// Stop the picture and go back in time.
     Back,
-    /// Go forward again.
     Forward,
     /// Count wake-ups from the capture instead of from the writing, and back.
     Histogram,
-    /// Forget the wake-ups so far.
     Reset,
 }
 
@@ -55,26 +52,20 @@ impl View {
     }
 }
 
-/// All of it.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// What was read of the ring.
     pub(crate) track: Track,
     /// The engine's newest answer.
     pub(crate) status: Option<Status>,
     /// Why there is no engine, and since when (CLOCK_MONOTONIC); None: there is one.
     pub(crate) lost: Option<(i64, String)>,
-    /// How long wake-ups took.
     pub(crate) wakes: Wakes,
-    /// How it is looked at.
     pub(crate) view: View,
-    /// The moment that is shown.
     pub(crate) now_ns: i64,
     ring: Option<(Arc<Reader>, Option<Arc<ReaderCursor>>)>,
 }
 
 impl State {
-    /// Nothing known yet.
     pub(crate) fn new() -> Self {
         Self {
             track: Track::new(),
@@ -91,7 +82,6 @@ impl State {
         }
     }
 
-    /// Takes note of news.
     pub(crate) fn update(&mut self, update: Update) {
         match update {
             Update::Ring {
@@ -126,7 +116,6 @@ impl State {
         }
     }
 
-    /// Does what the user wants.
     pub(crate) fn act(&mut self, action: Action) {
         let (start, end) = (self.track.wave.start(), self.track.wave.end());
         let step = STEP * self.view.column();

@@ -92,7 +92,6 @@ fn end_by_signals() -> Result<Arc<AtomicBool>> {
     Ok(ended)
 }
 
-/// Takes the news so far.
 fn take(updates: &Receiver<Update>, state: &mut State) -> Result<()> {
     loop {
         match updates.try_recv() {
@@ -108,7 +107,6 @@ fn take(updates: &Receiver<Update>, state: &mut State) -> Result<()> {
     }
 }
 
-/// What a key asks for.
 enum Command {
     Quit,
     Act(Action),
@@ -116,7 +114,6 @@ enum Command {
     Redraw,
 }
 
-/// Where keys come from.
 struct Keyboard(OwnedFd);
 
 impl Keyboard {
@@ -212,7 +209,6 @@ impl Screen {
             .map_err(|cause| Error::system("cannot write to the terminal", cause))
     }
 
-    /// How long a frame stands.
     fn frame(&self) -> Duration {
         match self.0.size() {
             Ok(size) if u32::from(size.width) * u32::from(size.height) >= LARGE => LARGE_FRAME,

@@ -9,7 +9,7 @@ use crate::ring::{Event, EventLane, GapReason, Kind, Reader, WINDOW};
 
 /// Probabilities kept: 5 min.
 const WINDOWS: usize = 9_375;
-/// EventLane of a kind kept.
+/// Events of a kind kept.
 const RECORDS: usize = 2_048;
 /// Samples read at once.
 const BLOCK: usize = 4_096;
@@ -17,20 +17,16 @@ const BLOCK: usize = 4_096;
 /// Somebody speaks, or spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
-    /// Where it began.
     pub(crate) start: u64,
     /// Where it ended; None: it goes on.
     pub(crate) end: Option<u64>,
 }
 
-/// Everything read so far.
 #[derive(Debug)]
 pub(crate) struct Track {
-    /// The samples.
     pub(crate) wave: Wave,
     /// Stretches of filled silence; what continues one is part of it.
     pub(crate) gaps: VecDeque<Event>,
-    /// Speech.
     pub(crate) turns: VecDeque<Turn>,
     /// Positions at which the source changed.
     pub(crate) devices: VecDeque<u64>,
@@ -42,7 +38,6 @@ pub(crate) struct Track {
 }
 
 impl Track {
-    /// Nothing read of a ring.
     pub(crate) fn new() -> Self {
         Self {
             wave: Wave::new(0),
@@ -179,7 +174,6 @@ impl Track {
             .reduce(f32::max)
     }
 
-    /// The newest probability.
     pub(crate) fn newest_speech(&self) -> Option<f32> {
         let newest = self.probabilities.back().copied();
         newest.filter(|probability| !probability.is_nan())

@@ -13,7 +13,6 @@ pub(crate) const BARS_US: [u32; 12] = [
     10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000,
 ];
 
-/// One wake-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wake {
     /// When, by CLOCK_MONOTONIC.
@@ -36,13 +35,10 @@ pub(crate) enum Since {
 /// The last minute in numbers. Times in microseconds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Summary {
-    /// Wake-ups.
     pub(crate) count: usize,
-    /// The median.
     pub p50: f64,
     /// One in a hundred took longer.
     pub p99: f64,
-    /// The longest.
     pub(crate) max: f64,
     /// How many fell into each bar of [`BARS_US`], and beyond.
     pub(crate) bars: [u32; BARS_US.len() + 1],
@@ -62,12 +58,10 @@ impl Wakes {
         }
     }
 
-    /// Forgets all.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// The numbers.
     pub(crate) fn summary(&self, since: Since) -> Summary {
         let times = self.0.iter().filter_map(|wake| match since {
             Since::Commit => Some(wake.after_commit_ns),

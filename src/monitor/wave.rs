@@ -13,11 +13,8 @@ pub(crate) const KEPT_SAMPLES: u64 = KEPT as u64 * BIN;
 /// A stretch of samples in short.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Bin {
-    /// The lowest sample.
     pub(crate) low: f32,
-    /// The highest.
     pub(crate) high: f32,
-    /// The sum of their squares.
     squares: f32,
     samples: u32,
 }
@@ -48,12 +45,10 @@ impl Bin {
         }
     }
 
-    /// The largest absolute value.
     pub(crate) fn peak(&self) -> f32 {
         self.high.abs().max(self.low.abs())
     }
 
-    /// The root of the mean square.
     pub(crate) fn rms(&self) -> f32 {
         (self.squares / self.samples.max(1) as f32).sqrt()
     }
@@ -79,7 +74,6 @@ impl Wave {
         }
     }
 
-    /// The position that comes next.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
@@ -89,7 +83,6 @@ impl Wave {
         self.first * BIN
     }
 
-    /// Adds what follows.
     pub(crate) fn push(&mut self, samples: &[f32]) {
         for &sample in samples {
             let at = (self.end / BIN - self.first) as usize;

@@ -292,11 +292,11 @@ def test_status_is_answered_while_many_ask(user: User) -> None:
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | 0x0010 | fcntl.F_SEAL_SEAL
 
 
-def bookmark(
+def cursor(
     position: int, name: bytes = b"", *, magic: bytes = b"v2m-mark", size: int = 4096
 ) -> tuple[int, mmap.mmap]:
-    """A bookmark as docs/ring-layout.md describes it: its descriptor and map."""
-    descriptor = os.memfd_create("bookmark", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    """A reader's cursor as docs/ring-layout.md describes it: its descriptor and map."""
+    descriptor = os.memfd_create("cursor", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(descriptor, size)
     memory = mmap.mmap(descriptor, size)
     page = magic + struct.pack("=IIQ", 1, 0, position)
@@ -319,10 +319,10 @@ def reader(user: User) -> dict[str, object]:
     return found
 
 
-def test_a_readers_lag_comes_from_its_bookmark(user: User) -> None:
+def test_a_readers_lag_comes_from_its_cursor(user: User) -> None:
     user.start()
     peer = connect(user.socket)
-    descriptor, memory = bookmark(2**64 - 1, b"my reader")
+    descriptor, memory = cursor(2**64 - 1, b"my reader")
     assert open_with(peer, descriptor)["reply"] == "opened"
     os.close(descriptor)
     nothing_yet = reader(user)
@@ -345,7 +345,7 @@ def test_a_readers_lag_comes_from_its_bookmark(user: User) -> None:
     assert again["lag"] is None
 
 
-def test_clients_keep_a_bookmark_by_themselves(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_keep_a_cursor_by_themselves(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     user.start()
     monkeypatch.setenv("V2M_ENGINE_SOCKET", str(user.socket))
     with AudioCapture(engine="service", buffer_size=160).stream() as stream:
@@ -356,7 +356,7 @@ def test_clients_keep_a_bookmark_by_themselves(user: User, monkeypatch: pytest.M
     wait_until(lambda: not user.status()["readers"], "the reader to be forgotten")
 
 
-def test_commands_keep_bookmarks_too(user: User, tmp_path: Path) -> None:
+def test_commands_keep_cursors_too(user: User, tmp_path: Path) -> None:
     noise = tmp_path / "noise.wav"
     with wave.open(str(noise), "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
@@ -381,17 +381,17 @@ def test_commands_keep_bookmarks_too(user: User, tmp_path: Path) -> None:
 
 
 def liars() -> dict[str, tuple[int, object]]:
-    """Descriptors that are no honest bookmark, and what must be kept meanwhile."""
+    """Descriptors that are no honest cursor, and what must be kept meanwhile."""
     unsealed = os.memfd_create("unsealed", os.MFD_ALLOW_SEALING)
     os.ftruncate(unsealed, 4096)
     read_end, write_end = os.pipe()
     plain = os.open(sys.executable, os.O_RDONLY)
     return {
-        "ahead": bookmark(2**63),
-        "another magic": bookmark(0, magic=b"v2m-ring"),
-        "too short": bookmark(0, size=64),
-        "no terminator, no text": bookmark(0, bytes(range(128, 192))),
-        "escapes": bookmark(0, b"\x1b[2J\x1b]0;gone\x07\r\n"),
+        "ahead": cursor(2**63),
+        "another magic": cursor(0, magic=b"v2m-ring"),
+        "too short": cursor(0, size=64),
+        "no terminator, no text": cursor(0, bytes(range(128, 192))),
+        "escapes": cursor(0, b"\x1b[2J\x1b]0;gone\x07\r\n"),
         "unsealed": (unsealed, None),
         "a pipe": (read_end, write_end),
         "a file": (plain, None),
@@ -399,7 +399,7 @@ def liars() -> dict[str, tuple[int, object]]:
     }
 
 
-def test_bookmarks_that_lie_harm_nobody(user: User) -> None:
+def test_cursors_that_lie_harm_nobody(user: User) -> None:
     user.start()
     for what, (descriptor, kept) in liars().items():
         peer = connect(user.socket)
@@ -414,7 +414,7 @@ def test_bookmarks_that_lie_harm_nobody(user: User) -> None:
         os.close(descriptor)
         if isinstance(kept, int):
             os.close(kept)
-    several = [bookmark(0)[0] for _ in range(4)]
+    several = [cursor(0)[0] for _ in range(4)]
     peer = connect(user.socket)
     assert open_with(peer, *several)["reply"] == "opened"
     assert reader(user)["lag"] is not None
@@ -431,10 +431,10 @@ def is_control(char: str) -> bool:
     return unicodedata.category(char) == "Cc" or unicodedata.bidirectional(char) in directions
 
 
-def test_a_bookmark_that_flickers_never_shows_what_cannot_be(user: User) -> None:
+def test_a_cursor_that_flickers_never_shows_what_cannot_be(user: User) -> None:
     user.start()
     peer = connect(user.socket)
-    descriptor, memory = bookmark(0, b"flicker")
+    descriptor, memory = cursor(0, b"flicker")
     assert open_with(peer, descriptor)["reply"] == "opened"
     stop = threading.Event()
 
@@ -463,7 +463,7 @@ def test_a_bookmark_that_flickers_never_shows_what_cannot_be(user: User) -> None
 def test_the_longest_status_fits_into_a_reply(user: User) -> None:
     user.start()
     peers = [connect(user.socket) for _ in range(200)]
-    descriptor, _memory = bookmark(0, b'"' * 64)
+    descriptor, _memory = cursor(0, b'"' * 64)
     for peer in peers:
         assert open_with(peer, descriptor)["reply"] == "opened"
     status = user.status()

@@ -93,7 +93,7 @@ def test_while_a_fifo_has_no_reader(user: Any, tmp_path: Path, how: signal.Signa
     with running(
         user, "record", str(tmp_path / "out.wav"), "--source", f"file:{SPEECH}"
     ) as recorder:
-        ends_by(recorder, how, -how)
+        ends_by(recorder, how, 1)
 
 
 @pytest.mark.parametrize("source", ["/proc/kmsg", "fifo", "/dev/zero", "/proc/self/mem"])

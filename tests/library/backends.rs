@@ -25,7 +25,7 @@ fn the_document_is_the_source() {
     let (table, names) = rest.split_once("## 3.").expect("two more places");
     let places = [
         (table, include_str!("../../src/capture/mod.rs")),
-        (names, include_str!("../../src/config/mod.rs")),
+        (names, include_str!("../../src/config/source.rs")),
     ];
     for (text, source) in places {
         let (_, rest) = text.split_once("```text\n").expect("a listing");

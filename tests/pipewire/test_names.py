@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import BINARY, Engine
-from rig import PrivatePipeWire
-from test_sources import command, status, tone, wait_for, wait_for_level
 
+from rig import BINARY, PrivatePipeWire, wait_until
+from rig.service import Engine, command, status, tone, wait_for_level
 from v2m_engine import AudioCapture
 
 
@@ -38,7 +37,7 @@ def test_a_source_is_found_by_each_of_its_names(
     rig.create_sink("speakers", description="Loud speakers")
     rig.create_stream("music", program="Music Player")
     with Engine(rig, "--source", written):
-        wait_for(lambda: linked(rig) == name, f"{written} to be {name}")
+        wait_until(lambda: linked(rig) == name, f"{written} to be {name}")
         assert status(rig)["source"]["missing"] is None
 
 
@@ -51,10 +50,10 @@ def test_a_source_is_found_by_its_serial(rig: PrivatePipeWire) -> None:
         if item["type"].endswith(":Node") and item["info"]["props"].get("node.name") == "twin"
     ]
     with Engine(rig, "--source", "twin"):
-        why = wait_for(lambda: status(rig)["source"]["missing"], "two of one name")
+        why = wait_until(lambda: status(rig)["source"]["missing"], "two of one name")
         assert all(str(serial) in why for serial in serials)
     with Engine(rig, "--source", str(serials[1])):
-        wait_for(lambda: linked(rig) == "twin", "the second")
+        wait_until(lambda: linked(rig) == "twin", "the second")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,7 @@ def test_none_or_several_are_told_at_once_with_what_there_is(
 ) -> None:
     # A service that nobody listens to, its log, its status.
     with Engine(rig, "--source", written, "--capture", "while-used") as engine:
-        why = wait_for(lambda: status(rig)["source"]["missing"], "the reason")
+        why = wait_until(lambda: status(rig)["source"]["missing"], "the reason")
         assert all(part in why for part in says), why
         assert why in command(rig, "status").stdout
         # Those who wait for it: of the service, or by an engine of their own.
@@ -105,12 +104,12 @@ def first_words(rig: PrivatePipeWire, *arguments: str) -> str:
 def test_what_is_captured_stays_when_another_of_its_name_comes(rig: PrivatePipeWire) -> None:
     with Engine(rig, "--source", "usb"):
         rig.create_source("usb-one")
-        wait_for(lambda: linked(rig) == "usb-one", "the first")
+        wait_until(lambda: linked(rig) == "usb-one", "the first")
         rig.create_source("usb-two")
         rig.create_sink("usb-three")
         assert linked(rig) == "usb-one"
         rig.destroy_node("usb-one")
-        wait_for(lambda: linked(rig) == "usb-two", "the one that is left")
+        wait_until(lambda: linked(rig) == "usb-two", "the one that is left")
 
 
 def followed(
@@ -167,7 +166,7 @@ def test_a_program_is_followed_as_it_comes_and_goes(
         rig.destroy_node("song-one")
         wait_for_level(chunks, 0.25)
         rig.destroy_node("song-two")
-        wait_for(lambda: "Music Player" in (status(rig)["source"]["missing"] or ""), "its end")
+        wait_until(lambda: "Music Player" in (status(rig)["source"]["missing"] or ""), "its end")
         begins("song-three", 0.125)
         wait_for_level(chunks, 0.125)
 

@@ -148,3 +148,30 @@ def test_the_program_ends_without_closing(service: Service, tmp_path: Path) -> N
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "out.wav"], env=service.env, check=True)
     assert len(read_wav(tmp_path / "out.wav").samples) > 0.7 * RATE
+
+
+def test_a_fifo_that_nobody_reads_holds_nobody_up(service: Service, tmp_path: Path) -> None:
+    fifo = tmp_path / "out.wav"
+    os.mkfifo(fifo)
+    capture = AudioCapture(engine="service")
+    with pytest.raises(V2MError, match="nobody reads it"), capture.record(fifo) as recording:
+        wait_until(lambda: recording.trouble is not None, "what it waits for")
+        assert recording.trouble == "nobody reads it yet" and not recording.done
+
+
+def test_who_reads_a_fifo_late_gets_all_of_it(
+    service: Service, minute: np.ndarray, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "out.wav"
+    os.mkfifo(fifo)
+    with AudioCapture(engine="service").record(fifo, last=0.5) as recording:
+        wait_until(lambda: recording.samples > RATE, "a second of audio")
+        with fifo.open("rb") as ear:
+            heard = ear.read(5 * RATE)
+        # Nobody listens to what would follow.
+        wait_until(lambda: recording.done, "the end")
+    start = heard.index(b"data") + 8
+    samples = np.frombuffer(heard[start : start + 4 * RATE], "<f4")
+    whole = as_float(minute)
+    at = np.flatnonzero(whole == samples[0])
+    assert any(np.array_equal(whole[n : n + RATE], samples) for n in at)

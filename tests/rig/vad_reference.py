@@ -39,7 +39,7 @@ TEXTS = [
 class Reference:
     """silero-vad's ONNX model, one window after the other."""
 
-    def __init__(self, path: str | None = None) -> None:
+    def __init__(self, path: str | None = None, rate: int = RATE) -> None:
         if path is None:
             package = find_spec("silero_vad").submodule_search_locations[0]
             path = str(Path(package) / "data" / "silero_vad.onnx")
@@ -49,16 +49,17 @@ class Reference:
         self.session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
-        self.rate = np.array(RATE, np.int64)
+        self.rate = np.array(rate, np.int64)
+        self.context, self.window = CONTEXT * rate // RATE, WINDOW * rate // RATE
         self.reset()
 
     def reset(self) -> None:
         self.state = np.zeros((2, 1, 128), np.float32)
-        self.input = np.zeros((1, CONTEXT + WINDOW), np.float32)
+        self.input = np.zeros((1, self.context + self.window), np.float32)
 
     def step(self, window: np.ndarray) -> float:
-        self.input[0, :CONTEXT] = self.input[0, WINDOW:]
-        self.input[0, CONTEXT:] = window
+        self.input[0, : self.context] = self.input[0, self.window :]
+        self.input[0, self.context :] = window
         inputs = {"input": self.input, "state": self.state, "sr": self.rate}
         p, self.state = self.session.run(None, inputs)
         return p[0, 0]
@@ -66,7 +67,8 @@ class Reference:
     def probabilities(self, audio: np.ndarray, gaps: np.ndarray | None = None) -> np.ndarray:
         """One for each window, starting anew after those that are true in `gaps`."""
         self.reset()
-        windows = audio[: len(audio) // WINDOW * WINDOW].reshape(-1, WINDOW)
+        whole = len(audio) // self.window * self.window
+        windows = audio[:whole].reshape(-1, self.window)
         found = np.empty(len(windows), np.float32)
         for n, window in enumerate(windows):
             if n and gaps is not None and gaps[n - 1]:
@@ -148,14 +150,12 @@ def dictation(minutes: float, seed: int = 2) -> np.ndarray:
 
 def compare_weights() -> None:
     """Our weights are exactly those in silero-vad's ONNX model."""
-    import sys
+    import runpy
 
     from safetensors.numpy import load_file
 
+    extract = runpy.run_path(str(ROOT / "tools/models/extract.py"))["extract"]
     models = ROOT / "crates/dsp/models"
-    sys.path.insert(0, str(models))
-    from extract import extract
-
     package = Path(find_spec("silero_vad").submodule_search_locations[0])
     theirs = extract(str(package / "data" / "silero_vad_16k_sequence.onnx"))
     ours = load_file(models / "silero_vad_16k.safetensors")

@@ -14,7 +14,6 @@ const ROOM: usize = 45_000;
 /// Stretches that may not have been heard; of more, the last one grows.
 const SPOILED: usize = 4096;
 
-/// One impulse that left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Emission {
     /// Which one; its code is this modulo [`CODES`](super::code::CODES).
@@ -93,7 +92,6 @@ impl Injector {
         self.player.scheduling()
     }
 
-    /// Whether PipeWire went away.
     pub fn is_lost(&self) -> bool {
         self.player.is_lost()
     }

@@ -41,7 +41,6 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// Around an impulse, a gap explains that it was not heard.
 const TOUCHES_NS: i64 = 20_000_000;
 
-/// How to measure.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// In a PipeWire of its own, also where a session is there.
@@ -66,11 +65,9 @@ pub struct Options {
     pub source: Option<String>,
     /// A node to play into and capture from.
     pub node: Option<String>,
-    /// Further receivers.
     pub peers: Vec<Spec>,
 }
 
-/// How the impulses reach the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Path {
@@ -89,11 +86,9 @@ pub enum Path {
 /// What one receiver came to, over all rounds.
 #[derive(Debug)]
 pub struct Score {
-    /// Who.
     pub spec: Spec,
     /// Its samples per second.
     pub rate: u32,
-    /// What became of the impulses.
     pub outcome: Outcome,
     /// Of those lost, how many lie in gaps that the engine reported.
     pub in_gaps: usize,

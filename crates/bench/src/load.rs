@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use v2m_error::{Error, ErrorKind, Result};
 
-/// Which load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Load {
@@ -23,7 +22,6 @@ pub enum Load {
 }
 
 impl Load {
-    /// Its name, as on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 /// The machine at the time of the run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Machine {
-    /// The processor.
     pub cpu: String,
     /// How many of its cores may be used.
     pub cores: usize,
@@ -20,7 +19,6 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Looks at this one.
     pub fn look() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let cpu = read("/proc/cpuinfo");

@@ -27,7 +27,6 @@ const SCRATCH: usize = 8192;
 /// How long a node and its ports may take to appear.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where to play.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// Into every input port of the node of this name.
@@ -38,12 +37,10 @@ pub enum Destination {
     Whoever,
 }
 
-/// How to play.
 #[derive(Clone, Debug)]
 pub struct PlayerOptions {
     /// The node's name, as other programs see it.
     pub node_name: String,
-    /// Where to.
     pub into: Destination,
     /// The daemon's socket, by name or path; `None` is the session's.
     pub remote: Option<String>,
@@ -56,7 +53,6 @@ pub struct Moment {
     pub rate: u32,
     /// The driver's count at the cycle's start.
     pub position: u64,
-    /// Which driver counts.
     pub clock_id: u32,
     /// CLOCK_MONOTONIC nanoseconds of the driver's wake-up for this cycle.
     pub wake_ns: i64,

@@ -18,7 +18,6 @@ const GRACE: Duration = Duration::from_secs(3);
 pub struct Process(pub Child);
 
 impl Process {
-    /// Starts `command`.
     pub fn start(command: &mut Command) -> Result<Self> {
         die_with_this_thread(command);
         let program = command.get_program().to_string_lossy().into_owned();

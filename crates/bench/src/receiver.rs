@@ -35,13 +35,11 @@ pub struct Spec {
     /// In which form: `default` or `best` of a peer.
     #[serde(default)]
     pub form: String,
-    /// Whether it runs Python.
     #[serde(default)]
     pub python: bool,
     /// Program and arguments; empty for the reader in the bench's own process.
     #[serde(default)]
     pub command: Vec<String>,
-    /// Added to its environment.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Seconds that it may be behind: it goes on for so long after the last impulse counted.
@@ -115,9 +113,7 @@ pub fn ours(python: &str, script: &Path, load: Load) -> Result<Vec<Spec>> {
 pub const INSIDE: &str = "reader, this process";
 /// The plain reader in another process: what others are compared with.
 pub const PLAIN: &str = "reader, other process";
-/// A `for` loop.
 pub const SYNC: &str = "Python, sync";
-/// An `async for` loop.
 pub const ASYNCIO: &str = "Python, asyncio";
 /// An `async for` loop on the event loop that is written in C.
 pub const UVLOOP: &str = "Python, asyncio on uvloop";
@@ -143,7 +139,6 @@ fn python_module(python: &str, module: &str, name: &str) -> Result<(), String> {
     ))
 }
 
-/// A receiver at work.
 pub struct Listening {
     name: String,
     how: How,

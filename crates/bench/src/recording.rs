@@ -14,7 +14,6 @@ use std::io::Write;
 
 use v2m_error::{Error, ErrorKind, Result};
 
-/// Audio as it came.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recording {
     /// Samples per second.

@@ -16,17 +16,11 @@ use v2m_ring::SAMPLE_RATE;
 /// A whole run. Times are in microseconds.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// This program's version.
     pub version: String,
-    /// What it ran on.
     pub machine: Machine,
-    /// What it ran in.
     pub graph: Graph,
-    /// What ran beside it.
     pub load: Load,
-    /// The engine.
     pub engine: Engine,
-    /// The injector.
     pub injector: Injected,
     /// What each receiver got: first the ring, then ours, then others.
     pub receivers: Vec<Row>,
@@ -42,7 +36,6 @@ pub struct Report {
 pub struct Graph {
     /// How the impulses reached the engine.
     pub path: Path,
-    /// PipeWire's version.
     pub version: Option<String>,
     /// Samples per cycle, as it ran while ours listened.
     pub quantum: u32,
@@ -52,10 +45,8 @@ pub struct Graph {
     pub stock: bool,
 }
 
-/// The engine during the run.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Engine {
-    /// How its audio thread is scheduled.
     pub scheduling: Option<String>,
     /// Of one core, with one reader.
     pub cpu_percent: f64,
@@ -82,34 +73,26 @@ impl Engine {
     }
 }
 
-/// The injector during the run.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Injected {
-    /// How its thread is scheduled.
     pub scheduling: Option<String>,
-    /// How many left.
     pub impulses: usize,
     /// Of those, how many the graph may not have waited for: they count as neither
     /// received nor lost.
     pub unheard: usize,
-    /// Cycles of the graph.
     pub cycles: u64,
-    /// Of those, how many came late.
     pub late_cycles: u64,
     /// The longest time from the graph's wake-up to the injector: the machine's noise.
     pub worst_lateness_us: f64,
 }
 
-/// One receiver.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
-    /// What it is.
     pub name: String,
     /// `default` or `best` of a peer; empty for ours.
     pub form: String,
     /// Whether it reads the engine's ring.
     pub ours: bool,
-    /// Whether it runs Python.
     pub python: bool,
     /// Why there are no numbers, or not from all rounds.
     pub error: Option<String>,
@@ -117,9 +100,7 @@ pub struct Row {
     pub rate: u32,
     /// Impulses that the graph took while it listened.
     pub sent: usize,
-    /// How many of them it got.
     pub received: usize,
-    /// How many it never got.
     pub lost: usize,
     /// Of those, how many lie in gaps that the engine reported.
     pub lost_in_gaps: usize,
@@ -140,9 +121,7 @@ pub struct Row {
 /// One line of the budget.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Step {
-    /// What takes the time.
     pub what: String,
-    /// How much of it.
     pub spread: Spread,
 }
 
@@ -187,7 +166,6 @@ impl Report {
             .find(|row| row.name == name && row.received > 0)
     }
 
-    /// For people.
     pub fn text(&self) -> String {
         let mut out = String::new();
         // Writing to a string can't fail.
@@ -249,7 +227,6 @@ impl Report {
         Ok(())
     }
 
-    /// What stands above the numbers.
     pub fn heading(&self) -> Vec<String> {
         let (graph, machine, engine) = (&self.graph, &self.machine, &self.engine);
         let milliseconds = f64::from(graph.quantum) * 1000.0 / f64::from(graph.rate.max(1));
@@ -296,7 +273,6 @@ impl Report {
 }
 
 impl Row {
-    /// Name and form.
     pub fn title(&self) -> String {
         match self.form.as_str() {
             "" => self.name.clone(),

@@ -18,7 +18,6 @@ use v2m_pw_graph as pipewire;
 
 /// How long a daemon, a node or an engine may take to come up.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// The nodes' names.
 const INJECTOR: &str = "v2m-bench";
 const ENGINE: &str = "v2m-bench-engine";
 const LOOP_SINK: &str = "v2m-bench-sink";
@@ -34,17 +33,14 @@ pub struct Stage {
     _daemon: Option<Process>,
     directory: Directory,
     environment: Vec<(&'static str, OsString)>,
-    /// How the audio goes.
     pub route: Route,
     /// PipeWire's socket, if it is not the session's.
     remote: Option<String>,
     destination: Destination,
-    /// What the engine captures.
     source: String,
 }
 
 impl Stage {
-    /// Builds the graph and the path.
     pub fn build(options: &Options) -> Result<Self> {
         let directory = Directory::new()?;
         let session = pipewire::sources(None).is_ok();
@@ -230,7 +226,6 @@ impl Stage {
         Connection::at(&self.socket())
     }
 
-    /// What the engine says of itself.
     pub fn status(&self) -> Result<Status> {
         self.connect()?.status()
     }

@@ -10,13 +10,9 @@ use super::recording::Recording;
 /// The order of a set of durations, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
-    /// Half of them are shorter.
     pub p50: f64,
-    /// 95 of 100 are.
     pub p95: f64,
-    /// 99 of 100 are.
     pub p99: f64,
-    /// The longest.
     pub max: f64,
     /// Mean difference between one and the next: jitter as RFC 3550 takes it.
     pub jitter: f64,
@@ -64,7 +60,6 @@ pub struct Outcome {
     pub sent: usize,
     /// In the order in which they left.
     pub arrivals: Vec<Arrival>,
-    /// Those that never came.
     pub lost: Vec<Emission>,
     /// How often one came again.
     pub duplicated: usize,

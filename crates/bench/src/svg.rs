@@ -7,7 +7,6 @@ use std::fmt::Write;
 use super::report::{Report, Row};
 
 const WIDTH: f64 = 1000.0;
-/// Where the axis begins and ends.
 const LEFT: f64 = 250.0;
 const RIGHT: f64 = 850.0;
 const ROW: f64 = 46.0;

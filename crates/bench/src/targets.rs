@@ -9,16 +9,11 @@ use super::load::Load;
 use super::receiver::{ASYNCIO, ASYNCIO_REMEDY, PLAIN, SYNC, SYNC_REMEDY, UVLOOP};
 use super::report::{RING, Report, Row};
 
-/// One aim.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Target {
-    /// What is compared.
     pub what: String,
-    /// What was measured.
     pub value: f64,
-    /// At most this.
     pub limit: f64,
-    /// Whether it was met.
     pub met: bool,
 }
 

@@ -190,7 +190,7 @@ impl Connection {
             observe,
         };
         let reader_cursor = self.reader_cursor.clone();
-        let reader_cursor = reader_cursor.as_ref().map(|mark| mark.descriptor());
+        let reader_cursor = reader_cursor.as_ref().map(|cursor| cursor.descriptor());
         let packet = self.ask(&request, reader_cursor, ANSWER)?;
         match (packet.message, packet.descriptor) {
             (Reply::Opened { source, channel }, Some(file)) => {
@@ -205,7 +205,6 @@ impl Connection {
         }
     }
 
-    /// Asks how the engine is.
     pub fn status(&mut self) -> Result<Status> {
         self.status_within(ANSWER)
     }

@@ -3,13 +3,11 @@
 /// How far a stream moves from one chunk to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hop {
-    /// This many samples.
     Samples(u64),
     /// As far as audio has arrived.
     Quantum,
 }
 
-/// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// The window that begins at this position.

@@ -181,7 +181,6 @@ struct Known {
     engine: Weak<Engine>,
     /// What a private engine was started for.
     source: Option<String>,
-    /// And which of its channels.
     channel: Option<String>,
     latency: Option<Quantum>,
 }

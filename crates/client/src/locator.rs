@@ -16,7 +16,6 @@ use crate::quantum::Quantum;
 /// Keeps the private engine that was connected to last, from one stream to the next.
 pub type Keeper = Mutex<Option<Arc<Engine>>>;
 
-/// Which engine is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// The service if it runs and captures the source, else a private engine.
@@ -57,7 +56,6 @@ impl fmt::Display for Mode {
 /// What a client asks of its engine, and where the engine's program may be.
 #[derive(Clone, Debug, Default)]
 pub struct Locator {
-    /// Which engine.
     pub mode: Mode,
     /// What it is to capture; None: whatever the service does, or the default source.
     pub source: Option<String>,

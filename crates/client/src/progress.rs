@@ -47,7 +47,6 @@ impl<T> Poll<T> {
 
 /// What can be read item by item. No lock is held while a thread waits.
 pub trait Source {
-    /// What it gives.
     type Item;
 
     /// Takes the next item, if there is one. Doesn't wait.
@@ -59,7 +58,6 @@ pub trait Source {
     /// Whether there is nothing to take and nothing to tell. Takes nothing.
     fn is_pending(&self) -> bool;
 
-    /// What it is read from.
     fn stream(&self) -> &Stream;
 
     /// One attempt to mend what [`poll`](Self::poll) found, which may block for seconds.

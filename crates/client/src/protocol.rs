@@ -48,11 +48,9 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         observe: bool,
     },
-    /// How are you?
     Status {},
 }
 
-/// What the engine answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "reply")]
 pub enum Reply {
@@ -64,9 +62,7 @@ pub enum Reply {
         #[serde(default = "auto")]
         channel: String,
     },
-    /// The answer to `status`.
     Status {
-        /// All of it.
         status: Box<Status>,
     },
     /// No, and why.
@@ -84,9 +80,7 @@ fn auto() -> String {
 /// A packet: its message and a descriptor, if one came along.
 #[derive(Debug)]
 pub struct Packet<T> {
-    /// The message.
     pub message: T,
-    /// The descriptor.
     pub descriptor: Option<OwnedFd>,
 }
 

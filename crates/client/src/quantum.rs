@@ -34,7 +34,6 @@ impl Quantum {
         rate: 48_000,
     };
 
-    /// Its length in nanoseconds.
     pub fn ns(self) -> u64 {
         u64::from(self.samples) * 1_000_000_000 / u64::from(self.rate)
     }

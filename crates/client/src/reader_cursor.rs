@@ -99,7 +99,6 @@ fn program(mut arguments: impl Iterator<Item = String>) -> String {
 #[derive(Debug)]
 pub struct RemoteCursor(OwnedFd);
 
-/// What stands in a reader cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Note {
     /// Everything before this was read, says the reader.
@@ -157,8 +156,9 @@ mod tests {
 
     #[test]
     fn what_is_noted_is_seen() {
-        let mark = ReaderCursor::new("reader one").unwrap();
-        let handed = RemoteCursor::accept(mark.descriptor().try_clone_to_owned().unwrap()).unwrap();
+        let cursor = ReaderCursor::new("reader one").unwrap();
+        let handed =
+            RemoteCursor::accept(cursor.descriptor().try_clone_to_owned().unwrap()).unwrap();
         let name = Some("reader one".to_owned());
         let nothing = Note {
             position: None,
@@ -166,12 +166,12 @@ mod tests {
         };
         assert_eq!(handed.look(), nothing);
         for position in [0, 1, 1 << 40, u64::MAX - 1] {
-            mark.reached(position);
+            cursor.reached(position);
             let position = Some(position);
             let name = name.clone();
             assert_eq!(handed.look(), Note { position, name });
         }
-        drop(mark);
+        drop(cursor);
         assert_eq!(handed.look().position, Some(u64::MAX - 1));
     }
 
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bookmark_that_lies_gives_nothing_dangerous() {
+    fn a_cursor_that_lies_gives_nothing_dangerous() {
         let mut bytes = [0xff; BYTES];
         assert_eq!(parse(&bytes), Note::default());
         bytes[..8].copy_from_slice(&MAGIC);

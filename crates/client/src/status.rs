@@ -10,26 +10,19 @@ use crate::ring::{SAMPLE_RATE, State};
 /// An engine at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
-    /// The engine's version.
     pub version: String,
-    /// Its process id.
     pub pid: u32,
     /// Seconds since it started.
     pub uptime_s: f64,
     /// Whether it serves the user (true) or one client only.
     pub service: bool,
-    /// What it does.
     pub state: State,
-    /// Where its audio comes from.
     pub source: SourceStatus,
     /// What is wrong with it, the worst first; empty while nothing is captured.
     #[serde(default)]
     pub health: Vec<FindingStatus>,
-    /// The ring.
     pub ring: RingStatus,
-    /// The speech track.
     pub vad: VadStatus,
-    /// What was lost.
     pub losses: LossStatus,
     /// The virtual microphone, if there is one.
     #[serde(default)]
@@ -142,13 +135,11 @@ impl From<&Finding> for FindingStatus {
 pub struct ThreadStatus {
     /// Its name, as `top -H` shows it.
     pub name: String,
-    /// Its id.
     pub tid: i32,
     /// What it does: `capture`, `wake`, `vad`, …
     pub role: String,
     /// What was asked for first, for instance `fifo 70`.
     pub asked: String,
-    /// What it has now.
     pub got: String,
     /// Whether that is real time.
     pub real_time: bool,
@@ -161,15 +152,11 @@ pub struct ThreadStatus {
 /// Whether something asked of the system was granted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GrantStatus {
-    /// What was asked for.
     pub asked: String,
-    /// Whether it was given.
     pub granted: bool,
-    /// Why it wasn't.
     pub why_not: Option<String>,
 }
 
-/// Where the audio comes from.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SourceStatus {
     /// As configured.
@@ -191,7 +178,6 @@ pub struct SourceStatus {
     pub quantum: u32,
     /// Samples per second of the source; 0 if unknown.
     pub rate: u32,
-    /// The audio server's version.
     pub server_version: Option<String>,
     /// How the audio thread is scheduled, for instance `fifo 88`.
     pub scheduling: Option<String>,
@@ -263,7 +249,6 @@ impl ReaderStatus {
     }
 }
 
-/// How the speech track is made.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct VadStatus {
     /// As configured: `native`, `ort` or `off`.
@@ -325,7 +310,6 @@ pub struct SourceInfo {
     pub name: String,
     /// What a person reads.
     pub description: String,
-    /// Where it comes from.
     pub kind: SourceKind,
     /// Captured when nothing else is asked for.
     pub default: bool,
@@ -345,9 +329,7 @@ pub enum SourceKind {
     Source,
     /// What a sink plays.
     Monitor,
-    /// What a program plays.
     App,
-    /// An ALSA PCM.
     Alsa,
 }
 

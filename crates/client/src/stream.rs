@@ -26,7 +26,6 @@ pub struct Window {
     pub ring: Arc<Reader>,
     /// Of the first sample.
     pub position: u64,
-    /// Samples.
     pub count: u64,
     /// CLOCK_MONOTONIC nanoseconds at which the first sample was captured.
     pub time_ns: i64,
@@ -215,7 +214,6 @@ impl Stream {
         self.generation == engine::generation()
     }
 
-    /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

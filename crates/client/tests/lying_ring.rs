@@ -34,7 +34,7 @@ const HISTORY: u64 = 1 << 16;
 const COUNTERS: u64 = 0x400;
 const STRIDE: u64 = 0x80;
 const LANES: u64 = 6;
-/// SpeechEvents a hang into a failure.
+/// Turns a hang into a failure.
 const HANGS: Duration = Duration::from_secs(60);
 
 /// An engine that hands out copies of a ring in which something was changed.

@@ -26,9 +26,9 @@ fn speech() -> Vec<f32> {
 }
 
 fn conditioned(samples: &[f32]) -> Vec<f32> {
-    let mut conditioner = Conditioner::new();
+    let mut conditioner = Conditioner::new(SAMPLE_RATE);
     let mut out = samples.to_vec();
-    for window in out.as_chunks_mut().0 {
+    for window in out.as_chunks_mut::<WINDOW>().0 {
         conditioner.condition(window);
     }
     out

@@ -6,7 +6,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use v2m_dsp::vad::native::{Batch, Native, Network, Path};
+use v2m_dsp::vad::native::{Batch, Memory, Native, Network, Part, Path, Recordings};
 use v2m_dsp::vad::{Model, WINDOW};
 
 const TOLERANCE: f32 = 1e-4;
@@ -77,6 +77,29 @@ fn native(path: Path) -> Native {
     Native::with_path(Network::embedded(), path).expect("an available path")
 }
 
+fn recordings(path: Path) -> Recordings {
+    Recordings::with_path(Network::embedded(), path).expect("an available path")
+}
+
+fn part<'a>(
+    ((memory, out), windows): ((&'a mut Memory, &'a mut Vec<f32>), &&'a [[f32; WINDOW]]),
+) -> Part<'a> {
+    Part {
+        memory,
+        samples: windows.as_flattened(),
+        out,
+    }
+}
+
+fn at_once(
+    network: &mut Recordings,
+    memory: &mut Memory,
+    windows: &[[f32; WINDOW]],
+    out: &mut Vec<f32>,
+) {
+    network.advance(&mut [part(((memory, out), &windows))]);
+}
+
 /// Panics at the first window that differs, or is no number.
 fn assert_equal(what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len());
@@ -109,19 +132,74 @@ fn equals_the_reference_on_every_path() {
     }
 }
 
+/// Every second sample of the ten seconds, aliases and all.
+#[test]
+fn the_network_for_8_khz_equals_the_reference_on_every_path() {
+    let golden = golden();
+    let samples = golden.windows.as_flattened().iter().step_by(2);
+    let samples: Vec<f32> = samples.copied().collect();
+    let expected = floats(include_bytes!("../../../tests/data/vad_golden_8k.f32"));
+    for path in Path::available() {
+        let mut network = Recordings::with_path(Network::embedded_8k(), path).expect("a path");
+        let (mut memory, mut found) = (Memory::new(), Vec::new());
+        for piece in samples.chunks(256 * 21) {
+            network.advance(&mut [Part {
+                memory: &mut memory,
+                samples: piece,
+                out: &mut found,
+            }]);
+        }
+        assert_equal(path.name(), &found, &expected);
+    }
+    assert!(Native::with_path(Network::embedded_8k(), Path::best()).is_err());
+}
+
 #[test]
 fn a_recording_at_once_equals_its_windows_one_by_one() {
     let golden = golden();
     for path in Path::available() {
         // In pieces of lengths that fill no tile, the state going on between them.
-        let (mut native, mut found) = (native(path), vec![0.0; golden.windows.len()]);
-        let (mut begin, mut length) = (0, 1);
-        while begin < found.len() {
-            let end = (begin + length).min(found.len());
-            native.probabilities(&golden.windows[begin..end], &mut found[begin..end]);
-            (begin, length) = (end, length * 2 + 1);
+        let (mut network, mut memory) = (recordings(path), Memory::new());
+        let mut found = Vec::new();
+        let mut length = 1;
+        while found.len() < golden.windows.len() {
+            let rest = &golden.windows[found.len()..];
+            let piece = &rest[..length.min(rest.len())];
+            at_once(&mut network, &mut memory, piece, &mut found);
+            length = length * 2 + 1;
         }
         assert_equal(path.name(), &found, &golden.probabilities);
+    }
+}
+
+#[test]
+fn recordings_that_share_the_weights_do_not_concern_each_other() {
+    let golden = golden();
+    for path in Path::available() {
+        // Nine recordings: two groups of four and one alone. They begin at different windows
+        // of the audio, give pieces of different lengths, and end at different times.
+        for count in [1, 2, 3, 4, 9] {
+            let mut network = recordings(path);
+            let length = |n: usize| golden.windows.len() - 13 * n;
+            let mut memories = vec![Memory::new(); count];
+            let mut found = vec![Vec::new(); count];
+            for round in 0.. {
+                let pieces = (0..count).map(|n| {
+                    let rest = &golden.windows[found[n].len()..length(n)];
+                    &rest[..rest.len().min((7 * round + 5 * n) % 40)]
+                });
+                let pieces: Vec<_> = pieces.collect();
+                let state = memories.iter_mut().zip(&mut found);
+                let mut parts: Vec<_> = state.zip(&pieces).map(part).collect();
+                network.advance(&mut parts);
+                if (0..count).all(|n| found[n].len() == length(n)) {
+                    break;
+                }
+            }
+            for found in &found {
+                assert_equal(path.name(), found, &golden.probabilities[..found.len()]);
+            }
+        }
     }
 }
 
@@ -235,17 +313,17 @@ fn no_window_allocates() {
     for path in Path::available() {
         let mut native = native(path);
         let mut batch = Batch::new(Network::embedded(), path, 20).expect("an available path");
-        let mut out = vec![0.0; golden.windows.len()];
-        // Once, for the workspace that only recordings need.
-        native.probabilities(&golden.windows[..1], &mut out[..1]);
+        let mut out = vec![0.0; 20];
+        let (mut network, mut memory) = (recordings(path), Memory::new());
+        let mut found = Vec::with_capacity(golden.windows.len());
         let before = ALLOCATIONS.get();
         golden
             .windows
             .iter()
             .for_each(|window| assert!(native.step(window) < 1.0));
-        native.probabilities(&golden.windows, &mut out);
+        at_once(&mut network, &mut memory, &golden.windows, &mut found);
         batch
-            .probabilities(&golden.windows[..20], &mut out[..20])
+            .probabilities(&golden.windows[..20], &mut out)
             .expect("as many");
         native.reset();
         assert_eq!(ALLOCATIONS.get(), before, "{}", path.name());
@@ -266,9 +344,9 @@ fn half_an_hour_equals_the_reference_on_every_path() {
             &stepped(path, &reference),
             &reference.probabilities,
         );
-        let mut at_once = vec![0.0; reference.windows.len()];
-        native(path).probabilities(&reference.windows, &mut at_once);
-        assert_equal(path.name(), &at_once, &reference.probabilities);
+        let (mut network, mut memory, mut found) = (recordings(path), Memory::new(), Vec::new());
+        at_once(&mut network, &mut memory, &reference.windows, &mut found);
+        assert_equal(path.name(), &found, &reference.probabilities);
     }
 }
 
@@ -281,10 +359,11 @@ fn ten_hours_do_not_drift() {
     let reference = reference();
     let settle = 300 * 16000 / WINDOW;
     for path in Path::available() {
-        let (mut native, mut out) = (native(path), vec![0.0; reference.windows.len()]);
-        let rounds = (10 * 3600 * 16000 / WINDOW).div_ceil(out.len());
+        let (mut network, mut memory, mut out) = (recordings(path), Memory::new(), Vec::new());
+        let rounds = (10 * 3600 * 16000 / WINDOW).div_ceil(reference.windows.len());
         for _ in 0..rounds {
-            native.probabilities(&reference.windows, &mut out);
+            out.clear();
+            at_once(&mut network, &mut memory, &reference.windows, &mut out);
         }
         let what = format!("{} after {rounds} rounds", path.name());
         assert_equal(&what, &out[settle..], &reference.probabilities[settle..]);

@@ -1,10 +1,11 @@
 //! Segments: equal to silero-vad's own for equal parameters, and sound for any input.
 
 use proptest::prelude::*;
-use v2m_dsp::vad::segment::{Edge, OnOff, Params, Segment, Segmenter};
+use v2m_dsp::vad::segment::{Edge, OnOff, Params, Segment, Segmenter, Split};
 
-/// threshold, neg_threshold, min_speech_ms, min_silence_ms, pad_ms, max_s
-type Row = (f32, Option<f32>, u32, u32, u32, Option<f64>);
+/// threshold, neg_threshold, min_speech_ms, min_silence_ms, pad_ms, max_s,
+/// split_silence_ms, at the longest pause instead of the last
+type Row = (f32, Option<f32>, u32, u32, u32, Option<f64>, u32, bool);
 
 #[derive(serde::Deserialize)]
 struct Golden {
@@ -37,8 +38,21 @@ fn equals_silero_for_equal_parameters() {
     let mut seen = 0;
     for (c, case) in golden.cases.iter().enumerate() {
         for (parameters, expected) in golden.parameters.iter().zip(&case.segments) {
-            let &(threshold, neg_threshold, min_speech_ms, min_silence_ms, pad_ms, max_s) =
-                parameters;
+            let &(
+                threshold,
+                neg_threshold,
+                min_speech_ms,
+                min_silence_ms,
+                pad_ms,
+                max_s,
+                split_silence_ms,
+                at_longest,
+            ) = parameters;
+            let split = if at_longest {
+                Split::Longest
+            } else {
+                Split::Last
+            };
             let params = Params {
                 threshold,
                 neg_threshold,
@@ -46,6 +60,8 @@ fn equals_silero_for_equal_parameters() {
                 min_silence_ms,
                 pad_ms,
                 max_s: max_s.unwrap_or(f64::INFINITY),
+                split_silence_ms,
+                split,
                 partial_ms: None,
             };
             let found = run(&params, &case.probabilities, case.length);
@@ -54,7 +70,7 @@ fn equals_silero_for_equal_parameters() {
             seen += found.len();
         }
     }
-    assert!(seen > 700, "the golden file holds only {seen} segments");
+    assert!(seen > 1200, "the golden file holds only {seen} segments");
 }
 
 #[test]
@@ -79,6 +95,31 @@ fn a_segment_comes_out_as_soon_as_it_is_certain() {
             is_final: true
         }]
     );
+}
+
+/// A pause of 64 ms, in which the probability only falls to 0.42, is no pause by the rules.
+#[test]
+fn speech_without_a_pause_is_cut_where_it_is_least_likely() {
+    let p = |index: u64| if index % 100 < 2 { 0.42 } else { 0.9 };
+    let probabilities: Vec<_> = (0..1000).map(|n| if n == 0 { 0.9 } else { p(n) }).collect();
+    let cuts = |split| {
+        let params = Params {
+            max_s: 8.0,
+            pad_ms: 0,
+            split,
+            ..Params::default()
+        };
+        let found = run(&params, &probabilities, 1000 * 512);
+        if split == Split::Quietest {
+            let joined = found.windows(2).all(|pair| pair[0].end == pair[1].start);
+            assert!(joined, "{found:?}");
+        }
+        found.iter().map(|s| s.start / 512).collect::<Vec<_>>()
+    };
+    // At the second, later window of each.
+    assert_eq!(cuts(Split::Quietest), [0, 201, 401, 601, 801]);
+    assert_eq!(cuts(Split::Longest), [0, 251, 502, 753]);
+    assert_eq!(cuts(Split::Last), [0, 251, 502, 753]);
 }
 
 #[test]
@@ -195,15 +236,28 @@ fn params() -> impl Strategy<Value = Params> {
         0u32..500,
         1.2f64..20.0,
         prop::option::of(1u32..900),
+        0u32..400,
+        prop::sample::select(vec![Split::Longest, Split::Last, Split::Quietest]),
     )
         .prop_map(
-            |(threshold, min_speech_ms, min_silence_ms, pad_ms, max_s, partial_ms)| Params {
+            |(
+                threshold,
+                min_speech_ms,
+                min_silence_ms,
+                pad_ms,
+                max_s,
+                partial_ms,
+                split_silence_ms,
+                split,
+            )| Params {
                 threshold,
                 neg_threshold: None,
                 min_speech_ms,
                 min_silence_ms,
                 pad_ms,
                 max_s,
+                split_silence_ms,
+                split,
                 partial_ms,
             },
         )

@@ -33,7 +33,6 @@ pub struct Error {
     message: String,
 }
 
-/// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::readlinkat;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, readlinkat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::geteuid;
 
@@ -21,13 +21,11 @@ const LINKS: usize = 40;
 /// What kind of file a name leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A regular file.
     Regular,
     /// A named pipe, or an end of one without a name.
     Fifo,
     /// A terminal, `/dev/null` and their like.
     CharacterDevice,
-    /// A directory.
     Directory,
     /// A disk, a socket, or what the kernel may come up with.
     Other,
@@ -56,7 +54,6 @@ pub struct Found {
     handed: bool,
 }
 
-/// Where a name leads.
 #[derive(Debug)]
 pub struct Place {
     /// The name at the end of all links.
@@ -110,7 +107,6 @@ impl Found {
         }
     }
 
-    /// What it is.
     pub fn kind(&self) -> Kind {
         let kind = self.known.file_type();
         match () {
@@ -142,9 +138,21 @@ impl Found {
         self.known.uid()
     }
 
-    /// Opens what was found.
+    /// Opens what was found. A FIFO is waited for until its other end is open, too.
     pub fn open(&self, options: &mut OpenOptions) -> io::Result<File> {
-        let options = options.custom_flags(libc::O_NOCTTY);
+        self.open_with(options.custom_flags(libc::O_NOCTTY))
+    }
+
+    /// Opens what was found, and waits for nobody: a FIFO that nobody reads can't be opened
+    /// for writing (ENXIO).
+    pub fn open_at_once(&self, options: &mut OpenOptions) -> io::Result<File> {
+        let file = self.open_with(options.custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK))?;
+        let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
+        fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
+        Ok(file)
+    }
+
+    fn open_with(&self, options: &OpenOptions) -> io::Result<File> {
         let known_as = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
         match options.open(known_as) {
             // Not every sandbox has a /proc.
@@ -183,8 +191,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 
 fn open_found(found: &Found) -> io::Result<File> {
     let file = found.open(OpenOptions::new().read(true))?;
-    let flags = nix::fcntl::OFlag::O_NONBLOCK;
-    nix::fcntl::fcntl(file.as_fd(), nix::fcntl::FcntlArg::F_SETFL(flags))?;
+    fcntl(file.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok(file)
 }
 
@@ -232,7 +239,6 @@ pub fn foreign(found: &Found) -> io::Error {
     ))
 }
 
-/// A name's folder.
 pub fn folder_of(path: &Path) -> &Path {
     let folder = path.parent();
     folder

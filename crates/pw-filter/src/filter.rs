@@ -48,7 +48,6 @@ pub struct Cycle<'a> {
     pub position: u64,
     /// The same as the driver has it now: another once it has begun the next cycle.
     pub now: &'a AtomicU64,
-    /// Which driver counts.
     pub clock_id: u32,
     /// CLOCK_MONOTONIC nanoseconds of the driver's wake-up for this cycle.
     pub nsec: u64,

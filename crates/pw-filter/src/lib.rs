@@ -15,8 +15,6 @@ pub use v2m_error::{Error, ErrorKind, Result};
 /// Which way samples go at a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Into the node.
     In,
-    /// Out of the node.
     Out,
 }

@@ -47,7 +47,6 @@ pub struct Connection {
     /// What the daemon announces and lets bind.
     pub registry: RegistryRc,
     _core_listener: CoreListener,
-    /// The connection itself.
     pub core: CoreRc,
     notes: Receiver<Note>,
     sender: Sender<Note>,
@@ -65,9 +64,7 @@ pub struct Connection {
 /// which it waits without an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
-    /// It asks.
     RealTime,
-    /// It doesn't.
     Nothing,
 }
 

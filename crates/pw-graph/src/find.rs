@@ -24,7 +24,6 @@ pub struct Target {
 /// An output port to link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetPort {
-    /// Its global id.
     pub id: u32,
     /// Never used twice by one daemon, unlike the id.
     pub serial: u64,
@@ -40,7 +39,6 @@ enum Fit {
     Contains,
     /// It is its description, its nick or its serial.
     Called,
-    /// It is its name.
     Named,
 }
 

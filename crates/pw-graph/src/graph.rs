@@ -40,7 +40,6 @@ pub struct Node {
     pub priority: i64,
 }
 
-/// A port of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
     /// Never used twice by one daemon, unlike the id.
@@ -109,17 +108,14 @@ impl Graph {
         ports.into_iter().map(|(_, id)| id)
     }
 
-    /// The node of this name.
     pub fn node_named(&self, name: &str) -> Option<u32> {
         self.named(name).map(|(id, _)| id)
     }
 
-    /// All nodes with their ids.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = (u32, &Node)> {
         self.nodes.iter().map(|(id, node)| (*id, node))
     }
 
-    /// The port of this id.
     pub(crate) fn port(&self, id: u32) -> Option<&Port> {
         self.ports.get(&id)
     }
@@ -129,7 +125,6 @@ impl Graph {
         self.clients.get(&id).map(String::as_str)
     }
 
-    /// The link of this id.
     pub fn link(&self, id: u32) -> Option<Link> {
         self.links.get(&id).copied()
     }

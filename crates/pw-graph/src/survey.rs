@@ -15,10 +15,8 @@ use v2m_client::quantum::Quantum;
 /// How long the daemon may take for each answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a daemon says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
-    /// Its version.
     pub version: String,
     /// The session manager's name for itself.
     pub session_manager: Option<String>,

@@ -30,9 +30,7 @@ struct Says {
 /// Nothing is heard of a source, as its volume says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inaudible {
-    /// The source's name.
     pub name: String,
-    /// Its id in the graph.
     pub id: u32,
     /// It is muted; else its volume is zero.
     pub muted: bool,
@@ -100,7 +98,6 @@ impl Volume {
         })
     }
 
-    /// The node's id.
     pub fn id(&self) -> u32 {
         self.id
     }

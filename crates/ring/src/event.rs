@@ -1,4 +1,4 @@
-//! EventLane: what happened, and at which position. 32 bytes in a lane.
+//! What happened, and at which position. 32 bytes in a lane.
 
 /// What a record tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -58,9 +58,9 @@ pub(crate) enum LaneId {
     Gaps = 2,
     /// f32 speech probability, one for each window.
     Speech = 3,
-    /// EventLane: speech start and end.
+    /// Events: speech start and end.
     SpeechEvents = 4,
-    /// EventLane: changes of device and of state.
+    /// Events: changes of device and of state.
     EngineEvents = 5,
 }
 

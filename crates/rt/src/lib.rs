@@ -29,7 +29,6 @@ const RTKIT_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Takes audio from the hardware.
     Capture,
     /// Wakes readers; just below capture.
     Wake,
@@ -121,9 +120,7 @@ pub enum Means {
 /// What [`promote`] asked for, got, and why it got no more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promotion {
-    /// What the thread does.
     pub role: Role,
-    /// The thread.
     pub tid: i32,
     /// The SCHED_FIFO priority asked for first.
     pub asked: i32,
@@ -138,11 +135,8 @@ pub struct Promotion {
 /// Whether something asked of the system was granted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// What was asked for.
     pub asked: String,
-    /// Whether it was given.
     pub granted: bool,
-    /// Why it wasn't.
     pub why_not: Option<String>,
 }
 

@@ -46,7 +46,6 @@ pub(super) fn set_nice(tid: i32, nice: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// What a thread has.
 pub(super) fn scheduling(tid: i32) -> io::Result<Scheduling> {
     // SAFETY: takes a number only.
     let policy = check(unsafe { libc::sched_getscheduler(tid) })?;
@@ -77,7 +76,6 @@ pub(super) fn scheduling(tid: i32) -> io::Result<Scheduling> {
     })
 }
 
-/// Locks pages in memory.
 pub(super) fn mlock(start: *const u8, len: usize) -> io::Result<()> {
     // SAFETY: reads and writes nothing; an address that isn't mapped is an error.
     check(unsafe { libc::mlock(start.cast(), len) })?;

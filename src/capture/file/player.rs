@@ -2,17 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::Thread;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{FileSource, Pace, play};
 use crate::capture::channels::Channels;
 use crate::capture::ingest::Ingest;
-use crate::capture::{Backend, Block, Event, Events, Kind, Sink, Start};
+use crate::capture::{Backend, Block, CaptureThread, Event, Events, Kind, Sink, Start};
 use crate::config::SourceSpec;
 use crate::error::Result;
 use crate::quantum::Quantum;
-use crate::rt::bounded::Bounded;
 use crate::status::SourceStatus;
 use crate::text;
 use crate::vad::worker::Backpressure;
@@ -41,9 +39,7 @@ fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
         start.backpressure,
         start.events,
     )?;
-    if !start.on_demand {
-        player.go();
-    }
+    player.thread.set_active(!start.on_demand);
     Ok(Box::new(player))
 }
 
@@ -65,9 +61,7 @@ struct FilePlayer {
     /// Once the file is open.
     rate: Arc<AtomicU32>,
     pace: Pace,
-    go: Arc<AtomicBool>,
-    stop: Arc<AtomicBool>,
-    thread: Bounded,
+    thread: CaptureThread,
 }
 
 impl FilePlayer {
@@ -79,13 +73,9 @@ impl FilePlayer {
         backpressure: Backpressure,
         events: Events,
     ) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let go = Arc::new(AtomicBool::new(false));
-        let gone = go.clone();
         let rate = Arc::<AtomicU32>::default();
         let known = rate.clone();
-        let thread = Bounded::spawn("v2m-file", move |calls| {
+        let thread = CaptureThread::start("v2m-file", false, move |orders, calls| {
             let opening = format!("opening {}", path.display());
             let file = match calls.during(opening, || FileSource::open_with(&path, channels)) {
                 Ok(file) => file,
@@ -94,13 +84,12 @@ impl FilePlayer {
             known.store(file.rate(), Ordering::Relaxed);
             ingest.expect(file.rate());
             events(Event::Reached);
-            while !gone.load(Ordering::Acquire) && !stopped.load(Ordering::Acquire) {
-                std::thread::park();
-            }
+            orders.rest();
+            let over = orders.over();
             let name = text::printable(&file.path().to_string_lossy(), text::MESSAGE);
             events(Event::Linked(name));
             let sink = OnItsOwnTime(&ingest);
-            match play(file, pace, &sink, &stopped, || backpressure.hold(&stopped)) {
+            match play(file, pace, &sink, over, || backpressure.hold(over)) {
                 Ok(()) => {
                     ingest.finish();
                     events(Event::Ended);
@@ -108,29 +97,14 @@ impl FilePlayer {
                 Err(error) => events(Event::Waiting(error.to_string())),
             }
         })?;
-        Ok(Self {
-            rate,
-            pace,
-            go,
-            stop,
-            thread,
-        })
-    }
-
-    fn go(&self) {
-        self.go.store(true, Ordering::Release);
-        self.unpark();
-    }
-
-    fn unpark(&self) {
-        self.thread.thread().map(Thread::unpark);
+        Ok(Self { rate, pace, thread })
     }
 }
 
 impl Backend for FilePlayer {
     fn set_quantum(&self, latency: Option<Quantum>) {
         if latency.is_some() {
-            self.go();
+            self.thread.set_active(true);
         }
     }
 
@@ -143,10 +117,6 @@ impl Backend for FilePlayer {
 
     fn keeps_time(&self) -> bool {
         self.pace != Pace::Unpaced
-    }
-
-    fn audio_thread(&self) -> Option<i32> {
-        None
     }
 
     fn describe(&self, status: &mut SourceStatus) {
@@ -163,14 +133,6 @@ impl Backend for FilePlayer {
     }
 
     fn stop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        self.unpark();
-        self.thread.join();
-    }
-}
-
-impl Drop for FilePlayer {
-    fn drop(&mut self) {
-        self.stop();
+        self.thread.stop();
     }
 }

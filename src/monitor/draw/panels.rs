@@ -87,7 +87,6 @@ fn meter(theme: Theme, share: f32, style: Style, place: Rect, buffer: &mut Buffe
     }
 }
 
-/// The histogram of wake-ups.
 pub(super) fn wakes(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let summary = state.wakes.summary(state.view.since);
     let since = match state.view.since {
@@ -194,7 +193,6 @@ fn graph_lines(state: &State, theme: Theme, status: &Status) -> Vec<(&'static st
     ]
 }
 
-/// Clients and their lag.
 pub(super) fn clients(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let status = state.status.as_ref();
     let (count, readers) =

@@ -4,7 +4,6 @@ use ratatui::style::{Color, Modifier, Style};
 
 use crate::monitor::facts::Severity;
 
-/// How things look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
     color: bool,
@@ -60,17 +59,14 @@ impl Theme {
         self.style(Color::DarkGray, Modifier::empty())
     }
 
-    /// Headings.
     pub(super) fn title(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
-    /// As it should be.
     pub(super) fn good(self) -> Style {
         self.style(Color::Green, Modifier::empty())
     }
 
-    /// Worth a look.
     pub(super) fn warning(self) -> Style {
         self.style(Color::Yellow, Modifier::BOLD)
     }
@@ -80,7 +76,6 @@ impl Theme {
         self.style(Color::Red, Modifier::BOLD)
     }
 
-    /// As much as it matters.
     pub(super) fn severity(self, severity: Severity) -> Style {
         match severity {
             Severity::Fine => self.good(),
@@ -94,7 +89,6 @@ impl Theme {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 
-    /// The waveform.
     pub(super) fn wave(self) -> Style {
         self.style(Color::Cyan, Modifier::empty())
     }

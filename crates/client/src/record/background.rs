@@ -20,7 +20,6 @@ pub struct Background {
 #[derive(Debug, Default)]
 struct Shared {
     progress: Mutex<Progress>,
-    /// Once it has ended.
     result: Mutex<Option<Result<()>>>,
     ended: Condvar,
 }

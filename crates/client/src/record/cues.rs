@@ -34,7 +34,6 @@ impl Cues {
         self.gaps.push((gap, "gap"));
     }
 
-    /// Samples lost so far.
     pub(super) fn lost(&self) -> u64 {
         self.lost.iter().map(|lost| lost.samples).sum()
     }

@@ -79,7 +79,6 @@ impl Encoding {
         }
     }
 
-    /// What stands before the audio.
     pub(super) fn head(&self, length: Length, notes: &Notes) -> Head {
         match self {
             Self::Float => wav::head(Sample::Float, length, notes),

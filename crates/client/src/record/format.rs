@@ -11,11 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub enum Format {
     /// WAV, 32-bit float: the ring's own samples, bit for bit. RF64 past 4 GiB.
     Wav,
-    /// WAV, 16-bit integers.
     Wav16,
-    /// FLAC, 16 bit.
     Flac,
-    /// FLAC, 24 bit.
     Flac24,
 }
 

@@ -59,7 +59,6 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Samples of which the level is told, at most.
 const LEVEL: u64 = 4096;
 
-/// A recording to be run.
 pub struct Recorder {
     engine: Arc<Engine>,
     locator: Locator,
@@ -67,7 +66,6 @@ pub struct Recorder {
     path: PathBuf,
     format: Format,
     options: Options,
-    /// The position that comes next.
     next: u64,
     end: Option<u64>,
     speech: Option<Speech>,
@@ -193,7 +191,7 @@ impl Recorder {
         self.take.as_ref().map_or("files", RecordingFile::how)
     }
 
-    /// EventLane until the end, or until `stop` is asked; `report` is told at intervals. From
+    /// Records until the end, or until `stop` is asked; `report` is told at intervals. From
     /// one engine to the next there is silence of the same length, marked by a cue. What was
     /// recorded is in the files then, also when this fails.
     ///
@@ -255,7 +253,7 @@ impl Recorder {
             }
             if ending {
                 let since = *ended.get_or_insert(now);
-                self.give_up(since)?;
+                self.give_up(since, stop.is_asked() || failed.is_some())?;
             }
             if now.duration_since(reported) >= self.options.report {
                 report(&self.progress(Some(committed)));
@@ -344,8 +342,15 @@ impl Recorder {
     }
 
     /// After the end: a disk that refuses, or a pipe without a reader, is not waited
-    /// for for ever. (A disk that is only slow is.)
-    fn give_up(&self, since: Instant) -> Result<()> {
+    /// for for ever. (A disk that is only slow is, and the first reader of a FIFO until
+    /// somebody `asked` for the end.)
+    fn give_up(&self, since: Instant, asked: bool) -> Result<()> {
+        if let Some(take) = self.take.as_ref().filter(|take| take.is_unread()) {
+            return match asked {
+                true => Err(take.incomplete()),
+                false => Ok(()),
+            };
+        }
         if since.elapsed() < GRACE {
             return Ok(());
         }

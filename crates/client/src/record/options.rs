@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::format::Format;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What to record, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// `None`: by the path's extension.
@@ -61,7 +60,6 @@ impl Options {
 pub struct Progress {
     /// Samples recorded, silence for lost ones included.
     pub samples: u64,
-    /// Bytes of all files.
     pub bytes: u64,
     /// Samples that were overwritten before the disk took them.
     pub lost: u64,

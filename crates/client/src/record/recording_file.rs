@@ -16,7 +16,7 @@ use super::disk::{Disk, Done, Source, Step};
 use super::encoding::Encoding;
 use super::format::Format;
 use super::head::{Cue, HEAD, Head, Length, Notes, Origin, seconds};
-use super::target::{self, STDOUT};
+use super::target::{self, STDOUT, Target};
 use super::write_queue::{Stretch, WriteQueue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ring::Reader;
@@ -28,10 +28,8 @@ const ROOM: u64 = 8 << 20;
 /// Samples that are encoded at once.
 const BLOCK: u64 = 1 << 16;
 
-/// What the disk is doing.
 enum Job {
     Idle,
-    /// Writing audio.
     Audio,
     /// Syncing, then writing the head, which claims so many samples and has these notes,
     /// then syncing that.
@@ -61,7 +59,6 @@ pub(super) struct RecordingFile {
     /// Samples given so far, encoded or not.
     samples: u64,
     commit_wanted: bool,
-    /// The last one failed.
     commit_refused: bool,
     /// Nothing more comes.
     ending: bool,
@@ -91,13 +88,14 @@ impl RecordingFile {
         };
         let notes = Notes::new(encoding.notes(&origin, &[]));
         let target = target::open(path, overwrite, &encoding.head(none, &notes).bytes)?;
-        let disk = match target.is_file {
-            true => Disk::file(target.file),
-            false => Disk::pipe(target.file),
+        let (is_file, disk) = match target {
+            Target::File(file) => (true, Disk::file(file)),
+            Target::Pipe(file) => (false, Disk::pipe(file)),
+            Target::Fifo(fifo) => (false, Disk::fifo(fifo)),
         };
         Ok(Self {
             path: path.to_owned(),
-            is_file: target.is_file,
+            is_file,
             ring: ring.clone(),
             origin,
             encoding,
@@ -112,7 +110,7 @@ impl RecordingFile {
             commit_refused: false,
             ending: false,
             tail: None,
-            begun: target.is_file,
+            begun: is_file,
             closed: false,
         })
     }
@@ -127,7 +125,6 @@ impl RecordingFile {
         self.disk.name()
     }
 
-    /// A regular file, not a pipe.
     pub(super) fn is_file(&self) -> bool {
         self.is_file
     }
@@ -137,7 +134,6 @@ impl RecordingFile {
         self.samples
     }
 
-    /// Bytes of the file so far.
     pub(super) fn bytes(&self) -> u64 {
         self.write_queue.end() + self.tail.unwrap_or(0)
     }
@@ -150,9 +146,15 @@ impl RecordingFile {
 
     /// Why the disk doesn't take audio just now.
     pub(super) fn trouble(&self) -> Option<&str> {
-        self.trouble
-            .as_ref()
-            .map(|trouble| trouble.message.as_str())
+        match &self.trouble {
+            Some(trouble) => Some(&trouble.message),
+            None => self.is_unread().then_some("nobody reads it yet"),
+        }
+    }
+
+    /// A FIFO that has not had a reader.
+    pub(super) fn is_unread(&self) -> bool {
+        self.disk.is_unread()
     }
 
     /// Whether it takes more. While the disk is late, float samples wait in the ring
@@ -161,7 +163,6 @@ impl RecordingFile {
         self.write_queue.own_bytes() < ROOM
     }
 
-    /// Marks the next sample.
     pub(super) fn cue(&mut self, label: String) {
         self.cues.speech(self.samples, label);
     }
@@ -247,7 +248,7 @@ impl RecordingFile {
         Ok(())
     }
 
-    /// Gives the encoder's last samples to the write_queue.
+    /// Gives the encoder's last samples to the queue.
     fn flush(&mut self, last: bool) -> Result<()> {
         let (bytes, encoded) = self.encoding.flush(last)?;
         self.write_queue.push_bytes(bytes, encoded);
@@ -468,11 +469,15 @@ impl RecordingFile {
 
     /// After a sync: is the file still where people will look for it?
     fn look_after(&mut self) {
-        let named = self.is_file && self.path.as_os_str() != STDOUT;
-        if !named || !target::is_removed(self.disk.file_ref()) {
+        let named = self.path.as_os_str() != STDOUT;
+        let file = self
+            .disk
+            .file_ref()
+            .filter(|file| named && target::is_removed(file));
+        let Some(file) = file else {
             return self.recovered();
-        }
-        match target::restore(&self.path, self.disk.file_ref(), self.write_queue.end()) {
+        };
+        match target::restore(&self.path, file, self.write_queue.end()) {
             Ok((file, path)) => {
                 tracing::warn!(
                     "{} was removed: recording goes on in {}, which holds all of it",

@@ -33,7 +33,6 @@ impl Stop {
         let _ = self.0.notifier.write(1);
     }
 
-    /// Whether it was asked.
     pub fn is_asked(&self) -> bool {
         self.0.asked.load(Ordering::Acquire)
     }

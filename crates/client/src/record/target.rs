@@ -15,18 +15,20 @@ use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl};
 use nix::unistd::linkat;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{self, Kind, Place, folder_of};
+use crate::files::{self, Found, Kind, Place, folder_of};
 
 /// Standard output, as a path.
 pub(super) const STDOUT: &str = "-";
 /// A recording's mode, less what the umask takes: what was heard is its user's.
 const MODE: u32 = 0o600;
 
-/// An opened target.
-pub(super) struct Target {
-    pub(super) file: File,
-    /// A regular file, which can be written anywhere; else a pipe or the like.
-    pub(super) is_file: bool,
+pub(super) enum Target {
+    /// A regular file, which can be written anywhere.
+    File(File),
+    /// A pipe or a device: written on and on, and never overwritten.
+    Pipe(File),
+    /// A FIFO, which can be opened as soon as somebody reads it.
+    Fifo(Box<Found>),
 }
 
 /// Opens a target; a file that exists only if it may be overwritten. A file begins
@@ -62,8 +64,7 @@ fn open_path(path: &Path, overwrite: bool, head: &[u8]) -> io::Result<Target> {
             return Err(Errno::EEXIST.into());
         }
         let file = create(&place.path, |file| file.write_all_at(head, 0))?;
-        let is_file = true;
-        return Ok(Target { file, is_file });
+        return Ok(Target::File(file));
     };
     let kind = found.kind();
     match kind {
@@ -74,14 +75,15 @@ fn open_path(path: &Path, overwrite: bool, head: &[u8]) -> io::Result<Target> {
         _ => {}
     }
     let mut options = OpenOptions::new();
-    let is_file = kind == Kind::Regular;
-    let file = found.open(options.read(is_file).write(true))?;
-    if is_file {
-        replace(&file, head)?;
+    match kind {
+        Kind::Fifo => Ok(Target::Fifo(found.into())),
+        Kind::Regular => {
+            let file = found.open(options.read(true).write(true))?;
+            replace(&file, head)?;
+            Ok(Target::File(file))
+        }
+        _ => Ok(Target::Pipe(found.open_at_once(options.write(true))?)),
     }
-    // Else a FIFO, which is waited for until somebody reads it, or a device: written on
-    // and on, and never overwritten.
-    Ok(Target { file, is_file })
 }
 
 /// Makes a file that holds what `fill` writes into it before anybody sees it.
@@ -148,8 +150,9 @@ fn standard_output(head: &[u8]) -> Result<Target> {
     let is_file = regular && !append && file.stream_position().is_ok_and(|at| at == 0);
     if is_file {
         file.write_all_at(head, 0).map_err(|cause| failed(&cause))?;
+        return Ok(Target::File(file));
     }
-    Ok(Target { file, is_file })
+    Ok(Target::Pipe(file))
 }
 
 /// Brings a new file's name to the disk, as far as the file system can; a sync of the

@@ -10,7 +10,6 @@
 use super::head::{Cue, HEAD, Head, Length, Notes, Origin, PROGRAM};
 use crate::ring::SAMPLE_RATE;
 
-/// How samples are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sample {
     Float,

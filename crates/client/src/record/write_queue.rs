@@ -25,18 +25,15 @@ const STEPS: usize = 32;
 /// Samples of one step from the ring, at most: 4 MiB.
 const MOST: u64 = 1 << 20;
 
-/// What a piece is made of.
 #[derive(Clone)]
 enum Content {
     /// Samples of a ring from this position on. A recording may go on with another ring.
     Ring(Arc<Reader>, u64),
     /// Bytes of our own.
     Bytes(Arc<[u8]>),
-    /// Zeros.
     Silence,
 }
 
-/// A stretch of the file.
 #[derive(Clone)]
 struct Piece {
     /// In the file, in bytes.
@@ -69,7 +66,6 @@ impl Piece {
     }
 }
 
-/// Some samples of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
     pub(super) sample: u64,

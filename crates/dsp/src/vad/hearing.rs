@@ -87,7 +87,7 @@ impl Enhanced {
         let name = format!("{}, enhanced", model.name());
         Self {
             model,
-            conditioner: Conditioner::new(),
+            conditioner: Conditioner::new(SAMPLE_RATE),
             name,
         }
     }
@@ -126,6 +126,7 @@ impl Model for Enhanced {
 /// first window; in the pauses of a voice that is loud enough nothing rises for seconds.
 #[derive(Clone, Debug)]
 pub struct Conditioner {
+    rate: u32,
     highpass: [Section; 2],
     /// RMS; `None` before the first window.
     level: Option<f64>,
@@ -133,18 +134,20 @@ pub struct Conditioner {
 }
 
 impl Conditioner {
-    /// Before the first window.
-    pub fn new() -> Self {
+    /// Before the first window of audio of `rate` samples per second.
+    pub fn new(rate: u32) -> Self {
         Self {
-            highpass: SECTIONS.map(Section::highpass),
+            rate,
+            highpass: SECTIONS.map(|quality| Section::highpass(quality, rate)),
             level: None,
             unusable: 0,
         }
     }
 
-    /// The samples that follow those of the last call, as the network is to hear them. What is
+    /// The samples that follow those of the last call, 32 ms of them, as the network is to hear them. What is
     /// no usable number becomes silence.
-    pub fn condition(&mut self, window: &mut [f32; WINDOW]) {
+    pub fn condition(&mut self, window: &mut [f32]) {
+        let samples = window.len() as f64;
         for x in &mut *window {
             // Also false for NaN.
             let usable = x.abs() <= LARGEST_SAMPLE;
@@ -154,7 +157,7 @@ impl Conditioner {
         if self.level.is_none() {
             // As if it had always been like this, so that DC doesn't begin with a bang.
             let sum: f64 = window.iter().map(|&x| f64::from(x)).sum();
-            self.highpass[0].settle(sum / WINDOW as f64);
+            self.highpass[0].settle(sum / samples);
         }
         let mut energy = 0.0;
         for x in &mut *window {
@@ -165,7 +168,7 @@ impl Conditioner {
         }
         self.highpass.iter_mut().for_each(Section::flush);
 
-        let rms = (energy / WINDOW as f64).sqrt();
+        let rms = (energy / samples).sqrt();
         // Beyond full scale there is only what is no audio; it may not count for minutes.
         let level = (RELEASE * self.level.unwrap_or(0.0)).max(rms.min(1.0));
         self.level = Some(level);
@@ -179,14 +182,8 @@ impl Conditioner {
     pub fn reset(&mut self) {
         *self = Self {
             unusable: self.unusable,
-            ..Self::new()
+            ..Self::new(self.rate)
         };
-    }
-}
-
-impl Default for Conditioner {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -199,8 +196,8 @@ struct Section {
 }
 
 impl Section {
-    fn highpass(quality: f64) -> Self {
-        let (sin, cos) = (TAU * CORNER / f64::from(SAMPLE_RATE)).sin_cos();
+    fn highpass(quality: f64, rate: u32) -> Self {
+        let (sin, cos) = (TAU * CORNER / f64::from(rate)).sin_cos();
         let alpha = sin / (2.0 * quality);
         let b = (1.0 + cos) / 2.0;
         Self {

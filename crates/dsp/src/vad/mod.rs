@@ -2,10 +2,13 @@
 //!
 //! A [`Model`] turns a window of samples into a probability; [`native::Native`] is Silero
 //! without a runtime, and [`hearing`] makes either hear more. [`segment`] turns probabilities
-//! into segments, and [`recording`] does both for audio that is all there.
+//! into segments; [`recording`] and [`corpus`] are for audio that is all there, and [`pieces`]
+//! for audio that comes in pieces.
 
+pub mod corpus;
 pub mod hearing;
 pub mod native;
+pub mod pieces;
 pub mod recording;
 pub mod segment;
 

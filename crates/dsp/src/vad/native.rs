@@ -1,21 +1,25 @@
-//! Silero VAD (16 kHz) without a runtime: the network of `docs/vad.md` in plain Rust.
+//! Silero VAD without a runtime: the networks of `docs/vad.md`, for 16 and for 8 kHz, in
+//! plain Rust.
 //!
 //! [`Network`] is the weights, read and packed once and shared by all streams.
-//! [`Native`] is one stream; [`Native::probabilities`] takes a whole recording,
-//! [`Batch`] many streams at once. No call on a window allocates.
+//! [`Native`] is one live stream, [`Batch`] many that advance window by window, and
+//! [`Recordings`] audio that is all there. No call on a window allocates.
 
 #[allow(unsafe_code, reason = "calls what the CPU was found to have")]
 mod dispatch;
 mod kernels;
 mod network;
+mod recordings;
 mod stft;
 #[cfg(test)]
 mod tests;
 mod weights;
 
 pub use dispatch::Path;
+pub(crate) use recordings::TOGETHER;
+pub use recordings::{Memory, Part, Recordings};
 
-use super::{Model, WINDOW};
+use super::{Model, SAMPLE_RATE, WINDOW};
 use crate::{Error, ErrorKind, Result, files};
 use dispatch::Runnable;
 use network::{State, Tile};
@@ -25,20 +29,44 @@ use weights::Weights;
 /// Bytes of a model's file, at most.
 const MODEL: u64 = 256 << 20;
 
-/// Samples of one STFT frame; frames start 128 samples apart.
-const FRAME: usize = 256;
 /// Frames of one window.
 const FRAMES: usize = 4;
-/// Frequencies of one frame, 0 to 8 kHz.
-const BINS: usize = FRAME / 2 + 1;
 /// Size of the LSTM.
 const HIDDEN: usize = 128;
 /// Windows that go through the layers together where there are many: enough to
 /// read each weight rarely, few enough that the activations stay in the L1 and L2 caches.
 const TILE: usize = 16;
 
-/// The weights of the model in the package.
+/// The weights of the models in the package.
 static EMBEDDED: &[u8] = include_bytes!("../../models/silero_vad_16k.safetensors");
+static EMBEDDED_8K: &[u8] = include_bytes!("../../models/silero_vad_8k.safetensors");
+
+/// What the networks of the two rates differ in; everything is a multiple of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    /// Samples of one STFT frame: 16 ms. Frames begin half of that apart.
+    frame: usize,
+}
+
+impl Shape {
+    /// Samples of a window: 32 ms.
+    const fn window(self) -> usize {
+        2 * self.frame
+    }
+
+    /// Samples of the window before that a window is judged with.
+    const fn context(self) -> usize {
+        self.frame / 4
+    }
+
+    /// Frequencies of one frame, 0 to half the sample rate.
+    const fn bins(self) -> usize {
+        self.frame / 2 + 1
+    }
+}
+
+const AT_16K: Shape = Shape { frame: 256 };
+const AT_8K: Shape = Shape { frame: 128 };
 
 /// Silero's weights, checked and packed; cheap to clone and to share between threads.
 #[derive(Clone)]
@@ -52,6 +80,13 @@ impl Network {
     pub fn embedded() -> Self {
         static SHARED: OnceLock<Network> = OnceLock::new();
         let load = || Self::parse(EMBEDDED).expect("the embedded weights are tested");
+        SHARED.get_or_init(load).clone()
+    }
+
+    /// The model for audio of 8 kHz, likewise.
+    pub fn embedded_8k() -> Self {
+        static SHARED: OnceLock<Network> = OnceLock::new();
+        let load = || Self::parse_8k(EMBEDDED_8K).expect("the embedded weights are tested");
         SHARED.get_or_init(load).clone()
     }
 
@@ -81,9 +116,26 @@ impl Network {
     /// shape or type, is not finite, or the STFT is not a Hann-windowed DFT.
     pub fn parse(safetensors: &[u8]) -> Result<Self> {
         Ok(Self {
-            weights: Arc::new(Weights::parse(safetensors)?),
+            weights: Arc::new(Weights::parse(safetensors, AT_16K)?),
             name: "silero-vad 16 kHz".into(),
         })
+    }
+
+    fn parse_8k(safetensors: &[u8]) -> Result<Self> {
+        Ok(Self {
+            weights: Arc::new(Weights::parse(safetensors, AT_8K)?),
+            name: "silero-vad 8 kHz".into(),
+        })
+    }
+
+    /// Samples per second of the audio that it judges: 16000 or 8000.
+    pub fn rate(&self) -> u32 {
+        SAMPLE_RATE / (AT_16K.frame / self.weights.shape.frame) as u32
+    }
+
+    /// Samples of a window: 512 or 256.
+    pub fn window(&self) -> usize {
+        self.weights.shape.window()
     }
 
     /// The weights of [`Network::embedded`] as they were read: a safetensors file.
@@ -95,6 +147,15 @@ impl Network {
     pub fn bytes(&self) -> usize {
         self.weights.bytes()
     }
+
+    /// Live streams have 16 kHz, whatever their source has.
+    fn live(&self) -> Result<()> {
+        if self.weights.shape == AT_16K {
+            return Ok(());
+        }
+        let message = "the network for 8 kHz judges recordings only; take the one for 16 kHz";
+        Err(Error::new(ErrorKind::Invalid, message))
+    }
 }
 
 /// One stream through the network.
@@ -103,8 +164,6 @@ pub struct Native {
     path: Runnable,
     state: State,
     tile: Tile,
-    /// For recordings only, made on first use.
-    wide: Option<Box<Tile>>,
     name: String,
 }
 
@@ -116,17 +175,17 @@ impl Native {
 
     /// A stream through `network` with the instructions of `path`.
     ///
-    /// Errors: [`ErrorKind::Invalid`] where the CPU lacks them.
+    /// Errors: [`ErrorKind::Invalid`] where the CPU lacks them, and for a network of 8 kHz.
     pub fn with_path(network: Network, path: Path) -> Result<Self> {
+        network.live()?;
         let name = format!("{}, native {}", network.name, path.name());
         let path = Runnable::new(path)?;
-        let tile = Tile::new(path.path(), 1);
+        let tile = Tile::new(path.path(), AT_16K, 1);
         Ok(Self {
             network,
             path,
             state: State::new(),
             tile,
-            wide: None,
             name,
         })
     }
@@ -148,40 +207,6 @@ impl Native {
         state.hidden = tile.hidden[0];
         state.cell = tile.cell[0].map(|c| state.retention * c);
         tile.probabilities[0]
-    }
-
-    /// The probabilities of windows that follow each other, into `out`.
-    ///
-    /// Equal to as many calls of [`Native::step`] within rounding, and faster:
-    /// all but the LSTM's recurrence runs on many windows at once.
-    ///
-    /// # Panics
-    /// If `out` is not as long as `windows`.
-    pub fn probabilities(&mut self, windows: &[[f32; WINDOW]], out: &mut [f32]) {
-        assert_eq!(windows.len(), out.len(), "one probability per window");
-        let Self {
-            network,
-            path,
-            state,
-            wide,
-            ..
-        } = self;
-        let tile = wide.get_or_insert_with(|| Box::new(Tile::new(path.path(), TILE)));
-        tile.hidden[0] = state.hidden;
-        tile.cell[0] = state.cell;
-        for (windows, out) in windows.chunks(TILE).zip(out.chunks_mut(TILE)) {
-            for (row, window) in windows.iter().enumerate() {
-                transform(*path, tile, row, state, window);
-            }
-            path.encode(&network.weights, tile, windows.len());
-            for row in 0..windows.len() {
-                path.recur(&network.weights, tile, row, 0, 1);
-                tile.cell[0] = tile.cell[0].map(|c| state.retention * c);
-            }
-            out.copy_from_slice(&tile.probabilities[..out.len()]);
-        }
-        state.hidden = tile.hidden[0];
-        state.cell = tile.cell[0];
     }
 }
 
@@ -225,10 +250,12 @@ pub struct Batch {
 impl Batch {
     /// `streams` streams through `network`.
     ///
-    /// Errors: [`ErrorKind::Invalid`] where the CPU lacks the instructions of `path`.
+    /// Errors: [`ErrorKind::Invalid`] where the CPU lacks the instructions of `path`, and for
+    /// a network of 8 kHz.
     pub fn new(network: Network, path: Path, streams: usize) -> Result<Self> {
+        network.live()?;
         let path = Runnable::new(path)?;
-        let tile = Tile::new(path.path(), streams.clamp(1, TILE));
+        let tile = Tile::new(path.path(), AT_16K, streams.clamp(1, TILE));
         Ok(Self {
             network,
             path,
@@ -295,15 +322,10 @@ impl Batch {
 }
 
 /// One window of one stream into its row of the tile's spectrum.
-fn transform(
-    path: Runnable,
-    tile: &mut Tile,
-    row: usize,
-    state: &mut State,
-    window: &[f32; WINDOW],
-) {
-    tile.load(&state.context, window);
+fn transform(path: Runnable, tile: &mut Tile, row: usize, state: &mut State, window: &[f32]) {
+    let context = tile.shape().context();
+    tile.load(&state.context[..context], window);
     path.spectrum(tile, row);
-    state.context = *tile.context();
+    state.context[..context].copy_from_slice(tile.context());
     state.unusable += tile.unusable;
 }

@@ -12,9 +12,11 @@
 //!    two thresholds change nothing.
 //! 3. **End.** A pause of `min_silence_ms` ends the speech where it began.
 //!    Speech not longer than `min_speech_ms` is dropped.
-//! 4. **Split.** Speech that with its pads would exceed `max_s` is cut at its
-//!    longest finished pause of more than 98 ms, and goes on after that pause;
-//!    without such a pause it is cut at the window reached.
+//! 4. **Split.** Speech that with its pads would exceed `max_s` is cut at a
+//!    pause of more than `split_silence_ms`, and goes on after that pause:
+//!    at its longest finished one, or at the last ([`Split`]). Without such a
+//!    pause it is cut at the window reached, or, with [`Split::Quietest`], where
+//!    in the five seconds before speech was least likely.
 //! 5. **Pad.** `pad_ms` are added on both sides. Where the silence between two
 //!    segments is shorter than two pads each gets half of it, so that segments
 //!    never overlap. Nothing reaches before the stream's first position (or
@@ -30,11 +32,13 @@
 
 use super::{SAMPLE_RATE, WINDOW};
 use crate::{Error, ErrorKind, Result};
+use std::collections::VecDeque;
+use std::str::FromStr;
 
 /// Samples per millisecond.
 const MS: u64 = SAMPLE_RATE as u64 / 1000;
-/// A pause longer than this may split a segment that gets too long: 98 ms.
-const SPLIT_PAUSE: u64 = 98 * MS;
+/// How far back [`Split::Quietest`] looks, and no further than half of what is too long: 5 s.
+const LOOK_BACK: u64 = 5 * SAMPLE_RATE as u64;
 const STEP: u64 = WINDOW as u64;
 
 /// What counts as a segment.
@@ -52,6 +56,10 @@ pub struct Params {
     pub pad_ms: u32,
     /// The longest segment including its pads, in seconds; may be infinite.
     pub max_s: f64,
+    /// A pause longer than this may split a segment that gets too long, in ms.
+    pub split_silence_ms: u32,
+    /// Where a segment that gets too long is cut.
+    pub split: Split,
     /// Also report a growing segment each time it grew by this many ms.
     pub partial_ms: Option<u32>,
 }
@@ -65,8 +73,51 @@ impl Default for Params {
             min_silence_ms: 500,
             pad_ms: 200,
             max_s: 30.0,
+            split_silence_ms: 98,
+            split: Split::default(),
             partial_ms: None,
         }
+    }
+}
+
+/// Where speech is cut that gets too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Split {
+    /// At its longest finished pause; without one, where it is too long. silero-vad's default.
+    Longest,
+    /// At its last pause, finished or not; without one, where it is too long. silero-vad's
+    /// `use_max_poss_sil_at_max_speech=False`.
+    Last,
+    /// At its longest finished pause; without one, in the last five seconds before the window
+    /// in which speech was least likely. A pause shorter than some 200 ms lowers the
+    /// probability, but seldom to the lower threshold.
+    #[default]
+    Quietest,
+}
+
+impl Split {
+    const ALL: [Self; 3] = [Self::Longest, Self::Last, Self::Quietest];
+
+    /// As it is written: `longest`, `last`, `quietest`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Longest => "longest",
+            Self::Last => "last",
+            Self::Quietest => "quietest",
+        }
+    }
+}
+
+impl FromStr for Split {
+    type Err = Error;
+
+    /// Errors: [`ErrorKind::Invalid`], naming what there is.
+    fn from_str(text: &str) -> Result<Self> {
+        let named = |split: &Self| split.name() == text;
+        Self::ALL.into_iter().find(named).ok_or_else(|| {
+            let message = format!("{text:?} is no place to split: write longest, last or quietest");
+            Error::new(ErrorKind::Invalid, message)
+        })
     }
 }
 
@@ -134,8 +185,11 @@ struct Speech {
     start: u64,
     /// Where the present pause began.
     pause: Option<u64>,
-    /// The longest finished pause so far that may split: begin and length.
-    longest: Option<(u64, u64)>,
+    /// The pause so far at which it would be split.
+    cut: Option<Cut>,
+    /// For [`Split::Quietest`]: windows of the last five seconds, each less likely speech
+    /// than those after it.
+    quiet: VecDeque<(u64, f64)>,
     /// The padded start, once the speech is long enough to count.
     counts_from: Option<u64>,
     /// Where the last partial ended, or would have.
@@ -147,11 +201,44 @@ impl Speech {
         Self {
             start,
             pause: None,
-            longest: None,
+            cut: None,
+            quiet: VecDeque::new(),
             counts_from: None,
             reported: start,
         }
     }
+}
+
+impl Speech {
+    /// Keeps what [`Speech::quietest`] may answer.
+    fn hear(&mut self, now: u64, p: f64, back: u64) {
+        while self.quiet.back().is_some_and(|&(_, least)| p <= least) {
+            self.quiet.pop_back();
+        }
+        self.quiet.push_back((now, p));
+        let old = |&(at, _): &(u64, f64)| now - at >= back.min(LOOK_BACK);
+        while self.quiet.front().is_some_and(old) {
+            self.quiet.pop_front();
+        }
+    }
+
+    /// The window of those kept in which speech was least likely, the last of
+    /// several; not the one that it began with.
+    fn quietest(&self) -> Option<Cut> {
+        let &(at, _) = self.quiet.iter().find(|(at, _)| *at > self.start)?;
+        Some(Cut {
+            begin: at,
+            end: Some(at),
+        })
+    }
+}
+
+/// A pause that may split.
+#[derive(Clone, Copy)]
+struct Cut {
+    begin: u64,
+    /// None while it goes on.
+    end: Option<u64>,
 }
 
 /// Speech that ended; its end is padded when it is known what follows.
@@ -169,6 +256,8 @@ pub struct Segmenter {
     min_silence: u64,
     pad: u64,
     max_speech: u64,
+    split_silence: u64,
+    split: Split,
     partial: Option<u64>,
     /// Nothing reaches before this.
     floor: u64,
@@ -191,6 +280,8 @@ impl Segmenter {
             pad: params.pad(),
             // As infinite as positions get, where the cast saturates.
             max_speech: (longest as u64).saturating_sub(STEP + 2 * params.pad()),
+            split_silence: u64::from(params.split_silence_ms) * MS,
+            split: params.split,
             partial: params.partial_ms.map(|ms| u64::from(ms) * MS),
             floor: 0,
             next: None,
@@ -259,24 +350,46 @@ impl Segmenter {
             return;
         };
         if p >= self.threshold
-            && let Some(pause) = speech.pause.take()
+            && let Some(begin) = speech.pause.take()
         {
-            let length = now - pause;
-            if length > SPLIT_PAUSE && speech.longest.is_none_or(|(_, longest)| length > longest) {
-                speech.longest = Some((pause, length));
+            let end = Some(now);
+            match (self.split, &mut speech.cut) {
+                (Split::Last, Some(cut)) => {
+                    cut.end.get_or_insert(now);
+                }
+                (Split::Last, None) => {}
+                (_, cut) => {
+                    let length = |cut: &Cut| cut.end.map_or(0, |end| end - cut.begin);
+                    if now - begin > self.split_silence.max(cut.as_ref().map_or(0, length)) {
+                        *cut = Some(Cut { begin, end });
+                    }
+                }
             }
         }
         if now - speech.start > self.max_speech {
-            let split = speech.longest;
-            self.end(split.map_or(now, |(pause, _)| pause), out);
-            let Some((pause, length)) = split else { return };
-            self.speech = Some(Speech::new(pause + length));
+            let cut = match (self.split, speech.cut) {
+                (Split::Quietest, None) => speech.quietest(),
+                (_, cut) => cut,
+            };
+            self.end(cut.map_or(now, |cut| cut.begin), out);
+            let Some(from) = cut.and_then(|cut| cut.end) else {
+                return;
+            };
+            self.speech = Some(Speech::new(from));
+        } else if self.split == Split::Quietest {
+            speech.hear(now, p, self.max_speech / 2);
         }
         let Some(speech) = &mut self.speech else {
             return;
         };
         if p < self.neg_threshold {
             let pause = *speech.pause.get_or_insert(now);
+            if self.split == Split::Last && now - pause > self.split_silence {
+                speech.cut = Some(Cut {
+                    begin: pause,
+                    end: None,
+                });
+            }
             if now - pause >= self.min_silence {
                 if pause - speech.start > self.min_speech {
                     self.end(pause, out);

@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::{Error, Result};
+use crate::files::Found;
 use crate::ring::Reader;
 use pipe::Pipe;
 use plain::Plain;
@@ -69,7 +70,6 @@ impl Source {
     }
 }
 
-/// One step of a chain.
 pub(super) enum Step {
     /// Writes so many bytes at this offset; the source has as many.
     Write {
@@ -85,7 +85,6 @@ pub(super) enum Step {
 /// why not. Steps after a failed one are [`Errno::ECANCELED`].
 pub(super) type Done = Vec<std::result::Result<usize, Errno>>;
 
-/// An opened target.
 pub(super) enum Disk {
     Uring(Box<Uring>),
     Plain(Plain),
@@ -118,13 +117,23 @@ impl Disk {
         Self::Pipe(Pipe::new(file))
     }
 
-    /// The file behind it.
-    pub(super) fn file_ref(&self) -> &File {
+    /// For a FIFO that nobody has read yet, maybe.
+    pub(super) fn fifo(fifo: Box<Found>) -> Self {
+        Self::Pipe(Pipe::fifo(fifo))
+    }
+
+    /// The regular file behind it.
+    pub(super) fn file_ref(&self) -> Option<&File> {
         match self {
-            Self::Uring(uring) => uring.file(),
-            Self::Plain(plain) => plain.file(),
-            Self::Pipe(pipe) => pipe.file(),
+            Self::Uring(uring) => Some(uring.file()),
+            Self::Plain(plain) => Some(plain.file()),
+            Self::Pipe(_) => None,
         }
+    }
+
+    /// Whether it waits for its first reader.
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(self, Self::Pipe(pipe) if pipe.is_unread())
     }
 
     /// How it writes, for people.

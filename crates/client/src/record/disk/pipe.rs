@@ -1,7 +1,7 @@
 //! Pipes, terminals, devices: written on and on, never waited for longer than
-//! asked. A reader that stalls leaves the audio in the ring.
+//! asked. A reader that stalls, or has not come yet, leaves the audio in the ring.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -11,31 +11,68 @@ use nix::unistd::write;
 
 use super::{Done, Step, wait_for};
 use crate::error::Result;
+use crate::files::Found;
 
 /// POSIX's PIPE_BUF on Linux: a pipe that is ready takes as much without waiting.
 /// (Making the descriptor non-blocking would make it so for everybody who has it.)
 const PORTION: usize = 4096;
 
+/// How often it is tried whether somebody reads a FIFO by now.
+const LOOK: Duration = Duration::from_millis(50);
+
 pub(in crate::record) struct Pipe {
-    file: File,
+    end: End,
     steps: Vec<Step>,
     /// Of the step under way.
     written: usize,
     done: Done,
 }
 
+enum End {
+    Open(File),
+    /// Nobody has read it yet.
+    Unread(Box<Found>),
+}
+
+impl End {
+    /// What to write to, once there is a reader.
+    fn open(&mut self) -> nix::Result<Option<&File>> {
+        if let Self::Unread(fifo) = self {
+            match fifo.open_at_once(OpenOptions::new().write(true)) {
+                Ok(file) => *self = Self::Open(file),
+                Err(cause) => match Errno::from_raw(cause.raw_os_error().unwrap_or(libc::EPERM)) {
+                    Errno::ENXIO | Errno::EINTR => {}
+                    cause => return Err(cause),
+                },
+            }
+        }
+        Ok(match self {
+            Self::Open(file) => Some(file),
+            Self::Unread(_) => None,
+        })
+    }
+}
+
 impl Pipe {
     pub(super) fn new(file: File) -> Self {
+        Self::to(End::Open(file))
+    }
+
+    pub(super) fn fifo(fifo: Box<Found>) -> Self {
+        Self::to(End::Unread(fifo))
+    }
+
+    fn to(end: End) -> Self {
         Self {
-            file,
+            end,
             steps: Vec::new(),
             written: 0,
             done: Done::new(),
         }
     }
 
-    pub(super) fn file(&self) -> &File {
-        &self.file
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(self.end, End::Unread(_))
     }
 
     pub(super) fn start(&mut self, steps: Vec<Step>) {
@@ -61,7 +98,11 @@ impl Pipe {
         if ended && !self.steps.is_empty() {
             return Ok(());
         }
-        let pipe = (!ended).then(|| (self.file.as_fd(), PollFlags::POLLOUT));
+        let (pipe, timeout) = match &self.end {
+            End::Open(file) if !ended => (Some((file.as_fd(), PollFlags::POLLOUT)), timeout),
+            End::Open(_) => (None, timeout),
+            End::Unread(_) => (None, timeout.min(LOOK)),
+        };
         wait_for(
             notifier.map(|notifier| (notifier, PollFlags::POLLIN)),
             pipe,
@@ -83,12 +124,16 @@ impl Pipe {
                 self.written = 0;
                 continue;
             }
-            let mut ready = [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
-            if !matches!(poll(&mut ready, PollTimeout::ZERO), Ok(1..)) {
-                return;
-            }
             let end = *length.min(&(self.written + PORTION));
-            match write(&self.file, &source.copy(self.written..end)) {
+            let written = self.end.open().and_then(|file| {
+                let file = file.ok_or(Errno::EAGAIN)?;
+                let mut ready = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
+                match poll(&mut ready, PollTimeout::ZERO) {
+                    Ok(1..) => write(file, &source.copy(self.written..end)),
+                    _ => Err(Errno::EAGAIN),
+                }
+            });
+            match written {
                 Ok(written) => self.written += written,
                 Err(Errno::EINTR | Errno::EAGAIN) => return,
                 Err(cause) => {

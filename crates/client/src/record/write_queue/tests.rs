@@ -1,4 +1,4 @@
-//! Property tests of the write_queue, on a disk in memory.
+//! Property tests of the queue, on a disk in memory.
 
 use proptest::prelude::*;
 

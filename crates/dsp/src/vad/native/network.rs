@@ -4,8 +4,8 @@ use super::dispatch::Path;
 use super::kernels::{Set, dot, flush, product, relu, sigmoid, tanh};
 use super::stft::Stft;
 use super::weights::Weights;
-use super::{BINS, FRAMES, HIDDEN};
-use crate::vad::{CONTEXT, LARGEST_SAMPLE, WINDOW};
+use super::{AT_8K, AT_16K, FRAMES, HIDDEN, Shape};
+use crate::vad::{CONTEXT, LARGEST_SAMPLE};
 
 /// Below this (-300 dB) a sample is silence.
 const SMALLEST_SAMPLE: f32 = 1e-15;
@@ -13,13 +13,11 @@ const SMALLEST_SAMPLE: f32 = 1e-15;
 const SMALLEST_VALUE: f32 = 1e-20;
 
 const GATES: usize = 4 * HIDDEN;
-/// Samples of a window with its context, and with 64 mirrored ones after it.
-const SEEN: usize = CONTEXT + WINDOW;
-const PADDED: usize = SEEN + 64;
 
 /// What one stream remembers from window to window, and how it was wronged.
 #[derive(Clone)]
 pub(super) struct State {
+    /// Of 8 kHz, the first half.
     pub(super) context: [f32; CONTEXT],
     pub(super) hidden: [f32; HIDDEN],
     pub(super) cell: [f32; HIDDEN],
@@ -53,10 +51,12 @@ impl State {
 ///
 /// The network reads each weight once per tile. All memory is allocated here.
 pub(super) struct Tile {
+    shape: Shape,
     stft: Stft,
     /// Samples that were counted as silence in the window last transformed.
     pub(super) unusable: u64,
-    pub(super) samples: [f32; PADDED],
+    /// Context, window, and the window's last samples mirrored: five halves of a frame.
+    samples: Vec<f32>,
     spectrum: Vec<f32>,
     first: Vec<f32>,
     second: Vec<f32>,
@@ -69,12 +69,13 @@ pub(super) struct Tile {
 }
 
 impl Tile {
-    pub(super) fn new(path: Path, rows: usize) -> Self {
+    pub(super) fn new(path: Path, shape: Shape, rows: usize) -> Self {
         Self {
-            stft: Stft::new(path),
+            shape,
+            stft: Stft::new(path, shape),
             unusable: 0,
-            samples: [0.0; PADDED],
-            spectrum: vec![0.0; rows * FRAMES * BINS],
+            samples: vec![0.0; shape.frame / 2 * 5],
+            spectrum: vec![0.0; rows * FRAMES * shape.bins()],
             first: vec![0.0; rows * FRAMES * HIDDEN],
             second: vec![0.0; rows * 2 * 64],
             third: vec![0.0; rows * 64],
@@ -91,17 +92,20 @@ impl Tile {
         self.probabilities.len()
     }
 
-    /// Puts a window behind its context, and takes its end as the next one's context.
-    pub(super) fn load(&mut self, context: &[f32; CONTEXT], window: &[f32; WINDOW]) {
-        self.samples[..CONTEXT].copy_from_slice(context);
-        self.samples[CONTEXT..SEEN].copy_from_slice(window);
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Puts a window behind its context.
+    pub(super) fn load(&mut self, context: &[f32], window: &[f32]) {
+        let (before, after) = self.samples.split_at_mut(self.shape.context());
+        before.copy_from_slice(context);
+        after[..self.shape.window()].copy_from_slice(window);
     }
 
     /// The sanitised end of the window last transformed.
-    pub(super) fn context(&self) -> &[f32; CONTEXT] {
-        self.samples[WINDOW..]
-            .first_chunk()
-            .expect("a whole window")
+    pub(super) fn context(&self) -> &[f32] {
+        &self.samples[self.shape.window()..][..self.shape.context()]
     }
 }
 
@@ -109,7 +113,9 @@ impl Tile {
 #[inline(always)]
 pub(super) fn spectrum<S: Set>(tile: &mut Tile, row: usize) {
     let mut unusable = 0u32;
-    for x in &mut tile.samples[CONTEXT..SEEN] {
+    let (context, window) = (tile.shape.context(), tile.shape.window());
+    let seen = context + window;
+    for x in &mut tile.samples[context..seen] {
         // Also false for NaN.
         let usable = x.abs() <= LARGEST_SAMPLE;
         unusable += u32::from(!usable);
@@ -117,12 +123,15 @@ pub(super) fn spectrum<S: Set>(tile: &mut Tile, row: usize) {
     }
     tile.unusable = u64::from(unusable);
     // Mirrored without repeating the last sample.
-    for i in 0..PADDED - SEEN {
-        tile.samples[SEEN + i] = tile.samples[SEEN - 2 - i];
+    for i in 0..context {
+        tile.samples[seen + i] = tile.samples[seen - 2 - i];
     }
-    let out = &mut tile.spectrum[row * FRAMES * BINS..][..FRAMES * BINS];
-    let out: &mut [f32; FRAMES * BINS] = out.first_chunk_mut().expect("one row");
-    tile.stft.power(&tile.samples, out);
+    let values = FRAMES * tile.shape.bins();
+    let out = &mut tile.spectrum[row * values..][..values];
+    match tile.shape {
+        AT_16K => tile.stft.power::<{ AT_16K.frame }>(&tile.samples, out),
+        _ => tile.stft.power::<{ AT_8K.frame }>(&tile.samples, out),
+    }
     for power in out {
         *power = flush(power.sqrt(), SMALLEST_VALUE);
     }
@@ -146,7 +155,8 @@ pub(super) fn encode<S: Set>(w: &Weights, tile: &mut Tile, rows: usize) {
     // 4 frames -> 4: output t sees inputs t-1, t, t+1.
     let first = &mut first[..rows * FRAMES * HIDDEN];
     fill(first, &w.bias1);
-    let x = |r: usize| r * BINS;
+    let bins = w.shape.bins();
+    let x = |r: usize| r * bins;
     let y = |r: usize| r * HIDDEN;
     product::<S>(&w.conv1[1], 4 * rows, spectrum, x, first, y);
     let (lower, upper) = (

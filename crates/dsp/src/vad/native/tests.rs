@@ -7,7 +7,7 @@ use safetensors::SafeTensors;
 /// beyond that in proportion to the level, as rounding does.
 const TOLERANCE: f32 = 1e-4;
 
-/// SplitMix64, as in `tests/vad_steps.py`.
+/// SplitMix64, as in `tools/models/vad_steps.py`.
 struct Random(u64);
 
 impl Random {
@@ -197,7 +197,7 @@ fn every_weight_is_packed_where_its_layer_multiplies_it() {
             .map(|b| f32::from_le_bytes(*b))
             .collect()
     };
-    let w = Weights::parse(EMBEDDED).expect("the embedded weights");
+    let w = Weights::parse(EMBEDDED, AT_16K).expect("the embedded weights");
     // Tensor, weights between two of the same row, which of those, and where they went.
     let matrices = [
         ("conv1.weight", 3, 0, &w.conv1[0]),

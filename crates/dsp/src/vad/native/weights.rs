@@ -1,7 +1,7 @@
 //! The network's weights: read from safetensors, checked, packed for [`super::kernels`].
 
 use super::kernels::{LANES, Lanes};
-use super::{BINS, FRAME, HIDDEN};
+use super::{HIDDEN, Shape};
 use crate::{Error, ErrorKind, Result};
 use safetensors::{Dtype, SafeTensors};
 use std::f64::consts::TAU;
@@ -36,7 +36,8 @@ impl Matrix {
 /// Taps that only ever meet zero padding are left out: the third layer's
 /// first tap, and the outer two of the fourth, which sees a single frame.
 pub(super) struct Weights {
-    /// 129 -> 128, one matrix per tap.
+    pub(super) shape: Shape,
+    /// 129 (8 kHz: 65) -> 128, one matrix per tap.
     pub(super) conv1: [Matrix; 3],
     pub(super) bias1: Vec<f32>,
     /// 128 -> 64, stride 2.
@@ -62,11 +63,12 @@ impl Weights {
     /// Reads and packs `bytes`, a safetensors file with the tensors that `docs/vad.md` lists.
     ///
     /// Errors: [`ErrorKind::Invalid`], naming the tensor that is missing or not as expected.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
+    pub(super) fn parse(bytes: &[u8], shape: Shape) -> Result<Self> {
         let file = SafeTensors::deserialize(bytes).map_err(|e| invalid(e.to_string()))?;
         let get = |name: &str, shape: &[usize]| tensor(&file, name, shape);
 
-        check_basis(&get("stft_conv.weight", &[2 * BINS, 1, FRAME])?)?;
+        let basis = get("stft_conv.weight", &[2 * shape.bins(), 1, shape.frame])?;
+        check_basis(&basis, shape)?;
         let conv = |layer: usize, outputs: usize, inputs: usize| -> Result<_> {
             let weight = get(&format!("conv{layer}.weight"), &[outputs, inputs, 3])?;
             let bias = get(&format!("conv{layer}.bias"), &[outputs])?;
@@ -75,7 +77,7 @@ impl Weights {
             };
             Ok((tap, bias))
         };
-        let (tap1, bias1) = conv(1, HIDDEN, BINS)?;
+        let (tap1, bias1) = conv(1, HIDDEN, shape.bins())?;
         let (tap2, bias2) = conv(2, 64, HIDDEN)?;
         let (tap3, bias3) = conv(3, 64, 64)?;
         let (tap4, bias4) = conv(4, HIDDEN, 64)?;
@@ -88,6 +90,7 @@ impl Weights {
         let bias_ih = get("lstm_cell.bias_ih", &[4 * HIDDEN])?;
         let bias_hh = get("lstm_cell.bias_hh", &[4 * HIDDEN])?;
         Ok(Self {
+            shape,
             conv1: [tap1(0), tap1(1), tap1(2)],
             bias1,
             conv2: [tap2(0), tap2(1), tap2(2)],
@@ -115,7 +118,7 @@ impl Weights {
 fn invalid(why: String) -> Error {
     Error::new(
         ErrorKind::Invalid,
-        format!("cannot use the VAD weights: {why}; use Silero's 16 kHz weights as safetensors"),
+        format!("cannot use the VAD weights: {why}; use Silero's weights as safetensors"),
     )
 }
 
@@ -143,14 +146,15 @@ fn tensor(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32
 }
 
 /// The STFT runs as an FFT, so its basis must be the windowed DFT it stands for:
-/// rows 0..129 `w[n] cos(2 pi k n / 256)`, rows 129..258 `-w[n] sin(2 pi k n / 256)`.
-fn check_basis(basis: &[f32]) -> Result<()> {
-    let window = hann();
-    for (row, values) in basis.chunks_exact(FRAME).enumerate() {
-        let bin = row % BINS;
+/// rows 0..129 `w[n] cos(2 pi k n / 256)`, rows 129..258 `-w[n] sin(2 pi k n / 256)`,
+/// and the like with half as many at 8 kHz.
+fn check_basis(basis: &[f32], shape: Shape) -> Result<()> {
+    let window = hann(shape.frame);
+    for (row, values) in basis.chunks_exact(shape.frame).enumerate() {
+        let bin = row % shape.bins();
         for (n, (&value, &w)) in values.iter().zip(&window).enumerate() {
-            let angle = TAU * ((bin * n) % FRAME) as f64 / FRAME as f64;
-            let part = if row < BINS {
+            let angle = TAU * ((bin * n) % shape.frame) as f64 / shape.frame as f64;
+            let part = if row < shape.bins() {
                 angle.cos()
             } else {
                 -angle.sin()
@@ -167,6 +171,7 @@ fn check_basis(basis: &[f32]) -> Result<()> {
 }
 
 /// The periodic Hann window of one frame.
-pub(super) fn hann() -> [f64; FRAME] {
-    std::array::from_fn(|n| 0.5 - 0.5 * (TAU * n as f64 / FRAME as f64).cos())
+pub(super) fn hann(frame: usize) -> Vec<f64> {
+    let at = |n| 0.5 - 0.5 * (TAU * n as f64 / frame as f64).cos();
+    (0..frame).map(at).collect()
 }

@@ -1,6 +1,6 @@
 """Write tests/data/vad_steps.f32: single steps of the reference from wild inputs and states.
 
-    python tests/vad_steps.py
+    python tools/models/vad_steps.py
 
 Each case is a window and an LSTM state from a generator that
 `crates/dsp/src/vad/native/tests.rs` repeats exactly; the file holds its seed, the
@@ -11,11 +11,10 @@ than this the reference's own rounding (2e-4 in the LSTM's output at 64 times fu
 scale, by a run in double precision) would hide small faults.
 """
 
-from pathlib import Path
-
 import numpy as np
 from safetensors.numpy import load_file
 
+from rig import ROOT
 from rig.vad_reference import Reference
 
 CANDIDATES = 20_000
@@ -87,7 +86,7 @@ def choose() -> list[int]:
     the layers that are the most silent, 2 to 3 and 3 to 4, windows until each pair
     of neurons that ever speak up together does so, those with most new pairs first.
     """
-    w = load_file(Path(__file__).parent.parent / "crates/dsp/models" / "silero_vad_16k.safetensors")
+    w = load_file(ROOT / "crates/dsp/models/silero_vad_16k.safetensors")
     shares, pairs = [[], [], [], []], []
     for seed in range(CANDIDATES):
         layers = activations(window(Random(seed)), w)
@@ -121,7 +120,7 @@ def main() -> None:
         inputs = {"input": x[None], "state": state, "sr": reference.rate}
         p, state = reference.session.run(None, inputs)
         rows.append(np.concatenate([[seed], p.ravel(), state[0, 0]]))
-    place = Path(__file__).parent / "data" / "vad_steps.f32"
+    place = ROOT / "tests/data/vad_steps.f32"
     np.array(rows, "<f4").tofile(place)
     print(len(rows), "cases")
 

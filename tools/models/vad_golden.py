@@ -1,16 +1,17 @@
-"""Write tests/data/vad_golden.{i16,f32}: ten seconds of audio and the reference's probabilities.
+"""Write tests/data/vad_golden.{i16,f32} and vad_golden_8k.f32: ten seconds of audio and the
+reference's probabilities, at 16 kHz and for every second sample at 8 kHz.
 
-    python tests/vad_golden.py RECORDING.wav
+    python tools/models/vad_golden.py RECORDING.wav
 
 Speech at three levels, white noise, silence, full scale, and a click: enough for
 the plain test run; `vad_reference.py` makes the long form.
 """
 
 import sys
-from pathlib import Path
 
 import numpy as np
 
+from rig import ROOT
 from rig.vad_reference import WINDOW, Reference, read
 
 rng = np.random.default_rng(3)
@@ -28,8 +29,11 @@ parts = [
 ]
 audio = np.concatenate(parts)
 audio = np.clip(np.round(audio[: len(audio) // WINDOW * WINDOW] * 32768), -32768, 32767)
-place = Path(__file__).parent / "data"
+place = ROOT / "tests/data"
 audio.astype("<i2").tofile(place / "vad_golden.i16")
 found = Reference().probabilities(audio.astype(np.float32) / 32768)
 found.tofile(place / "vad_golden.f32")
 print(len(found), "windows,", (found > 0.5).sum(), "of them speech")
+half = Reference(rate=8000).probabilities(audio[::2].astype(np.float32) / 32768)
+half.tofile(place / "vad_golden_8k.f32")
+print("at 8 kHz", (half > 0.5).sum(), "of them speech")

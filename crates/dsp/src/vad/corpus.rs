@@ -1,0 +1,359 @@
+//! Speech in many recordings, on all cores. Each worker takes some of the recordings that are
+//! open, brings them a few seconds further together, so that they share the network's
+//! weights, and puts them back: so many short ones keep all cores busy as well as few long
+//! ones, and memory holds a few seconds of each that is open, however long they are.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use super::SAMPLE_RATE;
+use super::hearing::Hearing;
+use super::native::{Memory, Network, Part, Recordings, TOGETHER};
+use super::recording::{Windows, check};
+use super::segment::{Params, Segment, Segmenter};
+use crate::{Error, ErrorKind, Result};
+
+/// A recording goes so many windows further before another has its turn: 4 s.
+const TURN: usize = 128;
+
+/// One channel of audio, from its beginning to its end.
+pub trait Source: Send {
+    /// Samples per second.
+    fn rate(&self) -> u32;
+
+    /// Appends what follows, full scale 1.0; false at the end. Blocks.
+    ///
+    /// # Errors
+    /// What ends this recording, and no other.
+    fn read(&mut self, out: &mut Vec<f32>) -> Result<bool>;
+
+    /// An error about what was read, saying of which recording.
+    fn named(&self, error: Error) -> Error {
+        error
+    }
+}
+
+/// Recordings to come, and what becomes of those that are done. Called by all workers.
+pub trait Items: Sync {
+    /// The next recording, opened, with a number of its own; None if there is none.
+    fn next(&self) -> Option<(usize, Result<Box<dyn Source + '_>>)>;
+
+    /// What was found in that one.
+    fn done(&self, number: usize, found: Result<Found>);
+
+    /// Whether to give up: nothing more is asked for, and what is open is dropped.
+    fn stopped(&self) -> bool {
+        false
+    }
+}
+
+/// Where speech is in a recording.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// In samples at 16 kHz.
+    pub segments: Vec<Segment>,
+    /// Of each 32 ms.
+    pub probabilities: Vec<f32>,
+    /// The recording's length in samples at 16 kHz.
+    pub length: u64,
+    /// Samples per second of the recording itself.
+    pub rate: u32,
+}
+
+/// How speech is looked for.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// What counts as speech.
+    pub params: Params,
+    /// How the network hears.
+    pub hearing: Hearing,
+    /// Threads; None: as many as there are cores for this process.
+    pub jobs: Option<usize>,
+    /// Keep each recording's probabilities, 4 bytes for 32 ms.
+    pub probabilities: bool,
+}
+
+impl Found {
+    /// A position at 16 kHz as a sample of the recording itself.
+    pub fn own(&self, position: u64) -> u64 {
+        own_position(position, self.rate)
+    }
+}
+
+/// A position at 16 kHz as a sample at `rate`.
+pub fn own_position(position: u64, rate: u32) -> u64 {
+    (u128::from(position) * u128::from(rate) / u128::from(SAMPLE_RATE)) as u64
+}
+
+impl Search {
+    /// Finds speech in all of `items`. Blocks until all are done.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for parameters that are not valid, and for no jobs.
+    pub fn run(&self, items: &impl Items) -> Result<()> {
+        self.params.validate()?;
+        let jobs = match self.jobs {
+            Some(0) => {
+                let message = "jobs = 0: must be at least 1, or absent for one per core";
+                return Err(Error::new(ErrorKind::Invalid, message));
+            }
+            Some(jobs) => jobs,
+            None => thread::available_parallelism().map_or(1, usize::from),
+        };
+        let pool = Pool {
+            search: self,
+            items,
+            jobs,
+            open: Mutex::default(),
+            changed: Condvar::new(),
+        };
+        thread::scope(|scope| {
+            for _ in 1..jobs {
+                scope.spawn(|| pool.work());
+            }
+            pool.work();
+        });
+        Ok(())
+    }
+}
+
+/// The recordings that are open.
+struct Pool<'a, I: Items> {
+    search: &'a Search,
+    items: &'a I,
+    jobs: usize,
+    open: Mutex<Open<'a>>,
+    /// One came back, or the last one is over.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Open<'a> {
+    waiting: VecDeque<Track<'a>>,
+    /// With a worker.
+    taken: usize,
+    /// No more to come.
+    exhausted: bool,
+}
+
+impl<'a, I: Items> Pool<'a, I> {
+    fn open(&self) -> MutexGuard<'_, Open<'a>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        let mut hands = Hands::default();
+        loop {
+            let tracks = self.take();
+            if tracks.is_empty() {
+                return;
+            }
+            let taken = tracks.len();
+            let kept = hands.advance(tracks, self.items);
+            let mut open = self.open();
+            open.taken -= taken;
+            open.waiting.extend(kept);
+            drop(open);
+            self.changed.notify_all();
+        }
+    }
+
+    /// As many recordings as come to each worker, up to what shares the weights; none at the
+    /// end of all.
+    fn take(&self) -> Vec<Track<'a>> {
+        loop {
+            if self.items.stopped() {
+                let mut open = self.open();
+                open.exhausted = true;
+                open.waiting.clear();
+                return Vec::new();
+            }
+            self.fill();
+            let mut open = self.open();
+            if let Some(first) = open.waiting.pop_front() {
+                let each = (open.waiting.len() + open.taken + 1).div_ceil(self.jobs);
+                let mut tracks = vec![first];
+                // Those of the other network are for another turn.
+                let rate = tracks[0].windows.network().rate();
+                while tracks.len() < each.min(TOGETHER) {
+                    let same = |track: &Track<'_>| track.windows.network().rate() == rate;
+                    match open.waiting.iter().position(same) {
+                        Some(at) => tracks.extend(open.waiting.remove(at)),
+                        None => break,
+                    }
+                }
+                open.taken += tracks.len();
+                return tracks;
+            }
+            if open.exhausted && open.taken == 0 {
+                return Vec::new();
+            }
+            // One that is with another worker comes back, or ends.
+            drop(
+                self.changed
+                    .wait(open)
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+        }
+    }
+
+    /// Opens recordings until every worker has its share.
+    fn fill(&self) {
+        loop {
+            {
+                let mut open = self.open();
+                if open.exhausted || open.waiting.len() + open.taken >= self.jobs * TOGETHER {
+                    return;
+                }
+                // Its place, while it is being opened.
+                open.taken += 1;
+            }
+            let next = self.items.next();
+            let opened = match next {
+                None => {
+                    self.open().exhausted = true;
+                    None
+                }
+                Some((number, source)) => {
+                    let track = source.and_then(|s| Track::new(number, s, self.search));
+                    track.map_err(|e| self.items.done(number, Err(e))).ok()
+                }
+            };
+            let mut open = self.open();
+            open.taken -= 1;
+            open.waiting.extend(opened);
+            drop(open);
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// A recording on its way.
+struct Track<'a> {
+    number: usize,
+    source: Box<dyn Source + 'a>,
+    ended: bool,
+    given: u64,
+    windows: Windows,
+    memory: Memory,
+    segmenter: Segmenter,
+    judged: u64,
+    keeps: bool,
+    found: Found,
+}
+
+impl<'a> Track<'a> {
+    fn new(number: usize, source: Box<dyn Source + 'a>, search: &Search) -> Result<Self> {
+        let rate = source.rate();
+        let windows = Windows::new(rate, search.hearing)?;
+        Ok(Self {
+            number,
+            source,
+            ended: false,
+            given: 0,
+            memory: windows.memory(),
+            windows,
+            segmenter: Segmenter::new(&search.params)?,
+            judged: 0,
+            keeps: search.probabilities,
+            found: Found {
+                segments: Vec::new(),
+                probabilities: Vec::new(),
+                length: 0,
+                rate,
+            },
+        })
+    }
+
+    /// Reads what one turn needs.
+    fn read(&mut self, scratch: &mut Vec<f32>) -> Result<()> {
+        let enough = TURN * self.windows.network().window();
+        while !self.ended && self.windows.ready().len() < enough {
+            scratch.clear();
+            self.ended = !self.source.read(scratch)?;
+            check(scratch, self.given).map_err(|e| self.source.named(e))?;
+            self.given += scratch.len() as u64;
+            self.windows.push(scratch);
+        }
+        if self.ended {
+            self.windows.finish();
+        }
+        Ok(())
+    }
+
+    /// Takes the probabilities of what was ready.
+    fn hear(&mut self, probabilities: &[f32]) {
+        self.windows.judged();
+        for (index, &p) in (self.judged..).zip(probabilities) {
+            self.segmenter.push(index, p, &mut self.found.segments);
+        }
+        self.judged += probabilities.len() as u64;
+        if self.keeps {
+            self.found.probabilities.extend_from_slice(probabilities);
+        }
+        if self.ended {
+            self.found.length = self.windows.end();
+            let end = self.found.length;
+            self.segmenter.finish(end, &mut self.found.segments);
+        }
+    }
+}
+
+/// What a worker works with.
+#[derive(Default)]
+struct Hands {
+    networks: Vec<(u32, Recordings)>,
+    scratch: Vec<f32>,
+    probabilities: [Vec<f32>; TOGETHER],
+}
+
+impl Hands {
+    /// Brings recordings of one rate a turn further; those that are not over.
+    fn advance<'a>(&mut self, tracks: Vec<Track<'a>>, items: &impl Items) -> Vec<Track<'a>> {
+        let mut read = Vec::with_capacity(tracks.len());
+        for mut track in tracks {
+            match track.read(&mut self.scratch) {
+                Ok(()) => read.push(track),
+                Err(error) => items.done(track.number, Err(error)),
+            }
+        }
+        let Some(first) = read.first() else {
+            return read;
+        };
+        let network = first.windows.network().clone();
+        let parts = read.iter_mut().zip(&mut self.probabilities);
+        let mut parts: Vec<_> = parts
+            .map(|(track, out)| {
+                out.clear();
+                let (memory, samples) = (&mut track.memory, track.windows.ready());
+                Part {
+                    memory,
+                    samples,
+                    out,
+                }
+            })
+            .collect();
+        recordings(&mut self.networks, network).advance(&mut parts);
+        drop(parts);
+        for (track, probabilities) in read.iter_mut().zip(&self.probabilities) {
+            track.hear(probabilities);
+        }
+        let (over, going): (Vec<_>, Vec<_>) = read.into_iter().partition(|track| track.ended);
+        for track in over {
+            items.done(track.number, Ok(track.found));
+        }
+        going
+    }
+}
+
+/// The workspace of that network.
+fn recordings(all: &mut Vec<(u32, Recordings)>, network: Network) -> &mut Recordings {
+    let rate = network.rate();
+    let at = all.iter().position(|(other, _)| *other == rate);
+    let at = at.unwrap_or_else(|| {
+        all.push((rate, Recordings::new(network)));
+        all.len() - 1
+    });
+    &mut all[at].1
+}

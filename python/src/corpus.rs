@@ -1,0 +1,247 @@
+//! `VADProcessor.speech_timestamps_many`: arrays and files that Python gives, on all cores.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyIterator, PyList, PyString};
+use v2m_client::Result;
+use v2m_client::vad::corpus::{Found, Items, Search, Source, own_position};
+use v2m_client::vad::segment::Segment;
+use v2m_decode::Mono;
+
+use crate::processor::rate;
+use crate::samples::Samples;
+use crate::{chunk, errors, lock};
+
+/// Samples that are read at once.
+const BLOCK: usize = 8192;
+/// How often Ctrl-C is looked for.
+const SIGNALS: Duration = Duration::from_millis(50);
+
+/// How timestamps are given.
+#[derive(Clone, Copy)]
+pub(crate) struct Form {
+    seconds: bool,
+    /// Decimals of seconds.
+    decimals: Option<i32>,
+}
+
+impl Form {
+    pub(crate) fn new(seconds: bool, decimals: Option<i32>) -> Self {
+        Self { seconds, decimals }
+    }
+
+    /// Segments at 16 kHz of audio of `rate` that is `length` long, as Python has them.
+    pub(crate) fn list<'py>(
+        self,
+        py: Python<'py>,
+        segments: &[Segment],
+        length: u64,
+        rate: u32,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let end = own_position(length, rate) as f64 / f64::from(rate);
+        let place = |position: u64| -> PyResult<Bound<'py, PyAny>> {
+            let own = own_position(position, rate);
+            if !self.seconds {
+                return Ok(own.into_pyobject(py)?.into_any());
+            }
+            let seconds = (own as f64 / f64::from(rate)).into_pyobject(py)?.into_any();
+            match self.decimals {
+                None => Ok(seconds),
+                Some(decimals) => {
+                    let rounded = seconds.call_method1("__round__", (decimals,))?;
+                    // Never beyond the end.
+                    match rounded.gt(end)? {
+                        true => Ok(end.into_pyobject(py)?.into_any()),
+                        false => Ok(rounded),
+                    }
+                }
+            }
+        };
+        let all = PyList::empty(py);
+        for segment in segments {
+            let one = PyDict::new(py);
+            one.set_item("start", place(segment.start)?)?;
+            one.set_item("end", place(segment.end)?)?;
+            all.append(one)?;
+        }
+        Ok(all)
+    }
+}
+
+/// Finds speech in `items`: a list of timestamps for each, or the exception that it cost.
+pub(crate) fn search<'py>(
+    items: &Bound<'py, PyAny>,
+    search: &Search,
+    rate: u32,
+    form: Form,
+) -> PyResult<Bound<'py, PyList>> {
+    let py = items.py();
+    let corpus = Corpus {
+        rate,
+        items: Mutex::new((items.try_iter()?.unbind(), 0)),
+        results: Mutex::default(),
+        failed: Mutex::default(),
+        stop: AtomicBool::new(false),
+        caller: thread::current().id(),
+        looked: Mutex::new(Instant::now()),
+    };
+    let done = py.detach(|| search.run(&corpus));
+    if let Some(error) = lock(&corpus.failed).take() {
+        return Err(error);
+    }
+    done.map_err(errors::raise)?;
+    let all = PyList::empty(py);
+    for result in std::mem::take(&mut *lock(&corpus.results)) {
+        match result {
+            Some(Ok(found)) => {
+                all.append(form.list(py, &found.segments, found.length, found.rate)?)?;
+            }
+            Some(Err(error)) => all.append(error.into_value(py))?,
+            None => {}
+        }
+    }
+    Ok(all)
+}
+
+/// A file as one channel at a rate.
+#[doc = doc!("read_audio")]
+#[pyfunction]
+#[pyo3(signature = (path, sample_rate=16_000))]
+pub(crate) fn read_audio(
+    py: Python<'_>,
+    path: PathBuf,
+    sample_rate: i64,
+) -> PyResult<Bound<'_, PyAny>> {
+    let samples = py.detach(|| v2m_decode::read(&path, rate(sample_rate)));
+    chunk::array_of(py, &samples.map_err(errors::raise)?)
+}
+
+/// Python's iterator, and what was found in what it gave.
+struct Corpus {
+    /// Of arrays.
+    rate: u32,
+    /// With how many it gave. Locked before the GIL is taken, never the other way round.
+    items: Mutex<(Py<PyIterator>, usize)>,
+    results: Mutex<Vec<Option<PyResult<Found>>>>,
+    /// What ends all of it: the iterator's exception, or Ctrl-C.
+    failed: Mutex<Option<PyErr>>,
+    stop: AtomicBool,
+    caller: ThreadId,
+    looked: Mutex<Instant>,
+}
+
+/// What Python gave.
+enum Item {
+    File(PathBuf),
+    Array(Samples),
+}
+
+impl Item {
+    fn new(item: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let is_path = item.is_instance_of::<PyString>() || item.hasattr("__fspath__")?;
+        match is_path {
+            true => item.extract().map(Self::File),
+            false => Samples::get(item).map(Self::Array),
+        }
+    }
+}
+
+impl Corpus {
+    fn fail(&self, error: PyErr) {
+        lock(&self.failed).get_or_insert(error);
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn put(&self, number: usize, result: PyResult<Found>) {
+        let mut results = lock(&self.results);
+        if results.len() <= number {
+            results.resize_with(number + 1, || None);
+        }
+        results[number] = Some(result);
+    }
+
+    /// The next that is one.
+    fn take(&self) -> Option<(usize, Item)> {
+        loop {
+            let mut items = lock(&self.items);
+            let (iterator, count) = &mut *items;
+            let next = Python::attach(|py| {
+                let item = iterator.bind(py).clone().next()?;
+                Some(item.map(|item| Item::new(&item)))
+            });
+            match next? {
+                Err(error) => {
+                    self.fail(error);
+                    return None;
+                }
+                Ok(item) => {
+                    let number = *count;
+                    *count += 1;
+                    match item {
+                        Ok(item) => return Some((number, item)),
+                        Err(error) => self.put(number, Err(error)),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Items for Corpus {
+    fn next(&self) -> Option<(usize, Result<Box<dyn Source + '_>>)> {
+        let (number, item) = self.take()?;
+        let source: Result<Box<dyn Source>> = match item {
+            Item::File(path) => Mono::open(&path).map(|file| Box::new(file) as _),
+            Item::Array(samples) => Ok(Box::new(Array {
+                samples,
+                position: 0,
+                rate: self.rate,
+            })),
+        };
+        Some((number, source))
+    }
+
+    fn done(&self, number: usize, found: Result<Found>) {
+        self.put(number, found.map_err(errors::raise));
+    }
+
+    fn stopped(&self) -> bool {
+        // Python looks for signals in its main thread only.
+        if thread::current().id() == self.caller {
+            let mut looked = lock(&self.looked);
+            if looked.elapsed() > SIGNALS {
+                *looked = Instant::now();
+                if let Err(error) = Python::attach(|py| py.check_signals()) {
+                    self.fail(error);
+                }
+            }
+        }
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+struct Array {
+    samples: Samples,
+    position: usize,
+    rate: u32,
+}
+
+impl Source for Array {
+    fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    fn read(&mut self, out: &mut Vec<f32>) -> Result<bool> {
+        let count = BLOCK.min(self.samples.len() - self.position);
+        let before = out.len();
+        out.resize(before + count, 0.0);
+        self.samples.read(self.position, &mut out[before..]);
+        self.position += count;
+        Ok(self.position < self.samples.len())
+    }
+}

@@ -1,0 +1,119 @@
+//! `v2m-engine vad`: where speech is, in any number of files.
+
+mod formats;
+mod inputs;
+mod page;
+mod picture;
+mod progress;
+mod shape;
+mod work;
+
+use std::path::PathBuf;
+
+use v2m_engine::vad::corpus::Search;
+use v2m_engine::vad::hearing::Hearing;
+use v2m_engine::vad::segment::{Params, Split};
+use v2m_engine::{Error, ErrorKind, Result};
+
+use formats::Format;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Files (WAV, FLAC, MP3, Ogg Vorbis, AAC, ALAC, AIFF, CAF), folders (all such files in
+    /// them), and patterns like 'talks/**/*.flac'
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+
+    /// What to write
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
+
+    /// Write a file of its own for each into this folder, instead of all to standard output
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Leave out files that --out has an answer for already
+    #[arg(long, requires = "out")]
+    skip_existing: bool,
+
+    /// Draw each file (SVG) into this folder, and a page of them all in which a click plays
+    #[arg(long, value_name = "DIR")]
+    picture: Option<PathBuf>,
+
+    /// So many threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+
+    /// From this probability on a window of 32 ms is speech
+    #[arg(long, value_name = "P", default_value_t = Params::default().threshold)]
+    threshold: f32,
+
+    /// Below this one it is a pause [default: 0.15 below --threshold]
+    #[arg(long, value_name = "P")]
+    neg_threshold: Option<f32>,
+
+    /// Speech must be longer than this to count
+    #[arg(long, value_name = "MS", default_value_t = Params::default().min_speech_ms)]
+    min_speech_ms: u32,
+
+    /// A pause this long ends a segment
+    #[arg(long, value_name = "MS", default_value_t = Params::default().min_silence_ms)]
+    min_silence_ms: u32,
+
+    /// Added before and after each segment
+    #[arg(long, value_name = "MS", default_value_t = Params::default().pad_ms)]
+    pad_ms: u32,
+
+    /// The longest segment, pads included [default: any length]
+    #[arg(long, value_name = "SECONDS", default_value_t = f64::INFINITY, hide_default_value = true)]
+    max_s: f64,
+
+    /// A pause longer than this may split a segment that gets too long
+    #[arg(long, value_name = "MS", default_value_t = Params::default().split_silence_ms)]
+    split_silence_ms: u32,
+
+    /// Where: at the longest pause, the last, or, without a pause, the quietest place
+    #[arg(long, value_name = "longest|last|quietest", default_value = Split::default().name())]
+    split: Split,
+
+    /// How the detector hears: plain (Silero's own probabilities) or enhanced (without DC and
+    /// rumble, weak audio amplified)
+    #[arg(long, value_name = "plain|enhanced", default_value = Hearing::Plain.name())]
+    hearing: Hearing,
+}
+
+/// Whether every file could be read to its end.
+pub(super) fn run(arguments: Arguments) -> Result<bool> {
+    let inputs = inputs::find(&arguments.files)?;
+    if arguments.format == Format::Srt && arguments.out.is_none() && inputs.len() > 1 {
+        let message = "--format srt: subtitles are for one file; give --out DIR for several";
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
+    let search = Search {
+        params: Params {
+            threshold: arguments.threshold,
+            neg_threshold: arguments.neg_threshold,
+            min_speech_ms: arguments.min_speech_ms,
+            min_silence_ms: arguments.min_silence_ms,
+            pad_ms: arguments.pad_ms,
+            max_s: arguments.max_s,
+            split_silence_ms: arguments.split_silence_ms,
+            split: arguments.split,
+            partial_ms: None,
+        },
+        hearing: arguments.hearing,
+        jobs: arguments.jobs,
+        probabilities: arguments.picture.is_some(),
+    };
+    search.params.validate()?;
+    work::run(
+        &inputs,
+        &search,
+        &work::Wanted {
+            format: arguments.format,
+            out: arguments.out,
+            skip_existing: arguments.skip_existing,
+            picture: arguments.picture,
+        },
+    )
+}

@@ -1,0 +1,301 @@
+"""silero-vad's own answers: its functions on its own model's probabilities, beside ours.
+
+Its Python needs PyTorch, so its functions are taken out of its file one by one; ONNX Runtime
+runs its model. Where PyTorch is there, its own calls are compared as well.
+"""
+
+from __future__ import annotations
+
+import array
+import importlib
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rig.playing import Floats
+from rig.speech import TEXTS, say
+from v2m_engine import VADEvent, VADProcessor, VADStream
+from v2m_engine.compat import silero_vad as ours
+
+torch = pytest.importorskip("torch") if os.environ.get("V2M_TEST_TORCH") else None
+
+#: Of audio for each rate. `V2M_VAD_EQUAL_HOURS=5` is the long form.
+MINUTES = float(os.environ.get("V2M_VAD_EQUAL_HOURS", 0)) * 60 or 2.5
+SETS = 50
+
+
+def reference() -> Any:
+    """Late: it sets ONNX Runtime's environment for whoever imports it."""
+    return importlib.import_module("rig.vad_reference")
+
+
+def silero(name: str) -> Any:
+    return importlib.import_module("vad_segments").silero(name)
+
+
+@cache
+def audio(rate: int) -> Floats:
+    """Speech, music-like tones, noise, silence and garbage; at 8 kHz as a telephone has it."""
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        # espeak-ng leaves things there.
+        patch.setenv("XDG_RUNTIME_DIR", place)
+        whole = np.asarray(reference().audio(MINUTES), np.float32)
+    # Not a whole number of windows.
+    whole = whole[: len(whole) // 512 * 512 - 100]
+    if rate == 16000:
+        return whole
+    spectrum = np.fft.rfft(whole)
+    frequencies = np.arange(len(spectrum)) * 8000 / (len(spectrum) - 1)
+    spectrum[(frequencies < 300) | (frequencies > 3400)] = 0
+    narrow: Floats = np.clip(np.fft.irfft(spectrum)[::2], -1, 1).astype(np.float32)
+    # As A-law leaves it, roughly: 8 bits on a logarithmic scale.
+    levels = np.sign(narrow) * np.round(np.log1p(255 * np.abs(narrow)) / np.log(256) * 127) / 127
+    return (np.sign(levels) * np.expm1(np.abs(levels) * np.log(256)) / 255).astype(np.float32)
+
+
+@cache
+def probabilities(rate: int) -> Floats:
+    samples = audio(rate)
+    window = 512 * rate // 16000
+    padded = np.pad(samples, (0, -len(samples) % window))
+    return np.asarray(reference().Reference(rate=rate).probabilities(padded), np.float32)
+
+
+def drawn(rng: np.random.Generator) -> dict[str, Any]:
+    """One set of parameters under silero's names."""
+    threshold = float(np.round(rng.uniform(0.05, 0.95), 2))
+    negative = None if rng.random() < 0.5 else float(np.round(rng.uniform(0.01, threshold), 3))
+    pad = int(rng.integers(0, 500))
+    longest = float("inf")
+    if rng.random() < 0.7:
+        longest = float(np.round(rng.uniform(2 * pad / 1000 + 0.1, 20), 2))
+    return {
+        "threshold": threshold,
+        "neg_threshold": negative,
+        "min_speech_duration_ms": int(rng.integers(0, 600)),
+        "min_silence_duration_ms": int(rng.integers(0, 2500)),
+        "speech_pad_ms": pad,
+        "max_speech_duration_s": longest,
+        "min_silence_at_max_speech": int(rng.integers(0, 400)),
+        "use_max_poss_sil_at_max_speech": bool(rng.random() < 0.5),
+    }
+
+
+@pytest.mark.parametrize("rate", [16000, 8000])
+def test_sample_numbers_are_silero_s_own(rate: int) -> None:
+    samples, expected = audio(rate), probabilities(rate)
+    found = np.asarray(VADProcessor().probabilities(samples, sample_rate=rate))
+    assert len(found) == len(expected)
+    difference = float(np.abs(found - expected).max())
+    assert difference < 1e-4
+    theirs = silero("get_speech_timestamps_from_probs")
+    rng = np.random.default_rng(17)
+    segments = near = 0
+    for _ in range(SETS):
+        parameters = drawn(rng)
+        seconds = bool(rng.random() < 0.3)
+        decimals = int(rng.integers(0, 4))
+        want = theirs(
+            expected.astype(float).tolist(),
+            sampling_rate=rate,
+            audio_length_samples=len(samples),
+            return_seconds=seconds,
+            time_resolution=decimals,
+            **parameters,
+        )
+        got = ours.get_speech_timestamps(
+            samples,
+            ours.load_silero_vad(),
+            sampling_rate=rate,
+            return_seconds=seconds,
+            time_resolution=decimals,
+            **parameters,
+        )
+        segments += len(want)
+        if got != want:
+            # Only where one of the two is not decided within the promise of equality.
+            limit = parameters["neg_threshold"] or max(parameters["threshold"] - 0.15, 0.01)
+            undecided = np.abs(expected - parameters["threshold"]) < 1e-4
+            undecided |= np.abs(expected - limit) < 1e-4
+            assert undecided.any(), parameters
+            near += 1
+    print(f"{rate} Hz: {len(samples) / rate / 60:.0f} min, {SETS} sets, {segments} segments,")
+    print(f"{near} sets with a probability on a threshold; worst difference {difference:.1e}")
+    assert segments > 200
+    assert near <= SETS * MINUTES // 60 // 5 + 1
+
+
+def test_many_at_once_say_the_same() -> None:
+    vad = VADProcessor(min_silence_ms=100, pad_ms=30, max_s=15)
+    whole = audio(16000)
+    cuts = np.random.default_rng(3).integers(0, len(whole), 40)
+    parts = [*np.split(whole, np.sort(cuts)), whole, whole[:0], whole[:1]]
+    expected = [vad.speech_timestamps(part) for part in parts]
+    for jobs in (None, 1, 2, 7):
+        assert vad.speech_timestamps_many(iter(parts), jobs) == expected
+
+
+def events(audio: Any, **options: Any) -> list[dict[str, int]]:
+    """silero's iterator, window by window."""
+    iterator = ours.VADIterator(ours.load_silero_vad(), **options)
+    window = 512 if options.get("sampling_rate", 16000) == 16000 else 256
+    whole = len(audio) // window * window
+    found = [iterator(audio[n : n + window]) for n in range(0, whole, window)]
+    return [event for event in found if event]
+
+
+@pytest.mark.parametrize("rate", [16000, 8000])
+def test_pieces_of_any_size_give_the_iterator_s_events(rate: int) -> None:
+    rng = np.random.default_rng(5)
+    samples = audio(rate)[: 40 * rate]
+    for threshold, silence, pad in ((0.5, 100, 30), (0.3, 500, 0), (0.8, 0, 200)):
+        stream = VADStream(threshold, silence, pad, sample_rate=rate)
+        found: list[VADEvent] = []
+        begin = 0
+        while begin < len(samples):
+            end = begin + int(rng.integers(0, 3000))
+            found += stream.push(samples[begin:end])
+            begin = end
+        assert stream.position == len(samples)
+        expected = events(
+            samples,
+            threshold=threshold,
+            sampling_rate=rate,
+            min_silence_duration_ms=silence,
+            speech_pad_ms=pad,
+        )
+        assert [{event.kind: event.position} for event in found] == expected
+        assert len(found) > 3
+        assert stream.in_speech == (found[-1].kind == "start")
+        # The end ends it, and begins anew.
+        last = stream.finish()
+        assert [event.kind for event in last] == (["end"] if found[-1].kind == "start" else [])
+        assert (stream.position, stream.in_speech, stream.probability) == (0, False, None)
+
+
+def test_a_word_that_is_too_short_is_a_misfire() -> None:
+    word = say("no", "en")[:3200]
+    audio = np.concatenate([np.zeros(8000, np.float32), word, np.zeros(16000, np.float32)])
+    kinds = [[e.kind for e in VADStream(min_speech_ms=ms).push(audio)] for ms in (0, 2000)]
+    assert kinds == [["start", "end"], ["start", "misfire"]]
+    start, end = VADStream().push(audio)
+    assert (start.time, start.position) == (start.position / 16000, start.position)
+    match end:
+        case VADEvent("end", position):
+            assert position > start.position
+        case _:
+            raise AssertionError(end)
+    assert repr(start).startswith("<VADEvent start at ")
+    assert start == VADStream().push(audio)[0] != end
+
+
+def test_a_piece_that_is_none_changes_nothing() -> None:
+    samples = audio(16000)[: 20 * 16000]
+    clean, wronged = VADStream(), VADStream()
+    for begin in range(0, len(samples), 4000):
+        piece = samples[begin : begin + 4000]
+        bad = piece.copy()
+        bad[-1] = np.nan
+        with pytest.raises(ValueError, match="sample 3999 is NaN"):
+            wronged.push(bad)
+        assert wronged.push(piece) == clean.push(piece)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "list", "array", "double", "int16", "row", "strided"])
+def test_audio_of_any_kind(kind: str) -> None:
+    speech = np.concatenate([say(*reversed(TEXTS[0])), np.zeros(8000, np.float32)])
+    speech = np.round(speech * 32768) / 32768
+    plain = speech.astype(np.float32)
+    kinds = {
+        "numpy": plain,
+        "list": plain.tolist(),
+        "array": array.array("f", plain.tolist()),
+        "double": plain.astype(np.float64),
+        "int16": (plain * 32768).astype(np.int16),
+        "row": plain[None, :],
+        "strided": np.repeat(plain, 2)[::2],
+    }
+    model = ours.load_silero_vad()
+    expected = VADProcessor(min_silence_ms=100, pad_ms=30).speech_timestamps(plain)
+    assert ours.get_speech_timestamps(kinds[kind], model) == expected
+    sequence = ours.load_silero_vad(sequence=True)
+    assert ours.get_speech_timestamps_sequence(kinds[kind], sequence) == expected
+
+
+def test_rates_callbacks_and_chunks(tmp_path: Path) -> None:
+    speech = np.concatenate([say(*reversed(TEXTS[0])), np.zeros(8000, np.float32)])
+    model = ours.load_silero_vad(onnx=True)
+    expected = ours.get_speech_timestamps(speech, model)
+    told: list[float] = []
+    again = ours.get_speech_timestamps(speech, model, progress_tracking_callback=told.append)
+    assert again == expected
+    assert told == sorted(told) and told[-1] == 100 and len(told) == -(-len(speech) // 512)
+    with pytest.warns(UserWarning, match="multiply of 16000"):
+        tripled = ours.get_speech_timestamps(np.repeat(speech, 3), model, sampling_rate=48000)
+    assert tripled == [{"start": 3 * s["start"], "end": 3 * s["end"]} for s in expected]
+    with pytest.raises(ValueError, match="support 8000 and 16000"):
+        ours.get_speech_timestamps(speech, model, sampling_rate=44100)
+    with pytest.raises(ValueError, match="2 channels"):
+        ours.get_speech_timestamps(np.stack([speech, speech]), model)
+    # What is collected and what is dropped are the whole.
+    seconds = [{k: v / 16000 for k, v in s.items()} for s in expected]
+    kept = ours.collect_chunks(expected, speech)
+    assert len(kept) == sum(s["end"] - s["start"] for s in expected) > 0
+    assert np.array_equal(kept, ours.collect_chunks(seconds, speech, True, 16000))
+    dropped = ours.drop_chunks(expected, speech)
+    assert len(kept) + len(dropped) == len(speech)
+    with pytest.raises(ValueError, match="sampling_rate must be provided"):
+        ours.drop_chunks(seconds, speech, seconds=True)
+    path = tmp_path / "kept.wav"
+    ours.save_audio(path, kept)
+    read = ours.read_audio(path)
+    assert np.abs(np.asarray(read) - np.asarray(kept)).max() <= 0.5 / 32768 + 1e-6
+
+
+def test_the_model_is_called_as_silero_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ours.load_silero_vad()
+    samples = audio(16000)[: 512 * 200]
+    expected = probabilities(16000)[:200]
+    found = [model(w, 16000).item() for w in samples.reshape(-1, 512)]
+    assert np.abs(np.array(found) - expected).max() < 1e-4
+    # Several streams at once, each with a state of its own.
+    both = np.stack([samples, samples[::-1]])
+    rows = [model(both[:, n : n + 512], 16000) for n in range(0, 5120, 512)]
+    assert np.shape(rows) == (10, 2, 1)
+    assert np.abs(np.array(rows)[:, 0, 0] - expected[:10]).max() < 1e-4
+    whole = model.audio_forward(samples, 16000)
+    assert np.shape(whole) == (1, 200)
+    with pytest.raises(ValueError, match="Provided number of samples is 100"):
+        model(samples[:100], 16000)
+
+
+@pytest.mark.skipif(torch is None, reason="V2M_TEST_TORCH=1 compares with silero in PyTorch")
+@pytest.mark.parametrize("rate", [16000, 8000])
+def test_silero_in_pytorch_says_the_same(rate: int) -> None:
+    import silero_vad as theirs  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    assert torch is not None
+    samples = torch.from_numpy(audio(rate)[: 60 * rate].copy())
+    model = theirs.load_silero_vad(onnx=True)
+    rng = np.random.default_rng(23)
+    for _ in range(5):
+        parameters = drawn(rng) | {"sampling_rate": rate}
+        want = theirs.get_speech_timestamps(samples, model, **parameters)
+        assert ours.get_speech_timestamps(samples, ours.load_silero_vad(), **parameters) == want
+    kept = ours.collect_chunks(want, samples)
+    assert torch.equal(kept, theirs.collect_chunks(want, samples))
+    assert torch.equal(ours.drop_chunks(want, samples), theirs.drop_chunks(want, samples))
+    window = 512 * rate // 16000
+    iterators = [
+        package.VADIterator(package.load_silero_vad(onnx=True), sampling_rate=rate)
+        for package in (theirs, ours)
+    ]
+    for begin in range(0, len(samples) // window * window, window):
+        want, got = (iterator(samples[begin : begin + window]) for iterator in iterators)
+        assert got == want
+    assert torch.is_tensor(ours.load_silero_vad()(samples[:window], rate))
