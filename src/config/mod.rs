@@ -69,7 +69,7 @@ pub enum LogLevel {
 pub struct Layer {
     /// What to capture: default, a source's name (or its description, or a part of them),
     /// monitor:default or monitor:SINK (what it plays), app:NAME (what a program plays),
-    /// alsa:PCM, file:PATH, or null: for silence [default: default]
+    /// clean or clean:SOURCE (a microphone without what the default sink plays), alsa:PCM, file:PATH, or null: for silence [default: default]
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceSpec>,
 
@@ -127,6 +127,11 @@ pub struct Layer {
     #[command(flatten)]
     #[serde(default)]
     pub alsa: AlsaLayer,
+
+    /// The table `[clean]`
+    #[command(flatten)]
+    #[serde(default)]
+    pub clean: CleanLayer,
 
     /// The table `[virtual_microphone]`
     #[command(flatten)]
@@ -216,6 +221,66 @@ impl AlsaLayer {
             fallback: self.fallback.or(below.fallback),
             period: self.period.or(below.period),
             periods: self.periods.or(below.periods),
+        }
+    }
+}
+
+/// One layer's table `[clean]`; each key is a flag that begins with `--clean-`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct CleanLayer {
+    /// How much noise the source clean takes off: off, low (some 6 dB), or high (some 18 dB)
+    /// [default: off]
+    #[arg(long = "clean-noise", value_name = "HOW")]
+    pub noise: Option<CleanNoise>,
+
+    /// Who sets the level of the source clean: off (nobody), or auto (soft voices become
+    /// louder) [default: off]
+    #[arg(long = "clean-gain", value_name = "WHO")]
+    pub gain: Option<CleanGain>,
+}
+
+/// How much noise is taken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CleanNoise {
+    /// None.
+    Off,
+    /// Some 6 dB.
+    Low,
+    /// Some 18 dB.
+    High,
+}
+
+/// Who sets the level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CleanGain {
+    /// Nobody.
+    Off,
+    /// A slow control.
+    Auto,
+}
+
+impl CleanLayer {
+    fn over(self, below: Self) -> Self {
+        Self {
+            noise: self.noise.or(below.noise),
+            gain: self.gain.or(below.gain),
+        }
+    }
+
+    fn options(self) -> v2m_echo::Options {
+        v2m_echo::Options {
+            noise: match self.noise {
+                None | Some(CleanNoise::Off) => v2m_echo::Noise::Off,
+                Some(CleanNoise::Low) => v2m_echo::Noise::Low,
+                Some(CleanNoise::High) => v2m_echo::Noise::High,
+            },
+            gain: match self.gain {
+                None | Some(CleanGain::Off) => v2m_echo::Gain::Off,
+                Some(CleanGain::Auto) => v2m_echo::Gain::Auto,
+            },
         }
     }
 }
@@ -339,6 +404,7 @@ impl Layer {
             log: self.log.or(below.log),
             vad: self.vad.over(below.vad),
             alsa: self.alsa.over(below.alsa),
+            clean: self.clean.over(below.clean),
             virtual_microphone: self.virtual_microphone.over(below.virtual_microphone),
         }
     }
@@ -443,6 +509,8 @@ pub struct Config {
     pub fallback: Fallback,
     /// How ALSA PCMs are opened.
     pub alsa: AlsaOptions,
+    /// What the source `clean` does beside cancelling echo.
+    pub clean: v2m_echo::Options,
     /// The virtual microphone, if there is to be one.
     pub microphone: Option<MicrophoneOptions>,
 }
@@ -482,6 +550,7 @@ impl Config {
                 periods: layer.alsa.periods,
                 access: None,
             },
+            clean: layer.clean.options(),
             microphone: layer.virtual_microphone.options(),
         };
         if config.latency_lowest.ns() > config.latency_highest.ns() {

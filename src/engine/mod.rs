@@ -230,8 +230,11 @@ fn degraded(
     let slow = threads.iter().filter(|thread| !thread.real_time);
     let refused = grants.iter().filter(|grant| !grant.granted);
     let fallback = source.fallback.iter();
+    let echo = source.echo.iter().filter_map(|echo| echo.why.as_ref());
+    let echo = echo.map(|why| format!("clean is the microphone as it is: {why}"));
     fallback
         .map(|why| format!("ALSA instead of PipeWire: {why}"))
+        .chain(echo)
         .chain(slow.map(|thread| {
             let why = thread.why_not.join("; ");
             format!(

@@ -52,6 +52,23 @@ impl Status {
     }
 }
 
+/// How the echo is cancelled, of the source `clean`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EchoStatus {
+    /// The sink whose sound is taken off; null while there is none.
+    pub far: Option<String>,
+    /// Why nothing is taken off: the source is the microphone as it is.
+    pub why: Option<String>,
+    /// Something is played, or may still be heard.
+    pub plays: bool,
+    /// By how many dB the newest window became softer.
+    pub cancelled_db: f32,
+    /// Both sides speak.
+    pub both: bool,
+    /// The room isn't known yet: the beginning, or after a jump.
+    pub converging: bool,
+}
+
 /// The virtual microphone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MicrophoneStatus {
@@ -187,6 +204,9 @@ pub struct SourceStatus {
     /// The source's channels, in its order; empty as long as they are not known.
     #[serde(default)]
     pub channels: Vec<ChannelStatus>,
+    /// What is taken off, of the source `clean`.
+    #[serde(default)]
+    pub echo: Option<EchoStatus>,
 }
 
 /// One of the source's channels, over the last 3 seconds.

@@ -1,0 +1,77 @@
+"""The source `clean`: a microphone that hears what a loudspeaker plays, in a private graph."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rig import PrivatePipeWire, wait_until
+from rig.service import Engine, status
+from rig.speech import say
+from v2m_engine import AudioCapture
+
+Floats = npt.NDArray[np.float32]
+
+RATE = 16_000
+
+
+def loudspeaker(rig: PrivatePipeWire) -> None:
+    """A default sink that the microphone hears."""
+    rig.create_sink("speakers")
+    value = json.dumps({"name": "speakers"})
+    rig.tool("pw-metadata", "-n", "default", "0", "default.audio.sink", value, "Spa:String:JSON")
+    rig.link("speakers:monitor_FL", "rig-mic:input_MONO")
+
+
+def voice(path: Path, text: str, gain: float = 1.0) -> Path:
+    """Somebody who says it, at 48 kHz, over and over."""
+    words = say(text) * gain
+    at = np.arange(3 * len(words)) / 3
+    np.interp(at, np.arange(len(words)), words).astype(np.float32).tofile(path)
+    return path
+
+
+def level(stream: object, seconds: float) -> float:
+    """Of what comes in that time, in dBFS."""
+    chunks = []
+    for chunk in stream:  # type: ignore[attr-defined]
+        if not chunk.gap:
+            chunks.append(np.array(chunk))
+        if sum(map(len, chunks)) >= seconds * RATE:
+            break
+    return float(10 * np.log10(np.mean(np.concatenate(chunks) ** 2) + 1e-12))
+
+
+def test_what_the_sink_plays_is_not_heard_and_a_voice_is(
+    rig: PrivatePipeWire, tmp_path: Path, monkeypatch: object
+) -> None:
+    loudspeaker(rig)
+    far = voice(tmp_path / "far.f32", "The weather tomorrow will be mostly sunny with some clouds.")
+    near = voice(tmp_path / "near.f32", "Stop talking, please, and listen to me.")
+    with Engine(rig, "--source", "clean") as engine:
+        monkeypatch.setenv("V2M_ENGINE_SOCKET", engine.socket)  # type: ignore[attr-defined]
+        capture = AudioCapture(engine="service")
+        with capture.stream(timeout=20) as stream, rig.play(far, "speakers", loop=True):
+            wait_until(lambda: status(rig)["source"]["echo"]["plays"], "the far end")
+            level(stream, 3)
+            cleaned = level(stream, 3)
+            echo = status(rig)["source"]["echo"]
+            assert echo["far"] == "monitor:speakers" and echo["why"] is None
+            assert not echo["converging"]
+            with rig.play(near, loop=True, name="talker"):
+                level(stream, 1)
+                spoken = level(stream, 3)
+        # Without the sink it is the microphone as it is, and says so.
+        rig.destroy_node("speakers")
+        wait_until(lambda: status(rig)["source"]["echo"]["why"], "the reason")
+        assert any("clean" in line for line in status(rig)["degraded"])
+        with capture.stream(timeout=20) as stream, rig.play(far, loop=True):
+            time.sleep(0.5)
+            raw = level(stream, 3)
+    assert raw > -40
+    assert cleaned < raw - 30
+    assert spoken > raw - 12
