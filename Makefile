@@ -7,6 +7,8 @@
 # make test-hostile  hostile peers, files and names at length: 100,000 messages, 10,000 connections
 # make audit   known vulnerabilities in dependencies (needs GitHub)
 # make test-record recordings at length: hours, 200 kills, disks that stall for 20 s or lose power
+# make test-integrations  pipecat, livekit-agents, RealtimeSTT and openWakeWord, which need over 300 MB,
+#              on recorded speech
 # make packages      .deb, .rpm, wheel and sdist into dist/
 # make test-packages  these in clean roots, on a booted Debian, and built twice over (as root; half
 #              an hour)
@@ -17,8 +19,9 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
+LIBV2M := PKG_CONFIG_PATH=$(CURDIR)/target/release
 
-.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-record test-hostile packages test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
+.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-record test-hostile test-integrations packages test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -51,14 +54,18 @@ bench: setup-bench
 	@$(MAKE) --no-print-directory install
 	cargo bench --bench ring
 	$(PYTHON) benches/latency.py
-	$(BINARY) bench latency --private --quantum 256 --python $(PYTHON)
-	$(BINARY) bench latency --private --python $(PYTHON)
+	cargo build --release --package v2m-capi
+	crates/capi/link.sh target/release
+	$(LIBV2M) $(BINARY) bench latency --private --quantum 256 --python $(PYTHON)
+	$(LIBV2M) $(BINARY) bench latency --private --python $(PYTHON)
 	$(PYTHON) benches/scaling.py
 	$(PYTHON) benches/vad_peers.py
+	$(PYTHON) benches/vad_corpus.py
 	$(PYTHON) benches/vad_hearing.py
 	$(PYTHON) benches/listening.py
 	$(PYTHON) benches/monitor.py
 	$(PYTHON) benches/jitter.py
+	$(PYTHON) benches/samples.py
 	$(PYTHON) benches/record.py
 
 bench-peers:
@@ -151,6 +158,13 @@ test-record: setup-test
 test-hostile: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_TEST_HOSTILE_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/hostile
+
+# In a virtual environment of their own.
+test-integrations: setup-test
+	@$(MAKE) --no-print-directory install
+	packaging/frameworks.sh
+	V2M_ENGINE_BIN="$(CURDIR)/$(BINARY)" target/frameworks/bin/python -m pytest --timeout 300 -q \
+	    tests/integrations/frameworks
 
 # --- packages -----------------------------------------------------------------------
 

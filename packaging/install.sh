@@ -3,13 +3,14 @@
 #
 #   packaging/install.sh engine BINARY DESTDIR
 #   packaging/install.sh python EXTENSION DESTDIR
+#   packaging/install.sh lib|lib-dev DIRECTORY DESTDIR
 #
 # Pages, completions and the configuration are made by v2m-generate (tools/generate) beside
-# BINARY, or by GENERATE. Directories follow Debian; override by PYTHONDIR, ZSHDIR, UNITDIR,
-# RULESDIR.
+# BINARY, or by GENERATE. The library is linked by crates/capi/link.sh into DIRECTORY.
+# Directories follow Debian; override by PYTHONDIR, ZSHDIR, UNITDIR, RULESDIR, LIBDIR.
 set -eu
 cd "$(dirname "$0")/.."
-part=${1:?engine or python} built=${2:?what was built} root=${3:?DESTDIR}
+part=${1:?engine, python, lib or lib-dev} built=${2:?what was built} root=${3:?DESTDIR}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 put() { # FILE MODE PATH
@@ -37,17 +38,27 @@ engine)
 python)
     site=${PYTHONDIR:-/usr/lib/python3/dist-packages}
     put "$built" 644 "$site/v2m_engine/_native.abi3.so"
-    for module in python/v2m_engine/*.py python/v2m_engine/*.pyi python/v2m_engine/py.typed; do
-        put "$module" 644 "$site/v2m_engine/${module##*/}"
-    done
+    (cd python && find v2m_engine -name '*.py' -o -name '*.pyi' -o -name py.typed) |
+        while read -r module; do put "python/$module" 644 "$site/$module"; done
     info=$root$site/v2m_engine-$version.dist-info
     mkdir -p "$info"
     printf 'Metadata-Version: 2.1\nName: v2m-engine\nVersion: %s\nSummary: %s\nLicense: MIT\nRequires-Python: >=3.11\n' \
         "$version" "$(sed -n 's/^description = "\(.*\)"/\1/p' pyproject.toml)" >"$info/METADATA"
     printf 'v2m_engine\n' >"$info/top_level.txt"
     ;;
+lib)
+    put "$built/libv2m.so.1" 644 "${LIBDIR:-/usr/lib}/libv2m.so.1"
+    ;;
+lib-dev)
+    lib=${LIBDIR:-/usr/lib}
+    put crates/capi/include/v2m.h 644 /usr/include/v2m.h
+    put crates/capi/v2m.3 644 /usr/share/man/man3/v2m.3
+    mkdir -p "$root$lib/pkgconfig"
+    ln -sf libv2m.so.1 "$root$lib/libv2m.so"
+    sed "s|@libdir@|$lib|; s|@version@|$version|" crates/capi/v2m.pc.in >"$root$lib/pkgconfig/v2m.pc"
+    ;;
 *)
-    echo "packaging/install.sh: $part is neither engine nor python" >&2
+    echo "packaging/install.sh: $part is none of engine, python, lib, lib-dev" >&2
     exit 2
     ;;
 esac

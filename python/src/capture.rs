@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use v2m_client::cursor::Hop;
@@ -11,13 +10,14 @@ use v2m_client::dsp::channels::Selection;
 use v2m_client::locator::{Keeper, Locator, Mode};
 use v2m_client::quantum::Quantum;
 use v2m_client::record::{Format, Options};
-use v2m_client::ring::SAMPLE_RATE;
+use v2m_client::ring::Rate;
 use v2m_client::ring::layout::MAX_HISTORY;
 use v2m_client::stream::Stream;
+use v2m_client::vad::segment::Params;
 
 use crate::errors;
 use crate::lock;
-use crate::params::{self, Dtype, shown};
+use crate::params::{self, Dtype, invalid, shown};
 use crate::recording::Recording;
 use crate::source::python;
 use crate::stream::AudioStream;
@@ -34,11 +34,6 @@ pub(crate) struct AudioCapture {
     dtype: Dtype,
     /// The private engine that is kept from one stream to the next.
     keeper: Arc<Keeper>,
-}
-
-/// The error for an argument of this value.
-fn invalid(name: &str, value: impl std::fmt::Display, why: impl std::fmt::Display) -> PyErr {
-    PyValueError::new_err(format!("{name}={value}: {why}"))
 }
 
 #[pymethods]
@@ -59,10 +54,11 @@ impl AudioCapture {
         engine: &str,
         latency: Option<&str>,
     ) -> PyResult<Self> {
-        if sample_rate != i64::from(SAMPLE_RATE) {
-            let why = format!("the engine gives {SAMPLE_RATE} only");
+        let rate = u32::try_from(sample_rate).map(Rate::new);
+        let Ok(Ok(rate)) = rate else {
+            let why = "must be 8000, 16000, 24000, 32000 or 48000";
             return Err(invalid("sample_rate", sample_rate, why));
-        }
+        };
         let largest = MAX_HISTORY / 2;
         let size = u64::try_from(buffer_size).ok();
         let buffer_size = size
@@ -82,6 +78,7 @@ impl AudioCapture {
             mode,
             source,
             channel: channel.map(channel_of).transpose()?,
+            rate,
             latency,
             observe: false,
             program: None,
@@ -119,7 +116,8 @@ impl AudioCapture {
     #[doc = doc!("AudioCapture.record")]
     #[pyo3(signature = (
         path, *, format=None, speech=false, split=false, last=0.0, seconds=None,
-        overwrite=false, sync=1.0,
+        overwrite=false, sync=1.0, min_speech_ms=250, min_silence_ms=500, pad_ms=200, max_s=30.0,
+        threshold=0.5, neg_threshold=None,
     ))]
     #[allow(clippy::too_many_arguments, reason = "the signature in Python")]
     fn record(
@@ -132,6 +130,12 @@ impl AudioCapture {
         seconds: Option<f64>,
         overwrite: bool,
         sync: f64,
+        min_speech_ms: i64,
+        min_silence_ms: i64,
+        pad_ms: i64,
+        max_s: f64,
+        threshold: f64,
+        neg_threshold: Option<f64>,
     ) -> PyResult<Recording> {
         let format: Option<Format> = format
             .map(|text| text.parse().map_err(errors::raise))
@@ -142,6 +146,15 @@ impl AudioCapture {
             overwrite,
             speech: speech || split,
             split,
+            detection: Params {
+                threshold: threshold as f32,
+                neg_threshold: neg_threshold.map(|threshold| threshold as f32),
+                min_speech_ms: params::ms("min_speech_ms", min_speech_ms)?,
+                min_silence_ms: params::ms("min_silence_ms", min_silence_ms)?,
+                pad_ms: params::ms("pad_ms", pad_ms)?,
+                max_s,
+                ..Params::default()
+            },
             last: params::seconds("last", last)?,
             length: length.transpose()?,
             sync: params::seconds("sync", sync)?,
@@ -165,7 +178,7 @@ impl AudioCapture {
     #[doc = doc!("AudioCapture.sample_rate")]
     #[getter]
     fn sample_rate(&self) -> u32 {
-        SAMPLE_RATE
+        self.locator.rate.hz()
     }
 
     #[doc = doc!("AudioCapture.buffer_size")]
@@ -192,13 +205,13 @@ impl AudioCapture {
         named.set_item("engine", self.locator.mode.to_string())?;
         let latency = self.locator.latency.map(|latency| latency.to_string());
         named.set_item("latency", latency)?;
-        Ok(((SAMPLE_RATE, self.buffer_size), named))
+        Ok(((self.sample_rate(), self.buffer_size), named))
     }
 
     fn __repr__(&self) -> String {
         let source = self.locator.source.as_deref().unwrap_or("default");
-        let size = self.buffer_size;
-        format!("<AudioCapture of {source}, {size} samples at {SAMPLE_RATE} Hz>")
+        let (size, rate) = (self.buffer_size, self.locator.rate);
+        format!("<AudioCapture of {source}, {size} samples at {rate} Hz>")
     }
 }
 
@@ -207,6 +220,16 @@ impl Drop for AudioCapture {
         // The last one to let go of a private engine waits for its end.
         Python::attach(|py| self.close(py));
     }
+}
+
+/// The engine's programs, in the order of preference.
+#[pyfunction]
+pub(crate) fn _programs(py: Python<'_>) -> PyResult<Vec<PathBuf>> {
+    let locator = Locator {
+        places: python(py, "_places", "engines", ())?.extract()?,
+        ..Locator::default()
+    };
+    locator.programs().map_err(errors::raise)
 }
 
 /// A channel's name or its number from 1, as the engine writes it.

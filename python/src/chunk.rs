@@ -9,7 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView};
 use v2m_client::judge;
 use v2m_client::pcm;
-use v2m_client::ring::{Reader, SAMPLE_RATE, WINDOW};
+use v2m_client::ring::Reader;
 use v2m_client::stream;
 use v2m_client::{ErrorKind, Result};
 
@@ -62,7 +62,7 @@ impl AudioChunk {
     }
 
     fn seconds(&self) -> f64 {
-        self.of.count as f64 / f64::from(SAMPLE_RATE)
+        self.of.ring.rate().seconds(self.of.count)
     }
 
     /// What a representation says after the length: how it is now.
@@ -114,10 +114,11 @@ impl AudioChunk {
     #[getter]
     fn speech<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         let ring = &self.of.ring;
-        let all = self.end() / WINDOW;
+        let size = ring.rate().window();
+        let all = self.end() / size;
         py.detach(|| judge::await_speech(ring, all));
         let end = all.min(ring.speech_committed());
-        let first = (self.start() / WINDOW).min(end);
+        let first = (self.start() / size).min(end);
         let window =
             Window::speech(ring, first, end - first).map_err(|error| match error.kind() {
                 ErrorKind::Overrun => errors::overrun(py, self.of.count, error.to_string()),
@@ -201,6 +202,21 @@ impl SpeechSegment {
             chunk.remarks()
         )
     }
+}
+
+/// A copy of that window's samples, as bytes.
+pub(crate) fn copied(of: &stream::Window, dtype: Dtype) -> Result<Vec<u8>> {
+    let (ring, position, count) = (&of.ring, of.position, of.count);
+    Ok(match dtype {
+        Dtype::Float32 => {
+            let samples = pcm::float32(ring, position, count)?;
+            samples.iter().flat_map(|s| s.to_ne_bytes()).collect()
+        }
+        Dtype::Int16 => {
+            let samples = pcm::int16(ring, position, count)?;
+            samples.iter().flat_map(|s| s.to_ne_bytes()).collect()
+        }
+    })
 }
 
 /// An `array.array` with a copy of these bytes.

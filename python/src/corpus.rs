@@ -13,8 +13,7 @@ use v2m_client::vad::corpus::{Found, Items, Search, Source, own_position};
 use v2m_client::vad::segment::Segment;
 use v2m_decode::Mono;
 
-use crate::processor::rate;
-use crate::samples::Samples;
+use crate::samples::{Samples, rate};
 use crate::{chunk, errors, lock};
 
 /// Samples that are read at once.

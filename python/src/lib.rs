@@ -1,10 +1,10 @@
 //! The Python binding: the ring's reader as Python objects, and nothing of the
 //! audio itself. `v2m_engine/_native.pyi` documents what Python sees.
 //!
-//! Read in this order: `capture` (what to capture), `stream` and `segments` (the faces of
-//! the client's, which `source` makes iterators), `chunk` and `window` (memory for Python),
-//! `samples` (memory of Python's), `processor` (speech in any audio), `corpus` (in much
-//! of it), `pieces` (while it comes), `recording` (files).
+//! Read in this order: `capture` (what to capture), `stream`, `segments` and `events` (the
+//! faces of the client's, which `source` makes iterators), `chunk` and `window` (memory for
+//! Python), `samples` (memory of Python's), `processor` (speech in any audio), `corpus` (in
+//! much of it), `pieces` (while it comes), `recording` (files).
 //! What needs neither memory nor threads is in Python, beside the module.
 
 #![allow(
@@ -23,6 +23,7 @@ mod capture;
 mod chunk;
 mod corpus;
 mod errors;
+mod events;
 mod params;
 mod pieces;
 mod processor;
@@ -51,6 +52,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<stream::AudioStream>()?;
     module.add_class::<chunk::AudioChunk>()?;
     module.add_class::<segments::SpeechSegments>()?;
+    module.add_class::<events::StreamEvents>()?;
     module.add_class::<chunk::SpeechSegment>()?;
     module.add_class::<processor::VadProcessor>()?;
     module.add_class::<pieces::VadStream>()?;
@@ -58,6 +60,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<recording::Recording>()?;
     module.add_function(wrap_pyfunction!(corpus::read_audio, module)?)?;
     errors::register(module)?;
+    module.add_function(wrap_pyfunction!(capture::_programs, module)?)?;
     let forked = wrap_pyfunction!(after_fork, module)?;
     let hooks = pyo3::types::PyDict::new(py);
     hooks.set_item("after_in_child", forked)?;

@@ -1,5 +1,6 @@
 //! Arguments that Python gives.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
@@ -39,10 +40,15 @@ impl FromPyObject<'_, '_> for Dtype {
         let known = [Self::Float32, Self::Int16];
         let named = |one: &Self| dtype.extract::<&str>().is_ok_and(|name| name == one.name());
         known.into_iter().find(named).ok_or_else(|| {
-            let given = shown(&dtype);
-            PyValueError::new_err(format!("dtype={given}: must be \"float32\" or \"int16\""))
+            let why = "must be \"float32\" or \"int16\"";
+            invalid("dtype", shown(&dtype), why)
         })
     }
+}
+
+/// The error for an argument of this value.
+pub(crate) fn invalid(name: &str, value: impl Display, why: impl Display) -> PyErr {
+    PyValueError::new_err(format!("{name}={value}: {why}"))
 }
 
 /// As Python writes it.
@@ -55,12 +61,8 @@ pub(crate) fn shown(value: &Bound<'_, PyAny>) -> String {
 
 /// A time in milliseconds.
 pub(crate) fn ms(name: &str, value: i64) -> PyResult<u32> {
-    u32::try_from(value).map_err(|_| {
-        PyValueError::new_err(format!(
-            "{name}={value}: must be milliseconds, 0 to {}",
-            u32::MAX
-        ))
-    })
+    let why = |_| format!("must be milliseconds, 0 to {}", u32::MAX);
+    u32::try_from(value).map_err(|error| invalid(name, value, why(error)))
 }
 
 /// What Python would write for it: 0.3, not 0.30000001192092896.
@@ -70,9 +72,8 @@ pub(crate) fn decimal(value: f32) -> f64 {
 
 /// Seconds, as an argument of this name.
 pub(crate) fn seconds(name: &str, seconds: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds).map_err(|_| {
-        PyValueError::new_err(format!("{name}={seconds}: must be seconds, zero or more"))
-    })
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| invalid(name, seconds, "must be seconds, zero or more"))
 }
 
 /// Seconds to wait at most; None: for ever.

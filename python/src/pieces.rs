@@ -6,8 +6,7 @@ use pyo3::prelude::*;
 use v2m_client::vad::pieces::{Event, Pieces};
 use v2m_client::vad::segment::Params;
 
-use crate::processor::rate;
-use crate::samples::Samples;
+use crate::samples::{Samples, rate};
 use crate::{errors, lock, params};
 
 #[doc = doc!("VADStream")]

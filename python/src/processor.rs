@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use v2m_client::judge;
-use v2m_client::ring::{Reader, SAMPLE_RATE, WINDOW};
+use v2m_client::ring::{Rate, Reader, SAMPLE_RATE, WINDOW};
 use v2m_client::vad::corpus::Search;
 use v2m_client::vad::hearing::Hearing;
 use v2m_client::vad::recording::{Recording, at_model_rate};
@@ -19,7 +19,7 @@ use crate::corpus::{self, Form};
 use crate::errors;
 use crate::lock;
 use crate::params;
-use crate::samples::Samples;
+use crate::samples::{self, Samples};
 use crate::stream::AudioStream;
 
 #[doc = doc!("VADProcessor")]
@@ -60,14 +60,17 @@ struct Judged {
     end: u64,
     /// Of a piece that completes no window: of the last one before.
     before: Option<f32>,
+    /// The audio's own.
+    rate: u32,
 }
 
 impl VadProcessor {
     fn audio(audio: &Bound<'_, PyAny>, rate: u32) -> PyResult<Audio> {
         let live = |chunk: &AudioChunk| {
-            if rate != SAMPLE_RATE {
+            let own = chunk.ring().rate().hz();
+            if rate != SAMPLE_RATE && rate != own {
                 return Err(PyValueError::new_err(format!(
-                    "sample_rate={rate}: audio of a stream has {SAMPLE_RATE} Hz"
+                    "sample_rate={rate}: audio of this stream has {own} Hz"
                 )));
             }
             Ok(Audio::Live {
@@ -92,7 +95,7 @@ impl VadProcessor {
         rate: i64,
         resume: bool,
     ) -> PyResult<Judged> {
-        let rate = self::rate(rate);
+        let rate = samples::rate(rate);
         let audio = Self::audio(audio, rate)?;
         py.detach(|| match &audio {
             Audio::Live { ring, start, end } => {
@@ -145,6 +148,7 @@ impl VadProcessor {
             start: 0,
             end: at_model_rate(samples.len() as u64, rate),
             before,
+            rate,
         })
     }
 
@@ -163,11 +167,14 @@ impl VadProcessor {
 
 fn live(ring: &Reader, start: u64, end: u64, hearing: Hearing) -> Result<Judged> {
     let (first, probabilities) = judge::stretch(ring, start, end, hearing)?;
+    let rate = ring.rate();
+    let at_16_khz = |position| Rate::SPEECH.convert(position, rate);
     Ok(Judged {
         probabilities,
-        start: (first * WINDOW) as i64 - start as i64,
-        end: end - start,
+        start: (first * WINDOW) as i64 - at_16_khz(start) as i64,
+        end: at_16_khz(end) - at_16_khz(start),
         before: None,
+        rate: rate.hz(),
     })
 }
 
@@ -272,7 +279,7 @@ impl VadProcessor {
         let found = self.segments(&judged).map_err(errors::raise)?;
         let form = Form::new(return_seconds, time_resolution);
         // A rate that the model heard.
-        form.list(py, &found, judged.end, sample_rate as u32)
+        form.list(py, &found, judged.end, judged.rate)
     }
 
     #[doc = doc!("VADProcessor.speech_timestamps_from")]
@@ -289,13 +296,14 @@ impl VadProcessor {
         sample_rate: i64,
         time_resolution: Option<i32>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let rate = rate(sample_rate);
+        let rate = samples::rate(sample_rate);
         let windows = probabilities.len() as u64 * WINDOW;
         let judged = Judged {
             probabilities,
             start: 0,
             end: length.map_or(windows, |length| at_model_rate(length, rate).min(windows)),
             before: None,
+            rate,
         };
         let found = self.segments(&judged).map_err(errors::raise)?;
         let form = Form::new(return_seconds, time_resolution);
@@ -321,7 +329,7 @@ impl VadProcessor {
             probabilities: false,
         };
         let form = Form::new(return_seconds, time_resolution);
-        corpus::search(items, &search, rate(sample_rate), form)
+        corpus::search(items, &search, samples::rate(sample_rate), form)
     }
 
     #[doc = doc!("VADProcessor.reset")]
@@ -429,9 +437,4 @@ impl VadProcessor {
         }
         Ok(format!("VADProcessor({})", shown.join(", ")))
     }
-}
-
-/// A rate that Python gives; 0, which none is, for what can't be one.
-pub(crate) fn rate(rate: i64) -> u32 {
-    u32::try_from(rate).unwrap_or(0)
 }

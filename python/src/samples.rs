@@ -148,3 +148,8 @@ impl Samples {
         checked
     }
 }
+
+/// A rate that Python gives; 0, which none is, for what can't be one.
+pub(crate) fn rate(rate: i64) -> u32 {
+    u32::try_from(rate).unwrap_or(0)
+}

@@ -12,7 +12,7 @@ use v2m_client::vad::segment::Params;
 use crate::chunk::{SpeechSegment, Stretch};
 use crate::errors;
 use crate::params::Dtype;
-use crate::source::{self, aio, usable};
+use crate::source::{self, aio, iterable, usable};
 
 #[doc = doc!("SpeechSegments")]
 #[pyclass(frozen, module = "v2m_engine")]
@@ -69,6 +69,12 @@ impl SpeechSegments {
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         aio(slf, "following")
+    }
+
+    #[doc = doc!("SpeechSegments.finish")]
+    fn finish(&self) -> PyResult<bool> {
+        iterable(self.segments.stream())?;
+        Ok(self.segments.finish())
     }
 
     // For `_aio.py`; see `AudioStream`.

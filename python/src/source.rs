@@ -18,7 +18,7 @@ use crate::errors::{self, NeedsRecovery, V2MError};
 use crate::params::Dtype;
 
 /// A failure on the way to the next item.
-enum Failure {
+pub(crate) enum Failure {
     Client(Error),
     /// What a signal's handler raised.
     Python(PyErr),
@@ -45,7 +45,7 @@ pub(crate) fn usable(stream: &Stream) -> PyResult<()> {
 }
 
 /// The same, but one that was closed is at its end.
-fn iterable(stream: &Stream) -> PyResult<()> {
+pub(crate) fn iterable(stream: &Stream) -> PyResult<()> {
     if stream.is_own() && stream.is_closed() {
         Ok(())
     } else {
@@ -53,7 +53,7 @@ fn iterable(stream: &Stream) -> PyResult<()> {
     }
 }
 
-fn overrun<T>(py: Python<'_>, stream: &Stream, lost: u64) -> PyResult<T> {
+pub(crate) fn overrun<T>(py: Python<'_>, stream: &Stream, lost: u64) -> PyResult<T> {
     let history = stream
         .engine()
         .map_or(0, |engine| engine.ring().layout().history());
@@ -73,8 +73,10 @@ impl From<Failure> for PyErr {
     }
 }
 
-fn signals() -> Result<(), Failure> {
-    Python::attach(|py| py.check_signals()).map_err(Failure::Python)
+pub(crate) fn signals() -> Result<(), Failure> {
+    // An interpreter that has ended has no use for them, and takes this thread with it.
+    let checked = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
+    checked.map_err(Failure::Python)
 }
 
 /// Waits until there is something to take, or to tell, without the GIL; Ctrl-C interrupts.

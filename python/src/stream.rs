@@ -2,22 +2,28 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyTimeoutError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use v2m_client::ErrorKind;
 use v2m_client::cursor::Hop;
 use v2m_client::engine::Engine;
-use v2m_client::progress::Source;
-use v2m_client::ring::SAMPLE_RATE;
+use v2m_client::progress::{Poll, Source};
+use v2m_client::reading::Pieces;
 use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
 
-use crate::chunk::{AudioChunk, Stretch};
+use crate::chunk::{AudioChunk, Stretch, array, copied};
 use crate::errors::{self, V2MError};
-use crate::params::{self, Dtype};
+use crate::events::StreamEvents;
+use crate::params::{self, Dtype, invalid};
 use crate::segments::SpeechSegments;
-use crate::source::{self, LoopReadiness, aio, python, usable};
+use crate::source::{
+    self, Failure, LoopReadiness, aio, iterable, overrun, python, signals, usable,
+};
 use crate::window::Exporter;
 
 /// How long an engine may take to say how it is: a program can't wait for one that hangs.
@@ -134,6 +140,45 @@ impl AudioStream {
         newest(py, &self.stream, self.dtype)
     }
 
+    #[doc = doc!("AudioStream.read")]
+    #[pyo3(signature = (n, timeout=None))]
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        n: i64,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        iterable(&self.stream)?;
+        let timeout = params::timeout(timeout)?;
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let count = u64::try_from(n).unwrap_or(0);
+        let pieces = Pieces::new(&self.stream, count).map_err(|why| invalid("n", n, why))?;
+        let found = py.detach(|| {
+            let found = pieces.next_until(deadline, signals)?;
+            let copy = found.try_map(|window| copied(&window, self.dtype));
+            // Overwritten meanwhile.
+            copy.or_else(|error| match error.kind() {
+                ErrorKind::Overrun => Ok(Poll::Overrun(count)),
+                _ => Err(Failure::from(error)),
+            })
+        })?;
+        let bytes = match found {
+            Poll::Ready(bytes) => bytes,
+            Poll::Overrun(lost) => return overrun(py, &self.stream, lost),
+            Poll::Pending => {
+                let message = format!("no {n} samples within {:?} s", timeout.unwrap_or_default());
+                return Err(PyTimeoutError::new_err(message));
+            }
+            _ => Vec::new(),
+        };
+        array(py, self.dtype, PyBytes::new(py, &bytes).as_any())
+    }
+
+    #[doc = doc!("AudioStream.events")]
+    fn events(slf: &Bound<'_, Self>) -> PyResult<StreamEvents> {
+        StreamEvents::new(&slf.get().stream, slf.clone().into_any().unbind())
+    }
+
     #[doc = doc!("AudioStream.segments")]
     #[pyo3(signature = (
         min_speech_ms=250, min_silence_ms=500, pad_ms=200, max_s=30.0, partial_ms=None,
@@ -186,7 +231,7 @@ impl AudioStream {
     #[doc = doc!("AudioStream.sample_rate")]
     #[getter]
     fn sample_rate(&self) -> u32 {
-        SAMPLE_RATE
+        self.stream.rate().hz()
     }
 
     #[doc = doc!("AudioStream.dtype")]

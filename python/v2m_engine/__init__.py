@@ -10,6 +10,7 @@
 ...         text = recognise(np.asarray(segment))
 """
 
+from ._events import Event
 from ._health import Finding, Health
 from ._native import (
     AudioCapture,
@@ -21,6 +22,7 @@ from ._native import (
     Recording,
     SpeechSegment,
     SpeechSegments,
+    StreamEvents,
     V2MError,
     VADEvent,
     VADProcessor,
@@ -28,6 +30,7 @@ from ._native import (
     __version__,
     read_audio,
 )
+from ._sources import Source, sources
 
 __all__ = [
     "AudioCapture",
@@ -35,16 +38,20 @@ __all__ = [
     "AudioStream",
     "DeviceError",
     "EngineUnavailableError",
+    "Event",
     "Finding",
     "Health",
     "OverrunError",
     "Recording",
+    "Source",
     "SpeechSegment",
     "SpeechSegments",
+    "StreamEvents",
     "V2MError",
     "VADEvent",
     "VADProcessor",
     "VADStream",
     "__version__",
     "read_audio",
+    "sources",
 ]

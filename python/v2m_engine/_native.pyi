@@ -18,6 +18,7 @@ if sys.version_info >= (3, 12):
 else:
     from typing_extensions import Buffer
 
+from ._events import Event
 from ._health import Health
 
 __version__: str
@@ -72,21 +73,22 @@ class AudioCapture:
         """Nothing is opened yet.
 
         Args:
-            sample_rate: Hz; the engine gives 16000 only.
+            sample_rate: 8000, 16000, 24000, 32000 or 48000 Hz, whatever the source has: the
+                source's own rate comes as it is, bit for bit.
             buffer_size: samples of one window, 1 to half of the engine's history.
             source: what to capture, as `v2m-engine run --source` takes it: a node's
-                name, `monitor:<sink>`, `alsa:<pcm>`, `file:<path>`. None: whatever the
-                service captures, or the default source.
+                name, `monitor:<sink>`, `alsa:<pcm>`, `file:<path>`. None: what the
+                service is configured for, or the default source.
             channel: which of its channels to hear, as `v2m-engine run --channel` takes it:
                 `"auto"` (the voice, at its own level), `"mix"` (the mean of all), a name
-                (`"FL"`, `"AUX2"`) or a number from 1. None: whatever the service hears,
-                or `"auto"`.
+                (`"FL"`, `"AUX2"`) or a number from 1. None: what the service is configured
+                for, or `"auto"`.
             dtype: what samples are: `"float32"` (full scale ±1), the engine's own memory; or
                 `"int16"`, little-endian copies of it, which never go: scaled by 32768,
                 rounded to the nearest integer (ties to even) and clipped, without the GIL.
             engine: `"service"`: the user's engine; `"private"`: one of this process;
-                `"auto"`: the service if it runs, captures `source` and hears `channel`,
-                else a private one.
+                `"auto"`: the service if it runs, else a private one. Either gives any
+                number of sources and rates.
             latency: the quantum to ask the audio server for, `"samples/rate"`, for
                 instance `"128/48000"`. None: the engine's own.
 
@@ -124,30 +126,39 @@ class AudioCapture:
         self,
         path: str | PathLike[str],
         *,
-        format: Literal["wav", "wav16", "flac", "flac24"] | None = None,
+        format: Literal["wav", "wav16", "wav32", "flac", "flac24", "s16le", "f32le"] | None = None,
         speech: bool = False,
         split: bool = False,
         last: float = 0.0,
         seconds: float | None = None,
         overwrite: bool = False,
         sync: float = 1.0,
+        min_speech_ms: int = 250,
+        min_silence_ms: int = 500,
+        pad_ms: int = 200,
+        max_s: float = 30.0,
+        threshold: float = 0.5,
+        neg_threshold: float | None = None,
     ) -> Recording:
         """A recording of this capture, to be used by `with` or `async with`: as long as
         that lasts, or as long as `seconds`. It runs on a thread of its own.
 
         Args:
             path: the file; or `-` for standard output (WAV unless `format` says).
-            format: `"wav"`: 32-bit float, the engine's own samples bit for bit, RF64 past
-                4 GiB; `"wav16"`; `"flac"`: 16 bit; `"flac24"`. None: by the extension,
-                `.wav` or `.flac`.
-            speech: only speech (with the defaults of `segments()`), one segment after
-                the other, each marked by a cue that names its time and position.
-            split: each segment of speech in a file of its own, named by its time: beside
-                `path`, or in it if it is a directory.
+            format: `"wav16"`, or `"wav"`: WAV of 16 bit, which every program reads, RF64 past
+                4 GiB; `"wav32"`: the same of 32-bit float, the engine's own samples bit for bit;
+                `"flac"`: 16 bit; `"flac24"`; `"s16le"`, `"f32le"`: samples and nothing else.
+                None: by the extension, `.wav` (16 bit) or `.flac`.
+            speech: only speech, one segment after the other, each marked by a cue that names
+                its time and position.
+            split: each segment of speech in a file of its own, which is always new and named
+                by its time: beside `path`, or in it if it is a directory.
             last: begin so many seconds in the past, as far as the engine remembers.
             seconds: end after so much audio, the past included.
             overwrite: replace a file that exists.
             sync: seconds from one sync to the next, 0.05 to 3600: what a crash can cost.
+            min_speech_ms, min_silence_ms, pad_ms, max_s, threshold, neg_threshold: what counts
+                as speech, for `speech` and `split`; as in `AudioStream.segments`.
 
         Raises:
             ValueError: an argument is not one of the above.
@@ -309,9 +320,9 @@ class AudioStream(Buffer):
         A reader that is slow loses nothing within the engine's history. Speech that it
         is too late for raises OverrunError, with `lost` the samples of it, and the next
         iteration goes on with what stays readable for a quarter of the history. Silence that
-        was missed is no loss. The end of a file closes what is open, and so does the
-        loss of the engine; then it goes on with the next engine as chunks do, and the
-        first segment of that has `gap` set.
+        was missed is no loss. The end of a file ends what is open, and so does closing the
+        stream: it is the last segment. So does the loss of the engine; then it goes on with
+        the next engine as chunks do, and the first segment of that has `gap` set.
 
         Args:
             min_speech_ms: speech must be longer than this to count.
@@ -330,6 +341,44 @@ class AudioStream(Buffer):
             V2MError: the stream is not open. From iterating: the engine has no speech
                 detection (the message says why, and how to get it).
             EngineUnavailableError, DeviceError, OverrunError: from iterating, as chunks.
+        """
+
+    def read(self, n: int, timeout: float | None = None) -> array[Any]:
+        """The next `n` samples after those that were read last; the first ones begin where
+        the stream was entered. Waits for them without the GIL; doesn't move the iteration.
+        With asyncio: `await asyncio.to_thread(stream.read, n)`, or iterate chunks of that
+        size.
+
+        Args:
+            n: samples, 1 to half of the engine's history.
+            timeout: seconds to wait at most. None: as long as audio comes (see `stream`).
+
+        Returns:
+            An owned `array.array("f")` or, of int16, `array.array("h")`; `np.asarray` takes it
+            without another copy. It is shorter where the source ends or the engine went
+            away: the next read goes on with the next engine. Empty: nothing follows.
+
+        Raises:
+            TimeoutError: there are no `n` samples yet; the next read has them.
+            OverrunError: `lost` samples were overwritten before they were read. The next
+                read goes on with what stays readable for a quarter of the history.
+            ValueError: `n` or `timeout` is not one of the above.
+            EngineUnavailableError, DeviceError, V2MError: as from iterating.
+        """
+
+    def events(self) -> StreamEvents:
+        """What happens to the stream besides its audio: speech begins and ends, audio is
+        missing, another source is captured, the engine's state changes. For `for` or
+        `async for`, any number of them beside each other.
+
+        Until something was taken from the stream they begin where it was entered, later
+        with its newest window. Each comes as soon as the engine has told it: speech within
+        one window (32 ms) of audio after its first. Goes on with the next engine as chunks
+        do. More than 2,048 of a kind that nobody took are forgotten, the oldest first.
+
+        Raises:
+            V2MError: the stream is not open.
+            EngineUnavailableError, DeviceError: from iterating, as chunks.
         """
 
     def close(self) -> None:
@@ -466,13 +515,40 @@ class SpeechSegment(AudioChunk):
 class SpeechSegments:
     """What `AudioStream.segments()` gives: an iterator of `SpeechSegment`s, for `for` and
     `async for`. May be left (`break`) and taken up again; each segment goes to one of
-    the threads or tasks that share it."""
+    the threads or tasks that share it. After the stream is closed it gives what was open
+    then as the last, final segment."""
 
     def __iter__(self) -> SpeechSegments: ...
     def __next__(self) -> SpeechSegment: ...
     def __aiter__(self) -> SpeechSegments: ...
     async def __anext__(self) -> SpeechSegment: ...
+    def finish(self) -> bool:
+        """Ends the utterance in progress now, for push to talk. It is the next segment, and
+        final; whoever waits for one gets it. What follows begins a new one.
+
+        From any thread; doesn't wait.
+
+        Returns:
+            Whether there is one: `if segments.finish(): segment = next(segments)`. Speech
+            of not more than `min_speech_ms` is none.
+        """
+
     def _poll(self) -> SpeechSegment | None: ...
+    def _pending(self) -> bool: ...
+    def _recover(self) -> bool: ...
+    @property
+    def _stream(self) -> AudioStream: ...
+
+@final
+class StreamEvents:
+    """What `AudioStream.events()` gives: an iterator of `Event`s, for `for` and `async for`.
+    Each event goes to one of the threads or tasks that share it."""
+
+    def __iter__(self) -> StreamEvents: ...
+    def __next__(self) -> Event: ...
+    def __aiter__(self) -> StreamEvents: ...
+    async def __anext__(self) -> Event: ...
+    def _poll(self) -> Event | None: ...
     def _pending(self) -> bool: ...
     def _recover(self) -> bool: ...
     @property
@@ -673,6 +749,7 @@ class VADProcessor:
     def hearing(self) -> Literal["plain", "enhanced"]:
         """As given."""
 
+def _programs() -> list[Path]: ...
 def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> array[float]:
     """A file as one channel: an `array.array("f")` that `np.asarray` takes without a copy.
 

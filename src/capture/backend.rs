@@ -16,7 +16,7 @@ use crate::vad::worker::Backpressure;
 /// A capture. It gives its audio to the [`Ingest`] it was started with, on a thread of its
 /// own; the engine's main thread calls what is here, several times a second, and is never
 /// kept waiting.
-pub trait Backend {
+pub trait Backend: Send {
     /// Asks for a quantum; `None` when nobody listens.
     fn set_quantum(&self, _latency: Option<Quantum>) {}
 

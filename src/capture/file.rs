@@ -1,4 +1,4 @@
-//! An audio file as a source: decoded on an ordinary thread, which also chooses what
+//! An audio file or a pipe as a source: decoded on an ordinary thread, which also chooses what
 //! is heard of its channels, and delivered in real time or as fast as the slowest reader
 //! wants it.
 
@@ -14,10 +14,12 @@ use v2m_decode::{Decoder, Piece};
 
 use super::channels::Channels;
 use super::{Block, Sink};
-use crate::{Error, Result, resample};
+use crate::{Error, ErrorKind, Result, resample};
 use ahead::Heard;
+use pipe::Pipe;
 
 mod ahead;
+mod pipe;
 mod player;
 
 pub use player::KIND;
@@ -27,6 +29,9 @@ const LONGEST_BLOCK: usize = 1024;
 /// Blocks per second where that is shorter: at low rates 1024 samples would
 /// come in large steps.
 const BLOCKS_PER_SECOND: u32 = 50;
+
+/// A pipe out of which nothing came for so long, in nanoseconds, is one that paused.
+const PAUSE: i64 = 500_000_000;
 
 /// How fast a file is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub enum Pace {
 /// An opened file, read from its start to its end.
 pub struct FileSource {
     path: PathBuf,
+    /// Its audio comes when it comes.
+    is_pipe: bool,
     decoder: Decoder,
     /// Frames that were lost and go out as zeros.
     silence: u64,
@@ -66,7 +73,16 @@ impl FileSource {
     /// # Errors
     /// Also if it has no such channel.
     pub fn open_with(path: &Path, channels: Arc<Channels>) -> Result<Self> {
-        Self::open_track(path, channels).map_err(|reason| {
+        Self::open_until(path, channels, Arc::default())
+    }
+
+    /// The same, also of a FIFO or, as `-`, of standard input, whose audio is waited for until
+    /// `over` is set.
+    ///
+    /// # Errors
+    /// As [`FileSource::open_with`].
+    pub fn open_until(path: &Path, channels: Arc<Channels>, over: Arc<AtomicBool>) -> Result<Self> {
+        Self::open_track(path, channels, over).map_err(|reason| {
             Error::new(
                 reason.kind(),
                 format!("can't play {}: {reason}", path.display()),
@@ -74,14 +90,21 @@ impl FileSource {
         })
     }
 
-    fn open_track(path: &Path, channels: Arc<Channels>) -> Result<Self> {
-        let decoder = Decoder::open(path)?;
+    fn open_track(path: &Path, channels: Arc<Channels>, over: Arc<AtomicBool>) -> Result<Self> {
+        let invalid = |cause: std::io::Error| Error::new(ErrorKind::Invalid, cause.to_string());
+        let pipe = Pipe::at(path, over).map_err(invalid)?;
+        let is_pipe = pipe.is_some();
+        let decoder = match pipe {
+            Some(pipe) => Decoder::stream(pipe, path)?,
+            None => Decoder::open(path)?,
+        };
         let rate = decoder.rate();
         resample::check_rate(rate)?;
         let heard = Heard::new(channels, decoder.channels(), rate)?;
         let block_len = LONGEST_BLOCK.min((rate / BLOCKS_PER_SECOND) as usize);
         Ok(Self {
             path: path.to_owned(),
+            is_pipe,
             decoder,
             silence: 0,
             failed: None,
@@ -99,6 +122,11 @@ impl FileSource {
     /// The file, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it comes when it comes, as out of a pipe.
+    pub fn is_pipe(&self) -> bool {
+        self.is_pipe
     }
 
     /// The file's length in frames, if its header says; a file that was cut off
@@ -163,7 +191,8 @@ impl FileSource {
 /// CLOCK_MONOTONIC; it also names the clock, so two calls can't be taken for
 /// one. In real time each block waits for an absolute deadline: lateness
 /// doesn't add up, and a thread that was held up catches up. Unpaced, `ready`
-/// is called before every block and may wait.
+/// is called before every block and may wait. A pipe's line begins with its first
+/// block, and anew where nothing came for [`PAUSE`]: the time between is a gap.
 ///
 /// # Errors
 /// As [`FileSource::read`]; [`ErrorKind::System`](crate::ErrorKind::System) if the clock refuses.
@@ -174,13 +203,17 @@ pub fn play(
     stop: &AtomicBool,
     mut ready: impl FnMut(),
 ) -> Result<()> {
-    let start = monotonic_ns();
-    let rate = file.rate();
-    let time =
-        |position: u64| start + (u128::from(position) * 1_000_000_000 / u128::from(rate)) as i64;
+    let mut start = monotonic_ns();
+    let (rate, is_pipe) = (file.rate(), file.is_pipe);
+    let length = |position: u64| (u128::from(position) * 1_000_000_000 / u128::from(rate)) as i64;
     let mut position = 0;
     while let Some(samples) = file.read()? {
         let end = position + samples.len() as u64;
+        let late = monotonic_ns() - (start + length(end));
+        if is_pipe && pace == Pace::RealTime && (position == 0 || late > PAUSE) {
+            start += late;
+        }
+        let time = |position: u64| start + length(position);
         match pace {
             Pace::RealTime => sleep_until(time(end))?,
             Pace::Unpaced => ready(),

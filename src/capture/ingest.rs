@@ -1,4 +1,5 @@
-//! From a backend's blocks to the ring: loss accounting, resampling, writing.
+//! From a backend's blocks to the rings: loss accounting once for the source, then one
+//! output for each rate that somebody listens to.
 //! Everything here up to [`Ingest::fill`] runs on the real-time thread.
 //!
 //! Lost audio becomes silence of the same length, so that a position always
@@ -7,35 +8,41 @@
 //! been without the loss.
 //!
 //! # Position and time
-//! The next position stands on a line of CLOCK_MONOTONIC, 62.5 µs for each sample. Where
-//! the source's clock can't tell what is missing, the line does: what is captured after it
-//! is preceded by silence, and what is captured before it has been accounted for and is
-//! dropped. The line itself follows the source's times by 0.2 % of what passes at most,
-//! which is more than any sound card is off; whatever goes beyond is a loss.
+//! A run of audio begins at a tick, an eighth of a millisecond, which is a whole number of
+//! samples at every rate: position / rate is the same moment in all outputs, whenever they
+//! joined.
+//!
+//! The next sample stands on a line of CLOCK_MONOTONIC. Where the source's clock can't tell
+//! what is missing, the line does: what is captured after it is preceded by silence, and
+//! what is captured before it has been accounted for and is dropped. The line itself follows
+//! the source's times by 0.2 % of what passes at most, which is more than any sound card is
+//! off; whatever goes beyond is a loss.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+mod mailbox;
+mod output;
 
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use self::mailbox::{Mailbox, Outputs};
+use self::output::{CHUNK, Output, SCRATCH, Scratch};
 use super::stamps::{Drift, Lag, Slip};
 use super::timeline::{Timeline, Verdict};
 use super::{Block, Sink};
 use crate::error::Result;
-use crate::resample::Resampler;
-use crate::ring::{CaptureWriter, GapReason, Lost, NS_PER_SAMPLE, Notifier, SAMPLE_RATE};
+use crate::ring::rate::TICKS;
+use crate::ring::{CaptureWriter, GapReason, Notifier, Rate, Reader};
 use crate::rt;
 use crate::sync::TryCell;
 use crate::time::monotonic_ns;
 
-/// Rates that sound hardware has; ready from the start, so that a change loses nothing.
-const USUAL_RATES: [u32; 6] = [44_100, 48_000, 88_200, 96_000, 176_400, 192_000];
-
-/// Input samples converted at once.
-const CHUNK: usize = 1024;
-/// Output of one chunk at the lowest rate, and the kernel's tail.
-const SCRATCH: usize = 4096;
-
-/// The longest silence that the real-time thread writes by itself, in samples.
+/// The longest silence that the real-time thread writes by itself, in ticks.
 /// Longer ones come from [`Ingest::fill`].
-const LONGEST_GAP: u64 = SAMPLE_RATE as u64;
+const LONGEST_GAP: i64 = TICKS as i64;
+
+/// Nanoseconds of a tick.
+const TICK_NS: i64 = 1_000_000_000 / TICKS as i64;
 
 /// Samples that are wiped at once.
 const PIECE: u64 = 1 << 18;
@@ -46,168 +53,249 @@ const IDLE_NS: i64 = 500_000_000;
 /// quantum, so that audio that arrives after all still finds its place.
 const FILL_BEHIND_NS: i64 = 300_000_000;
 
+/// Without a block for so long, none is likely to come just now.
+const QUIET: Duration = Duration::from_millis(250);
+
 /// The line of time moves by one part in so many of the time that passes.
 const DRIFT: i64 = 500;
 
-/// Where samples lie.
-fn stretch(part: &[f32]) -> (*const u8, usize) {
-    (part.as_ptr().cast(), size_of_val(part))
-}
+/// What is committed at 16 kHz may lie so many samples ahead of what a slower output holds
+/// back.
+const AHEAD: u64 = 64;
 
 /// The ingest of every backend. One thread at a time gets in; who comes second
 /// loses its block, which then is a gap like any other.
 pub struct Ingest {
     inner: TryCell<Inner>,
+    mailbox: Mailbox,
     /// A rate that no resampler is ready for; 0 for none.
     wanted: AtomicU32,
+    /// The rate beside the usual ones that was last made ready for.
+    unusual: Mutex<Option<u32>>,
     /// Blocks that were written so far.
     blocks: AtomicU64,
-    notifier: Notifier,
+    /// How many these were when last looked at, and since when.
+    seen: Mutex<Option<(u64, Instant)>>,
+    /// As [`Inner::heard_ns`], for who only looks.
+    heard_ns: AtomicI64,
 }
 
 struct Inner {
-    writer: CaptureWriter,
+    outputs: Outputs,
     timeline: Timeline,
     lag: Lag,
     slip: Slip,
-    resamplers: Resamplers,
-    /// Since the resampler in use was reset.
+    /// Audio comes without a break since it began.
     run: Option<Run>,
-    /// CLOCK_MONOTONIC of the sample at the writer's position, on the line.
+    /// Something was written.
+    begun: bool,
+    /// Where the next run may begin at the earliest, while there is none.
+    tick: u64,
+    /// CLOCK_MONOTONIC of the next input or, without a run, of `tick`, on the line.
     next_ns: i64,
     /// When a block last came whose time has a place in the ring or had one, or when
     /// capture began again.
     heard_ns: i64,
-    /// In the middle of a filled stretch.
-    filling: bool,
     /// Nobody has listened until just now: what is missing was not lost.
     unused: bool,
-    scratch: Box<[f32; SCRATCH]>,
+    scratch: Box<Scratch>,
 }
 
-/// One for each rate that may come.
-struct Resamplers {
-    usual: Vec<Resampler>,
-    /// For a rate that is not among the usual ones.
-    spare: Option<Resampler>,
-}
-
-impl Resamplers {
-    fn all(&self) -> impl Iterator<Item = &Resampler> {
-        self.usual.iter().chain(&self.spare)
-    }
-
-    fn at(&mut self, rate: u32) -> Option<&mut Resampler> {
-        self.usual
-            .iter_mut()
-            .chain(self.spare.as_mut())
-            .find(|resampler| resampler.input_rate() == rate)
-    }
-}
-
-/// Uninterrupted work of one resampler: input `i` and output `n` stand for the
-/// same moment when `i / rate = n / 16000`.
+/// Uninterrupted audio: its input `i` and an output's sample `n` after its beginning stand
+/// for the same moment when `i / rate = n / output rate`.
 #[derive(Clone, Copy)]
 struct Run {
     rate: u32,
+    /// The tick of its first input.
+    start: u64,
     inputs: u64,
-    outputs: u64,
 }
 
 impl Run {
-    /// Nanoseconds from the next input to the next output; mostly negative.
-    fn offset_ns(&self) -> i64 {
+    /// Nanoseconds from its beginning to the next input.
+    fn input_ns(&self) -> i64 {
         let rate = u64::from(self.rate);
         let (seconds, rest) = (self.inputs / rate, self.inputs % rate);
-        let input = seconds * 1_000_000_000 + rest * 1_000_000_000 / rate;
-        self.outputs as i64 * NS_PER_SAMPLE - input as i64
+        (seconds * 1_000_000_000 + rest * 1_000_000_000 / rate) as i64
+    }
+
+    /// Nanoseconds from the next input to a tick; negative if it lies before.
+    fn until_ns(&self, tick: u64) -> i64 {
+        (tick as i64 - self.start as i64) * TICK_NS - self.input_ns()
     }
 }
 
 impl Ingest {
-    /// Prepares resamplers for the usual rates.
+    /// With one output, ready for the usual rates.
     pub fn new(writer: CaptureWriter, notifier: Notifier) -> Result<Self> {
-        let usual = USUAL_RATES
-            .into_iter()
-            .map(|rate| Resampler::new(rate, SAMPLE_RATE))
-            .collect::<Result<_>>()?;
+        let output = Box::new(Output::new(writer, notifier)?);
+        let mut outputs = Outputs::default();
+        let place = output.rate().index();
+        outputs[place] = Some(output);
         Ok(Self {
             inner: TryCell::new(Inner {
-                writer,
+                outputs,
                 timeline: Timeline::default(),
                 lag: Lag::unknown(),
                 slip: Slip::default(),
-                resamplers: Resamplers { usual, spare: None },
                 run: None,
+                begun: false,
+                tick: 0,
                 next_ns: 0,
                 heard_ns: 0,
-                filling: false,
                 unused: false,
                 scratch: Box::new([0.0; SCRATCH]),
             }),
+            mailbox: Mailbox::new(),
             wanted: AtomicU32::new(0),
+            unusual: Mutex::default(),
             blocks: AtomicU64::new(0),
-            notifier,
+            seen: Mutex::default(),
+            heard_ns: AtomicI64::new(0),
         })
     }
 
     /// Keeps everything that the real-time thread touches here in memory.
     pub fn lock(&self) {
         self.inner.try_with(|inner| {
-            let tables = inner.resamplers.all().flat_map(Resampler::memory);
-            let mut parts: Vec<_> = tables.chain([&inner.scratch[..]]).map(stretch).collect();
-            parts.push((std::ptr::from_ref(inner).cast(), size_of::<Inner>()));
-            rt::lock_all("resamplers and scratch", &parts)
+            inner
+                .outputs
+                .iter()
+                .flatten()
+                .for_each(|output| output.lock());
+            let scratch = (inner.scratch.as_ptr().cast(), size_of::<Scratch>());
+            let own = (std::ptr::from_ref(inner).cast(), size_of::<Inner>());
+            rt::lock_all("scratch", &[scratch, own]);
         });
     }
 
-    /// Makes the resampler that the real-time thread asked for, if it did. Off
-    /// the real-time thread, often.
+    /// Adds a rate, into a new ring that nobody reads yet: from about now on it gets what
+    /// `beside`, a ring of this source at 16 kHz, gets. Off the real-time thread, which takes
+    /// it up with its next block and is not kept from anything.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`]: the source's rate can't be converted.
+    pub fn add(
+        &self,
+        mut writer: CaptureWriter,
+        notifier: Notifier,
+        beside: &Reader,
+    ) -> Result<()> {
+        let rate = writer.rate();
+        let window = beside.committed().saturating_sub(AHEAD) / beside.rate().window();
+        let position = window * rate.window();
+        if position > 0 {
+            let time_ns = beside.time_ns(window * beside.rate().window());
+            let start_ns = time_ns.unwrap_or_else(monotonic_ns) - rate.ns(position as i64);
+            writer.gap(position, GapReason::NotCaptured, start_ns);
+            writer.append_silence(position, start_ns);
+        }
+        let mut output = Box::new(Output::new(writer, notifier)?);
+        let unusual = *self.unusual();
+        output.spare = unusual
+            .map(|input| Output::spare(input, rate))
+            .transpose()?;
+        output.lock();
+        self.mailbox.put(output);
+        Ok(())
+    }
+
+    /// Ends a rate. As [`add`](Self::add).
+    pub fn remove(&self, rate: Rate) {
+        self.mailbox.take(rate);
+    }
+
+    /// Does what the real-time thread leaves to others: makes the resamplers that it asked
+    /// for, frees what it gave back and, where it doesn't come by, takes up what is there for
+    /// it. Off the real-time thread, often.
     pub fn prepare(&self) {
         match self.wanted.swap(0, Ordering::Relaxed) {
             0 => {}
             rate => self.expect(rate),
         }
+        if self.mailbox.is_pending() && self.stands_still() {
+            self.inner.try_with(|inner| inner.take_up(&self.mailbox));
+        }
+        self.mailbox.collect();
+    }
+
+    /// Whether no block has come for so long that nobody is in the real-time thread's way.
+    fn stands_still(&self) -> bool {
+        let (blocks, now) = (self.blocks(), Instant::now());
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match *seen {
+            Some((before, since)) if before == blocks => now - since >= QUIET,
+            _ => {
+                *seen = Some((blocks, now));
+                false
+            }
+        }
+    }
+
+    fn unusual(&self) -> std::sync::MutexGuard<'_, Option<u32>> {
+        self.unusual.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fills in silence where no audio has come for half a second. Off the
     /// real-time thread, every 100 ms or so, while a source is expected.
     pub fn fill(&self, now_ns: i64) {
-        if self.inner.try_with(|inner| inner.fill(now_ns)) == Some(true) {
-            self.notifier.notify();
+        // Else nothing is to be filled in, and the real-time thread not to be disturbed.
+        if now_ns - self.heard_ns.load(Ordering::Relaxed) >= IDLE_NS {
+            self.change(|inner| inner.fill(now_ns));
         }
     }
 
-    /// Brings the ring to the present after a time in which nobody listened and
+    /// Brings the rings to the present after a time in which nobody listened and
     /// nothing was captured. Off the real-time thread, before capture begins again.
     pub fn catch_up(&self, now_ns: i64) {
-        if self.inner.try_with(|inner| inner.catch_up(now_ns)) == Some(true) {
-            self.notifier.notify();
-        }
+        self.change(|inner| inner.catch_up(now_ns));
     }
 
-    /// Wipes some of the audio that the ring keeps. Off the real-time thread, while
+    /// Wipes some of the audio that the rings keep. Off the real-time thread, while
     /// nothing is captured, as often as there is time until all of it is gone.
     pub fn wipe(&self) {
-        self.inner.try_with(|inner| inner.writer.wipe(PIECE));
+        self.inner.try_with(|inner| {
+            for output in inner.outputs.iter_mut().flatten() {
+                output.wipe(PIECE);
+            }
+        });
     }
 
-    /// The source has ended: what the resampler still holds is written.
+    /// The source has ended: what the resamplers still hold is written.
     pub fn finish(&self) {
-        if self.inner.try_with(|inner| inner.flush()).is_some() {
-            self.notifier.notify();
-        }
+        self.change(|inner| {
+            inner.end_run(None);
+            true
+        });
+    }
+
+    /// Changes what is written, and wakes who waits for it if anything was.
+    fn change(&self, change: impl FnOnce(&mut Inner) -> bool) {
+        self.inner.try_with(|inner| {
+            inner.take_up(&self.mailbox);
+            if change(inner) {
+                inner
+                    .outputs
+                    .iter()
+                    .flatten()
+                    .for_each(|output| output.notify());
+            }
+        });
     }
 
     /// Takes a block that arrives at `now_ns`; as [`Sink::block`].
     pub fn take(&self, block: &Block<'_>, now_ns: i64) {
-        let written = self
-            .inner
-            .try_with(|inner| inner.take(block, now_ns, &self.wanted));
-        if written == Some(true) {
-            self.blocks.fetch_add(1, Ordering::Relaxed);
-            self.notifier.announce();
-        }
+        self.inner.try_with(|inner| {
+            inner.take_up(&self.mailbox);
+            let written = inner.take(block, now_ns, &self.wanted);
+            self.heard_ns.store(inner.heard_ns, Ordering::Relaxed);
+            if written {
+                self.blocks.fetch_add(1, Ordering::Relaxed);
+                for output in inner.outputs.iter().flatten() {
+                    output.announce();
+                }
+            }
+        });
     }
 
     /// How many blocks were written so far: while audio arrives, it grows.
@@ -215,9 +303,9 @@ impl Ingest {
         self.blocks.load(Ordering::Relaxed)
     }
 
-    /// What was lost so far; `None` if the real-time thread is just busy.
-    pub fn losses(&self) -> Option<Lost> {
-        self.inner.try_with(|inner| inner.writer.losses())
+    /// Whether nobody is in it, who then may be stuck there.
+    pub fn is_free(&self) -> bool {
+        self.inner.try_with(|_| ()).is_some()
     }
 }
 
@@ -227,43 +315,68 @@ impl Sink for Ingest {
     }
 
     fn wake(&self) {
-        self.notifier.wake();
+        self.inner.try_with(|inner| {
+            inner
+                .outputs
+                .iter()
+                .flatten()
+                .for_each(|output| output.wake());
+        });
     }
 
     fn expect(&self, rate: u32) {
-        if self
-            .inner
-            .try_with(|inner| inner.resamplers.at(rate).is_some())
-            == Some(true)
-        {
+        let ready = |output: &&mut Box<Output>| !output.takes(rate);
+        let lacking = self.inner.try_with(|inner| {
+            let lacking = inner.outputs.iter_mut().flatten().filter(ready);
+            let mut rates = [None; Rate::ALL.len()];
+            lacking.for_each(|output| rates[output.rate().index()] = Some(output.rate()));
+            rates
+        });
+        let Some(lacking) = lacking else {
+            self.wanted.store(rate, Ordering::Relaxed);
             return;
-        }
-        match Resampler::new(rate, SAMPLE_RATE) {
-            Ok(resampler) => {
-                let parts: Vec<_> = resampler.memory().map(stretch).collect();
-                rt::lock_all(&format!("resampler for {rate} Hz"), &parts);
-                let mut spare = Some(resampler);
-                // The one that was there leaves with `spare` and is freed here.
-                if self
-                    .inner
-                    .try_with(|inner| std::mem::swap(&mut inner.resamplers.spare, &mut spare))
-                    .is_none()
-                {
-                    self.wanted.store(rate, Ordering::Relaxed);
+        };
+        for output in lacking.into_iter().flatten() {
+            *self.unusual() = Some(rate);
+            let mut spare = match Output::spare(rate, output) {
+                Ok(spare) => Some(spare),
+                Err(error) => return tracing::error!("the source can't be converted: {error}"),
+            };
+            // The one that was there leaves with `spare` and is freed here.
+            let swapped = self.inner.try_with(|inner| {
+                if let Some(output) = &mut inner.outputs[output.index()] {
+                    std::mem::swap(&mut output.spare, &mut spare);
                 }
+            });
+            if swapped.is_none() {
+                self.wanted.store(rate, Ordering::Relaxed);
             }
-            Err(error) => tracing::error!("the source can't be converted: {error}"),
         }
     }
 }
 
 impl Inner {
+    fn take_up(&mut self, mailbox: &Mailbox) {
+        let Self {
+            outputs,
+            run,
+            next_ns,
+            scratch,
+            ..
+        } = self;
+        mailbox.take_up(outputs, |output| {
+            if let Some(run) = run {
+                output.join(run, *next_ns, scratch);
+            }
+        });
+    }
+
     /// Takes a block that arrives at `now_ns`; whether anything was written.
     fn take(&mut self, block: &Block<'_>, now_ns: i64, wanted: &AtomicU32) -> bool {
         if block.samples.is_empty() || block.rate == 0 {
             return false;
         }
-        let before = self.writer.position();
+        let before = self.written();
         let Some(time_ns) = self.lag.capture_ns(block, now_ns) else {
             return false;
         };
@@ -271,7 +384,9 @@ impl Inner {
         let ignored = match verdict {
             Verdict::Continues { repeated } => {
                 if repeated > 0 {
-                    self.writer.count_repeated();
+                    for output in self.outputs.iter_mut().flatten() {
+                        output.count_repeated();
+                    }
                 }
                 repeated
             }
@@ -280,13 +395,14 @@ impl Inner {
                 0
             }
             Verdict::Elsewhere => {
-                if self.resamplers.at(block.rate).is_none() {
+                let mut outputs = self.outputs.iter().flatten();
+                if !outputs.all(|output| output.takes(block.rate)) {
                     wanted.store(block.rate, Ordering::Relaxed);
                     return false;
                 }
                 match self.restart(block, time_ns, now_ns) {
                     Some(ignored) => ignored,
-                    None => return self.writer.position() != before,
+                    None => return self.written() != before,
                 }
             }
         };
@@ -294,17 +410,23 @@ impl Inner {
         let first_ns = time_ns + duration_ns(ignored as i64, block.rate);
         self.convert(&block.samples[ignored..], block.rate, first_ns);
         self.heard_ns = now_ns;
-        self.writer.position() != before
+        self.written() != before
+    }
+
+    /// Samples in all outputs; to be compared only.
+    fn written(&self) -> u64 {
+        let outputs = self.outputs.iter().flatten();
+        outputs.fold(0, |sum, output| sum.wrapping_add(output.position()))
     }
 
     /// How a block continues the ones before, by its clock's count and, where that can't
     /// be, by its time; and when its first sample was captured.
     fn judge(&mut self, block: &Block<'_>, time_ns: i64) -> (Verdict, i64) {
         let verdict = self.timeline.judge(block);
-        let (Some(run), Some(ahead)) = (self.run, self.timeline.ahead(block)) else {
+        let (Some(_), Some(ahead)) = (self.run, self.timeline.ahead(block)) else {
             return (verdict, time_ns);
         };
-        let expected_ns = self.next_ns - run.offset_ns() + duration_ns(ahead, block.rate);
+        let expected_ns = self.next_ns + duration_ns(ahead, block.rate);
         let off_ns = time_ns - expected_ns;
         match self.slip.look(off_ns, time_ns, block.duration_ns()) {
             Drift::None => (verdict, time_ns),
@@ -314,46 +436,30 @@ impl Inner {
     }
 
     /// Resamples and writes; `time_ns` is the time of the first input sample.
-    fn convert(&mut self, samples: &[f32], rate: u32, time_ns: i64) {
+    fn convert(&mut self, samples: &[f32], rate: u32, mut time_ns: i64) {
         let Some(mut run) = self.run else { return };
-        let mut time_ns = time_ns;
-        let before = self.writer.position();
         for chunk in samples.chunks(CHUNK) {
-            let first_ns = time_ns + run.offset_ns();
-            let Some(resampler) = self.resamplers.at(rate) else {
-                return;
-            };
-            let written = resampler.process(chunk, &mut self.scratch[..]);
-            self.writer.append(&self.scratch[..written], first_ns);
+            for output in self.outputs.iter_mut().flatten() {
+                output.take(&run, chunk, time_ns, &mut self.scratch);
+            }
             run.inputs += chunk.len() as u64;
-            run.outputs += written as u64;
             time_ns += duration_ns(chunk.len() as i64, rate);
         }
         self.run = Some(run);
-        let written = (self.writer.position() - before) as i64;
-        self.next_ns += written * NS_PER_SAMPLE;
-        let off_ns = time_ns + run.offset_ns() - self.next_ns;
-        let drift_ns = duration_ns(samples.len() as i64, rate) / DRIFT;
+        let passed_ns = duration_ns(samples.len() as i64, rate);
+        self.next_ns += passed_ns;
+        let (off_ns, drift_ns) = (time_ns - self.next_ns, passed_ns / DRIFT);
         self.next_ns += off_ns.clamp(-drift_ns, drift_ns);
     }
 
     /// The source's clock skipped `missing` samples.
     fn skip(&mut self, missing: u64) {
         let Some(mut run) = self.run else { return };
-        let Some(resampler) = self.resamplers.at(run.rate) else {
-            return;
-        };
-        let skipped = resampler.skip(missing, &mut self.scratch[..]);
-        let lost = skipped.written as u64 + skipped.then_zeros;
-        let smeared = lost + resampler.settling() as u64;
-        self.writer.gap(smeared, GapReason::Xrun, self.next_ns);
-        self.writer.count_lost(lost);
-        self.writer
-            .append(&self.scratch[..skipped.written], self.next_ns);
-        self.next_ns += skipped.written as i64 * NS_PER_SAMPLE;
-        self.silence(skipped.then_zeros);
+        for output in self.outputs.iter_mut().flatten() {
+            output.skip(&run, missing, self.next_ns, &mut self.scratch);
+        }
         run.inputs += missing;
-        run.outputs += lost;
+        self.next_ns += duration_ns(missing as i64, run.rate);
         self.run = Some(run);
     }
 
@@ -362,13 +468,11 @@ impl Inner {
     /// `None` if the block can't be used (its resampler is kept ready).
     fn restart(&mut self, block: &Block<'_>, time_ns: i64, now_ns: i64) -> Option<usize> {
         let mut ignored = 0;
-        if self.writer.position() == 0 {
-            self.next_ns = time_ns;
-        } else {
-            self.close_run();
+        if self.begun {
+            self.end_run(Some(self.reason()));
             let gap_ns = time_ns - self.next_ns;
-            let gap = (gap_ns + NS_PER_SAMPLE / 2).div_euclid(NS_PER_SAMPLE);
-            if gap > LONGEST_GAP as i64 {
+            let gap = (gap_ns + TICK_NS / 2).div_euclid(TICK_NS);
+            if gap > LONGEST_GAP {
                 return None;
             }
             if gap < 0 {
@@ -381,77 +485,47 @@ impl Inner {
                 }
                 ignored = late as usize;
             }
-            let gap = gap.max(0) as u64;
-            let settling = self.resamplers.at(block.rate)?.settling() as u64;
-            let reason = self.reason();
-            self.writer.gap(gap + settling, reason, self.next_ns);
-            if reason != GapReason::NotCaptured {
-                self.writer.count_lost(gap);
-            }
-            self.silence(gap);
+            self.silence(gap.max(0) as u64, Some(block.rate));
+        } else {
+            self.next_ns = time_ns;
         }
-        self.resamplers.at(block.rate)?.reset();
+        for output in self.outputs.iter_mut().flatten() {
+            output.begin(block.rate);
+        }
+        self.begun = true;
         self.run = Some(Run {
             rate: block.rate,
+            start: self.tick,
             inputs: 0,
-            outputs: 0,
         });
         self.slip = Slip::default();
-        self.filling = false;
         self.unused = false;
         Some(ignored)
     }
 
-    /// Why audio is missing between two runs.
+    /// Why the last outputs of a run are flagged.
     fn reason(&self) -> GapReason {
-        match (self.unused, self.filling) {
-            (true, _) => GapReason::NotCaptured,
-            (false, true) => GapReason::Continued,
-            (false, false) => GapReason::Interrupted,
+        match self.unused {
+            true => GapReason::NotCaptured,
+            false => GapReason::Interrupted,
         }
     }
 
-    /// Ends the resampler's run: its last outputs, which mix the end of the audio
-    /// with silence, are written and flagged.
-    fn close_run(&mut self) {
-        let start_ns = self.next_ns;
-        let tail = self.tail();
-        if tail > 0 {
-            let reason = match self.unused {
-                true => GapReason::NotCaptured,
-                false => GapReason::Interrupted,
-            };
-            self.writer.gap(tail as u64, reason, start_ns);
-            self.writer.append(&self.scratch[..tail], start_ns);
-            self.filling = true;
-        }
-    }
-
-    /// As [`close_run`](Self::close_run) where silence really follows.
-    fn flush(&mut self) {
-        let start_ns = self.next_ns;
-        let tail = self.tail();
-        self.writer.append(&self.scratch[..tail], start_ns);
-    }
-
-    /// Leaves the clock and puts the resampler's last outputs into the scratch;
-    /// how many these are.
-    fn tail(&mut self) -> usize {
+    /// Ends the run: its last outputs, which mix the end of the audio with silence, are
+    /// written and flagged, unless silence really follows.
+    fn end_run(&mut self, reason: Option<GapReason>) {
         self.timeline.leave();
-        let Some(run) = self.run.take() else { return 0 };
-        let Some(resampler) = self.resamplers.at(run.rate) else {
-            return 0;
-        };
-        let behind = resampler.delay_ns() * i64::from(run.rate);
-        let behind = (behind as u64).div_ceil(1_000_000_000);
-        let tail = resampler.skip(behind, &mut self.scratch[..]).written;
-        self.next_ns += tail as i64 * NS_PER_SAMPLE;
-        tail
+        let Some(run) = self.run.take() else { return };
+        for output in self.outputs.iter_mut().flatten() {
+            output.end(&run, self.next_ns, reason, &mut self.scratch);
+            self.tick = self.tick.max(output.tick());
+        }
+        self.next_ns += run.until_ns(self.tick);
     }
 
     /// See [`Ingest::fill`].
     fn fill(&mut self, now_ns: i64) -> bool {
-        if self.writer.position() == 0 || now_ns - self.heard_ns < IDLE_NS {
+        if !self.begun || now_ns - self.heard_ns < IDLE_NS {
             return false;
         }
         let until_ns = now_ns - self.lag.usual_ns() - FILL_BEHIND_NS;
@@ -459,40 +533,45 @@ impl Inner {
             return false;
         }
         // Somebody listens, and no audio comes: from here on it is a loss.
-        self.filling &= !std::mem::take(&mut self.unused);
-        self.close_run();
-        let count = ((until_ns - self.next_ns) / NS_PER_SAMPLE).max(0) as u64;
-        self.writer.gap(count, self.reason(), self.next_ns);
-        self.writer.count_lost(count);
-        self.silence(count);
-        self.filling = true;
+        if std::mem::take(&mut self.unused) {
+            for output in self.outputs.iter_mut().flatten() {
+                output.break_off();
+            }
+        }
+        self.end_run(Some(GapReason::Interrupted));
+        let count = ((until_ns - self.next_ns) / TICK_NS).max(0) as u64;
+        self.silence(count, None);
         true
     }
 
     /// See [`Ingest::catch_up`].
     fn catch_up(&mut self, now_ns: i64) -> bool {
         self.heard_ns = now_ns;
-        if self.writer.position() == 0 || now_ns <= self.next_ns {
+        if !self.begun || now_ns <= self.next_ns {
             return false;
         }
         // What was begun is ended before anybody gets to read it.
-        if self.writer.is_wiping() {
-            while self.writer.wipe(PIECE) {}
+        for output in self.outputs.iter_mut().flatten() {
+            if output.is_wiping() {
+                while output.wipe(PIECE) {}
+            }
         }
         self.unused = true;
-        self.close_run();
-        let count = ((now_ns - self.next_ns) / NS_PER_SAMPLE).max(0) as u64;
-        self.writer.gap(count, GapReason::NotCaptured, self.next_ns);
-        self.silence(count);
-        self.filling = true;
+        self.end_run(Some(GapReason::NotCaptured));
+        let count = ((now_ns - self.next_ns) / TICK_NS).max(0) as u64;
+        self.silence(count, None);
         true
     }
 
-    /// Writes silence and moves the line on. What the ring couldn't hold is passed over:
-    /// it takes no longer than the whole ring.
-    fn silence(&mut self, count: u64) {
-        self.writer.append_silence(count, self.next_ns);
-        self.next_ns += count as i64 * NS_PER_SAMPLE;
+    /// Writes so many ticks of silence and moves the line on. What a ring couldn't hold is
+    /// passed over: it takes no longer than the whole ring. The samples that follow come from
+    /// a resampler from `then`.
+    fn silence(&mut self, ticks: u64, then: Option<u32>) {
+        self.tick += ticks;
+        self.next_ns += ticks as i64 * TICK_NS;
+        for output in self.outputs.iter_mut().flatten() {
+            output.silence(self.tick, self.next_ns, self.unused, then);
+        }
     }
 }
 

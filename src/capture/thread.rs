@@ -16,7 +16,7 @@ pub struct CaptureThread {
 /// What the thread is told to do.
 pub struct Orders {
     active: AtomicBool,
-    over: AtomicBool,
+    over: Arc<AtomicBool>,
 }
 
 impl CaptureThread {
@@ -29,7 +29,7 @@ impl CaptureThread {
     ) -> Result<Self> {
         let orders = Arc::new(Orders {
             active: AtomicBool::new(active),
-            over: AtomicBool::new(false),
+            over: Arc::default(),
         });
         let told = orders.clone();
         let thread = Bounded::spawn(name, move |calls| body(&told, calls))?;
@@ -78,7 +78,7 @@ impl Orders {
     }
 
     /// As [`is_over`](Self::is_over), for what takes a flag.
-    pub fn over(&self) -> &AtomicBool {
+    pub fn over(&self) -> &Arc<AtomicBool> {
         &self.over
     }
 }

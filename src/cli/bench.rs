@@ -24,8 +24,8 @@ pub(super) struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// Measure how long sound takes to readers in Rust and in Python
-    Quantum(Quantum),
+    /// Measure how long sound takes to readers in Rust, C and Python
+    Latency(Latency),
     /// Record what arrives for a bench in another process
     #[command(hide = true)]
     Receiver,
@@ -34,7 +34,7 @@ enum What {
 /// Impulses are played at random moments through a virtual path into an engine of the
 /// bench's own; each receiver in turn notes when its code held each of them.
 #[derive(clap::Args)]
-struct Quantum {
+struct Latency {
     /// Measure in a PipeWire of the bench's own, as it does where there is no session
     #[arg(long, conflicts_with_all = ["physical", "node"])]
     private: bool,
@@ -95,12 +95,12 @@ struct Quantum {
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     match arguments.what {
-        What::Quantum(arguments) => latency(arguments),
+        What::Latency(arguments) => latency(arguments),
         What::Receiver => reader::main(),
     }
 }
 
-fn latency(arguments: Quantum) -> Result<()> {
+fn latency(arguments: Latency) -> Result<()> {
     let signals = Signals::watch()?;
     // Before minutes of measuring: can the results be kept?
     for file in [&arguments.json, &arguments.svg].into_iter().flatten() {

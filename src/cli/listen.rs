@@ -14,6 +14,9 @@ use v2m_engine::vad::follow;
 use v2m_engine::vad::segment::Params;
 use v2m_engine::{Error, ErrorKind, Result};
 
+use super::detection::Detection;
+use super::signals::{self, Signals};
+
 /// From one look of the live line to the next.
 const REFRESH: Duration = Duration::from_millis(50);
 /// After so long without any audio it says so, and waits on.
@@ -32,29 +35,12 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Listen to this source; by an engine of its own, unless the service captures it
+    /// Listen to this source, rather than the one that the service is configured for
     #[arg(long, value_name = "SOURCE")]
     source: Option<SourceSpec>,
 
-    /// The probability from which on a window is speech
-    #[arg(long, value_name = "P", default_value_t = Params::default().threshold)]
-    threshold: f32,
-
-    /// Speech must be longer than this to count
-    #[arg(long, value_name = "MS", default_value_t = Params::default().min_speech_ms)]
-    min_speech_ms: u32,
-
-    /// A pause of this length ends a segment
-    #[arg(long, value_name = "MS", default_value_t = Params::default().min_silence_ms)]
-    min_silence_ms: u32,
-
-    /// Added before and after each segment
-    #[arg(long, value_name = "MS", default_value_t = Params::default().pad_ms)]
-    pad_ms: u32,
-
-    /// Split longer speech at its longest pause
-    #[arg(long, value_name = "SECONDS", default_value_t = Params::default().max_s)]
-    max_s: f64,
+    #[command(flatten)]
+    detection: Detection,
 
     /// Also print a growing segment each time it grew by this much
     #[arg(long, value_name = "MS")]
@@ -63,16 +49,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let params = Params {
-        threshold: arguments.threshold,
-        neg_threshold: None,
-        min_speech_ms: arguments.min_speech_ms,
-        min_silence_ms: arguments.min_silence_ms,
-        pad_ms: arguments.pad_ms,
-        max_s: arguments.max_s,
         partial_ms: arguments.partial_ms,
-        ..Params::default()
+        ..(&arguments.detection).into()
     };
     params.validate()?;
+    let signals = Signals::watch()?;
     let locator = super::reach::locator(arguments.source.as_ref())?;
     let stream = Stream::new(locator, WINDOW, Hop::Samples(WINDOW), Some(PATIENCE));
     let stream = Arc::new(stream);
@@ -97,7 +78,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     super::reach::tell_what_is_missing(&engine);
     // Not kept: a private one ends with the stream.
     drop(engine);
-    let segments = Segments::new(stream, params)?;
+    let segments = Segments::new(stream.clone(), params)?;
+    // What is being said then is the last segment. A second signal ends the process.
+    signals.hand_over(move |signal| match stream.is_closed() {
+        false => stream.close(),
+        true => signals::end(signal),
+    });
     match listen(&segments, &mut out) {
         // Whoever read it has seen enough.
         Err(Ended::Unread) => Ok(()),

@@ -1,6 +1,7 @@
 //! Arguments, commands, exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod bench;
+mod detection;
 mod doctor;
 mod listen;
 mod log;

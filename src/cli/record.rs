@@ -4,20 +4,24 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use v2m_client::locator::Locator;
 use v2m_engine::Result;
 use v2m_engine::config::{LogLevel, SourceSpec};
 use v2m_engine::record::{Format, Options, Progress, Recorder, Stop};
+use v2m_engine::ring::Rate;
 use v2m_engine::text;
 
+use super::detection::Detection;
 use super::signals::Signals;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// The file (.wav: 32-bit float, .flac: 16 bit), or - for standard output
+    /// The file (.wav or .flac, 16 bit), or - for standard output
     #[arg(value_name = "OUT")]
     path: PathBuf,
 
-    /// What to write: wav (32-bit float), wav16, flac, flac24 [default: by OUT's extension]
+    /// What to write: wav16, wav32 (the engine's own float samples), flac, flac24; s16le or
+    /// f32le (samples and nothing else) [default: by OUT's extension]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
 
@@ -29,6 +33,9 @@ pub(super) struct Arguments {
     /// it is a directory), named by its time
     #[arg(long)]
     split: bool,
+
+    #[command(flatten)]
+    detection: Detection,
 
     /// Begin this far in the past, as far as the engine remembers (30s, 2m)
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -46,9 +53,13 @@ pub(super) struct Arguments {
     #[arg(long)]
     overwrite: bool,
 
-    /// Record this source; by an engine of its own, unless the service captures it
+    /// Record this source, rather than the one that the service is configured for
     #[arg(long, value_name = "SOURCE")]
     source: Option<SourceSpec>,
+
+    /// Samples per second: 8000, 16000, 24000, 32000 or 48000 [default: 16000]
+    #[arg(long, value_name = "RATE")]
+    rate: Option<Rate>,
 
     /// How much to log to standard error [default: warn]
     #[arg(long, value_name = "LEVEL")]
@@ -65,6 +76,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         overwrite: arguments.overwrite,
         speech: arguments.speech,
         split: arguments.split,
+        detection: (&arguments.detection).into(),
         last: arguments.last.unwrap_or(defaults.last),
         length: arguments.seconds,
         sync: arguments.sync.unwrap_or(defaults.sync),
@@ -73,7 +85,11 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
             false => defaults.report,
         },
     };
-    let locator = super::reach::locator(arguments.source.as_ref())?;
+    let locator = Locator {
+        rate: arguments.rate.unwrap_or_default(),
+        ..super::reach::locator(arguments.source.as_ref())?
+    };
+    let rate = locator.rate;
     let recorder = Recorder::connect(locator, &arguments.path, options)?;
     super::reach::tell_what_is_missing(recorder.engine());
     let stop = Stop::new()?;
@@ -90,7 +106,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let how = recorder.how();
     let done = recorder.run(&stop, |progress| {
         if terminal {
-            show(progress);
+            show(progress, rate);
         }
     });
     if terminal {
@@ -114,8 +130,8 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
 }
 
 /// The progress line: elapsed, size, level, losses.
-fn show(progress: &Progress) {
-    let seconds = progress.samples as f64 / 16_000.0;
+fn show(progress: &Progress, rate: Rate) {
+    let seconds = rate.seconds(progress.samples);
     let (minutes, seconds) = ((seconds / 60.0) as u64, seconds % 60.0);
     let level = match progress.level {
         Some(level) if level > 0.0 => format!("{:6.1} dBFS", 20.0 * level.log10()),
@@ -127,7 +143,7 @@ fn show(progress: &Progress) {
         minutes % 60,
         seconds,
         progress.bytes as f64 / 1e6,
-        progress.lost as f64 / 16_000.0
+        rate.seconds(progress.lost)
     );
     if progress.files.len() > 1 {
         line += &format!("  {} files", progress.files.len());

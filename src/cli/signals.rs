@@ -38,7 +38,7 @@ impl Signals {
 }
 
 /// Ends the process as the signal would by itself.
-fn end(signal: Signal) {
+pub(super) fn end(signal: Signal) {
     let _ = SigSet::from(signal).thread_unblock();
     let _ = raise(signal);
 }

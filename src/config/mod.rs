@@ -69,7 +69,9 @@ pub enum LogLevel {
 pub struct Layer {
     /// What to capture: default, a source's name (or its description, or a part of them),
     /// monitor:default or monitor:SINK (what it plays), app:NAME (what a program plays),
-    /// clean or clean:SOURCE (a microphone without what the default sink plays), alsa:PCM, file:PATH, or null: for silence [default: default]
+    /// clean or clean:SOURCE (a microphone without what the default sink plays), alsa:PCM,
+    /// file:PATH (also a FIFO; file:- is standard input), or null: for silence
+    /// [default: default]
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceSpec>,
 
@@ -295,6 +297,10 @@ pub struct MicrophoneLayer {
     #[arg(long = "virtual-microphone", action = clap::ArgAction::SetTrue, default_value = None, default_missing_value = "true", num_args = 0)]
     pub enabled: Option<bool>,
 
+    /// Which source it gives [default: the engine's own]
+    #[arg(long = "virtual-microphone-source", value_name = "SOURCE")]
+    pub source: Option<SourceSpec>,
+
     /// What goes through it: off (everything), or speech (and silence between) [default: off]
     #[arg(long = "virtual-microphone-gate", value_name = "WHAT")]
     pub gate: Option<GateWhat>,
@@ -317,8 +323,10 @@ pub enum GateWhat {
 }
 
 /// How the virtual microphone is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MicrophoneOptions {
+    /// What it gives; None: the engine's own source.
+    pub source: Option<SourceSpec>,
     /// How long before speech the gate is open; None without a gate.
     pub look_ahead_ms: Option<u32>,
 }
@@ -327,6 +335,7 @@ impl MicrophoneLayer {
     fn over(self, below: Self) -> Self {
         Self {
             enabled: self.enabled.or(below.enabled),
+            source: self.source.or(below.source),
             gate: self.gate.or(below.gate),
             look_ahead: self.look_ahead.or(below.look_ahead),
         }
@@ -335,6 +344,7 @@ impl MicrophoneLayer {
     fn options(self) -> Option<MicrophoneOptions> {
         let gated = self.gate == Some(GateWhat::Speech);
         self.enabled.unwrap_or(false).then(|| MicrophoneOptions {
+            source: self.source,
             look_ahead_ms: gated.then(|| self.look_ahead.unwrap_or(120)),
         })
     }

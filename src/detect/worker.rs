@@ -1,34 +1,35 @@
-//! The VAD worker: an ordinary reader of the ring on a thread of its own. For every
-//! window it publishes a probability, and where speech begins and ends, beside the
-//! samples. It can be late; it never skips a window and never holds anybody up.
+//! The VAD worker: an ordinary reader of the rings at 16 kHz, of all sources, on a thread of
+//! its own. For every window it publishes a probability, and where speech begins and ends,
+//! beside the samples of each of the source's rings. It can be late; it never skips a window
+//! and never holds anybody up.
 //!
-//! Here is when it works and what it tells others; what it does with a window is in
-//! [`track`].
+//! Here is when it works and what it tells others; [`source`] is what a source's owner has
+//! of it, and [`track`] what it does with a window.
 
+mod source;
 mod track;
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use self::track::Track;
-use super::WINDOW;
+use self::source::Progress;
+pub use self::source::{Backpressure, SourceTrack};
+use self::track::{Track, Turn};
 use super::backend::{Backend, Settings};
 use super::meter::Meter;
 use super::place::{self, Cpu};
 use super::segment::{OnOff, Params};
 use crate::error::Result;
-use crate::ring::{Notifier, Reader, SpeechWriter, Subscription};
+use crate::ring::{Notifier, Rate, Reader, SpeechWriter, Subscription, WINDOW};
 use crate::rt::bounded::{Bounded, Calls};
 use crate::rt::{self, Promotion, Role};
 use crate::status::VadStatus;
-use crate::time::monotonic_ns;
 
-const STEP: u64 = WINDOW as u64;
-const WINDOW_MS: u64 = STEP * 1000 / super::SAMPLE_RATE as u64;
-/// Windows judged in a row before anybody is told.
+const WINDOW_MS: u64 = WINDOW * 1000 / super::SAMPLE_RATE as u64;
+/// Windows of one source judged in a row before anybody is told.
 const RUN: u64 = 16;
 /// More complete windows than this without a probability: the worker is behind.
 const BEHIND: u64 = 32;
@@ -38,7 +39,7 @@ const PASSED: u64 = 8192;
 /// must not keep others from its CPU, nor use up RLIMIT_RTTIME.
 const REST: Duration = Duration::from_millis(1);
 
-/// The worker; drained, stopped and joined when dropped.
+/// The worker; stopped and joined when dropped, after what its sources have is judged.
 #[derive(Debug)]
 pub struct Worker {
     settings: Settings,
@@ -53,68 +54,71 @@ pub struct Worker {
 /// that are written once or after a failure.
 #[derive(Debug)]
 struct Shared {
-    reader: Reader,
-    /// The source comes in real time.
-    live: bool,
-    draining: AtomicBool,
+    requests: Mutex<Vec<Request>>,
+    /// No more sources: to end when all is judged.
+    ending: AtomicBool,
     stopped: AtomicBool,
     model: OnceLock<String>,
     problem: Mutex<Option<String>>,
-    promotion: OnceLock<Promotion>,
+    promotion: Mutex<Option<Promotion>>,
     pinned: Mutex<Option<rt::Grant>>,
     cost: Meter,
     delay: Meter,
-    worst: AtomicU64,
-    caught_up: AtomicU64,
-    missed: AtomicU64,
     migrations: AtomicU64,
-    unusable: AtomicU64,
+}
+
+/// What the worker is asked.
+#[derive(Debug)]
+enum Request {
+    /// To hear a source, and write the track into its ring at 16 kHz.
+    Hear {
+        source: Arc<Progress>,
+        writer: SpeechWriter,
+        notifier: Notifier,
+    },
+    /// To write it into another one, too, whose audio begins with this window.
+    Add {
+        source: Arc<Progress>,
+        writer: SpeechWriter,
+        notifier: Notifier,
+        begin: u64,
+    },
+    /// No longer to write into the one of this rate.
+    Remove { source: Arc<Progress>, rate: Rate },
 }
 
 /// What was seen of the worker and said about it so far.
 #[derive(Debug, Default)]
 struct Watch {
+    sources: Vec<Weak<Progress>>,
     allowed: Vec<usize>,
     cpu: Option<usize>,
     /// The audio thread was on the worker's core when last looked at.
     crowded: bool,
     looked: Option<Instant>,
-    caught_up: u64,
-    missed: u64,
     problem: Option<String>,
 }
 
 impl Worker {
-    /// Starts the thread, which loads the model; `live` if audio comes in real time.
-    pub fn start(
-        settings: Settings,
-        live: bool,
-        reader: Reader,
-        writer: SpeechWriter,
-        windows: Subscription,
-        notifier: Notifier,
-    ) -> Result<Self> {
+    /// Starts the thread, which loads the model. `windows` is where it waits: whoever makes
+    /// known that a source's window is complete has to nudge it.
+    pub fn start(settings: Settings, windows: Subscription) -> Result<Self> {
         let shared = Arc::new(Shared {
-            reader,
-            live,
-            draining: AtomicBool::new(false),
+            requests: Mutex::default(),
+            ending: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             model: OnceLock::new(),
             problem: Mutex::new(None),
-            promotion: OnceLock::new(),
+            promotion: Mutex::new(None),
             pinned: Mutex::new(None),
             cost: Meter::new(),
             delay: Meter::new(),
-            worst: AtomicU64::new(0),
-            caught_up: AtomicU64::new(0),
-            missed: AtomicU64::new(0),
             migrations: AtomicU64::new(0),
-            unusable: AtomicU64::new(0),
         });
         let (told, asked, heard) = (shared.clone(), settings.clone(), windows.clone());
         let body = move |calls: &Calls| {
             let _stopped = Stopped(&told);
-            work(&told, &asked, writer, &heard, &notifier, calls);
+            work(&told, &asked, &heard, calls);
         };
         let spawned = match settings.backend {
             Backend::Off => {
@@ -133,24 +137,35 @@ impl Worker {
         })
     }
 
-    /// For a file that is played faster than real time.
-    pub fn backpressure(&self) -> Backpressure {
-        Backpressure(self.shared.clone())
+    /// Hears a source from its ring at 16 kHz, for as long as what this gives is held; `live`
+    /// if its audio comes in real time.
+    pub fn hear(
+        &self,
+        reader: Reader,
+        live: bool,
+        writer: SpeechWriter,
+        notifier: Notifier,
+    ) -> SourceTrack {
+        let source = Arc::new(Progress::new(reader, live));
+        let watched = &mut lock(&self.watch).sources;
+        watched.retain(|source| source.strong_count() > 0);
+        watched.push(Arc::downgrade(&source));
+        let track = SourceTrack {
+            progress: source.clone(),
+            shared: self.shared.clone(),
+            windows: self.windows.clone(),
+        };
+        track.ask(Request::Hear {
+            source,
+            writer,
+            notifier,
+        });
+        track
     }
 
-    /// How the thread asked for real time and what it got; `None` before that.
-    pub fn promotion(&self) -> Option<&Promotion> {
-        self.shared.promotion.get()
-    }
-
-    /// Nothing follows in the ring: waits until all of it is judged, at most `limit`.
-    pub fn finish(&self, limit: Duration) {
-        self.shared.draining.store(true, Release);
-        self.windows.nudge();
-        let deadline = Instant::now() + limit;
-        while !self.shared.stopped.load(Acquire) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(1));
-        }
+    /// Where it waits.
+    pub fn windows(&self) -> Subscription {
+        self.windows.clone()
     }
 
     /// To be called often: keeps off the core of the audio thread (its id, if it is
@@ -171,7 +186,7 @@ impl Worker {
     }
 
     fn keep_off(&self, watch: &mut Watch, audio: Option<usize>) {
-        let Some(promotion) = self.shared.promotion.get() else {
+        let Some(promotion) = lock(&self.shared.promotion).clone() else {
             return;
         };
         if watch.allowed.is_empty() {
@@ -193,43 +208,32 @@ impl Worker {
     }
 
     fn report(&self, watch: &mut Watch) {
-        let shared = &self.shared;
-        let problem = lock(&shared.problem).clone();
+        let problem = lock(&self.shared.problem).clone();
         if problem != watch.problem {
             if let Some(problem) = &problem {
                 tracing::warn!("no speech detection: {problem}");
             }
             watch.problem = problem;
         }
-        let caught_up = shared.caught_up.load(Relaxed);
-        if caught_up > watch.caught_up {
-            watch.caught_up = caught_up;
-            let worst = shared.worst.load(Relaxed) * WINDOW_MS;
-            tracing::warn!(
-                "speech detection was behind and caught up, {caught_up} times so far, by {worst} ms at most"
-            );
-        }
-        let missed = shared.missed.load(Relaxed);
-        if missed > watch.missed {
-            watch.missed = missed;
-            tracing::error!("{missed} windows have no speech probability so far");
+        for source in watch.sources.iter().filter_map(Weak::upgrade) {
+            source.report();
         }
     }
 
-    /// How it is, and what is not as it should be.
-    pub fn status(&self) -> (VadStatus, Vec<String>) {
-        let shared = &self.shared;
+    /// How it is with a source, and what is not as it should be.
+    pub fn status(&self, track: &SourceTrack) -> (VadStatus, Vec<String>) {
+        let (shared, source) = (&self.shared, &*track.progress);
         let load = |count: &AtomicU64| count.load(Relaxed);
-        let windows = shared.reader.speech_committed();
-        let lag = match shared.stopped.load(Acquire) {
+        let stopped = shared.stopped.load(Acquire);
+        let lag = match stopped || source.drained.load(Acquire) {
             true => 0,
-            false => shared.complete().saturating_sub(windows),
+            false => source.waiting(),
         };
         let pinned = lock(&shared.pinned).clone();
-        let tid = shared.promotion.get().map(|promotion| promotion.tid);
-        let scheduling = tid
-            .filter(|_| !shared.stopped.load(Acquire))
-            .and_then(rt::inspect);
+        let tid = lock(&shared.promotion)
+            .as_ref()
+            .map(|promotion| promotion.tid);
+        let scheduling = tid.filter(|_| !stopped).and_then(rt::inspect);
         let status = VadStatus {
             backend: self.settings.backend.name().into(),
             model: shared.model.get().cloned(),
@@ -239,15 +243,15 @@ impl Worker {
                 .filter(|_| pinned.as_ref().is_some_and(|grant| grant.granted))
                 .and_then(|scheduling| scheduling.cpus.first().copied()),
             scheduling: scheduling.map(|scheduling| scheduling.to_string()),
-            windows,
+            windows: source.reader.speech_committed(),
             lag_ms: lag * WINDOW_MS,
-            worst_lag_ms: load(&shared.worst) * WINDOW_MS,
-            caught_up: load(&shared.caught_up),
-            missed: load(&shared.missed),
+            worst_lag_ms: load(&source.worst) * WINDOW_MS,
+            caught_up: load(&source.caught_up),
+            missed: load(&source.missed),
             cost_us: shared.cost.percentiles(),
             delay_us: shared.delay.percentiles(),
             migrations: load(&shared.migrations),
-            unusable_samples: load(&shared.unusable),
+            unusable_samples: load(&source.unusable),
         };
         let mut degraded = Vec::new();
         if let Some(problem) = &status.problem {
@@ -279,48 +283,11 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.shared.draining.store(true, Release);
+        self.shared.ending.store(true, Release);
         self.windows.nudge();
         if let Some(mut thread) = self.thread.take() {
             thread.join();
         }
-    }
-}
-
-/// Keeps a file that is played faster than real time from running away from the
-/// worker: the one reader that any source waits for.
-#[derive(Clone, Debug)]
-pub struct Backpressure(Arc<Shared>);
-
-impl Backpressure {
-    /// Waits while more windows than the worker takes at once have no probability,
-    /// until `stop` is set or the worker is gone.
-    pub fn hold(&self, stop: &AtomicBool) {
-        let shared = &self.0;
-        loop {
-            let ticket = shared.reader.ticket();
-            let waiting = shared
-                .complete()
-                .saturating_sub(shared.reader.speech_committed());
-            if waiting <= RUN || shared.stopped.load(Acquire) || stop.load(Relaxed) {
-                return;
-            }
-            shared.reader.wait(ticket, Duration::from_millis(100));
-        }
-    }
-}
-
-impl Shared {
-    /// Windows whose samples are all there.
-    fn complete(&self) -> u64 {
-        self.reader.committed() / STEP
-    }
-
-    /// Windows of filled silence that follow this one, which lies at its edge.
-    fn filled_after(&self, window: u64) -> u64 {
-        let deep = window + 2;
-        let gap = self.reader.gap_at(deep * STEP);
-        gap.map_or(0, |(_, end)| (end / STEP).saturating_sub(deep))
     }
 }
 
@@ -329,87 +296,120 @@ struct Stopped<'a>(&'a Shared);
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
+        let requests = &mut *lock(&self.0.requests);
         self.0.stopped.store(true, Release);
+        requests.clear();
     }
 }
 
 /// The thread.
-fn work(
-    shared: &Shared,
-    settings: &Settings,
-    writer: SpeechWriter,
-    windows: &Subscription,
-    notifier: &Notifier,
-    calls: &Calls,
-) {
+fn work(shared: &Arc<Shared>, settings: &Settings, windows: &Subscription, calls: &Calls) {
     // At an ordinary priority: ONNX Runtime takes its time to load.
-    let opened = calls
-        .during("loading the speech model", || settings.open())
-        .and_then(|model| Ok((model, OnOff::new(&Params::default())?)));
-    let (model, turns) = match opened {
-        Ok((Some(model), turns)) => (model, turns),
-        Ok((None, _)) => return,
+    let opened = calls.during("loading the speech model", || settings.open());
+    let mut spare = match opened {
+        Ok(Some(model)) => Some(model),
+        Ok(None) => return,
         Err(error) => {
             *lock(&shared.problem) = Some(error.to_string());
             return;
         }
     };
-    let _ = shared.model.set(model.name().to_owned());
-    // What isn't paced by a clock never sleeps: no priority for that.
-    let promotion = match shared.live {
-        true => rt::promote(Role::Vad),
-        false => rt::unpromoted(Role::Vad, "the file is not played in real time"),
-    };
-    let _ = shared.promotion.set(promotion);
-    if let Cpu::Number(cpu) = settings.cpu {
-        *lock(&shared.pinned) = Some(rt::pin(cpu));
-    }
-    let mut track = Track::new(shared, model, writer, turns);
-    // What came before the model was there is no lateness.
-    let (mut behind, mut loading) = (false, true);
+    let _ = shared
+        .model
+        .set(spare.iter().map(|model| model.name()).collect());
+    let mut tracks: Vec<Track> = Vec::new();
+    let mut real_time = None;
     loop {
         let ticket = windows.ticket();
-        let waiting = shared.complete().saturating_sub(track.window());
-        if waiting == 0 {
-            if std::mem::take(&mut behind) {
-                shared.caught_up.fetch_add(1, Relaxed);
-            }
-            loading = false;
-            if shared.draining.load(Acquire) {
-                // A last look: what came before the order is judged.
-                if shared.complete() > track.window() {
-                    continue;
+        let ending = shared.ending.load(Acquire);
+        let requests = std::mem::take(&mut *lock(&shared.requests));
+        for request in requests {
+            match request {
+                Request::Hear {
+                    source,
+                    writer,
+                    notifier,
+                } => {
+                    if real_time != Some(true) && real_time != Some(source.live) {
+                        real_time = Some(source.live);
+                        begin(shared, settings, source.live);
+                    }
+                    let opened = match spare.take() {
+                        Some(model) => Ok(Some(model)),
+                        None => settings.open(),
+                    };
+                    let turns = OnOff::new(&Params::default());
+                    match (opened, turns) {
+                        (Ok(Some(model)), Ok(turns)) => tracks.push(Track::new(
+                            source,
+                            shared.clone(),
+                            model,
+                            writer,
+                            notifier,
+                            turns,
+                        )),
+                        (Err(error), _) | (_, Err(error)) => {
+                            *lock(&shared.problem) = Some(error.to_string());
+                        }
+                        (Ok(None), _) => {}
+                    }
                 }
-                track.end();
-                notifier.notify();
+                Request::Add {
+                    source,
+                    writer,
+                    notifier,
+                    begin,
+                } => {
+                    if let Some(track) = of(&mut tracks, &source) {
+                        track.add(writer, notifier, begin);
+                    }
+                }
+                Request::Remove { source, rate } => {
+                    if let Some(track) = of(&mut tracks, &source) {
+                        track.remove(rate);
+                    }
+                }
+            }
+        }
+        tracks.retain(|track| ending || !track.source.gone.load(Acquire));
+        if ending {
+            for track in &tracks {
+                track.source.draining.store(true, Release);
+            }
+        }
+        let (mut idle, mut late) = (true, false);
+        for track in &mut tracks {
+            let turn = track.advance();
+            idle &= turn == Turn::Idle;
+            late |= turn == Turn::Late;
+        }
+        if idle {
+            if ending {
                 return;
             }
             windows.wait(ticket);
-            continue;
-        }
-        if track.pass_silence(waiting.min(PASSED)) {
-            notifier.notify();
-            continue;
-        }
-        if !loading {
-            let late = match waiting > BEHIND {
-                true => waiting - shared.filled_after(track.window()).min(waiting - 1),
-                false => waiting,
-            };
-            behind |= late > BEHIND;
-            shared.worst.fetch_max(late - 1, Relaxed);
-        }
-        let written_ns = shared.reader.written_ns();
-        for _ in 0..waiting.min(RUN) {
-            track.step();
-        }
-        if waiting == 1 && shared.live {
-            shared.delay.record(monotonic_ns() - written_ns);
-        }
-        notifier.notify();
-        if waiting > RUN && shared.live {
+        } else if late && real_time == Some(true) {
             thread::sleep(REST);
         }
+    }
+}
+
+fn of<'t>(tracks: &'t mut [Track], source: &Arc<Progress>) -> Option<&'t mut Track> {
+    tracks
+        .iter_mut()
+        .find(|track| Arc::ptr_eq(&track.source, source))
+}
+
+/// Asks for real time, if there is a source that comes in it. What isn't paced by a clock
+/// never sleeps: no priority for that.
+fn begin(shared: &Shared, settings: &Settings, live: bool) {
+    let promotion = match live {
+        true => rt::promote(Role::Vad),
+        false => rt::unpromoted(Role::Vad, "the file is not played in real time"),
+    };
+    *lock(&shared.promotion) = Some(promotion);
+    if let Cpu::Number(cpu) = settings.cpu {
+        *lock(&shared.pinned) = Some(rt::pin(cpu));
     }
 }
 

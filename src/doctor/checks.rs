@@ -9,6 +9,7 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
     vec![
         pipewire(facts),
         manager(facts),
+        visibility(facts),
         source(facts),
         graph(facts),
         devices(facts),
@@ -67,6 +68,36 @@ fn manager(facts: &Facts) -> Check {
             ),
         },
     }
+}
+
+/// Whether the desktop shows that somebody listens.
+fn visibility(facts: &Facts) -> Check {
+    let name = "visibility";
+    let Ok(survey) = &facts.pipewire else {
+        let why = "no desktop sees who records by ALSA: v2m-engine status names them";
+        return Check::good(name, why);
+    };
+    let (major, minor) = facts.library.min(version(&survey.version));
+    if major >= 1 {
+        return Check::good(
+            name,
+            "a recording stream to the desktop, which can show, mute and move it",
+        );
+    }
+    Check::degraded(
+        name,
+        format!(
+            "PipeWire {major}.{minor} shows no filter as a recording stream: the desktop has no \
+             microphone light and no volume for it; v2m-engine status names who listens"
+        ),
+        "sudo apt full-upgrade   # to a release with PipeWire 1.0 or newer",
+    )
+}
+
+/// Major, minor.
+fn version(text: &str) -> (u32, u32) {
+    let mut numbers = text.split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn heard(facts: &Facts) -> Option<&Heard> {
@@ -154,6 +185,18 @@ fn devices(facts: &Facts) -> Check {
             "sound cards",
             format!("{all} capture devices, all of them can be opened"),
         ),
+        (all, usable) if facts.logind => {
+            let found = format!("{usable} of {all} capture devices can be opened");
+            let who = "devices are for who sits at the machine";
+            match facts.pipewire {
+                Ok(_) => Check::good("sound cards", format!("{found}: {who}; PipeWire has them")),
+                Err(_) => Check::degraded(
+                    "sound cards",
+                    format!("{found}: {who}"),
+                    "loginctl   # log in at the machine itself: a session with a seat gets its devices",
+                ),
+            }
+        }
         (all, usable) => Check::degraded(
             "sound cards",
             format!("{usable} of {all} capture devices can be opened: no way around PipeWire"),
@@ -169,6 +212,11 @@ fn groups(facts: &Facts) -> Check {
     let found: Vec<&str> = ours.into_iter().filter(in_group).collect();
     if facts.root {
         Check::good(name, "root needs none")
+    } else if facts.logind {
+        Check::good(
+            name,
+            "none is needed: the login manager gives devices to who sits at the machine",
+        )
     } else if found.is_empty() {
         Check::degraded(
             name,
@@ -188,7 +236,7 @@ fn limits(facts: &Facts) -> Check {
         (0, Err(_)) => Check::degraded(
             name,
             "RLIMIT_RTPRIO is 0: a busy machine delays audio",
-            "echo '@audio - rtprio 80' | sudo tee -a /etc/security/limits.d/60-v2m-engine.conf   # then log in again",
+            "echo \"$USER - rtprio 80\" | sudo tee -a /etc/security/limits.d/60-v2m-engine.conf   # then log in again",
         ),
     }
 }
@@ -223,7 +271,7 @@ fn memory(facts: &Facts) -> Check {
                 "only {kib} of {needed} KiB may be locked: when memory is short, paging delays audio"
             ),
             format!(
-                "echo '@audio - memlock {}' | sudo tee -a /etc/security/limits.d/60-v2m-engine.conf   # then log in again",
+                "echo \"$USER - memlock {}\" | sudo tee -a /etc/security/limits.d/60-v2m-engine.conf   # then log in again",
                 needed.max(65_536)
             ),
         )
@@ -290,7 +338,14 @@ fn sleep(facts: &Facts) -> Check {
         Check::degraded(
             "CPU sleep",
             "/dev/cpu_dma_latency can't be written: waking from deep sleep may take 0.1 ms or more",
-            "sudo usermod -aG audio \"$USER\"   # with the udev rules installed; then log in again",
+            match facts.logind {
+                true => {
+                    "loginctl   # with the udev rules installed it is for who is logged in at the machine"
+                }
+                false => {
+                    "sudo usermod -aG audio \"$USER\"   # with the udev rules installed; then log in again"
+                }
+            },
         )
     }
 }
@@ -326,7 +381,7 @@ fn udev(facts: &Facts) -> Check {
         None => Check::degraded(
             "udev rules",
             "not installed: /dev/cpu_dma_latency stays root's",
-            "echo 'KERNEL==\"cpu_dma_latency\", GROUP=\"audio\", MODE=\"0660\"' | \
+            "echo 'KERNEL==\"cpu_dma_latency\", GROUP=\"audio\", MODE=\"0660\", TAG+=\"uaccess\"' | \
              sudo tee /etc/udev/rules.d/60-v2m-engine.rules && sudo udevadm trigger /dev/cpu_dma_latency",
         ),
     }

@@ -19,6 +19,8 @@ use crate::rt;
 pub struct Facts {
     /// What PipeWire says, or why it can't be reached.
     pub pipewire: Result<Survey, String>,
+    /// The version of libpipewire that is loaded: major, minor.
+    pub library: (u32, u32),
     /// What some seconds of listening gave, or why nothing; `None` where the source is a file.
     pub heard: Option<Result<Heard, String>>,
     /// The quantum that the engine asks the graph for.
@@ -46,6 +48,8 @@ pub struct Facts {
     pub cards: (usize, usize),
     /// The user's groups.
     pub groups: Vec<String>,
+    /// A login manager gives devices to who sits at the machine, and takes them back.
+    pub logind: bool,
     /// Who needs no group.
     pub root: bool,
     /// Where ONNX Runtime is, or why it is not used.
@@ -75,6 +79,7 @@ impl Facts {
         Self {
             heard: listen(config, pipewire.is_ok()),
             pipewire,
+            library: v2m_pw_filter::filter::library_version(),
             latency: config.latency,
             rtprio: rtprio(),
             rtkit: rt::rtkit_priority(),
@@ -93,6 +98,7 @@ impl Facts {
             dma_latency: access("/dev/cpu_dma_latency", AccessFlags::W_OK).is_ok(),
             cards: cards(),
             groups: groups(),
+            logind: Path::new("/run/systemd/seats").exists(),
             root: geteuid().is_root(),
             onnx: onnx(),
             udev_rules: installed(

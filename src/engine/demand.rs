@@ -32,6 +32,11 @@ impl Demand {
         self.listeners = listeners;
     }
 
+    /// How many listen.
+    pub(crate) fn listeners(&self) -> usize {
+        self.listeners
+    }
+
     /// Whether to capture at `now`.
     pub(crate) fn wanted(&self, now: Instant) -> bool {
         self.policy == Capture::Always

@@ -1,275 +1,106 @@
 //! Puts the engine together: who starts first, who stops last.
 //!
 //! ```text
-//! ring ─> notifier ─> VAD worker ─> ingest ─> backend ─> server      start
-//! server ─> backend ─> ingest ─> VAD worker ─> notifier ─> ring      stop
+//! VAD worker ─> source: ring ─> notifier ─> ingest ─> backend ─> server      start
+//! server ─> sources: backend ─> ingest ─> notifier ─> ring ─> VAD worker      stop
 //! ```
+//!
+//! The source that the engine is configured for is there as long as the engine; others begin
+//! when the first client asks for them and end a linger after the last one has left.
 //!
 //! Nothing here waits for a library: whatever calls one is a thread of its own, which is told
 //! what to do and left behind if it doesn't (`rt::bounded`).
 
 pub mod demand;
+mod endpoint;
 mod flow;
 pub mod health_reader;
+mod known;
 pub mod server;
+mod source;
+mod stream;
 pub mod systemd;
 
-use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use self::flow::{Flow, Found};
-use self::health_reader::HealthReader;
-use crate::capture::channels::Channels;
-use crate::capture::ingest::Ingest;
-use crate::capture::{self, Backend, Event};
+use self::known::Known;
+use self::server::Listener;
+use self::source::{Source, Start};
+use crate::capture::Event;
 use crate::client::socket_path;
 use crate::config::{Config, SourceSpec};
-use crate::demand::{Capture, Demand};
-use crate::error::{Error, Result};
-use crate::health::{self, Channel, Facts};
+use crate::demand::Capture;
+use crate::error::{Error, ErrorKind, Result};
 use crate::microphone::{self, Microphone};
-use crate::quantum::Quantum;
-use crate::ring::notifier::WakeUpThread;
-use crate::ring::{ControlWriter, Reader, Ring, State};
-use crate::rt::bounded;
-use crate::rt::{self, DmaLatency, Role};
-use crate::server::{Endpoint, EngineHandle, Server};
-use crate::status::{
-    FindingStatus, GrantStatus, LossStatus, ReaderStatus, RingStatus, SourceStatus, Status,
-    ThreadStatus,
-};
+use crate::protocol::Wanted;
+use crate::ring::{Rate, Subscription};
+use crate::rt::DmaLatency;
+use crate::server::{Answers, Endpoint, Server};
 use crate::systemd::Manager;
-use crate::time::monotonic_ns;
-use crate::vad;
 use crate::vad::worker::Worker;
+
+/// Sources at once; another one is refused.
+pub const MAX_SOURCES: usize = 64;
+/// Streams at once, that is, rings; another one is refused.
+pub const MAX_STREAMS: usize = 128;
 
 /// How often the engine looks after itself.
 const TICK: Duration = Duration::from_millis(100);
-/// How long the last windows of a file may take to be judged before its end is announced.
-const LAST_WINDOWS: Duration = Duration::from_secs(2);
-/// The same where the engine was told to stop.
+/// The same while a file's end is to be announced.
+const SOON: Duration = Duration::from_millis(2);
+/// How long what was captured last may take to be judged when the engine is told to stop.
 const STOPPING: Duration = Duration::from_millis(500);
-/// How long a private engine's client waits to hear that its source can't be had, rather than
-/// getting a ring without audio.
+/// How long a client waits to hear that its source can't be had, rather than getting a ring
+/// without audio.
 const REFUSAL: Duration = Duration::from_secs(1);
-/// Without audio for so long, it is known why.
-const KNOWN_NS: i64 = 1_500_000_000;
-/// So many looks in vain for the ingest: whoever has it doesn't give it back.
-const STUCK: u32 = 20;
 
 /// What the main thread is told.
 #[derive(Debug)]
 pub enum Message {
-    /// By the backend.
-    Capture(Event),
-    /// By the server: how many listen, and each quantum that was asked for.
-    Listeners {
-        /// Those who only look on included.
-        count: usize,
-        /// None: the configured one.
-        asked: Vec<Option<Quantum>>,
+    /// By a source's backend; the source's number.
+    Capture(u64, Event),
+    /// By the server: a client wants a stream.
+    Open {
+        /// The client's number.
+        client: u64,
+        /// Which stream.
+        wanted: Wanted,
     },
+    /// By the server: all clients that hold a stream.
+    Listeners(Vec<Listener>),
     /// By a signal, or because the only client is gone.
     Stop(&'static str),
 }
 
-/// What is known about the engine, for `status`.
-struct Known {
-    started: Instant,
-    service: bool,
-    asked: SourceSpec,
-    channel: String,
-    ring: Arc<Ring>,
-    reader: Reader,
-    vad: Worker,
-    ingest: Arc<Ingest>,
-    microphone: Option<microphone::Report>,
-    /// Nothing is captured, as nobody listens.
-    idle: AtomicBool,
-    state: Mutex<Now>,
-    messages: Sender<Message>,
-}
-
-struct Now {
-    /// By what the backend told.
-    state: State,
-    source: SourceStatus,
-    /// Why no audio comes although the source is there.
-    silent: Option<String>,
-    /// A call that has not returned for long.
-    hanging: Option<String>,
-    health: Vec<FindingStatus>,
-}
-
-impl Now {
-    /// By what really comes, too.
-    fn state(&self) -> State {
-        match self.state {
-            State::Running if self.silent.is_some() => State::Waiting,
-            state => state,
-        }
-    }
-
-    fn source(&self) -> SourceStatus {
-        let mut source = self.source.clone();
-        match (self.state, &self.silent, &self.hanging) {
-            (State::Running, Some(why), _) => {
-                source.linked = None;
-                source.waiting = Some(why.clone());
-            }
-            (State::Starting, _, Some(_)) => source.waiting.clone_from(&self.hanging),
-            _ => {}
-        }
-        source
-    }
-
-    /// For people who ask the service manager.
-    fn line(&self) -> String {
-        let source = self.source();
-        match (self.state(), &source.linked, &source.waiting) {
-            (State::Running, Some(linked), _) => format!("capturing {linked}"),
-            (_, _, Some(why)) => format!("not capturing: {why}"),
-            (state, ..) => format!("{state:?}").to_lowercase(),
-        }
-    }
-}
-
-impl Known {
-    fn now(&self) -> std::sync::MutexGuard<'_, Now> {
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl EngineHandle for Known {
-    fn ring(&self) -> BorrowedFd<'_> {
-        self.ring.descriptor()
-    }
-
-    fn source(&self) -> String {
-        self.asked.to_string()
-    }
-
-    fn channel(&self) -> String {
-        self.channel.clone()
-    }
-
-    fn opening(&self) {
-        if self.idle.load(Ordering::Acquire) {
-            self.ingest.catch_up(monotonic_ns());
-        }
-    }
-
-    fn status(&self, clients: usize, mut readers: Vec<ReaderStatus>) -> Status {
-        let now = self.now();
-        let lost = self.reader.losses();
-        // Counted after the readers were looked at: who claims to be further lies.
-        let position = self.reader.committed();
-        for reader in &mut readers {
-            reader.measure_lag(position);
-        }
-        let id = self.ring.layout().ring_id;
-        let (vad, unheard) = self.vad.status();
-        let (threads, grants) = (rt::threads(), rt::grants());
-        let mut degraded = degraded(&now.source, &threads, &grants);
-        degraded.extend(unheard);
-        degraded.extend(now.hanging.clone());
-        degraded.extend(bounded::left_behind());
-        Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            pid: std::process::id(),
-            uptime_s: self.started.elapsed().as_secs_f64(),
-            service: self.service,
-            state: now.state(),
-            source: now.source(),
-            health: now.health.clone(),
-            ring: RingStatus {
-                id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
-                history: self.ring.layout().history(),
-                position,
-                time_ns: position
-                    .checked_sub(1)
-                    .and_then(|newest| self.reader.time_ns(newest)),
-            },
-            vad,
-            losses: LossStatus {
-                gaps: lost.gaps,
-                lost_samples: lost.samples,
-                xruns: lost.xruns,
-                repeated: lost.repeated,
-            },
-            virtual_microphone: self.microphone.as_ref().map(microphone::Report::status),
-            clients,
-            readers,
-            threads,
-            grants,
-            degraded,
-        }
-    }
-
-    fn listeners(&self, count: usize, asked: &[Option<Quantum>]) {
-        let asked = asked.to_vec();
-        let _ = self.messages.send(Message::Listeners { count, asked });
-    }
-
-    fn orphaned(&self) {
-        let _ = self.messages.send(Message::Stop("its client is gone"));
-    }
-}
-
-/// What is not as it should be, one line each.
-fn degraded(
-    source: &SourceStatus,
-    threads: &[ThreadStatus],
-    grants: &[GrantStatus],
-) -> Vec<String> {
-    let slow = threads.iter().filter(|thread| !thread.real_time);
-    let refused = grants.iter().filter(|grant| !grant.granted);
-    let fallback = source.fallback.iter();
-    let echo = source.echo.iter().filter_map(|echo| echo.why.as_ref());
-    let echo = echo.map(|why| format!("clean is the microphone as it is: {why}"));
-    fallback
-        .map(|why| format!("ALSA instead of PipeWire: {why}"))
-        .chain(echo)
-        .chain(slow.map(|thread| {
-            let why = thread.why_not.join("; ");
-            format!(
-                "{} runs without real time, a busy machine delays it: {why}",
-                thread.name
-            )
-        }))
-        .chain(refused.map(|grant| {
-            let why = grant.why_not.as_deref().unwrap_or_default();
-            format!("not granted: {}: {why}", grant.asked)
-        }))
-        .collect()
+/// A client that waits to hear whether its source can be had.
+struct Opening {
+    client: u64,
+    source: u64,
+    rate: Rate,
+    until: Instant,
 }
 
 /// A running engine.
 pub struct Engine {
     config: Config,
     known: Arc<Known>,
-    control: ControlWriter,
     messages: Receiver<Message>,
-    demand: Demand,
     manager: Manager,
-    flow: Flow,
-    /// Looks in vain for the ingest, in a row.
-    barred: u32,
-    /// The state that the ring and the service manager were told last.
-    told: State,
+    /// What the service manager was told last.
+    told: String,
     // In the order of stopping.
     microphone: Option<Microphone>,
     server: Option<Server>,
-    backend: Box<dyn Backend>,
-    channels: Arc<Channels>,
-    ingest: Arc<Ingest>,
-    wake_up_thread: WakeUpThread,
-    health: HealthReader,
+    answers: Option<Answers>,
+    openings: Vec<Opening>,
+    /// The first is the one that the engine is configured for.
+    sources: Vec<Source>,
+    /// Sources so far.
+    numbers: u64,
+    /// Held by threads that stop sources, each of which counts until it has.
+    stopping: Arc<()>,
     /// Held while live audio is captured.
     awake: Option<DmaLatency>,
 }
@@ -281,121 +112,56 @@ impl Engine {
         endpoint: Endpoint,
         (sender, messages): (Sender<Message>, Receiver<Message>),
     ) -> Result<Self> {
-        let (ring, capture, speech, mut control) = Ring::create(config.history)?;
-        let ring = Arc::new(ring);
-        let reader = Reader::new(ring.duplicate()?)?;
-        let wake_up_thread = WakeUpThread::start(ring.clone(), || {
-            rt::promote_soon(Role::Wake, rt::thread_id(), |promotion| {
-                tracing::debug!("the wake-up thread asked for real time: {promotion:?}");
-            });
-            rt::lock_stack();
-        })?;
-        let vad = Worker::start(
-            config.vad.clone(),
-            config.is_live(),
-            Reader::new(ring.duplicate()?)?,
-            speech,
-            wake_up_thread.windows(),
-            wake_up_thread.notifier(),
-        )?;
-        let backpressure = vad.backpressure();
-        let ingest = Arc::new(Ingest::new(capture, wake_up_thread.notifier())?);
-        // Within a limit that is too low for all, what is hottest comes first.
-        ingest.lock();
-        let locked = rt::lock_by("ring", ring.layout().total_bytes, || ring.lock());
-        if let Some(why) = locked.why_not {
-            tracing::warn!("{why}; audio can be delayed by swapping: raise the memlock limit");
-        }
-        control.heartbeat(monotonic_ns());
         let service = matches!(endpoint, Endpoint::Service(_));
-        // A private engine's one client listens as long as it lives, and a file is
-        // no microphone.
+        let worker = Worker::start(config.vad.clone(), Subscription::default())?;
+        // A private engine's client is there already, and a file is no microphone.
         let policy = match (service, &config.source) {
-            (false, _) | (_, SourceSpec::File(_)) => Capture::Always,
+            (_, SourceSpec::File(_)) => Capture::Always,
+            (false, _) => Capture::WhileUsed,
             _ => config.capture,
         };
-        let demand = Demand::new(policy, config.linger);
-        let idle = !demand.wanted(Instant::now());
-        let microphone = match config.microphone {
-            // It would have as many as there are private engines.
+        let main = Source::start(Start {
+            id: 0,
+            config: config.clone(),
+            policy,
+            on_demand: !service,
+            promised: !service,
+            worker: &worker,
+            messages: &sender,
+        })?;
+        let microphone = match config.microphone.clone() {
+            // There would be as many as there are private engines.
             Some(options) if service => {
                 let name = format!("{}{}", config.node_name, microphone::SUFFIX);
                 Some(Microphone::start(options, name, socket_path()?)?)
             }
             _ => None,
         };
-        let known = Arc::new(Known {
-            started: Instant::now(),
-            service,
-            asked: config.source.clone(),
-            channel: config.channel.to_string(),
-            ring,
-            reader,
-            vad,
-            ingest: ingest.clone(),
-            microphone: microphone.as_ref().map(Microphone::report),
-            idle: AtomicBool::new(false),
-            state: Mutex::new(Now {
-                state: State::Starting,
-                source: SourceStatus {
-                    asked: config.source.to_string(),
-                    channel: config.channel.to_string(),
-                    ..Default::default()
-                },
-                silent: None,
-                hanging: None,
-                health: Vec::new(),
-            }),
-            messages: sender.clone(),
-        });
-        let heard = sender.clone();
-        let channels = Channels::new(
-            config.channel.clone(),
-            Box::new(move |event| drop(heard.send(Message::Capture(event)))),
-        );
-        let events = sender.clone();
-        let on_demand = !service;
-        let events = Box::new(move |event| {
-            let _ = events.send(Message::Capture(event));
-        });
-        let reader = Reader::new(known.ring.duplicate()?)?;
-        let detects = config.vad.backend != vad::backend::Backend::Off;
-        let health = HealthReader::new(reader, health::PATIENCE, detects);
-        let backend = capture::start(capture::Start {
-            config: &config,
-            channels: channels.clone(),
-            ingest: ingest.clone(),
-            backpressure,
-            on_demand,
-            active: !idle,
-            events,
-        })?;
+        let mut known = Known::new(service, worker, sender);
+        known.microphone = microphone.as_ref().map(Microphone::report);
+        let known = Arc::new(known);
+        known.sources().push(main.shared.clone());
         let mut engine = Self {
             config,
             known: known.clone(),
-            control,
             messages,
-            demand,
             manager: Manager::new(service),
-            flow: Flow::new(monotonic_ns()),
-            barred: 0,
-            told: State::Starting,
+            told: String::new(),
             microphone,
             server: None,
-            backend,
-            channels,
-            ingest,
-            wake_up_thread,
-            health,
+            answers: None,
+            openings: Vec::new(),
+            sources: vec![main],
+            numbers: 1,
+            stopping: Arc::default(),
             awake: None,
         };
-        if idle {
-            engine.rest();
-        }
         if !service && !matches!(engine.config.source, SourceSpec::Pipewire(_)) {
             engine.await_source()?;
         }
-        engine.server = Some(Server::start(endpoint, known)?);
+        let server = Server::start(endpoint, known)?;
+        engine.answers = Some(server.answers());
+        engine.server = Some(server);
         engine.manager.ready();
         Ok(engine)
     }
@@ -406,9 +172,9 @@ impl Engine {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.messages.recv_timeout(left) {
-                Ok(Message::Capture(Event::Refused(error))) => return Err(error),
-                Ok(Message::Capture(event)) => {
-                    self.captured(event);
+                Ok(Message::Capture(_, Event::Refused(error))) => return Err(error),
+                Ok(Message::Capture(_, event)) => {
+                    self.sources[0].captured(event);
                     return Ok(());
                 }
                 Ok(Message::Stop(why)) => {
@@ -416,7 +182,7 @@ impl Engine {
                     let _ = self.known.messages.send(Message::Stop(why));
                     return Ok(());
                 }
-                Ok(Message::Listeners { .. }) => {}
+                Ok(Message::Listeners(_) | Message::Open { .. }) => {}
                 Err(_) => return Ok(()),
             }
         }
@@ -428,18 +194,19 @@ impl Engine {
     /// The source can't be had as it was asked for.
     pub fn run(mut self) -> Result<&'static str> {
         let why = loop {
-            match self.messages.recv_timeout(TICK) {
+            let ending = self.sources.iter().any(Source::is_ending);
+            match self.messages.recv_timeout(if ending { SOON } else { TICK }) {
                 Ok(Message::Stop(why)) => break Ok(why),
-                Ok(Message::Capture(Event::Refused(error))) => match self.refused(error) {
-                    Ok(()) => {}
-                    Err(error) => break Err(error),
-                },
-                Ok(Message::Capture(event)) => self.captured(event),
-                Ok(Message::Listeners { count, asked }) => {
-                    self.demand.listen(count, Instant::now());
-                    self.follow_demand();
-                    self.backend
-                        .set_quantum(self.config.quantum_for(asked.into_iter()));
+                Ok(Message::Capture(id, event)) => {
+                    if let Err(error) = self.captured(id, event) {
+                        break Err(error);
+                    }
+                }
+                Ok(Message::Open { client, wanted }) => self.open(client, &wanted),
+                Ok(Message::Listeners(all)) => {
+                    for source in &mut self.sources {
+                        source.count(&all);
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
@@ -451,218 +218,207 @@ impl Engine {
         self.manager.stopping();
         self.microphone = None;
         self.server = None;
-        self.backend.stop();
-        self.known.vad.finish(STOPPING);
-        self.set_state(State::Stopped);
+        // Each may have to be left behind, which takes a while.
+        std::thread::scope(|scope| {
+            for source in &mut self.sources {
+                scope.spawn(|| source.stop());
+            }
+        });
+        let deadline = Instant::now() + STOPPING;
+        for source in &self.sources {
+            let left = deadline.saturating_duration_since(Instant::now());
+            source.shared.track.finish(left);
+        }
+        self.sources.iter_mut().for_each(Source::stopped);
         why
     }
 
     fn look_after(&mut self) {
-        let now = monotonic_ns();
-        self.control.heartbeat(now);
-        self.ingest.prepare();
-        self.follow_demand();
-        if self.is_idle() {
-            self.ingest.wipe();
-        } else if self.backend.is_live() {
-            self.ingest.fill(now);
+        self.sources.iter_mut().for_each(Source::look_after);
+        self.end_unwanted();
+        self.answer_late();
+        let audio = self.sources.iter().find_map(Source::audio_thread);
+        self.known.worker.look_after(audio);
+        let live = self.sources.iter().any(Source::is_heard_live);
+        if live != self.awake.is_some() {
+            self.awake = live.then(DmaLatency::hold);
         }
-        self.known.vad.look_after(self.backend.audio_thread());
-        let health = self.health();
-        self.known.now().health = health;
-        self.watch_calls();
-        self.watch_flow(now);
-        self.barred = if self.ingest.losses().is_some() {
-            0
-        } else {
-            self.barred + 1
-        };
-        let (server, barred) = (self.server.as_ref(), self.barred);
+        let line = self.sources[0].line();
+        if self.told != line {
+            self.manager.status(&line);
+            self.told = line;
+        }
+        let well = self.sources.iter().all(Source::is_well);
+        let server = self.server.as_ref();
         self.manager
-            .alive(|| barred < STUCK && server.is_none_or(Server::answers));
+            .alive(|| well && server.is_none_or(Server::is_alive));
     }
 
-    /// Looks for calls into libraries that don't return, and says so.
-    fn watch_calls(&mut self) {
-        let hanging = self.backend.hanging();
-        let mut now = self.known.now();
-        self.backend.describe(&mut now.source);
-        now.source.channels = self.channels.status();
-        if let (None, Some(what)) = (&now.hanging, &hanging) {
-            tracing::warn!("{what}");
-        }
-        now.hanging = hanging;
-    }
-
-    /// Looks whether audio comes, and says so.
-    fn watch_flow(&mut self, now_ns: i64) {
-        let (state, linked) = {
-            let now = self.known.now();
-            (now.state, now.source.linked.clone())
+    fn captured(&mut self, id: u64, event: Event) -> Result<()> {
+        let Some(at) = self.sources.iter().position(|source| source.id == id) else {
+            return Ok(());
         };
-        let due = state == State::Running && !self.is_idle() && self.backend.keeps_time();
-        let seconds = |ns: i64| ns as f64 / 1e9;
-        match self.flow.look(now_ns, self.ingest.blocks(), due) {
-            Found::Nothing => {}
-            Found::Stopped => self.backend.ask(),
-            Found::Resumed(ns) => {
-                tracing::info!("audio comes again after {:.1} s without", seconds(ns));
+        match event {
+            // For a service that never had its own source, and whose clients can't know of it
+            // yet, that is the end; else it is waited for.
+            Event::Refused(error) if at == 0 => {
+                if self.known.service && self.sources[0].is_starting() {
+                    return Err(error);
+                }
+                self.sources[0].captured(Event::Refused(error));
             }
-            Found::Frozen(ns) => tracing::warn!(
-                "this process stood still for {:.1} s: it was stopped, or its machine too busy",
-                seconds(ns)
-            ),
-        }
-        let silent_ns = self.flow.silent_ns(now_ns);
-        let silent = (self.flow.is_stopped() && silent_ns >= KNOWN_NS).then(|| {
-            let source = linked.unwrap_or_default();
-            format!("{source} gives no audio: {}", self.backend.why_silent())
-        });
-        let newly = {
-            let mut now = self.known.now();
-            let newly = silent.clone().filter(|_| now.silent.is_none());
-            now.silent = silent;
-            newly
-        };
-        if let Some(why) = newly {
-            tracing::warn!("{why}");
-        }
-        self.publish_state();
-    }
-
-    /// What is wrong with the source. One that isn't captured is neither well nor ill.
-    fn health(&mut self) -> Vec<FindingStatus> {
-        let state = self.known.now().state();
-        if !matches!(state, State::Running | State::Ended) {
-            self.health.forget();
-            return Vec::new();
-        }
-        let mute = self.backend.mute();
-        let channels = self.channels.status();
-        let channels: Vec<Channel> = channels.iter().map(Channel::from).collect();
-        let facts = Facts {
-            mute: mute.as_ref(),
-            channels: &channels,
-        };
-        self.health
-            .look(&facts)
-            .iter()
-            .map(FindingStatus::from)
-            .collect()
-    }
-
-    fn is_idle(&self) -> bool {
-        self.known.idle.load(Ordering::Acquire)
-    }
-
-    /// Begins or ends to capture, as the policy says.
-    fn follow_demand(&mut self) {
-        match (self.demand.wanted(Instant::now()), self.is_idle()) {
-            (true, true) => {
-                tracing::info!("somebody listens: capturing");
-                self.ingest.catch_up(monotonic_ns());
-                self.known.idle.store(false, Ordering::Release);
-                self.known.now().source.waiting = None;
-                self.backend.set_active(true);
-                self.set_state(State::Starting);
+            // An error of those who asked for it, and of nobody else.
+            Event::Refused(error) => {
+                tracing::warn!("{error}");
+                let waiting = self.openings.extract_if(.., |opening| opening.source == id);
+                let clients: Vec<u64> = waiting.map(|opening| opening.client).collect();
+                for client in &clients {
+                    self.refuse(*client, error.clone());
+                }
+                if clients.is_empty() {
+                    self.sources[at].captured(Event::Refused(error));
+                } else {
+                    self.end(at);
+                }
+                return Ok(());
             }
-            (false, false) => {
-                tracing::info!("nobody listens: not capturing");
-                self.backend.set_active(false);
-                self.rest();
-            }
-            _ => {}
+            event => self.sources[at].captured(event),
         }
-    }
-
-    fn rest(&mut self) {
-        self.known.idle.store(true, Ordering::Release);
-        self.awake = None;
-        {
-            let source = &mut self.known.now().source;
-            source.linked = None;
-            source.waiting = Some("nobody listens (capture = \"while-used\")".into());
+        let ready = self.openings.extract_if(.., |opening| opening.source == id);
+        for opening in ready.collect::<Vec<_>>() {
+            self.give(&opening);
         }
-        self.set_state(State::Idle);
-    }
-
-    /// The source can't be had. For a service that never had it, and whose clients can't know
-    /// of it yet, that is the end; else it is waited for.
-    fn refused(&mut self, error: Error) -> Result<()> {
-        if self.known.service && self.known.now().state == State::Starting {
-            return Err(error);
-        }
-        self.captured(Event::Waiting(error.to_string()));
         Ok(())
     }
 
-    fn captured(&mut self, event: Event) {
-        match event {
-            // Late news from before; what matters is told again.
-            Event::Linked(_) | Event::Waiting(_) if self.is_idle() => {}
-            Event::Reached | Event::Refused(_) => {}
-            Event::Linked(source) => {
-                tracing::info!("capturing {source}");
-                if self.backend.is_live() && self.awake.is_none() {
-                    self.awake = Some(DmaLatency::hold());
-                }
-                {
-                    let mut now = self.known.now();
-                    now.source.linked = Some(source);
-                    now.source.waiting = None;
-                }
-                self.health.forget();
-                self.control.device(monotonic_ns());
-                self.set_state(State::Running);
+    /// A client wants a stream: it gets it at once, or once it is known whether its source
+    /// can be had.
+    fn open(&mut self, client: u64, wanted: &Wanted) {
+        let opened = self.source_of(wanted).and_then(|(at, rate)| {
+            let source = &self.sources[at];
+            let streams: usize = self.sources.iter().map(Source::streams).sum();
+            if !source.has(rate) && streams >= MAX_STREAMS {
+                return Err(no_room(MAX_STREAMS, "streams"));
             }
-            Event::Waiting(why) | Event::Lost(why) => {
-                tracing::warn!("no audio: {why}");
-                self.awake = None;
-                if self.is_idle() {
-                    return;
+            Ok(Opening {
+                client,
+                source: source.id,
+                rate,
+                until: Instant::now() + REFUSAL,
+            })
+        });
+        match opened {
+            Ok(opening) => {
+                let source = self.sources.iter().find(|s| s.id == opening.source);
+                if source.is_some_and(Source::is_waited_for) {
+                    self.openings.push(opening);
+                } else {
+                    self.give(&opening);
                 }
-                {
-                    let mut now = self.known.now();
-                    now.source.linked = None;
-                    now.source.waiting = Some(why);
-                }
-                self.set_state(State::Waiting);
             }
-            Event::Heard { number, name } => {
-                tracing::info!("hears channel {number}, {name}");
-                self.control.channel(number, monotonic_ns());
-                self.wake_up_thread.notifier().notify();
-            }
-            Event::Ended => {
-                tracing::info!("the source has come to its end");
-                self.known.vad.finish(LAST_WINDOWS);
-                // That may have taken a while, which is no standing still.
-                self.flow = Flow::new(monotonic_ns());
-                self.set_state(State::Ended);
+            Err(error) => self.refuse(client, error),
+        }
+    }
+
+    /// The place of a client's source, which is started if it isn't there, and the rate.
+    fn source_of(&mut self, wanted: &Wanted) -> Result<(usize, Rate)> {
+        let rate = wanted.rate.map_or(Ok(Rate::SPEECH), Rate::new)?;
+        let mut config = self.config.clone();
+        if let Some(source) = &wanted.source {
+            config.source = source.parse()?;
+        }
+        if let Some(channel) = &wanted.channel {
+            config.channel = channel.parse()?;
+        }
+        if let Some(at) = self.sources.iter().position(|source| source.is(&config)) {
+            return Ok((at, rate));
+        }
+        // Those that are about to be gone count until they are.
+        let count = self.sources.len() + Arc::strong_count(&self.stopping) - 1;
+        let streams: usize = self.sources.iter().map(Source::streams).sum();
+        if count >= MAX_SOURCES || streams >= MAX_STREAMS {
+            return Err(no_room(MAX_SOURCES, "sources"));
+        }
+        let id = self.numbers;
+        self.numbers += 1;
+        let source = Source::start(Start {
+            id,
+            config,
+            policy: Capture::WhileUsed,
+            on_demand: true,
+            promised: true,
+            worker: &self.known.worker,
+            messages: &self.known.messages,
+        })?;
+        self.known.sources().push(source.shared.clone());
+        self.sources.push(source);
+        Ok((self.sources.len() - 1, rate))
+    }
+
+    /// Gives a client its stream.
+    fn give(&mut self, opening: &Opening) {
+        let source = self.sources.iter_mut().find(|s| s.id == opening.source);
+        let given = source.map_or_else(
+            || Err(Error::new(ErrorKind::Device, "the source is gone")),
+            |source| source.open(opening.rate),
+        );
+        if let Some(answers) = &self.answers {
+            answers.send(opening.client, given);
+        }
+    }
+
+    fn refuse(&self, client: u64, error: Error) {
+        if let Some(answers) = &self.answers {
+            answers.send(client, Err(error));
+        }
+    }
+
+    /// Whoever has waited long enough gets a stream that has no audio yet.
+    fn answer_late(&mut self) {
+        let now = Instant::now();
+        let late = self.openings.extract_if(.., |opening| opening.until <= now);
+        for opening in late.collect::<Vec<_>>() {
+            self.give(&opening);
+        }
+    }
+
+    /// Ends the sources that nobody wants any more.
+    fn end_unwanted(&mut self) {
+        let now = Instant::now();
+        for at in (1..self.sources.len()).rev() {
+            let source = &self.sources[at];
+            let awaited = self
+                .openings
+                .iter()
+                .any(|opening| opening.source == source.id);
+            if !awaited && source.is_done(now) {
+                self.end(at);
             }
         }
     }
 
-    fn set_state(&mut self, state: State) {
-        {
-            let mut now = self.known.now();
-            now.state = state;
-            now.silent = None;
-        }
-        self.publish_state();
-    }
-
-    /// Tells the ring and the service manager of a state that is new.
-    fn publish_state(&mut self) {
-        let (state, line) = {
-            let now = self.known.now();
-            (now.state(), now.line())
+    /// Ends a source, on a thread of its own: that may take a moment.
+    fn end(&mut self, at: usize) {
+        let mut source = self.sources.remove(at);
+        self.known
+            .sources()
+            .retain(|shared| !Arc::ptr_eq(shared, &source.shared));
+        tracing::info!("{} is captured no more", source.shared.asked);
+        let counted = self.stopping.clone();
+        let stop = move || {
+            source.stop();
+            source.stopped();
+            drop(source);
+            drop(counted);
         };
-        if std::mem::replace(&mut self.told, state) == state {
-            return;
+        let thread = std::thread::Builder::new().name("v2m-stop".into());
+        if let Err(error) = thread.spawn(stop) {
+            tracing::warn!("a source was stopped at once: no thread can be started: {error}");
         }
-        self.manager.status(&line);
-        self.control.state(state, monotonic_ns());
-        self.wake_up_thread.notifier().notify();
     }
+}
+
+fn no_room(most: usize, what: &str) -> Error {
+    let message = format!("the engine has {most} {what}, and no room for more: close some");
+    Error::new(ErrorKind::Unavailable, message)
 }

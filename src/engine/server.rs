@@ -1,31 +1,30 @@
 //! The socket's engine side: one thread that never waits for a peer.
 //!
 //! A peer that says nothing, too much, or something else is dropped. Replies go
-//! out at once or the peer is dropped: its socket's buffer holds any reply.
+//! out at once or the peer is dropped: its socket's buffer holds any reply. A stream that
+//! isn't there yet is asked of the engine's main thread, and nobody else waits meanwhile.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use rustix::io::Errno as Refusal;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::endpoint::set_nonblocking;
+pub use super::endpoint::{Bound, Endpoint, ServiceSocket};
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::{self, Reply, Request};
+use crate::protocol::{self, Reply, Request, Wanted};
 use crate::quantum::Quantum;
 use crate::reader_cursor::{self, Note, RemoteCursor};
+use crate::ring::Rate;
 use crate::rt::bounded::Bounded;
 use crate::status::{ReaderStatus, Status};
 
@@ -34,174 +33,53 @@ const MAX_PEERS: usize = 256;
 /// Readers that a status describes: with each name at its longest it still fits
 /// into a reply.
 const MAX_DESCRIBED: usize = 128;
-/// How long another engine may take to bind its socket.
-const LOCK: Duration = Duration::from_secs(5);
 /// A peer that has asked for nothing by then is dropped.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// What the server needs from the engine.
 pub trait EngineHandle: Send + Sync + 'static {
-    /// The ring's descriptor.
-    fn ring(&self) -> BorrowedFd<'_>;
-    /// What is captured, as configured.
-    fn source(&self) -> String;
-    /// Which of its channels are heard, as configured.
-    fn channel(&self) -> String;
-    /// A client is about to get the ring: what it finds there must be up to date.
-    fn opening(&self);
-    /// How the engine is; must not wait for anything. `clients` hold the ring,
-    /// and `readers` are the first of them, their lag not known yet.
-    fn status(&self, clients: usize, readers: Vec<ReaderStatus>) -> Status;
-    /// Who listens has changed: how many, and the quantum that each asked for
-    /// who doesn't only look on.
-    fn listeners(&self, count: usize, asked: &[Option<Quantum>]);
+    /// A client wants a stream. [`Answers`] brings it, or why there is none.
+    fn open(&self, client: u64, wanted: Wanted);
+    /// How the engine is, for a client that holds this stream, if any; must not wait for
+    /// anything. `clients` hold streams, and `readers` are the first of them, their lag not
+    /// known yet.
+    fn status(&self, held: Option<u64>, clients: usize, readers: Vec<Described>) -> Status;
+    /// Who listens has changed.
+    fn listeners(&self, all: Vec<Listener>);
     /// The only client is gone (of a private engine).
     fn orphaned(&self);
 }
 
-/// Where peers come from.
-#[derive(Debug)]
-pub enum Endpoint {
-    /// A listening socket for all of the user's processes.
-    Service(ServiceSocket),
-    /// One connection that was there from the start.
-    Private(OwnedFd),
+/// A stream that clients can hold.
+pub trait Held: Send + Sync {
+    /// What tells it from others.
+    fn id(&self) -> u64;
+    /// Its ring's descriptor.
+    fn ring(&self) -> BorrowedFd<'_>;
+    /// What is captured, as it was asked for.
+    fn source(&self) -> String;
+    /// Which of its channels are heard, as it was asked for.
+    fn channel(&self) -> String;
+    /// Of its samples.
+    fn rate(&self) -> Rate;
 }
 
-/// A listening socket; if we bound it, its file goes away with it.
-#[derive(Debug)]
-pub struct ServiceSocket {
-    socket: OwnedFd,
-    bound: Option<Bound>,
+/// A client that holds a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Listener {
+    /// The stream's [`Held::id`].
+    pub stream: u64,
+    /// It only looks on.
+    pub observes: bool,
+    /// What it asked the graph for; `None`: the configured quantum.
+    pub quantum: Option<Quantum>,
 }
 
-impl ServiceSocket {
-    /// Takes over a socket that somebody else has bound and keeps: systemd.
-    pub fn inherited(socket: OwnedFd) -> Result<Self> {
-        set_nonblocking(socket.as_fd())?;
-        Ok(Self {
-            socket,
-            bound: None,
-        })
-    }
+/// A client for the status, and the stream that it holds.
+pub type Described = (u64, ReaderStatus);
 
-    /// Binds `path`: takes it over from a dead engine, refuses if a live one has it.
-    pub fn bind(path: &Path) -> Result<Self> {
-        let failed = |cause: &dyn std::fmt::Display| {
-            let message = format!("cannot listen at {}: {cause}", path.display());
-            Error::new(ErrorKind::System, message)
-        };
-        let directory = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        let directory = directory.ok_or_else(|| failed(&"the path needs a directory"))?;
-        if let Err(cause) = std::fs::DirBuilder::new().mode(0o700).create(directory)
-            && cause.kind() != std::io::ErrorKind::AlreadyExists
-        {
-            return Err(failed(&format!("cannot create its directory: {cause}")));
-        }
-        // Two engines that start at once must not take the path from each other.
-        let _lock = lock(directory).map_err(|cause| failed(&cause))?;
-
-        let address = UnixAddr::new(path).map_err(|cause| failed(&cause))?;
-        let make = |flags| socket(AddressFamily::Unix, SockType::SeqPacket, flags, None);
-        let probe = make(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)
-            .map_err(|cause| failed(&cause))?;
-        match connect(probe.as_raw_fd(), &address) {
-            Err(Errno::ENOENT) => {}
-            Err(Errno::ECONNREFUSED) => {
-                if !is_own_socket(path) {
-                    return Err(failed(
-                        &"what is there is no socket of yours, and stays: name another path",
-                    ));
-                }
-                tracing::info!("taking over {} from an engine that is gone", path.display());
-                std::fs::remove_file(path).map_err(|cause| failed(&cause))?;
-            }
-            Ok(()) | Err(Errno::EAGAIN) => {
-                return Err(failed(
-                    &"an engine is running there already; `v2m-engine status` shows it",
-                ));
-            }
-            Err(cause) => return Err(failed(&cause.desc())),
-        }
-        let socket = make(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)
-            .map_err(|cause| failed(&cause))?;
-        bind(socket.as_raw_fd(), &address).map_err(|cause| failed(&cause.desc()))?;
-        let bound = Self {
-            socket,
-            bound: Some(Bound::new(path).map_err(|cause| failed(&cause))?),
-        };
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-            .map_err(|cause| failed(&cause))?;
-        listen(&bound.socket, Backlog::MAXCONN).map_err(|cause| failed(&cause))?;
-        Ok(bound)
-    }
-
-    /// Its file, if this process made it.
-    pub fn bound(&self) -> Option<Bound> {
-        self.bound.clone()
-    }
-}
-
-impl Drop for ServiceSocket {
-    fn drop(&mut self) {
-        self.bound.iter().for_each(Bound::remove);
-    }
-}
-
-/// A socket's file that this process made.
-#[derive(Clone, Debug)]
-pub struct Bound {
-    path: PathBuf,
-    /// Device and inode: another file of the name is not ours.
-    id: (u64, u64),
-}
-
-impl Bound {
-    fn new(path: &Path) -> std::io::Result<Self> {
-        let known = std::fs::symlink_metadata(path)?;
-        Ok(Self {
-            path: path.into(),
-            id: (known.dev(), known.ino()),
-        })
-    }
-
-    /// Removes it, if it is still there.
-    pub fn remove(&self) {
-        if Self::new(&self.path).is_ok_and(|now| now.id == self.id) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Whether a path is a socket, not a link to one, that this user made.
-fn is_own_socket(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|known| {
-        known.file_type().is_socket() && known.uid() == nix::unistd::geteuid().as_raw()
-    })
-}
-
-/// Locks a directory, which anybody who may read it can do, and keep.
-fn lock(directory: &Path) -> Result<Flock<std::fs::File>, String> {
-    let deadline = Instant::now() + LOCK;
-    let mut file = std::fs::File::open(directory).map_err(|cause| cause.to_string())?;
-    loop {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((back, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file = back,
-            Err((_, Errno::EWOULDBLOCK)) => {
-                return Err(format!(
-                    "another program has held a lock on {} for {} s: end it, or name another path",
-                    directory.display(),
-                    LOCK.as_secs()
-                ));
-            }
-            Err((_, cause)) => return Err(cause.to_string()),
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
+/// A stream for a client, or why there is none.
+type Answer = (u64, Result<Arc<dyn Held>>);
 
 /// The server's thread; stopped and joined when dropped.
 #[derive(Debug)]
@@ -210,20 +88,42 @@ pub struct Server {
     thread: Bounded,
 }
 
+/// Where the engine answers to [`EngineHandle::open`].
+#[derive(Clone, Debug)]
+pub struct Answers(Arc<Calls>);
+
+impl Answers {
+    /// Answers a client.
+    pub fn send(&self, client: u64, answer: Result<Arc<dyn Held>>) {
+        self.0.answers().push((client, answer));
+        self.0.ring();
+    }
+}
+
 /// What the engine wants of the thread.
-#[derive(Debug)]
 struct Calls {
     event: EventFd,
     stop: AtomicBool,
+    answers: Mutex<Vec<Answer>>,
     /// How often it was to show that it lives, and how often it has.
     asked: AtomicU32,
     answered: AtomicU32,
+}
+
+impl std::fmt::Debug for Calls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Calls").finish_non_exhaustive()
+    }
 }
 
 impl Calls {
     fn ring(&self) {
         // Fails only if it has rung so often that it is heard anyway.
         let _ = self.event.write(1);
+    }
+
+    fn answers(&self) -> std::sync::MutexGuard<'_, Vec<Answer>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes up what is wanted; true to stop.
@@ -243,6 +143,7 @@ impl Server {
         let calls = Arc::new(Calls {
             event,
             stop: AtomicBool::new(false),
+            answers: Mutex::default(),
             asked: AtomicU32::new(0),
             answered: AtomicU32::new(0),
         });
@@ -250,6 +151,7 @@ impl Server {
             endpoint: None,
             client: None,
             peers: Vec::new(),
+            numbers: 0,
             engine,
         };
         match endpoint {
@@ -261,8 +163,13 @@ impl Server {
         Ok(Self { calls, thread })
     }
 
+    /// Where to answer.
+    pub fn answers(&self) -> Answers {
+        Answers(self.calls.clone())
+    }
+
     /// Whether the thread has shown that it lives since this was asked last.
-    pub fn answers(&self) -> bool {
+    pub fn is_alive(&self) -> bool {
         let calls = &*self.calls;
         let asked = calls.asked.load(Ordering::Relaxed);
         if calls.answered.load(Ordering::Acquire) != asked {
@@ -283,6 +190,8 @@ impl Drop for Server {
 }
 
 struct Client {
+    /// Tells it from all others there ever were.
+    number: u64,
     socket: OwnedFd,
     pid: i32,
     since: Instant,
@@ -290,32 +199,28 @@ struct Client {
     known: bool,
     /// Waits for the status.
     asks: bool,
+    /// Waits for a stream; until it has it, it isn't listened to.
+    waits: Option<Asked>,
     holds: Option<Holds>,
 }
 
-/// What is known of a peer that holds the ring.
-struct Holds {
-    since: Instant,
+/// What a client said beside which stream it wants.
+struct Asked {
     observes: bool,
-    /// The quantum it asked for.
-    latency: Option<Quantum>,
-    /// What the kernel calls its program.
-    program: Option<String>,
+    quantum: Option<Quantum>,
     reader_cursor: Option<RemoteCursor>,
 }
 
-impl Client {
-    fn new(socket: OwnedFd, pid: i32) -> Self {
-        Self {
-            socket,
-            pid,
-            since: Instant::now(),
-            known: false,
-            asks: false,
-            holds: None,
-        }
-    }
+/// What is known of a peer that holds a stream.
+struct Holds {
+    stream: Arc<dyn Held>,
+    since: Instant,
+    asked: Asked,
+    /// What the kernel calls its program.
+    program: Option<String>,
+}
 
+impl Client {
     /// For people: process and program.
     fn text(&self) -> String {
         let program = self.holds.as_ref().and_then(|holds| holds.program.clone());
@@ -324,20 +229,55 @@ impl Client {
         format!("process {} ({program})", self.pid)
     }
 
-    /// For the status, if it holds the ring.
-    fn describe(&self) -> Option<ReaderStatus> {
+    /// For the status, if it holds a stream.
+    fn describe(&self) -> Option<Described> {
         let holds = self.holds.as_ref()?;
-        let reader_cursor = holds.reader_cursor.as_ref();
+        let reader_cursor = holds.asked.reader_cursor.as_ref();
         let Note { position, name } = reader_cursor.map(RemoteCursor::look).unwrap_or_default();
-        Some(ReaderStatus {
+        let status = ReaderStatus {
             pid: self.pid.try_into().unwrap_or(0),
             name: name.or_else(|| holds.program.clone()),
             age_s: holds.since.elapsed().as_secs_f64(),
-            observes: holds.observes,
+            source: holds.stream.source(),
+            rate: holds.stream.rate().hz(),
+            observes: holds.asked.observes,
             position,
             lag: None,
             lag_ms: None,
-        })
+        };
+        Some((holds.stream.id(), status))
+    }
+
+    /// Gives it what it asked for; whether what it holds has changed.
+    fn answer(&mut self, answer: Result<Arc<dyn Held>>) -> Result<bool> {
+        let Some(asked) = self.waits.take() else {
+            return Ok(false);
+        };
+        let stream = match answer {
+            Ok(stream) => stream,
+            Err(error) => {
+                let message = error.to_string();
+                protocol::send(self.socket.as_fd(), &Reply::Refused { message }, None)?;
+                return Ok(false);
+            }
+        };
+        let reply = Reply::Opened {
+            source: stream.source(),
+            channel: stream.channel(),
+            rate: stream.rate().hz(),
+        };
+        protocol::send(self.socket.as_fd(), &reply, Some(stream.ring()))?;
+        let what = format!("{} at {} Hz", stream.source(), stream.rate());
+        let again = self.holds.replace(Holds {
+            stream,
+            since: Instant::now(),
+            asked,
+            program: program_of(self.pid),
+        });
+        if again.is_none() {
+            tracing::info!("{} listens to {what}", self.text());
+        }
+        Ok(true)
     }
 }
 
@@ -346,6 +286,8 @@ struct Serving {
     /// The one client's process, in a private engine.
     client: Option<OwnedFd>,
     peers: Vec<Client>,
+    /// How many there were so far.
+    numbers: u64,
     engine: Arc<dyn EngineHandle>,
 }
 
@@ -356,11 +298,22 @@ impl Serving {
         let pid = protocol::peer_of_same_user(socket.as_fd())?;
         set_nonblocking(socket.as_fd())?;
         self.client = pidfd(pid);
-        self.peers.push(Client {
-            known: true,
-            ..Client::new(socket, pid)
-        });
+        self.add(socket, pid, true);
         Ok(())
+    }
+
+    fn add(&mut self, socket: OwnedFd, pid: i32, known: bool) {
+        self.numbers += 1;
+        self.peers.push(Client {
+            number: self.numbers,
+            socket,
+            pid,
+            since: Instant::now(),
+            known,
+            asks: false,
+            waits: None,
+            holds: None,
+        });
     }
 
     fn run(mut self, calls: &Calls) {
@@ -376,11 +329,14 @@ impl Serving {
                 .or(self.client.as_ref().map(|pid| pid.as_fd()));
             waiting.extend(extra.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             let first = waiting.len();
-            waiting.extend(
-                self.peers
-                    .iter()
-                    .map(|peer| PollFd::new(peer.socket.as_fd(), PollFlags::POLLIN)),
-            );
+            waiting.extend(self.peers.iter().map(|peer| {
+                let wanted = match peer.waits {
+                    None => PollFlags::POLLIN,
+                    // Only whether it hangs up.
+                    Some(_) => PollFlags::empty(),
+                };
+                PollFd::new(peer.socket.as_fd(), wanted)
+            }));
             let silence = self
                 .peers
                 .iter()
@@ -403,7 +359,9 @@ impl Serving {
                 self.engine.orphaned();
                 return;
             }
-            self.serve(&ready[first..]);
+            let answers = std::mem::take(&mut *calls.answers());
+            let answered = self.hand_out(answers);
+            self.serve(&ready[first..], answered);
             if private && self.peers.is_empty() {
                 self.engine.orphaned();
                 return;
@@ -414,11 +372,36 @@ impl Serving {
         }
     }
 
-    /// Answers the peers that said something and drops those that must go.
-    fn serve(&mut self, ready: &[bool]) {
+    /// Gives clients what they wait for; whether who listens has changed. Who is to be
+    /// dropped no longer holds anything.
+    fn hand_out(&mut self, answers: Vec<Answer>) -> bool {
         let mut changed = false;
+        for (number, answer) in answers {
+            // It may be gone.
+            let Some(peer) = self.peers.iter_mut().find(|peer| peer.number == number) else {
+                continue;
+            };
+            match peer.answer(answer) {
+                Ok(now) => changed |= now,
+                Err(error) => {
+                    changed |= peer.holds.is_some();
+                    dropped(peer, &error);
+                    peer.holds = None;
+                    // The next look finds it hung up.
+                    let _ = rustix::net::shutdown(&peer.socket, rustix::net::Shutdown::Both);
+                }
+            }
+        }
+        changed
+    }
+
+    /// Answers the peers that said something and drops those that must go. `changed`: who
+    /// listens has changed already.
+    fn serve(&mut self, ready: &[bool], mut changed: bool) {
         let mut at = 0;
         let engine = self.engine.clone();
+        let mut connections = Vec::new();
+        let room = MAX_PEERS.saturating_sub(self.peers.len());
         self.peers.retain_mut(|peer| {
             let spoke = ready.get(at).copied().unwrap_or(false);
             at += 1;
@@ -433,9 +416,13 @@ impl Serving {
                 }
                 return !silent;
             }
-            match answer(peer, &*engine) {
-                Ok(holds_now) => {
-                    changed |= holds_now;
+            if peer.waits.is_some() {
+                changed |= peer.holds.is_some();
+                return dropped(peer, &Error::new(ErrorKind::Unavailable, "it hung up"));
+            }
+            match answer(peer, &*engine, room > connections.len()) {
+                Ok(connection) => {
+                    connections.extend(connection.map(|socket| (socket, peer.pid)));
                     true
                 }
                 Err(error) => {
@@ -444,33 +431,46 @@ impl Serving {
                 }
             }
         });
+        for (socket, pid) in connections {
+            self.add(socket, pid, false);
+        }
         if self.peers.iter().any(|peer| peer.asks) {
             changed |= self.tell_status();
         }
         if changed {
             let holding = self.peers.iter().filter_map(|peer| peer.holds.as_ref());
-            let count = holding.clone().count();
-            let asking = holding.filter(|holds| !holds.observes);
-            let asked: Vec<_> = asking.map(|holds| holds.latency).collect();
-            self.engine.listeners(count, &asked);
+            let listeners = holding.map(|holds| Listener {
+                stream: holds.stream.id(),
+                observes: holds.asked.observes,
+                quantum: holds.asked.quantum,
+            });
+            self.engine.listeners(listeners.collect());
         }
     }
 
-    /// Answers those who asked for the status; whether one that holds the ring
+    /// Answers those who asked for the status; whether one that holds a stream
     /// had to be dropped.
     fn tell_status(&mut self) -> bool {
-        let holding = self.peers.iter().filter(|peer| peer.holds.is_some());
-        let clients = holding.count();
+        let held = |peer: &Client| peer.holds.as_ref().map(|holds| holds.stream.id());
+        let clients = self.peers.iter().filter_map(held).count();
         let described = self.peers.iter().filter_map(Client::describe);
-        let readers = described.take(MAX_DESCRIBED).collect();
-        let status = Box::new(self.engine.status(clients, readers));
-        let reply = Reply::Status { status };
+        let readers: Vec<Described> = described.take(MAX_DESCRIBED).collect();
+        // Of each stream's once.
+        let mut replies: Vec<(Option<u64>, Reply)> = Vec::new();
+        let engine = self.engine.clone();
         let mut changed = false;
         self.peers.retain_mut(|peer| {
             if !std::mem::take(&mut peer.asks) {
                 return true;
             }
-            match protocol::send(peer.socket.as_fd(), &reply, None) {
+            let held = held(peer);
+            if !replies.iter().any(|(of, _)| *of == held) {
+                let status = engine.status(held, clients, readers.clone());
+                replies.push((held, fitting(status)));
+            }
+            let reply = replies.iter().find(|(of, _)| *of == held);
+            let Some((_, reply)) = reply else { return true };
+            match protocol::send(peer.socket.as_fd(), reply, None) {
                 Ok(()) => true,
                 Err(error) => {
                     changed |= peer.holds.is_some();
@@ -496,7 +496,7 @@ impl Serving {
             Err(_) => return,
         };
         match protocol::peer_of_same_user(socket.as_fd()) {
-            Ok(pid) => self.peers.push(Client::new(socket, pid)),
+            Ok(pid) => self.add(socket, pid, false),
             Err(error) => tracing::warn!("{error}"),
         }
     }
@@ -512,52 +512,78 @@ fn dropped(peer: &Client, error: &Error) -> bool {
     false
 }
 
-/// Answers one request; whether the peer has got the ring by it.
-fn answer(peer: &mut Client, engine: &dyn EngineHandle) -> Result<bool> {
+/// The reply with a status, of whose lists as much is left out as doesn't fit into it.
+fn fitting(mut status: Status) -> Reply {
+    loop {
+        let reply = Reply::Status {
+            status: Box::new(status),
+        };
+        let fits = serde_json::to_vec(&reply).is_ok_and(|bytes| bytes.len() <= protocol::MAX_REPLY);
+        let Reply::Status { status: whole } = reply else {
+            return reply;
+        };
+        status = *whole;
+        let lists = [
+            status.streams.len(),
+            status.readers.len(),
+            status.degraded.len(),
+        ];
+        if fits || lists == [0; 3] {
+            return Reply::Status {
+                status: Box::new(status),
+            };
+        }
+        status.streams.truncate(lists[0] * 3 / 4);
+        status.readers.truncate(lists[1] * 3 / 4);
+        status.degraded.truncate(lists[2] * 3 / 4);
+    }
+}
+
+/// Takes one request; the other end of a connection that was asked for, if there is `room`.
+fn answer(peer: &mut Client, engine: &dyn EngineHandle, room: bool) -> Result<Option<OwnedFd>> {
     let Some(packet) = protocol::receive::<Request>(peer.socket.as_fd(), protocol::MAX_REQUEST)?
     else {
-        return Ok(false);
+        return Ok(None);
     };
     peer.known = true;
     let socket = peer.socket.as_fd();
+    let refuse = |message: String| protocol::send(socket, &Reply::Refused { message }, None);
     match packet.message {
         Request::Open { version, .. } if version != protocol::VERSION => {
-            let message = format!(
+            refuse(format!(
                 "this engine speaks version {} of the protocol, the client {version}: install the same release of both",
                 protocol::VERSION
-            );
-            protocol::send(socket, &Reply::Refused { message }, None)?;
-            Ok(false)
+            ))?;
         }
         Request::Open {
-            latency, observe, ..
+            wanted,
+            latency,
+            observe,
+            ..
         } => {
-            engine.opening();
-            protocol::send(
-                socket,
-                &Reply::Opened {
-                    source: engine.source(),
-                    channel: engine.channel(),
-                },
-                Some(engine.ring()),
-            )?;
-            let again = peer.holds.replace(Holds {
-                since: Instant::now(),
+            peer.waits = Some(Asked {
                 observes: observe,
-                latency,
-                program: program_of(peer.pid),
+                quantum: latency,
                 reader_cursor: packet.descriptor.and_then(RemoteCursor::accept),
             });
-            if again.is_none() {
-                tracing::info!("{} listens", peer.text());
-            }
-            Ok(true)
+            engine.open(peer.number, wanted);
         }
-        Request::Status {} => {
-            peer.asks = true;
-            Ok(false)
+        Request::Connect {} if !room => {
+            refuse(format!(
+                "the engine has {MAX_PEERS} clients, and no room for more"
+            ))?;
         }
+        Request::Connect {} => {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let made = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
+            let (ours, theirs) =
+                made.map_err(|cause| Error::system("cannot make a socket pair", cause))?;
+            protocol::send(socket, &Reply::Connected {}, Some(theirs.as_fd()))?;
+            return Ok(Some(ours));
+        }
+        Request::Status {} => peer.asks = true,
     }
+    Ok(None)
 }
 
 /// What the kernel calls a process's program; looked up while its connection
@@ -565,12 +591,6 @@ fn answer(peer: &mut Client, engine: &dyn EngineHandle) -> Result<bool> {
 fn program_of(pid: i32) -> Option<String> {
     let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
     reader_cursor::printable(&name)
-}
-
-fn set_nonblocking(socket: BorrowedFd<'_>) -> Result<()> {
-    fcntl(socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
-        .map(|_| ())
-        .map_err(|cause| Error::system("cannot change a socket", cause))
 }
 
 /// A descriptor that becomes readable when the process ends; none on kernels

@@ -14,7 +14,7 @@ use pipewire::loop_::Timeout;
 use pipewire::main_loop::MainLoopRc;
 use pipewire::properties::PropertiesBox;
 use v2m_pw_filter::microphone::{Microphone, State};
-use v2m_pw_graph::connection::{Asks, new_context, socket_path};
+use v2m_pw_graph::connection::{Asks, new_context, socket_paths};
 
 use super::feed::{Counts, Feed, MARGIN_MS};
 use super::{Report, Stop};
@@ -23,6 +23,7 @@ use crate::client;
 use crate::config::MicrophoneOptions;
 use crate::dsp::gate::{Gate, Params};
 use crate::error::{Error, ErrorKind, Result};
+use crate::protocol::Wanted;
 use crate::rt::{self, bounded::Calls};
 use crate::status::{MicrophoneState, MicrophoneStatus};
 use crate::time::monotonic_ns;
@@ -30,6 +31,8 @@ use crate::time::monotonic_ns;
 /// How often it is looked whether the engine is still there while somebody records, and
 /// asked again where it gave nothing.
 const LOOK: Duration = Duration::from_millis(500);
+/// Samples per second: all that a microphone of today hears.
+const RATE: u32 = 48_000;
 /// Feeds on their way to the data thread and back.
 const FEEDS: usize = 8;
 
@@ -65,7 +68,7 @@ pub(super) fn keep(
     let mut patience = Patience::new();
     let mut context = None;
     while !keeper.stop.get() {
-        let arrival = Arrival::watch(&socket_path(None));
+        let arrival = Arrival::watch(&socket_paths(None));
         let why = match keeper.serve(&mut context, &mut patience) {
             Ok(()) => return,
             Err(error) => error,
@@ -158,7 +161,7 @@ impl Keeper<'_> {
                 None => out.iter().for_each(|s| s.store(0, Ordering::Relaxed)),
             }
         };
-        let rate = crate::ring::SAMPLE_RATE;
+        let rate = RATE;
         let latency_ms = self.latency_ms();
         let node = Microphone::new(
             core,
@@ -240,11 +243,16 @@ impl Keeper<'_> {
 
     fn open(&self) -> Result<(Source, Feed)> {
         let mut connection = client::Connection::at(self.engine)?;
-        let (reader, _) = connection.open(None)?;
+        let wanted = Wanted {
+            source: self.options.source.as_ref().map(ToString::to_string),
+            channel: None,
+            rate: Some(RATE),
+        };
+        let reader = connection.open_stream(&wanted, None, false)?.ring;
         if let Err(error) = reader.lock() {
             tracing::debug!("the virtual microphone's view of the ring isn't locked: {error}");
         }
-        let rate = crate::ring::SAMPLE_RATE;
+        let rate = RATE;
         let gate = self
             .gate()
             .map(|params| Ok::<_, Error>((Gate::new(rate, params)?, params.ahead_ms())))

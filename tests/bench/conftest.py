@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from rig.bench import Bench
+from rig.libv2m import Library
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def bench(library: Library) -> Iterator[Bench]:
     # pytest's own directories are too deep for a socket's path.
     with tempfile.TemporaryDirectory(prefix="v2m-") as directory:
-        yield Bench(Path(directory))
+        yield Bench(Path(directory), PKG_CONFIG_PATH=str(library.built))

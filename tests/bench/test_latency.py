@@ -22,6 +22,7 @@ OURS = [
     "ring (written)",
     "reader, this process",
     "reader, other process",
+    "C",
     "Python, sync",
     "Python, asyncio",
     "Python, asyncio on uvloop",
@@ -80,7 +81,7 @@ def test_stock_graph_with_the_gil_hogged(bench: Bench, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads(result.read_text())
     names = [row["name"] for row in report["receivers"]]
-    assert names == [*OURS, *(f"{name}, switch_interval" for name in OURS[3:5])]
+    assert names == [*OURS, *(f"{name}, switch_interval" for name in OURS[4:6])]
     check_rows(report, least=15)
     # The engine asked for it; the graph itself runs at 1024.
     assert report["graph"]["quantum"] == 128
@@ -206,7 +207,7 @@ def test_a_session_without_a_manager_gets_a_direct_path(bench: Bench, tmp_path: 
 
 @pytest.mark.skipif(shutil.which("wireplumber") is None, reason="WirePlumber is not installed")
 def test_a_session_gets_a_loopback(bench: Bench, tmp_path: Path) -> None:
-    from session import Session
+    from rig.session import Session
 
     result = tmp_path / "result.json"
     with Session(quantum=256) as session:

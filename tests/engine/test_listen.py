@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import wave
 from pathlib import Path
@@ -78,6 +79,25 @@ def test_it_listens_to_the_service(user: User, talk: tuple[str, list]) -> None:
     # Whoever reads may stop.
     pipe.stdout.close()
     assert pipe.wait(timeout=30) == 0
+
+
+def test_what_is_being_said_when_it_ends(user: User, talk: tuple[str, list]) -> None:
+    """Ctrl-C in the middle of a word."""
+    source, _ = talk
+    user.start("--source", source, "--history", "30")
+    with subprocess.Popen(
+        [BINARY, "listen", "--json", "--partial-ms", "50", "--min-speech-ms", "32"],
+        env=user.env,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as pipe:
+        assert pipe.stdout is not None
+        growing = json.loads(pipe.stdout.readline())
+        assert growing["final"] is False
+        pipe.send_signal(signal.SIGINT)
+        rest = [json.loads(line) for line in pipe.stdout]
+        assert pipe.wait(timeout=30) == 0
+    assert rest[-1]["final"] is True and rest[-1]["end"] >= growing["end"]
 
 
 def test_an_engine_that_goes_and_comes_back(user: User, talk: tuple[str, list]) -> None:

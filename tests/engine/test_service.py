@@ -152,7 +152,7 @@ def test_a_source_that_is_no_sound_file(user: User, tmp_path: Path) -> None:
         b"[" * 4000,
         b'{"request":"shutdown"}',
         b'{"request":"open"}',
-        b'{"request":"open","version":1,"latency":"1/1"}',
+        b'{"request":"open","version":2,"latency":"1/1"}',
     ],
 )
 def test_what_is_no_request_drops_the_peer_and_nobody_else(user: User, packet: bytes) -> None:
@@ -168,8 +168,10 @@ def test_what_is_no_request_drops_the_peer_and_nobody_else(user: User, packet: b
 
 def test_another_version_is_refused_with_a_reason(user: User) -> None:
     user.start()
-    reply = ask(connect(user.socket), {"request": "open", "version": 2})
-    assert reply["reply"] == "refused" and "version" in str(reply["message"])
+    for version in (0, 1, 3, 2**32 - 1):
+        reply = ask(connect(user.socket), {"request": "open", "version": version})
+        assert reply["reply"] == "refused"
+        assert f"version 2 of the protocol, the client {version}" in str(reply["message"])
 
 
 def test_a_silent_peer_is_dropped(user: User) -> None:
@@ -195,7 +197,7 @@ def test_more_peers_than_allowed_wait_their_turn(user: User) -> None:
     user.start()
     peers = [connect(user.socket) for _ in range(200)]
     for peer in peers:
-        assert ask(peer, {"request": "open", "version": 1})["reply"] == "opened"
+        assert ask(peer, {"request": "open", "version": 2})["reply"] == "opened"
     wait_until(lambda: user.status()["clients"] == 200, "all clients counted")
     for peer in peers:
         peer.close()
@@ -205,7 +207,7 @@ def test_more_peers_than_allowed_wait_their_turn(user: User) -> None:
 def test_the_ring_comes_sealed_and_read_only(user: User) -> None:
     user.start()
     peer = connect(user.socket)
-    peer.send(json.dumps({"request": "open", "version": 1}).encode())
+    peer.send(json.dumps({"request": "open", "version": 2}).encode())
     _, descriptors, _, _ = socket.recv_fds(peer, 65536, 4)
     (ring,) = descriptors
     with pytest.raises(OSError):
@@ -227,7 +229,7 @@ def test_other_users_are_refused(user: User, tmp_path: Path) -> None:
         "os.setuid(65534)\n"
         "peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
         f"peer.connect({str(path)!r})\n"
-        'peer.send(b\'{"request":"open","version":1}\')\n'
+        'peer.send(b\'{"request":"open","version":2}\')\n'
         "sys.exit(0 if peer.recv(4096) == b'' else 9)\n"
     )
     try:
@@ -257,7 +259,7 @@ def test_a_stopped_client_costs_others_nothing(user: User) -> None:
             "import socket, time\n"
             "peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
             f"peer.connect({str(user.socket)!r})\n"
-            'peer.send(b\'{"request":"open","version":1}\')\n'
+            'peer.send(b\'{"request":"open","version":2}\')\n'
             "print(peer.recv(4096), flush=True)\n"
             "time.sleep(60)\n",
         ],
@@ -307,7 +309,7 @@ def cursor(
 
 
 def open_with(peer: socket.socket, *descriptors: int) -> dict[str, object]:
-    socket.send_fds(peer, [b'{"request":"open","version":1}'], descriptors)
+    socket.send_fds(peer, [b'{"request":"open","version":2}'], descriptors)
     reply: dict[str, object] = json.loads(peer.recv(65536))
     return reply
 
@@ -419,7 +421,7 @@ def test_cursors_that_lie_harm_nobody(user: User) -> None:
     assert open_with(peer, *several)["reply"] == "opened"
     assert reader(user)["lag"] is not None
     too_many = connect(user.socket)
-    socket.send_fds(too_many, [b'{"request":"open","version":1}'], several * 3)
+    socket.send_fds(too_many, [b'{"request":"open","version":2}'], several * 3)
     with contextlib.suppress(ConnectionResetError):
         assert too_many.recv(65536) == b""
     assert reader(user)["lag"] is not None
@@ -475,6 +477,6 @@ def test_the_longest_status_fits_into_a_reply(user: User) -> None:
 def test_who_looks_on_is_said_to(user: User) -> None:
     user.start()
     peer = connect(user.socket)
-    reply = ask(peer, {"request": "open", "version": 1, "observe": True})
+    reply = ask(peer, {"request": "open", "version": 2, "observe": True})
     assert reply["reply"] == "opened"
     assert reader(user)["observes"] is True and user.status()["clients"] == 1

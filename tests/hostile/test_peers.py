@@ -78,7 +78,7 @@ def test_descriptors_that_come_along_go_again(user: Any, tmp_path: Path) -> None
             socket.send_fds(peer, [b'{"request":"status"}'], [read] * count)
     wait_until(lambda: open_descriptors(pid) == before, "the descriptors to return")
     with connect(user.socket) as peer:
-        assert ask(peer, {"request": "open", "version": 1})["reply"] == "opened"
+        assert ask(peer, {"request": "open", "version": 2})["reply"] == "opened"
     for end in (read, write):
         os.close(end)
 
@@ -111,7 +111,7 @@ def test_hostile_messages(user: Any, tmp_path: Path) -> None:
         for attacker in attackers:
             attacker.join()
         with connect(user.socket) as newcomer:
-            assert ask(newcomer, {"request": "open", "version": 1})["reply"] == "opened"
+            assert ask(newcomer, {"request": "open", "version": 2})["reply"] == "opened"
     wait_until(lambda: open_descriptors(pid) == descriptors, "the descriptors to return")
     assert memory(pid) < bytes_before + (8 << 20)
     log = (tmp_path / "log").read_text()
@@ -127,7 +127,7 @@ def test_many_connections(user: Any, tmp_path: Path) -> None:
         for _ in range(10_000):
             with connect(user.socket) as peer:
                 if draw.random() < 0.3:
-                    assert ask(peer, {"request": "open", "version": 1})["reply"] == "opened"
+                    assert ask(peer, {"request": "open", "version": 2})["reply"] == "opened"
     wait_until(lambda: open_descriptors(pid) == descriptors, "the descriptors to return")
     assert memory(pid) < bytes_before + (8 << 20)
     log = (tmp_path / "log").read_text()
@@ -215,7 +215,7 @@ def spoilt(value: object, draw: random.Random) -> object:
 def test_what_an_engine_says_is_printable(user: Any, tmp_path: Path) -> None:
     engine = start(user, tmp_path)
     with connect(user.socket) as peer:
-        assert ask(peer, {"request": "open", "version": 1})["reply"] == "opened"
+        assert ask(peer, {"request": "open", "version": 2})["reply"] == "opened"
         status: Any = ask(peer, {"request": "status"})["status"]
     engine.kill()
     draw = random.Random(5)
@@ -241,7 +241,7 @@ def test_programs_with_odd_names(user: Any, tmp_path: Path) -> None:
         "ctypes.CDLL(None).prctl(15, os.fsencode(sys.argv[2]))\n"
         "peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
         "peer.connect(sys.argv[1])\n"
-        'peer.send(b\'{"request":"open","version":1}\')\n'
+        'peer.send(b\'{"request":"open","version":2}\')\n'
         "peer.recv(4096)\n"
         "print(flush=True)\n"
         "sys.stdin.read()\n"

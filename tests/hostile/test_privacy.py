@@ -20,7 +20,7 @@ from rig.hostile import connect
 def open_ring(path: Path) -> tuple[socket.socket, mmap.mmap]:
     """The ring as a client that is no friend maps it."""
     peer = connect(path)
-    peer.send(b'{"request":"open","version":1}')
+    peer.send(b'{"request":"open","version":2}')
     _, (ring,), _, _ = socket.recv_fds(peer, 65536, 1)
     memory = mmap.mmap(ring, 0, mmap.MAP_SHARED, mmap.PROT_READ)
     os.close(ring)

@@ -50,16 +50,16 @@ fn the_null_backend_captures_silence_while_it_is_active() {
             backend: Off,
             ..Settings::default()
         };
-        let (windows, notifier) = (wake_up_thread.windows(), wake_up_thread.notifier());
-        Worker::start(off, true, reader(), speech, windows, notifier).unwrap()
+        Worker::start(off, wake_up_thread.windows()).unwrap()
     };
+    let track = worker.hear(reader(), true, speech, wake_up_thread.notifier());
     let reader = reader();
     let (tell, events) = channel();
     let start = Start {
         config: &config,
         channels: Channels::auto(),
         ingest: Arc::new(Ingest::new(writer, wake_up_thread.notifier()).unwrap()),
-        backpressure: worker.backpressure(),
+        backpressure: track.backpressure(),
         on_demand: true,
         active: false,
         events: Box::new(move |event| drop(tell.send(event))),

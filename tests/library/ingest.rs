@@ -1,6 +1,7 @@
 //! Loss accounting without a sound server: blocks that are missing, repeated,
 //! late, or from another clock, and what the ring says afterwards.
 
+mod rates;
 mod time;
 
 use std::sync::Arc;

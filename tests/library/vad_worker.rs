@@ -9,17 +9,19 @@ use v2m_engine::ring::notifier::WakeUpThread;
 use v2m_engine::ring::{
     CaptureWriter, Event, EventLane, GapReason, Kind, NS_PER_SAMPLE, Reader, Ring,
 };
+use v2m_engine::status::VadStatus;
 use v2m_engine::vad::backend::{Backend, Settings};
 use v2m_engine::vad::hearing::Hearing;
 use v2m_engine::vad::native::Native;
 use v2m_engine::vad::segment::{Edge, OnOff, Params};
-use v2m_engine::vad::worker::Worker;
+use v2m_engine::vad::worker::{SourceTrack, Worker};
 use v2m_engine::vad::{Model, WINDOW};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// In the order of dropping.
 struct Setup {
+    track: SourceTrack,
     worker: Worker,
     capture: CaptureWriter,
     wake_up_thread: WakeUpThread,
@@ -37,8 +39,10 @@ fn setup(settings: Settings, live: bool, before: &[f32]) -> Setup {
     }
     let wake_up_thread = WakeUpThread::start(Arc::new(ring), || {}).unwrap();
     let (windows, notifier) = (wake_up_thread.windows(), wake_up_thread.notifier());
-    let worker = Worker::start(settings, live, theirs, speech, windows, notifier).unwrap();
+    let worker = Worker::start(settings, windows).unwrap();
+    let track = worker.hear(theirs, live, speech, notifier);
     Setup {
+        track,
         worker,
         capture,
         wake_up_thread,
@@ -66,11 +70,15 @@ impl Setup {
             if self.reader.speech_committed() < windows {
                 self.reader.wait(ticket, Duration::from_millis(100));
             }
-            assert!(Instant::now() < deadline, "{:?}", self.worker.status());
+            assert!(Instant::now() < deadline, "{:?}", self.status());
         }
         let mut all = vec![0.0; windows as usize];
         self.reader.read_speech(0, &mut all).unwrap();
         all
+    }
+
+    fn status(&self) -> (VadStatus, Vec<String>) {
+        self.worker.status(&self.track)
     }
 
     fn turns(&self) -> Vec<Event> {
@@ -120,7 +128,7 @@ fn every_window_gets_what_the_model_says_of_it() {
         setup.write(block);
     }
     assert_eq!(setup.probabilities(), expected(&audio, &[]));
-    let (status, degraded) = setup.worker.status();
+    let (status, degraded) = setup.status();
     assert_eq!(status.windows as usize, audio.len() / WINDOW);
     assert_eq!((status.missed, status.lag_ms), (0, 0));
     assert!(status.model.unwrap().contains("native"));
@@ -160,7 +168,7 @@ fn turns_are_what_the_probabilities_say_and_the_last_one_ends() {
     let last = windows.iter().rposition(|&p| p > 0.9).unwrap() + 1;
     let mut setup = setup(Settings::default(), true, &[]);
     setup.write(&audio[..last * WINDOW]);
-    setup.worker.finish(LIMIT);
+    setup.track.finish(LIMIT);
 
     let mut rules = OnOff::new(&Params::default()).unwrap();
     let pushed = (0..last).filter_map(|n| rules.push(n as u64, windows[n]));
@@ -232,7 +240,7 @@ fn a_night_in_which_nobody_listened_is_silence_and_no_lateness() {
     let end = (first + night) as usize / WINDOW;
     let deadline = Instant::now() + LIMIT;
     while setup.reader.speech_committed() < setup.reader.committed() / WINDOW as u64 {
-        assert!(Instant::now() < deadline, "{:?}", setup.worker.status());
+        assert!(Instant::now() < deadline, "{:?}", setup.status());
         std::thread::sleep(Duration::from_millis(5));
     }
     let windows = setup.reader.speech_committed();
@@ -251,7 +259,7 @@ fn a_night_in_which_nobody_listened_is_silence_and_no_lateness() {
         .unwrap();
     assert_eq!(after[9..], expected(&samples, &[0])[..after.len() - 9]);
     assert_eq!(before.len(), 90);
-    let (status, degraded) = setup.worker.status();
+    let (status, degraded) = setup.status();
     assert_eq!(status.missed, 0);
     // No more than the audio itself, which came at once.
     assert!(status.worst_lag_ms < 100 * 32, "{status:?}");
@@ -271,7 +279,7 @@ fn what_is_no_number_counts_as_silence_and_shows() {
     let mut setup = setup(Settings::default(), true, &[]);
     setup.write(&wrong);
     assert_eq!(setup.probabilities(), expected(&silent, &[]));
-    let (status, degraded) = setup.worker.status();
+    let (status, degraded) = setup.status();
     assert_eq!(status.unusable_samples, 2800);
     assert!(
         degraded.iter().any(|line| line.contains("2800 samples")),
@@ -293,18 +301,18 @@ fn a_brake_lets_go_when_the_worker_is_through_or_gone_or_nobody_wants_it() {
     };
     for (settings, live) in [(Settings::default(), false), (off, false), (broken, false)] {
         let mut setup = setup(settings, live, &[]);
-        let backpressure = setup.worker.backpressure();
+        let backpressure = setup.track.backpressure();
         for block in audio[..60_000].chunks(1024) {
             setup.write(block);
             backpressure.hold(&stop);
-            let (status, _) = setup.worker.status();
+            let (status, _) = setup.status();
             assert!(status.lag_ms <= 17 * 32 || status.problem.is_some());
         }
     }
     // A worker that nobody wakes: only the order to stop ends this.
     let setup = setup(Settings::default(), false, &audio);
     stop.store(true, Ordering::Relaxed);
-    setup.worker.backpressure().hold(&stop);
+    setup.track.backpressure().hold(&stop);
 }
 
 #[test]
@@ -317,7 +325,7 @@ fn a_model_that_will_not_load_is_said_and_nothing_else() {
     setup.write(&audio());
     let deadline = Instant::now() + LIMIT;
     let problem = loop {
-        if let Some(problem) = setup.worker.status().0.problem {
+        if let Some(problem) = setup.status().0.problem {
             break problem;
         }
         assert!(Instant::now() < deadline);
@@ -328,6 +336,6 @@ fn a_model_that_will_not_load_is_said_and_nothing_else() {
         "{problem}"
     );
     assert_eq!(setup.reader.speech_committed(), 0);
-    let (_, degraded) = setup.worker.status();
+    let (_, degraded) = setup.status();
     assert!(degraded[0].contains("no speech detection"), "{degraded:?}");
 }

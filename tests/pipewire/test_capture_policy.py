@@ -25,7 +25,7 @@ def listening(engine: Engine) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
         peer.settimeout(20)
         peer.connect(engine.socket)
-        peer.send(b'{"request":"open","version":1}')
+        peer.send(b'{"request":"open","version":2}')
         reply, descriptors, _, _ = socket.recv_fds(peer, 65536, 1)
         assert b"opened" in reply and len(descriptors) == 1
         yield peer
@@ -56,19 +56,24 @@ def while_used(rig: PrivatePipeWire, linger: int) -> Engine:
     return Engine(rig, "--capture", "while-used", "--linger", str(linger))
 
 
-def test_the_node_rests_until_somebody_listens(rig: PrivatePipeWire) -> None:
+def has_node(rig: PrivatePipeWire) -> bool:
+    nodes = (item["info"]["props"] for item in rig.dump() if item["type"].endswith(":Node"))
+    return any(properties.get("node.name") == "v2m-engine" for properties in nodes)
+
+
+def test_there_is_no_node_until_somebody_listens(rig: PrivatePipeWire) -> None:
     with while_used(rig, 0) as engine:
-        rig.wait_for_node("v2m-engine")
-        assert is_idle(engine)
+        assert is_idle(engine) and not has_node(rig)
         before = status(engine)
         assert "nobody listens" in before["source"]["waiting"]
         for _ in range(2):
             with listening(engine):
                 rig.wait_for(lambda: status(engine)["state"] == "running", "audio")
                 assert status(engine)["source"]["linked"] == "rig-mic"
+                assert has_node(rig)
                 first = status(engine)["ring"]["position"]
                 rig.wait_for(lambda: status(engine)["ring"]["position"] > first, "progress")  # noqa: B023
-            rig.wait_for(lambda: is_idle(engine), "the node to rest")
+            rig.wait_for(lambda: is_idle(engine) and not has_node(rig), "the node to go")
             # Nothing moves, and what is there keeps its time.
             resting = status(engine)["ring"]
             assert resting["time_ns"] is not None
@@ -91,13 +96,15 @@ def test_it_lingers(rig: PrivatePipeWire) -> None:
 
 def test_links_made_by_hand_stay(rig: PrivatePipeWire) -> None:
     with while_used(rig, 0) as engine:
-        rig.wait_for_node("v2m-engine")
         mine = ("rig-mic-stereo:capture_FL", "v2m-engine:input")
-        rig.link(*mine)
         with listening(engine):
+            rig.wait_for_node("v2m-engine")
+            rig.link(*mine)
             rig.wait_for(lambda: links(engine) == {LINK, mine}, "both links")
         rig.wait_for(lambda: links(engine) == {mine}, "the engine's own link to go")
         assert status(engine)["state"] == "idle"
+        rig.unlink(*mine)
+        rig.wait_for(lambda: not has_node(rig), "the node to go")
 
 
 def test_positions_keep_their_time_across_rest(

@@ -1,6 +1,6 @@
 """Ends the interpreter while daemon threads are inside of the module.
 
-`python ends_inside.py SOURCE detecting|reading|waiting OUT.wav`
+`python ends_inside.py SOURCE detecting|chunks|segments|events|reading|waiting OUT.wav`
 """
 
 import array
@@ -22,18 +22,24 @@ class Late:
 late, vad, noise = Late(), VADProcessor(), array.array("f", bytes(64_000))
 source, what, out = sys.argv[1:]
 capture = AudioCapture(engine="private", source=source, buffer_size=160)
-if what == "reading":
-    stream = capture.stream().__enter__()
 if what == "waiting":
     recording = capture.record(out).__enter__()
+elif what != "detecting":
+    stream = capture.stream().__enter__()
 
 
 def work() -> None:
     while True:
         if what == "detecting":
             vad.probabilities(noise)
-        elif what == "reading":
+        elif what == "chunks":
             next(stream)
+        elif what == "segments":
+            next(stream.segments())
+        elif what == "events":
+            list(stream.events())
+        elif what == "reading":
+            stream.read(333)
         else:
             recording.wait(0.01)
 

@@ -36,15 +36,16 @@ def test_the_service_if_there_is_one(recording: Recorder, service: Starter) -> N
         assert audio.private_engine_pid is None
 
 
-def test_a_private_one_for_another_source(recording: Recorder, service: Starter) -> None:
-    service("--source", recording(5).source)
-    other = recording(5)
-    with AudioCapture(source=other.source).stream() as audio:
-        assert audio.private_engine_pid is not None
+def test_the_service_has_any_source(recording: Recorder, service: Starter) -> None:
+    first, other = recording(5), recording(5)
+    service("--source", first.source)
+    with AudioCapture(source=other.source).stream() as audio, AudioCapture().stream() as main:
+        assert audio.private_engine_pid is None
         assert other.holds(audio.latest().position, audio.latest())
+        assert first.holds(main.latest().position, main.latest())
     with (
-        pytest.raises(EngineUnavailableError, match="captures"),
-        AudioCapture(source=other.source, engine="service").stream(),
+        pytest.raises(EngineUnavailableError, match="No such file"),
+        AudioCapture(source="file:/nonexistent.wav").stream(),
     ):
         pass
 
@@ -53,9 +54,12 @@ def test_captures_share_a_private_engine(recording: Recorder) -> None:
     played, other = recording(5), recording(5)
     first, second, third = private(played), private(played, latency="64/48000"), private(other)
     with first.stream() as a, second.stream() as b, third.stream() as c:
-        assert pid_of(a) == pid_of(b) != pid_of(c)
+        # The one of this process, whatever the source.
+        assert pid_of(a) == pid_of(b) == pid_of(c)
         pid = pid_of(a)
+        assert other.holds(c.latest().position, c.latest())
         first.close()
+        third.close()
     assert not process_is_gone(pid)  # the second capture keeps it
     with second.stream() as again:
         assert pid_of(again) == pid

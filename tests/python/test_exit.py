@@ -16,12 +16,14 @@ from rig.playing import Recording
 INSIDE = Path(__file__).with_name("ends_inside.py")
 
 
-@pytest.mark.parametrize("what", ["detecting", "reading", "waiting"])
+@pytest.mark.parametrize(
+    "what", ["detecting", "chunks", "segments", "events", "reading", "waiting"]
+)
 def test_daemon_threads_at_exit(
     recording: Callable[..., Recording], what: str, tmp_path: Path
 ) -> None:
     source = recording(20).source
-    for number in range(3):
+    for number in range(2):
         done = subprocess.run(
             [sys.executable, INSIDE, source, what, tmp_path / f"{number}.wav"],
             capture_output=True,

@@ -81,6 +81,11 @@ async def segments(audio: AudioStream) -> None:
         pass
 
 
+async def events(audio: AudioStream) -> None:
+    async for _ in audio.events():
+        pass
+
+
 async def leave(audio: AudioStream, tasks: list[asyncio.Task[None]]) -> None:
     pass
 
@@ -121,7 +126,7 @@ async def lose_and_close(audio: AudioStream, tasks: list[asyncio.Task[None]]) ->
 
 Way = Callable[[AudioStream, list[asyncio.Task[None]]], Awaitable[None]]
 WAYS: list[Way] = [leave, close, close_elsewhere, cancel, cancel_one, lose, lose_and_close]
-WAITS = [chunks, segments]
+WAITS = [chunks, segments, events]
 
 
 async def told(wait: Awaitable[None]) -> None:
@@ -266,6 +271,52 @@ def test_a_recording_that_nobody_entered_after_all(
             await until(lambda: held() == before)
 
     run(main())
+
+
+def engines() -> set[int]:
+    """Children of this process, zombies as well."""
+    tasks = Path("/proc/self/task").iterdir()
+    return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+
+
+def test_opens_that_are_cancelled(long: Recording, run: Callable[[Any], Any]) -> None:
+    """At any moment of the way, a hundred times: no engine is left, nor what it gave."""
+
+    async def main() -> None:
+        for _ in range(4):
+            # Each has an engine of its own, or would.
+            captures = [
+                AudioCapture(engine="private", source=long.source, buffer_size=160, channel=one)
+                for one in (1, "mix", "auto")
+            ]
+            opens = [
+                asyncio.ensure_future(captures[number % 3].stream().__aenter__())
+                for number in range(25)
+            ]
+            for one in random.sample(opens, len(opens)):
+                await asyncio.sleep(random.choice((0, 0.001, 0.02)))
+                one.cancel()
+            found = await asyncio.gather(*opens, return_exceptions=True)
+            for stream in found:
+                if isinstance(stream, AudioStream):
+                    stream.close()
+                else:
+                    assert isinstance(stream, asyncio.CancelledError), stream
+            for capture in captures:
+                capture.close()
+
+    async def settled() -> None:
+        # Threads that were connecting come to an end of that.
+        await until(lambda: not engines())
+
+    async def bounded() -> None:
+        async with asyncio.timeout(60):
+            await main()
+            await settled()
+
+    before = held()
+    run(bounded())
+    assert held() == before
 
 
 def test_tasks_share_a_stream_whose_engine_dies(

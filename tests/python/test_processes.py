@@ -23,23 +23,50 @@ Recorder = Callable[..., Recording]
 
 # What runs in the background of a script has SIGINT ignored, and passes that on.
 CLIENT = """
-import signal, sys
+import asyncio, signal, sys
 from v2m_engine import AudioCapture
 signal.signal(signal.SIGINT, signal.default_int_handler)
-with AudioCapture(engine="private", source=sys.argv[1]).stream() as audio:
+capture = AudioCapture(engine="private", source=sys.argv[1])
+async def on_a_loop(audio, wait):
+    async with capture.stream() as audio:
+        print(audio.private_engine_pid, flush=True)
+        async for _ in wait(audio):
+            pass
+WAITS = {
+    "chunks": lambda audio: audio,
+    "segments": lambda audio: audio.segments(),
+    "events": lambda audio: audio.events(),
+    "reading": lambda audio: iter(lambda: audio.read(160_000), None),
+}
+how, _, what = sys.argv[2].rpartition(" ")
+if how == "async":
+    asyncio.run(on_a_loop(capture, WAITS[what]))
+with capture.stream() as audio:
     print(audio.private_engine_pid, flush=True)
-    for chunk in audio:
+    if what == "recording":
+        with capture.record(sys.argv[3]) as recording:
+            recording.wait()
+    for _ in WAITS[what](audio):
         pass
 """
+ALL_WAITS = ["chunks", "segments", "events", "reading", "recording"]
+ASYNC_WAITS = ["async chunks", "async segments", "async events"]
 
 
 def private(recording: Recording, **options: Any) -> AudioCapture:
     return AudioCapture(engine="private", source=recording.source, **options)
 
 
-def client(recording: Recording) -> tuple[subprocess.Popen[str], int]:
+def client(recording: Recording, wait: str = "chunks") -> tuple[subprocess.Popen[str], int]:
     process = subprocess.Popen(
-        [sys.executable, "-c", CLIENT, recording.source],
+        [
+            sys.executable,
+            "-c",
+            CLIENT,
+            recording.source,
+            wait,
+            recording.path.with_suffix(".out.wav"),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -56,8 +83,9 @@ def test_a_private_engine_ends_with_its_client(recording: Recorder, how: int) ->
     wait_until(lambda: process_is_gone(engine), "the engine's end", 1)
 
 
-def test_ctrl_c_ends_a_wait(recording: Recorder) -> None:
-    process, engine = client(recording(60))
+@pytest.mark.parametrize("wait", [*ALL_WAITS, *ASYNC_WAITS])
+def test_ctrl_c_ends_a_wait(recording: Recorder, wait: str) -> None:
+    process, engine = client(recording(60), wait)
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=10)
@@ -159,6 +187,47 @@ def test_a_forked_child(recording: Recorder) -> None:
         # The chunks go on where they were, in the same ring.
         following = next(audio)
         assert (following.position, following.gap) == (800, False)
+
+
+CHILD = """
+import os
+import sys
+
+from v2m_engine import AudioCapture, VADProcessor
+
+
+def hear(capture: AudioCapture, vad: VADProcessor) -> tuple[int, bool, bytes]:
+    with capture.stream() as audio:
+        chunk = next(audio)
+        return os.getpid(), vad.contains_speech(chunk), bytes(chunk)
+
+
+if __name__ == "__main__":
+    import multiprocessing
+
+    capture = AudioCapture(
+        engine="private", source=sys.argv[1], buffer_size=800, dtype="int16"
+    )
+    with capture.stream() as audio:
+        own = bytes(next(audio))
+        with multiprocessing.get_context(sys.argv[2]).Pool(2) as pool:
+            found = pool.starmap(hear, [(capture, VADProcessor())] * 4)
+        assert all(pid != os.getpid() and heard == own for pid, _, heard in found)
+        next(audio)
+    print("heard")
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_other_processes_have_engines_of_their_own(
+    recording: Recorder, tmp_path: Path, method: str
+) -> None:
+    """Settings go there, by each of the ways in which Python makes processes."""
+    script = tmp_path / "child.py"
+    script.write_text(CHILD)
+    command = [sys.executable, str(script), recording(20).source, method]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
 def test_an_engine_does_not_wait_for_forked_children(recording: Recorder) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from rig import BINARY, wait_until
@@ -110,7 +111,7 @@ def test_ctrl_c_ends_with_a_whole_file(engine: Engine, minute: np.ndarray, tmp_p
 
 def test_standard_output(engine: Engine, minute: np.ndarray, tmp_path: Path) -> None:
     service = engine(minute)
-    arguments = [BINARY, "record", "-", "--seconds", "0.5"]
+    arguments = [BINARY, "record", "-", "--format", "wav32", "--seconds", "0.5"]
     piped = subprocess.run(arguments, env=service.env, capture_output=True, check=True)
     assert piped.stderr == b""
     position = int(re.search(rb"position (\d+)", piped.stdout)[1])
@@ -126,7 +127,7 @@ def test_standard_output(engine: Engine, minute: np.ndarray, tmp_path: Path) -> 
         subprocess.run(arguments, env=service.env, stdout=out, check=True)
     assert len(read_wav(tmp_path / "out.wav").samples) == RATE // 2
     # A reader that goes ends it; one that stalls loses nothing that the ring holds.
-    with subprocess.Popen([*arguments[:3]], env=service.env, stdout=subprocess.PIPE) as tape:
+    with subprocess.Popen([*arguments[:5]], env=service.env, stdout=subprocess.PIPE) as tape:
         tape.stdout.read(20_000)
         # Longer than a pipe holds.
         time.sleep(1.5)
@@ -134,6 +135,46 @@ def test_standard_output(engine: Engine, minute: np.ndarray, tmp_path: Path) -> 
         tape.stdout.close()
         assert tape.wait(15) == 0
     assert len(late) == 100_000 and np.all(np.frombuffer(late[2:-2], "<f4") != 0)
+
+
+def test_the_default_is_what_everybody_reads(
+    engine: Engine, minute: np.ndarray, tmp_path: Path
+) -> None:
+    service = engine(minute)
+    for out, arguments in (("a.wav", []), ("b.wav", ["--format", "wav"])):
+        command = [BINARY, "record", tmp_path / out, "--seconds", "0.4", *arguments]
+        subprocess.run(command, env=service.env, check=True)
+        with wave.open(str(tmp_path / out)) as file:
+            assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, RATE)
+            frames = np.frombuffer(file.readframes(10**6), "<i2")
+        start = read_wav(tmp_path / out).position
+        assert np.array_equal(frames, minute[start : start + RATE * 2 // 5])
+
+
+@pytest.mark.parametrize(("form", "kind"), [("s16le", "<i2"), ("f32le", "<f4")])
+def test_samples_and_nothing_else(
+    engine: Engine, minute: np.ndarray, tmp_path: Path, form: str, kind: str
+) -> None:
+    service = engine(minute)
+    played = minute if kind == "<i2" else as_float(minute)
+    command = [BINARY, "record", "-", "--format", form, "--seconds", "1"]
+    pieces = []
+    with subprocess.Popen(command, env=service.env, stdout=subprocess.PIPE) as tape:
+        while piece := os.read(tape.stdout.fileno(), 1 << 16):
+            pieces.append(piece)
+    assert tape.returncode == 0
+    got = np.frombuffer(b"".join(pieces), kind)
+    assert len(got) == RATE
+    (start,) = (at for at in np.flatnonzero(played == got[0]) if played[at + 1] == got[1])
+    assert np.array_equal(got, played[start : start + RATE])
+    # As the file plays, 20 ms at a time; not by the second, nor by a page of a pipe.
+    assert len(pieces) > 25
+    # Into files as well.
+    subprocess.run([*command[:2], tmp_path / "a.pcm", *command[3:]], env=service.env, check=True)
+    with open(tmp_path / "b.pcm", "wb") as out:
+        subprocess.run(command, env=service.env, stdout=out, check=True)
+    for name in ("a.pcm", "b.pcm"):
+        assert len(np.fromfile(tmp_path / name, kind)) == RATE
 
 
 def test_flac_into_a_pipe(engine: Engine, minute: np.ndarray) -> None:

@@ -164,7 +164,7 @@ def test_who_reads_a_fifo_late_gets_all_of_it(
 ) -> None:
     fifo = tmp_path / "out.wav"
     os.mkfifo(fifo)
-    with AudioCapture(engine="service").record(fifo, last=0.5) as recording:
+    with AudioCapture(engine="service").record(fifo, format="wav32", last=0.5) as recording:
         wait_until(lambda: recording.samples > RATE, "a second of audio")
         with fifo.open("rb") as ear:
             heard = ear.read(5 * RATE)

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from rig.recorder import RATE, Service, as_float, read_wav
+from v2m_engine import AudioCapture
 
 Engine = Callable[..., Service]
 
@@ -80,6 +81,51 @@ def test_a_file_for_each_segment(engine: Engine, spoken: np.ndarray, tmp_path: P
     folder.mkdir()
     service.record(folder, "--split", "--format", "wav16", "--last", "2m")
     assert len(list(folder.glob("2*T*.wav"))) == len(files)
+
+
+def test_two_into_one_directory(engine: Engine, spoken: np.ndarray, tmp_path: Path) -> None:
+    """At once, and once more: each has all of its segments, whoever made which names."""
+    service = engine(spoken, *AT_ONCE)
+    arguments = ("--split", "--last", "2m")
+    tapes = [service.start(tmp_path, *arguments) for _ in range(2)]
+    for tape in tapes:
+        assert tape.wait() == 0 and "exists" not in tape.said, tape.said
+    count = len(list(tmp_path.glob("2*T*.wav")))
+    assert count >= 4 and count % 2 == 0
+    before = {path: path.read_bytes() for path in tmp_path.glob("2*T*.wav")}
+    service.record(tmp_path, *arguments, "--overwrite")
+    files = list(tmp_path.glob("2*T*.wav"))
+    assert len(files) == count // 2 * 3
+    assert all(path.read_bytes() == content for path, content in before.items())
+    found = sorted((read_wav(path).position, len(read_wav(path).samples)) for path in files)
+    assert found[::3] == found[1::3] == found[2::3]
+
+
+def test_what_counts_as_speech(
+    engine: Engine, spoken: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = engine(spoken, *AT_ONCE)
+    monkeypatch.setenv("V2M_ENGINE_SOCKET", service.env["V2M_ENGINE_SOCKET"])
+
+    def kept(name: str, *arguments: str) -> int:
+        out = tmp_path / name
+        service.record(out, "--speech", "--last", "2m", *arguments)
+        return len(read_wav(out).samples)
+
+    usual = kept("usual.wav")
+    assert kept("bare.wav", "--pad-ms", "0") < usual
+    assert kept("strict.wav", "--threshold", "0.95", "--neg-threshold", "0.9") < usual
+    assert kept("long.wav", "--min-speech-ms", "60000") == 0
+    tape = service.start(tmp_path / "wrong.wav", "--speech", "--threshold", "2")
+    assert tape.wait() == 2 and "threshold = 2" in tape.said
+    capture = AudioCapture(engine="service")
+    with capture.record(
+        tmp_path / "p.wav", speech=True, last=120, pad_ms=0, threshold=0.9
+    ) as strict:
+        pass
+    assert 0 < strict.samples < usual
+    with pytest.raises(ValueError, match="threshold"):
+        capture.record(tmp_path / "x.wav", threshold=0)
 
 
 def test_speech_that_goes_on_at_the_end(engine: Engine, spoken: np.ndarray, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rig import BINARY
 class Bench:
     """Runs `v2m-engine bench latency` where no session is, in a home of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **env: str) -> None:
         (directory / "run").mkdir(mode=0o700)
         (directory / "tmp").mkdir()
         keep = {k: v for k, v in os.environ.items() if not k.startswith("PIPEWIRE_")}
@@ -23,6 +23,7 @@ class Bench:
             "TMPDIR": str(directory / "tmp"),
             "XDG_RUNTIME_DIR": str(directory / "run"),
             "XDG_CONFIG_HOME": str(directory),
+            **env,
         }
 
     def __call__(

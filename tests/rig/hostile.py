@@ -140,8 +140,8 @@ class Messages:
         draw = self.random
         honest = draw.choice(
             [
-                {"request": "open", "version": 1},
-                {"request": "open", "version": 1, "latency": "128/48000", "observe": True},
+                {"request": "open", "version": 2},
+                {"request": "open", "version": 2, "latency": "128/48000", "observe": True},
                 {"request": "status"},
             ]
         )

@@ -18,7 +18,8 @@ from typing import NamedTuple
 F_GET_SEALS = 1034
 SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0010
 HEADER = 65536
-WINDOW = 512
+#: Rate in Hz, and samples of a window of 32 ms.
+RATES = {8000: 256, 16000: 512, 24000: 768, 32000: 1024, 48000: 1536}
 ELEMENT_SIZES = [4, 8, 32, 4, 32, 32]
 SAMPLES, CLOCK, GAPS, SPEECH, TURNS, NOTICES = range(6)
 
@@ -44,7 +45,7 @@ def require(condition: bool, what: str) -> None:
         raise NotARing(what)
 
 
-def connect(path: str) -> tuple[socket.socket, int, str]:
+def connect(path: str, rate: int = 16000) -> tuple[socket.socket, int, str]:
     """The connection, the ring's descriptor, and the source."""
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     peer.connect(path)
@@ -52,10 +53,10 @@ def connect(path: str) -> tuple[socket.socket, int, str]:
         "3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     )
     require(uid == os.getuid(), "another user's engine")
-    peer.send(b'{"request":"open","version":1}')
+    peer.send(json.dumps({"request": "open", "version": 2, "rate": rate}).encode())
     packet, ancillary, _, _ = peer.recvmsg(65536, socket.CMSG_SPACE(4))
     reply = json.loads(packet)
-    require(reply["reply"] == "opened", str(reply))
+    require(reply["reply"] == "opened" and reply["rate"] == rate, str(reply))
     ((level, kind, data),) = ancillary
     require((level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS), "no descriptor")
     (descriptor,) = struct.unpack("i", data)
@@ -70,9 +71,10 @@ class Ring:
         self.map = mmap.mmap(descriptor, size, mmap.MAP_SHARED, mmap.PROT_READ)
         header = self.map[:0x980]
         magic, version, header_size, total = struct.unpack_from("=8sIIQ", header)
-        require(magic == b"v2m-ring" and version == 1 and header_size == HEADER, "header")
+        require(magic == b"v2m-ring" and version == 2 and header_size == HEADER, "header")
         require(total == size, "size")
-        require(struct.unpack_from("=3I", header, 0x028) == (16000, WINDOW, 6), "constants")
+        self.rate, self.window, lanes = struct.unpack_from("=3I", header, 0x028)
+        require(RATES.get(self.rate) == self.window and lanes == 6, "constants")
         self.id = header[0x018:0x028]
         (self.engine_pid,) = struct.unpack_from("=I", header, 0x034)
         self.lanes: list[tuple[int, int]] = []
@@ -89,7 +91,7 @@ class Ring:
         self.history = self.lanes[SAMPLES][1]
         require(self.history >= 65536, "history")
         for lane in (CLOCK, SPEECH):
-            require(self.lanes[lane][1] >= self.history // WINDOW, "windows")
+            require(self.lanes[lane][1] >= -(-self.history // self.window), "windows")
 
     def _u64(self, offset: int) -> int:
         return int(struct.unpack_from("=Q", self.map, offset)[0])
@@ -121,8 +123,8 @@ class Ring:
         return array.array("f", self.read(SPEECH, window, count))
 
     def time_ns(self, position: int) -> int:
-        (start,) = struct.unpack("=q", self.read(CLOCK, position // WINDOW, 1))
-        return int(start) + position % WINDOW * 62500
+        (start,) = struct.unpack("=q", self.read(CLOCK, position // self.window, 1))
+        return int(start) + position % self.window * 1_000_000_000 // self.rate
 
     def records(self, lane: int) -> list[Record]:
         """All records that are still there."""

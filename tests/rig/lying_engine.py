@@ -76,7 +76,7 @@ class LyingEngine:
     def header(self) -> bytes:
         header = bytearray(0x980)
         header[:8] = b"v2m-ring"
-        struct.pack_into("=IIQ16sIIII", header, 8, 1, HEADER, self.size, os.urandom(16), 16_000,
+        struct.pack_into("=IIQ16sIIII", header, 8, 2, HEADER, self.size, os.urandom(16), 16_000,
                          WINDOW, 6, os.getpid())  # fmt: skip
         for lane, (offset, capacity) in enumerate(zip(self.offsets, self.capacities, strict=True)):
             struct.pack_into(
@@ -155,7 +155,12 @@ class LyingEngine:
         try:
             while data := peer.recv(4096):
                 if json.loads(data)["request"] == "open":
-                    reply = json.dumps({"reply": "opened", "source": "default"}).encode()
+                    reply = json.dumps({
+                        "reply": "opened",
+                        "source": "default",
+                        "channel": "auto",
+                        "rate": 16_000,
+                    }).encode()
                     socket.send_fds(peer, [reply], [self.file])
                 else:
                     status = {"reply": "status", "status": example_status()}

@@ -20,7 +20,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rig.player import CACHE, Player, RigError, build_player, die_with_parent, require_programs
+from rig.player import (
+    CACHE,
+    PIPEWIRE,
+    Player,
+    RigError,
+    build_player,
+    die_with_parent,
+    require_programs,
+)
 
 __all__ = ["Player", "PrivatePipeWire", "RigError"]
 
@@ -57,7 +65,7 @@ class PrivatePipeWire:
 
     def start(self) -> None:
         """Start the daemon and wait until it answers."""
-        require_programs()
+        require_programs(PIPEWIRE)
         if self._home is None:
             self._home = tempfile.TemporaryDirectory(prefix="rig-")
         if self._daemon is not None:

@@ -14,24 +14,24 @@ HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent.parent / "target" / "rig"
 
 # What the rig runs, and the Debian package each comes in.
-PROGRAMS = {
+PIPEWIRE = {
     "pipewire": "pipewire-bin",
     "pw-cli": "pipewire-bin",
     "pw-dump": "pipewire-bin",
     "pw-link": "pipewire-bin",
     "pw-metadata": "pipewire-bin",
-    "cc": "gcc",
-    "pkg-config": "pkg-config",
 }
+# What makes the player.
+COMPILER = {"cc": "gcc", "pkg-config": "pkg-config"}
 
 
 class RigError(Exception):
     """The rig could not do what was asked; the message says why."""
 
 
-def require_programs() -> None:
+def require_programs(programs: dict[str, str]) -> None:
     """Raise ``RigError`` naming the package of the first program that is missing."""
-    for program, package in PROGRAMS.items():
+    for program, package in programs.items():
         if shutil.which(program) is None:
             raise RigError(f"{program} is not installed: apt-get install {package}")
 
@@ -41,7 +41,7 @@ def build_player(cache: Path = CACHE) -> Path:
     source, program = HERE / "player.c", cache / "player"
     if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
         return program
-    require_programs()
+    require_programs(COMPILER)
     cache.mkdir(parents=True, exist_ok=True)
     flags = subprocess.run(
         ["pkg-config", "--cflags", "--libs", "libpipewire-0.3"],

@@ -65,6 +65,9 @@ class Service:
         return int(status["ring"]["position"])
 
     def start(self, out: str | Path, *arguments: str, **options: Any) -> Tape:
+        """A WAV is of the ring's own samples, unless a format is asked for."""
+        if str(out).endswith(".wav") and "--format" not in arguments:
+            arguments += ("--format", "wav32")
         return Tape(self, [str(BINARY), "record", str(out), *arguments], **options)
 
     def record(self, out: str | Path, *arguments: str) -> Tape:
@@ -116,6 +119,7 @@ class Wav:
     """What a WAV or RF64 file says of itself."""
 
     samples: np.ndarray
+    """Full scale 1.0, whatever it is made of."""
     position: int
     ring: str
     comment: str
@@ -159,6 +163,8 @@ def read_wav(path: Path) -> Wav:
             kind, step = ("<f4", 4) if tag == 3 else ("<i2", 2)
             assert body + size <= len(data), "the header promises more than the file holds"
             samples = np.frombuffer(data, kind, size // step, body).copy()
+            if kind == "<i2":
+                samples = as_float(samples)
         elif name == b"cue ":
             content = take(body, size)
             for n in range(struct.unpack("<I", content[:4])[0]):

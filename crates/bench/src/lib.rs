@@ -106,7 +106,9 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: impl Fn(&str)) -> Result<
     let mut random = Random(machine.unix_time ^ u64::from(std::process::id()) << 32);
     let injector = Injector::start(stage.player_options(), random.next())?;
     stage.start_engine(options.quantum)?;
-    let mut specs = receiver::ours(&options.python, &stage.receiver()?, options.load)?;
+    let script = stage.receiver()?;
+    let source = script.with_extension("c");
+    let mut specs = receiver::ours(&options.python, &script, &source, options.load)?;
     specs.extend(options.peers.iter().cloned());
     let mut scores: Vec<Score> = specs.into_iter().map(Score::new).collect();
 

@@ -183,6 +183,7 @@ fn control(
         (Direction::Out, 1),
         Box::new(process),
         Box::new(move |failure| drop(failed.send(failure))),
+        None,
     )?;
 
     let mut links: BTreeMap<u32, Link> = BTreeMap::new();

@@ -57,8 +57,9 @@ fn short_drain() -> f64 {
     0.3
 }
 
-/// Our own receivers, in the order of the report; those in Python are `script`.
-pub fn ours(python: &str, script: &Path, load: Load) -> Result<Vec<Spec>> {
+/// Our own receivers, in the order of the report; those in Python are `script`, and that in C
+/// is compiled of `source`.
+pub fn ours(python: &str, script: &Path, source: &Path, load: Load) -> Result<Vec<Spec>> {
     let program = std::env::current_exe()
         .map_err(|cause| Error::system("cannot find this program's own file", cause))?;
     let one = |name: &str, command: Vec<String>, python| Spec {
@@ -82,6 +83,13 @@ pub fn ours(python: &str, script: &Path, load: Load) -> Result<Vec<Spec>> {
         }
     };
     let program = program.to_string_lossy().into_owned();
+    let in_c = match compiled(source) {
+        Ok(program) => one(IN_C, vec![program], false),
+        Err(why) => Spec {
+            missing: Some(why),
+            ..one(IN_C, Vec::new(), false)
+        },
+    };
     let mut all = vec![
         one(INSIDE, Vec::new(), false),
         one(
@@ -89,6 +97,7 @@ pub fn ours(python: &str, script: &Path, load: Load) -> Result<Vec<Spec>> {
             vec![program, "bench".into(), "receiver".into()],
             false,
         ),
+        in_c,
         in_python(SYNC, &["sync"]),
         in_python(ASYNCIO, &["asyncio"]),
         in_python(UVLOOP, &["uvloop"]),
@@ -113,6 +122,8 @@ pub fn ours(python: &str, script: &Path, load: Load) -> Result<Vec<Spec>> {
 pub const INSIDE: &str = "reader, this process";
 /// The plain reader in another process: what others are compared with.
 pub const PLAIN: &str = "reader, other process";
+/// A program that uses libv2m.
+pub const IN_C: &str = "C";
 pub const SYNC: &str = "Python, sync";
 pub const ASYNCIO: &str = "Python, asyncio";
 /// An `async for` loop on the event loop that is written in C.
@@ -121,6 +132,37 @@ pub const UVLOOP: &str = "Python, asyncio on uvloop";
 pub const SYNC_REMEDY: &str = "Python, sync, switch_interval";
 /// The same with the interpreter's switch interval lowered.
 pub const ASYNCIO_REMEDY: &str = "Python, asyncio, switch_interval";
+
+/// A program of this C source; the error says what to do.
+fn compiled(source: &Path) -> Result<String, String> {
+    let run = |program: &str, arguments: &[&str]| {
+        let done = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output();
+        let done = done.map_err(|cause| format!("{program} can't be run: {cause}"))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if done.status.success() {
+            return Ok(text(&done.stdout));
+        }
+        let reason = text(&done.stderr);
+        Err(reason.lines().next().unwrap_or(program).to_owned())
+    };
+    let program = source
+        .with_extension("program")
+        .to_string_lossy()
+        .into_owned();
+    let flags = run("pkg-config", &["--cflags", "--libs", "v2m"]);
+    let made = flags.and_then(|flags| {
+        let source = source.to_string_lossy();
+        let mut arguments = vec!["-O2", "-pthread", "-o", &program, &source];
+        arguments.extend(flags.split_whitespace());
+        run("cc", &arguments)
+    });
+    let advice = "install libv2m-dev, pkg-config and a C compiler";
+    made.map(|_| program)
+        .map_err(|reason| format!("{reason}: {advice}"))
+}
 
 /// Whether `python` has `module`, of the distribution `name`; the error says what to do.
 fn python_module(python: &str, module: &str, name: &str) -> Result<(), String> {

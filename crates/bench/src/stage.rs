@@ -85,7 +85,8 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Lays the receiver in Python out, and what it imports; where it is.
+    /// Lays the receivers in Python and C out, and what they import; where the former is, and
+    /// beside it the latter.
     pub fn receiver(&self) -> Result<PathBuf> {
         let failed = |cause| Error::system("cannot write the receiver in Python", cause);
         let lay = |name: &str, text: &str| {
@@ -93,6 +94,7 @@ impl Stage {
             fs::write(&file, text).map(|()| file).map_err(failed)
         };
         lay("recorder.py", include_str!("../python/recorder.py"))?;
+        lay("receive.c", include_str!("../c/receive.c"))?;
         lay("receive.py", include_str!("../python/receive.py"))
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -17,30 +17,67 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::{self, Packet, Reply, Request};
+use crate::protocol::{self, Packet, Reply, Request, Wanted};
 use crate::quantum::Quantum;
 use crate::reader_cursor::ReaderCursor;
-use crate::ring::Reader;
+use crate::ring::{Rate, Reader};
 use crate::status::Status;
 
 /// How long an engine may take for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// Which libraries an engine is loaded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Libraries {
+    /// The system's. A bundle (PyInstaller, AppImage) has its own program find the bundle's by
+    /// `LD_LIBRARY_PATH`; an engine with these would not meet the system's PipeWire.
+    System,
+    /// Those that `LD_LIBRARY_PATH` leads this process to.
+    Inherited,
+}
+
+impl Libraries {
+    /// In the order in which they are tried.
+    pub(crate) fn ways() -> &'static [Self] {
+        match std::env::var_os("LD_LIBRARY_PATH") {
+            Some(_) => &[Self::System, Self::Inherited],
+            None => &[Self::System],
+        }
+    }
+}
 
 /// A connection to an engine. The engine counts its owner as listening while
 /// it is open; a private engine ends with it.
 #[derive(Debug)]
 pub struct Connection {
     socket: OwnedFd,
-    /// The private engine, reaped on drop.
-    child: Option<Child>,
+    /// The private engine, reaped with its last connection.
+    child: Option<Arc<PrivateEngine>>,
     /// The process that connected. A forked child of it holds the socket too,
     /// and must not end the engine of its parent.
     owner: u32,
     reader_cursor: Option<Arc<ReaderCursor>>,
-    /// What the engine said when it gave the ring.
-    channel: Option<String>,
     /// Answers that came too late for who asked, and are still to come.
     late: u32,
+}
+
+/// An engine of this process.
+#[derive(Debug)]
+struct PrivateEngine {
+    child: Mutex<Child>,
+    /// The process that started it.
+    owner: u32,
+}
+
+/// A stream that an engine gave.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its ring.
+    pub ring: Reader,
+    /// What is captured, as the engine says it.
+    pub source: String,
+    /// Which of its channels are heard, as the engine says it.
+    pub channel: String,
 }
 
 /// Where the user's engine listens: `$V2M_ENGINE_SOCKET`, or
@@ -102,13 +139,14 @@ impl Connection {
                 done => break done.map_err(unavailable)?,
             }
         }
-        protocol::peer_of_same_user(socket.as_fd())?;
+        // Not ours to use, but no reason to do without: one of this process may be.
+        protocol::peer_of_same_user(socket.as_fd())
+            .map_err(|error| Error::new(ErrorKind::Unavailable, error.to_string()))?;
         Ok(Self {
             socket,
             child: None,
             owner: std::process::id(),
             reader_cursor: None,
-            channel: None,
             late: 0,
         })
     }
@@ -117,6 +155,15 @@ impl Connection {
     /// `arguments` for its `run` command. It ends when the connection is dropped
     /// or this process dies, and leaves nothing behind.
     pub fn private(program: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Self> {
+        Self::private_with(program, arguments, Libraries::System)
+    }
+
+    /// The same, with these libraries.
+    pub(crate) fn private_with(
+        program: &Path,
+        arguments: &[impl AsRef<OsStr>],
+        libraries: Libraries,
+    ) -> Result<Self> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
             SockType::SeqPacket,
@@ -133,6 +180,12 @@ impl Connection {
             .stdout(Stdio::null())
             // A Ctrl-C in the terminal is for the client; it decides.
             .process_group(0);
+        if libraries == Libraries::System {
+            match std::env::var_os("LD_LIBRARY_PATH_ORIG") {
+                Some(before) => command.env("LD_LIBRARY_PATH", before),
+                None => command.env_remove("LD_LIBRARY_PATH"),
+            };
+        }
         let child = command.spawn().map_err(|cause| {
             Error::new(
                 ErrorKind::Unavailable,
@@ -144,29 +197,40 @@ impl Connection {
         })?;
         Ok(Self {
             socket: ours,
-            child: Some(child),
+            child: Some(Arc::new(PrivateEngine {
+                child: Mutex::new(child),
+                owner: std::process::id(),
+            })),
             owner: std::process::id(),
             reader_cursor: None,
-            channel: None,
             late: 0,
         })
     }
 
-    /// Asks for the ring; what the engine captures comes with it.
+    /// Asks for the stream that the engine is configured for, at 16 kHz; what it captures
+    /// comes with it.
     pub fn open(&mut self, latency: Option<Quantum>) -> Result<(Reader, String)> {
-        self.ask_for_ring(latency, false)
+        let opened = self.open_stream(&Wanted::default(), latency, false)?;
+        Ok((opened.ring, opened.source))
     }
 
-    /// As [`open`](Self::open), to look on: what the engine asks of the graph
-    /// stays as it is.
-    pub fn observe(&mut self) -> Result<(Reader, String)> {
-        self.ask_for_ring(None, true)
-    }
-
-    /// Which of the source's channels the engine hears, as its configuration says it; known
-    /// from the first [`open`](Self::open) on.
-    pub fn channel(&self) -> Option<&str> {
-        self.channel.as_deref()
+    /// Another connection to the same engine, for another stream.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: the engine is gone, or has no room.
+    pub fn another(&mut self) -> Result<Self> {
+        let packet = self.ask(&Request::Connect {}, None, ANSWER)?;
+        match (packet.message, packet.descriptor) {
+            (Reply::Connected {}, Some(socket)) => Ok(Self {
+                socket,
+                child: self.child.clone(),
+                owner: std::process::id(),
+                reader_cursor: None,
+                late: 0,
+            }),
+            (Reply::Refused { message }, _) => Err(Error::new(ErrorKind::Unavailable, message)),
+            _ => Err(unasked()),
+        }
     }
 
     /// Where to note how far this client has read, for the engine's status; it
@@ -176,16 +240,24 @@ impl Connection {
         self.reader_cursor.clone()
     }
 
-    fn ask_for_ring(
+    /// Asks for a stream, which takes the place of the one before. Where the client only
+    /// looks on (`observe`), what the engine asks of the graph stays as it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: the engine can't give it; [`ErrorKind::Protocol`]: it gave
+    /// something else.
+    pub fn open_stream(
         &mut self,
+        wanted: &Wanted,
         latency: Option<Quantum>,
         observe: bool,
-    ) -> Result<(Reader, String)> {
+    ) -> Result<Opened> {
         if self.reader_cursor.is_none() {
             self.reader_cursor = ReaderCursor::of_this_process().ok().map(Arc::new);
         }
         let request = Request::Open {
             version: protocol::VERSION,
+            wanted: wanted.clone(),
             latency,
             observe,
         };
@@ -193,15 +265,29 @@ impl Connection {
         let reader_cursor = reader_cursor.as_ref().map(|cursor| cursor.descriptor());
         let packet = self.ask(&request, reader_cursor, ANSWER)?;
         match (packet.message, packet.descriptor) {
-            (Reply::Opened { source, channel }, Some(file)) => {
-                self.channel = Some(channel);
-                Ok((Reader::new(file)?, source))
+            (
+                Reply::Opened {
+                    source, channel, ..
+                },
+                Some(file),
+            ) => {
+                let ring = Reader::new(file)?;
+                let asked = wanted.rate.unwrap_or(Rate::SPEECH.hz());
+                if ring.rate().hz() != asked {
+                    let message = format!(
+                        "the engine gave a stream of {} Hz, not the {asked} Hz asked for",
+                        ring.rate()
+                    );
+                    return Err(Error::new(ErrorKind::Protocol, message));
+                }
+                Ok(Opened {
+                    ring,
+                    source,
+                    channel,
+                })
             }
             (Reply::Refused { message }, _) => Err(Error::new(ErrorKind::Unavailable, message)),
-            _ => Err(Error::new(
-                ErrorKind::Protocol,
-                "the engine answered something else than asked",
-            )),
+            _ => Err(unasked()),
         }
     }
 
@@ -214,10 +300,7 @@ impl Connection {
         match self.ask(&Request::Status {}, None, limit)?.message {
             Reply::Status { status } => Ok(*status),
             Reply::Refused { message } => Err(Error::new(ErrorKind::Unavailable, message)),
-            Reply::Opened { .. } => Err(Error::new(
-                ErrorKind::Protocol,
-                "the engine answered something else than asked",
-            )),
+            _ => Err(unasked()),
         }
     }
 
@@ -260,7 +343,7 @@ impl Connection {
     /// A private engine that ended says why on standard error; point there. One
     /// that could not even be loaded is [`ErrorKind::System`].
     fn explain_end(&mut self, error: Error) -> Error {
-        let Some(child) = &mut self.child else {
+        let Some(child) = &self.child else {
             return error;
         };
         if error.kind() != ErrorKind::Unavailable {
@@ -269,7 +352,7 @@ impl Connection {
         // It hung up, so it is about to end.
         let deadline = Instant::now() + Duration::from_secs(1);
         let status = loop {
-            match child.try_wait() {
+            match child.lock().try_wait() {
                 Ok(None) if Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -300,30 +383,50 @@ impl Connection {
 
     /// Process id of the private engine, if this connection started one.
     pub fn private_pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        self.child.as_ref().map(|child| child.lock().id())
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.owner != std::process::id() {
-            return;
-        }
-        if let Some(mut child) = self.child.take() {
-            // The engine ends by itself when its peer hangs up.
+        // The engine lets go of us, or ends by itself when its last peer hangs up. A forked
+        // child must not hang up for its parent.
+        if self.owner == std::process::id() {
             let _ = nix::sys::socket::shutdown(
                 self.socket.as_raw_fd(),
                 nix::sys::socket::Shutdown::Both,
             );
-            let deadline = Instant::now() + Duration::from_secs(1);
-            while let Ok(None) = child.try_wait() {
-                if Instant::now() > deadline {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
         }
     }
+}
+
+impl PrivateEngine {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for PrivateEngine {
+    fn drop(&mut self) {
+        if self.owner != std::process::id() {
+            return;
+        }
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while let Ok(None) = child.try_wait() {
+            if Instant::now() > deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn unasked() -> Error {
+    Error::new(
+        ErrorKind::Protocol,
+        "the engine answered something else than asked",
+    )
 }

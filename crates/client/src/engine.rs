@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Opened};
 use crate::error::{Error, ErrorKind, Result};
+use crate::protocol::Wanted;
 use crate::quantum::Quantum;
 use crate::reader_cursor::ReaderCursor;
 use crate::ring::Reader;
@@ -25,7 +26,7 @@ pub(crate) fn is_same(engine: &Arc<Engine>, other: &Weak<Engine>) -> bool {
     std::ptr::eq(Arc::as_ptr(engine), other.as_ptr())
 }
 
-/// A connected engine and its ring. The ring outlives it.
+/// A connected engine and the ring of one of its streams. The ring outlives it.
 #[derive(Debug)]
 pub struct Engine {
     /// None in a forked child: the connection is its parent's.
@@ -42,16 +43,16 @@ pub struct Engine {
 impl Engine {
     pub(crate) fn open(
         mut connection: Connection,
+        wanted: &Wanted,
         latency: Option<Quantum>,
         observe: bool,
     ) -> Result<Arc<Self>> {
-        let (ring, source) = if observe {
-            connection.observe()?
-        } else {
-            connection.open(latency)?
-        };
+        let Opened {
+            ring,
+            source,
+            channel,
+        } = connection.open_stream(wanted, latency, observe)?;
         let private = connection.private_pid().is_some();
-        let channel = connection.channel().unwrap_or("auto").to_owned();
         Ok(Arc::new(Self {
             reader_cursor: connection.reader_cursor(),
             connection: Mutex::new(Some(connection)),
@@ -68,12 +69,12 @@ impl Engine {
         &self.ring
     }
 
-    /// What it captures, as its configuration says.
+    /// What is captured, as the engine says it.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Which of its channels it hears, the same way.
+    /// Which of its channels are heard, the same way.
     pub fn channel(&self) -> &str {
         &self.channel
     }
@@ -179,9 +180,8 @@ impl Engine {
 #[derive(Debug)]
 struct Known {
     engine: Weak<Engine>,
-    /// What a private engine was started for.
-    source: Option<String>,
-    channel: Option<String>,
+    /// The stream that it was asked for.
+    wanted: Wanted,
     latency: Option<Quantum>,
 }
 
@@ -213,45 +213,62 @@ pub fn forked() {
     }
 }
 
-/// A private engine that captures this `channel` of `source` already, asked to be as quick as its quickest
-/// client.
+/// This stream of a private engine of this process, which is asked to be as quick as its
+/// quickest client; `None` without such an engine.
+///
+/// # Errors
+/// The engine can't give the stream.
 pub(crate) fn shared(
-    source: Option<&str>,
-    channel: Option<&str>,
+    wanted: &Wanted,
     latency: Option<Quantum>,
-) -> Option<Arc<Engine>> {
-    let found = lock(&KNOWN).iter().find_map(|known| {
-        let engine = known.engine.upgrade()?;
-        let same = known.source.as_deref() == source && known.channel.as_deref() == channel;
-        let fits = engine.private && same && !engine.check();
-        fits.then_some((engine, known.latency))
-    });
-    let (engine, known) = found?;
-    let asked = |latency: Option<Quantum>| latency.unwrap_or(Quantum::DEFAULT).ns();
-    if asked(latency) < asked(known) {
-        lock(&engine.connection).as_mut()?.open(latency).ok()?;
-        for known in lock(&KNOWN).iter_mut() {
-            if known.engine.as_ptr() == Arc::as_ptr(&engine) {
-                known.latency = latency;
-            }
+    observe: bool,
+) -> Result<Option<Arc<Engine>>> {
+    let mut others = Vec::new();
+    let mut same = None;
+    for known in lock(&KNOWN).iter() {
+        let engine = known.engine.upgrade();
+        let Some(engine) = engine.filter(|engine| engine.private && !engine.check()) else {
+            continue;
+        };
+        if known.wanted == *wanted {
+            same = Some((engine, known.latency));
+        } else {
+            others.push(engine);
         }
     }
-    Some(engine)
+    let asked = |latency: Option<Quantum>| latency.unwrap_or(Quantum::DEFAULT).ns();
+    if let Some((engine, known)) = same {
+        if asked(latency) < asked(known) {
+            let mut connection = lock(&engine.connection);
+            if let Some(connection) = connection.as_mut() {
+                connection.open_stream(wanted, latency, false)?;
+            }
+            for known in lock(&KNOWN).iter_mut() {
+                if known.engine.as_ptr() == Arc::as_ptr(&engine) {
+                    known.latency = latency;
+                }
+            }
+        }
+        return Ok(Some(engine));
+    }
+    for other in others {
+        let connection = lock(&other.connection).as_mut().map(Connection::another);
+        if let Some(Ok(connection)) = connection {
+            let engine = Engine::open(connection, wanted, latency, observe)?;
+            remember(&engine, wanted, latency);
+            return Ok(Some(engine));
+        }
+    }
+    Ok(None)
 }
 
 /// Notes what `engine` was connected to for.
-pub(crate) fn remember(
-    engine: &Arc<Engine>,
-    source: Option<&str>,
-    channel: Option<&str>,
-    latency: Option<Quantum>,
-) {
+pub(crate) fn remember(engine: &Arc<Engine>, wanted: &Wanted, latency: Option<Quantum>) {
     let mut known = lock(&KNOWN);
     known.retain(|known| known.engine.strong_count() > 0);
     known.push(Known {
         engine: Arc::downgrade(engine),
-        source: source.map(str::to_owned),
-        channel: channel.map(str::to_owned),
+        wanted: wanted.clone(),
         latency,
     });
 }

@@ -1,88 +1,212 @@
-//! What happened to a stream's audio, as the engine notes it beside the samples: speech
-//! that begins and ends, gaps, changes of source, channel and state.
+//! What happens to a stream besides its audio, from the ring's own records, one after the
+//! other and from one engine to the next.
 
 use std::sync::{Arc, Mutex, Weak};
 
 use crate::engine::{Engine, is_same, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Poll, Source};
-use crate::ring::{Event, EventLane, Reader, State};
+use crate::ring::{self, EventLane, GapReason, Kind, Reader, State};
 use crate::stream::Stream;
 
+/// Lanes of records, in the order in which they are told where positions are equal.
 const LANES: [EventLane; 3] = [
+    EventLane::EngineEvents,
     EventLane::Gaps,
     EventLane::SpeechEvents,
-    EventLane::EngineEvents,
 ];
 
-/// A stream's events from now on, by position where several are there. Shared by those who
-/// read from it. [`Poll::Overrun`] counts events here.
-#[derive(Debug)]
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Speech began, as the engine decided just now.
+    SpeechStart,
+    /// Speech ended; it was as long as the event.
+    SpeechEnd,
+    /// Lost audio, for which there is silence as long as the event.
+    Gap(GapReason),
+    /// Another source is captured.
+    Source,
+    /// The source's channel of this number, from 1, is heard.
+    Channel(u32),
+    /// The engine's state is this one.
+    State(State),
+    /// The engine is gone; positions of the next one begin anew.
+    EngineLost,
+}
+
+impl What {
+    /// Its name, as programs have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SpeechStart => "speech-start",
+            Self::SpeechEnd => "speech-end",
+            Self::Gap(_) => "gap",
+            Self::Source => "source",
+            Self::Channel(_) => "channel",
+            Self::State(_) | Self::EngineLost => "state",
+        }
+    }
+
+    /// More of it, in a word: a gap's reason, a channel's number, a state.
+    pub fn detail(self) -> Option<String> {
+        match self {
+            Self::SpeechStart | Self::SpeechEnd | Self::Source => None,
+            Self::Gap(reason) => Some(
+                match reason {
+                    GapReason::Xrun => "xrun",
+                    GapReason::Interrupted => "interrupted",
+                    GapReason::Continued => "continued",
+                    GapReason::NotCaptured => "not-captured",
+                }
+                .into(),
+            ),
+            Self::Channel(number) => Some(number.to_string()),
+            Self::State(state) => Some(format!("{state:?}").to_lowercase()),
+            Self::EngineLost => Some("lost".into()),
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What it was.
+    pub what: What,
+    /// First sample concerned.
+    pub position: u64,
+    /// Samples concerned.
+    pub length: u64,
+    /// CLOCK_MONOTONIC nanoseconds of the position.
+    pub time_ns: i64,
+}
+
+impl Event {
+    /// None for a record of a version to come.
+    fn of(record: &ring::Event) -> Option<Self> {
+        let detail = record.detail;
+        let is = |kind: Kind| kind as u32 == record.kind;
+        let what = if is(Kind::SpeechStart) {
+            What::SpeechStart
+        } else if is(Kind::SpeechEnd) {
+            What::SpeechEnd
+        } else if is(Kind::Gap) {
+            What::Gap(GapReason::from_number(detail)?)
+        } else if is(Kind::Device) {
+            What::Source
+        } else if is(Kind::Channel) {
+            What::Channel(detail)
+        } else if is(Kind::State) {
+            What::State(State::from_number(detail))
+        } else {
+            return None;
+        };
+        Some(Self {
+            what,
+            position: record.position,
+            length: record.length,
+            time_ns: record.time_ns,
+        })
+    }
+}
+
+/// Events in the order of their positions, as far as they are known. Shared by those who
+/// read from it.
 pub struct Events {
     stream: Arc<Stream>,
-    place: Mutex<Place>,
+    following: Mutex<Following>,
 }
 
-/// Where in which ring. Doesn't keep the engine: the stream does.
-#[derive(Debug)]
-struct Place {
+/// The ring that is followed now. Doesn't keep its engine: the stream does.
+struct Following {
     engine: Weak<Engine>,
     ring: Arc<Reader>,
-    /// Number of the next event of each lane.
+    /// The record to be told next, of each lane.
     next: [u64; LANES.len()],
+    /// Audio that was there at the beginning; more shows that the engine works.
+    begun: u64,
+    /// It was told that the engine is gone.
+    told_lost: bool,
 }
 
-impl Place {
-    /// After everything that is there.
-    fn begin(engine: &Arc<Engine>) -> Self {
+impl Following {
+    /// From where the stream was entered, or its newest window.
+    fn begin(stream: &Stream) -> Option<Self> {
+        let (engine, position) = stream.place()?;
         let ring = engine.ring().clone();
-        Self {
-            engine: Arc::downgrade(engine),
-            next: LANES.map(|lane| ring.records_committed(lane)),
+        let next = LANES.map(|lane| {
+            let mut next = ring.records_committed(lane);
+            while next > ring.records_oldest(lane)
+                && let Some(record) = ring.record(lane, next - 1)
+                && record.position >= position
+            {
+                next -= 1;
+            }
+            next
+        });
+        Some(Self {
+            engine: Arc::downgrade(&engine),
+            begun: ring.committed(),
             ring,
-        }
+            next,
+            told_lost: false,
+        })
     }
 
-    /// Why there is nothing to take; None: there is something, or another engine.
-    fn state<T>(&self, stream: &Stream) -> Option<Poll<T>> {
-        let Some(now) = stream.engine().filter(|_| !stream.is_closed()) else {
+    /// The next event of each lane that has one. What was overwritten is passed over.
+    fn due(&mut self) -> [Option<Event>; LANES.len()] {
+        let ring = &self.ring;
+        let mut due = [None; LANES.len()];
+        for ((&lane, next), due) in LANES.iter().zip(&mut self.next).zip(&mut due) {
+            *next = (*next).max(ring.records_oldest(lane));
+            while due.is_none() && *next < ring.records_committed(lane) {
+                let record = ring.record(lane, *next);
+                *due = record.as_ref().and_then(Event::of);
+                if due.is_none() {
+                    *next = (*next + 1).max(ring.records_oldest(lane));
+                }
+            }
+        }
+        due
+    }
+
+    /// Takes the next event.
+    fn take(&mut self) -> Option<Event> {
+        let due = self.due();
+        let with_position = |(lane, event): (usize, Option<Event>)| Some((lane, event?));
+        let found = due.into_iter().enumerate().filter_map(with_position);
+        let (lane, event) = found.min_by_key(|(_, event)| event.position)?;
+        self.next[lane] += 1;
+        Some(event)
+    }
+
+    /// Why there is nothing to take; None: there is something.
+    fn state<T>(&mut self, stream: &Stream) -> Option<Poll<T>> {
+        if stream.is_closed() {
             return Some(Poll::Ended);
-        };
-        // Before the counts: once it says that no more comes, they are final.
+        }
+        // Before the records: once it says that no more come, they are all there.
         let state = self.ring.state();
-        let committed = LANES.map(|lane| self.ring.records_committed(lane));
-        if !is_same(&now, &self.engine) || self.next.iter().zip(&committed).any(|(n, c)| n < c) {
-            None
-        } else if state == State::Ended {
-            Some(Poll::Ended)
-        } else if state == State::Stopped || now.is_lost() {
-            Some(Poll::EngineLost)
-        } else {
-            Some(Poll::Pending)
+        let engine = self.engine.upgrade();
+        let is_lost =
+            state == State::Stopped || engine.as_ref().is_none_or(|engine| engine.is_lost());
+        if self.due().iter().any(Option::is_some) {
+            return None;
         }
-    }
-
-    /// Takes the event that comes first; None: there is none.
-    fn take(&mut self) -> Option<Poll<Event>> {
-        let mut first: Option<(usize, Event)> = None;
-        for (index, lane) in LANES.into_iter().enumerate() {
-            let committed = self.ring.records_committed(lane);
-            if self.next[index] >= committed {
-                continue;
+        match (state, is_lost) {
+            (State::Ended, _) => Some(Poll::Ended),
+            (_, false) => {
+                if self.ring.committed() > self.begun {
+                    stream.heard(&self.engine);
+                }
+                Some(Poll::Pending)
             }
-            let Some(event) = self.ring.record(lane, self.next[index]) else {
-                // Overwritten: on with the newest.
-                let lost = committed - self.next[index];
-                self.next[index] = committed;
-                return Some(Poll::Overrun(lost));
-            };
-            if first.is_none_or(|(_, other)| event.position < other.position) {
-                first = Some((index, event));
-            }
+            (_, true) if !self.told_lost => None,
+            (_, true) => match stream.engine() {
+                Some(now) if !is_same(&now, &self.engine) => None,
+                _ => Some(Poll::EngineLost),
+            },
         }
-        let (index, event) = first?;
-        self.next[index] += 1;
-        Some(Poll::Ready(event))
     }
 }
 
@@ -92,12 +216,12 @@ impl Events {
     /// # Errors
     /// [`ErrorKind::Unavailable`]: the stream is not open.
     pub fn new(stream: Arc<Stream>) -> Result<Self> {
-        let Some(engine) = stream.engine() else {
+        let Some(following) = Following::begin(&stream) else {
             return Err(Error::new(ErrorKind::Unavailable, "the stream is not open"));
         };
         Ok(Self {
-            place: Mutex::new(Place::begin(&engine)),
             stream,
+            following: Mutex::new(following),
         })
     }
 }
@@ -106,24 +230,33 @@ impl Source for Events {
     type Item = Event;
 
     fn poll(&self) -> Result<Poll<Event>> {
-        let place = &mut *lock(&self.place);
+        let following = &mut *lock(&self.following);
         loop {
-            if let Some(found) = place.state(&self.stream) {
+            if let Some(found) = following.state(&self.stream) {
                 return Ok(found);
             }
-            if let Some(found) = place.take() {
-                return Ok(found);
+            if let Some(event) = following.take() {
+                return Ok(Poll::Ready(event));
             }
-            // Another engine stands in for the one that is gone.
-            match self.stream.engine() {
-                Some(engine) => *place = Place::begin(&engine),
+            if !std::mem::replace(&mut following.told_lost, true) {
+                let position = following.ring.committed();
+                let last = following.ring.time_ns(position.saturating_sub(1));
+                return Ok(Poll::Ready(Event {
+                    what: What::EngineLost,
+                    position,
+                    length: 0,
+                    time_ns: last.unwrap_or_else(v2m_ring::time::monotonic_ns),
+                }));
+            }
+            match Following::begin(&self.stream) {
+                Some(next) => *following = next,
                 None => return Ok(Poll::Ended),
             }
         }
     }
 
     fn is_pending(&self) -> bool {
-        let state = lock(&self.place).state::<Event>(&self.stream);
+        let state = lock(&self.following).state::<Event>(&self.stream);
         matches!(state, Some(Poll::Pending))
     }
 
@@ -132,10 +265,6 @@ impl Source for Events {
     }
 
     fn recover(&self) -> Result<bool> {
-        let state = lock(&self.place).state::<Event>(&self.stream);
-        match state {
-            Some(Poll::EngineLost) => self.stream.recover(),
-            _ => Ok(true),
-        }
+        self.stream.recover()
     }
 }

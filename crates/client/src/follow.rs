@@ -1,6 +1,9 @@
 //! Follows a ring's speech track with one client's parameters: segments by
 //! position, each a window of the ring. No audio is touched, and nobody waits here.
 //!
+//! The rules count at 16 kHz, at which speech is judged; what is handed out is in the
+//! ring's own samples. A window has the same number at every rate.
+//!
 //! The track outlives the samples, so a reader that is late still learns what was
 //! said: segments whose samples are gone are counted, and it goes on with those that
 //! will stay readable for a while. Silence that was missed costs nothing.
@@ -8,7 +11,7 @@
 use std::collections::VecDeque;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ring::{Reader, SAMPLE_RATE, State, WINDOW};
+use crate::ring::{Rate, Reader, State, WINDOW};
 use crate::status::Status;
 use v2m_dsp::vad::segment::{Params, Segment, Segmenter};
 
@@ -30,6 +33,7 @@ pub enum Step {
 
 /// A place in one ring's speech track.
 pub struct Follower {
+    rate: Rate,
     segmenter: Segmenter,
     /// The window to be taken next.
     next: u64,
@@ -54,7 +58,8 @@ impl Follower {
     /// no room in these.
     pub fn new(params: &Params, ring: &Reader, position: u64) -> Result<Self> {
         params.validate()?;
-        let longest = lasting(ring) as f64 / f64::from(SAMPLE_RATE);
+        let rate = ring.rate();
+        let longest = rate.seconds(lasting(ring));
         let bounded = Params {
             max_s: params.max_s.min(longest),
             ..params.clone()
@@ -66,13 +71,14 @@ impl Follower {
             );
             Error::new(ErrorKind::Invalid, message)
         })?;
-        let next = position / WINDOW;
-        let before = u64::from(params.pad_ms) * u64::from(SAMPLE_RATE) / 1000;
+        let next = position / rate.window();
+        let before = u64::from(params.pad_ms) * u64::from(rate.hz()) / 1000;
         // Before that nobody listened, and nothing was captured.
         let heard_from = ring.unused_until().min(position);
         let floor = position.saturating_sub(before).max(ring.oldest());
-        segmenter.begin(next, floor.max(heard_from));
+        segmenter.begin(next, at_16_khz(rate, floor.max(heard_from)));
         Ok(Self {
+            rate,
             segmenter,
             next,
             heard: next,
@@ -103,8 +109,8 @@ impl Follower {
     fn advance(&mut self, ring: &Reader) {
         // Before the counts: once it says that no more comes, they are final.
         let state = ring.state();
-        self.take(ring);
-        let all = self.next >= ring.committed() / WINDOW;
+        self.take(ring, ring.committed());
+        let all = self.next >= ring.complete_windows();
         if state == State::Stopped || state == State::Ended && all {
             self.finish(ring);
         }
@@ -113,23 +119,47 @@ impl Follower {
     /// Nothing follows, though the ring doesn't say so: its engine is gone. What is
     /// open ends with the audio that is there.
     pub fn finish(&mut self, ring: &Reader) {
+        self.finish_at(ring, ring.committed());
+    }
+
+    /// Nothing follows after `end`, with which what is open ends.
+    pub fn finish_at(&mut self, ring: &Reader, end: u64) {
         if !std::mem::replace(&mut self.finished, true) {
-            self.take(ring);
-            let mut out = Vec::new();
-            self.segmenter.finish(ring.committed(), &mut out);
-            self.keep(out);
+            self.cut(ring, end);
         }
+    }
+
+    /// What is open ends with the audio that is there now, and what follows is something
+    /// new; whether there was anything.
+    pub fn cut_now(&mut self, ring: &Reader) -> bool {
+        let end = ring.committed();
+        let any = !self.finished && self.cut(ring, end);
+        // Windows that nobody has judged yet belong to what ended.
+        self.next = self.next.max(end / self.rate.window());
+        self.segmenter.begin(self.next, at_16_khz(self.rate, end));
+        any
+    }
+
+    fn cut(&mut self, ring: &Reader, end: u64) -> bool {
+        self.take(ring, end);
+        let mut out = Vec::new();
+        let end = Rate::SPEECH.convert(end, self.rate);
+        self.segmenter.finish(end, &mut out);
+        let any = !out.is_empty();
+        self.keep(out);
+        any
     }
 
     /// Samples since the last window that has a probability, less than two windows' worth
     /// where the engine keeps up. Much more than that: its VAD is late, off, or fails.
     pub fn unheard(&self, ring: &Reader) -> u64 {
-        ring.committed().saturating_sub(self.heard * WINDOW)
+        ring.committed()
+            .saturating_sub(self.heard * self.rate.window())
     }
 
     /// Up to here everything was handed out.
     pub fn reached(&self) -> u64 {
-        let next = self.next * WINDOW;
+        let next = self.next * self.rate.window();
         self.found.front().map_or(next, |segment| segment.start)
     }
 
@@ -138,10 +168,11 @@ impl Follower {
         self.segmenter.in_speech()
     }
 
-    /// Runs what the track has gained through the rules.
-    fn take(&mut self, ring: &Reader) {
+    /// Runs what the track has gained of the audio up to `end` through the rules.
+    fn take(&mut self, ring: &Reader, end: u64) {
         // Whatever an engine says, no window is judged before its samples are there.
-        let decided = ring.speech_committed().min(ring.committed() / WINDOW);
+        let there = ring.committed().min(end) / self.rate.window();
+        let decided = ring.speech_committed().min(there);
         let mut probabilities = [0.0; BATCH];
         let mut out = Vec::new();
         while self.next < decided {
@@ -149,8 +180,9 @@ impl Follower {
             let batch = &mut probabilities[..count];
             if ring.read_speech(self.next, batch).is_err() {
                 // Not even the track remembers: all of it may have been speech.
-                let fresh = (fresh(ring) / WINDOW).clamp(self.next + 1, decided);
-                self.lost = self.lost.saturating_add((fresh - self.next) * WINDOW);
+                let window = self.rate.window();
+                let fresh = (fresh(ring) / window).clamp(self.next + 1, decided);
+                self.lost = self.lost.saturating_add((fresh - self.next) * window);
                 self.next = fresh;
                 continue;
             }
@@ -170,6 +202,11 @@ impl Follower {
 
     fn keep(&mut self, segments: Vec<Segment>) {
         for segment in segments {
+            let segment = Segment {
+                start: self.rate.convert(segment.start, Rate::SPEECH),
+                end: self.rate.convert(segment.end, Rate::SPEECH),
+                ..segment
+            };
             if self.found.back().is_some_and(|last| !last.is_final) {
                 self.found.pop_back();
             }
@@ -215,6 +252,12 @@ pub fn check(status: &Status) -> Result<()> {
     };
     let message = format!("the engine has no speech detection: {why}");
     Err(Error::new(ErrorKind::System, message))
+}
+
+/// The first position at 16 kHz that lies at this one or behind it.
+fn at_16_khz(rate: Rate, position: u64) -> u64 {
+    let before = Rate::SPEECH.convert(position, rate);
+    before + u64::from(rate.convert(before, Rate::SPEECH) < position)
 }
 
 /// Samples back from the newest that stay readable for at least a quarter of the history.

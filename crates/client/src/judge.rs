@@ -7,8 +7,9 @@ use v2m_dsp::vad::Model;
 use v2m_dsp::vad::hearing::Hearing;
 use v2m_dsp::vad::native::Native;
 
+use crate::dsp::resample::Resampler;
 use crate::error::Result;
-use crate::ring::{Reader, WINDOW};
+use crate::ring::{Rate, Reader, WINDOW};
 
 /// How long the newest windows may take to be judged by the engine.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -28,7 +29,7 @@ pub fn await_speech(ring: &Reader, end: u64) -> bool {
             return true;
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || ring.committed() / WINDOW > judged.saturating_add(LATE) {
+        if left.is_zero() || ring.complete_windows() > judged.saturating_add(LATE) {
             return false;
         }
         ring.wait(ticket, left);
@@ -41,8 +42,9 @@ pub fn await_speech(ring: &Reader, end: u64) -> bool {
 /// # Errors
 /// [`ErrorKind::Overrun`](crate::ErrorKind::Overrun): they were overwritten.
 pub fn stretch(ring: &Reader, start: u64, end: u64, hearing: Hearing) -> Result<(u64, Vec<f32>)> {
-    let last = (end / WINDOW).max(1);
-    let first = (start / WINDOW).min(last - 1);
+    let window = ring.rate().window();
+    let last = (end / window).max(1);
+    let first = (start / window).min(last - 1);
     let mut probabilities = vec![f32::NAN; (last - first) as usize];
     if await_speech(ring, last) {
         ring.read_speech(first, &mut probabilities)?;
@@ -63,21 +65,69 @@ fn judge(
     end: u64,
     out: &mut [f32],
 ) -> Result<()> {
-    let kept = ring.oldest().div_ceil(WINDOW);
-    for window in first.saturating_sub(WARM_UP).max(kept.min(first))..first + out.len() as u64 {
-        let position = window * WINDOW;
-        let mut samples = [0.0; WINDOW as usize];
-        let there = (end - position).min(WINDOW) as usize;
+    let size = ring.rate().window();
+    let kept = ring.oldest().div_ceil(size);
+    let last = first + out.len() as u64;
+    let mut ears = Ears::new(ring.rate())?;
+    let begin = first.saturating_sub(WARM_UP).max(kept.min(first));
+    // The next window that is heard.
+    let mut next = begin;
+    let mut samples = vec![0.0; size as usize];
+    for window in begin..last {
+        let position = window * size;
+        let there = (end - position).min(size) as usize;
+        samples.fill(0.0);
         let read = ring.read_samples(position, &mut samples[..there]);
-        if window < first {
+        if window < first && read.is_err() {
             // Overwritten meanwhile: it begins later.
-            if read.is_ok() {
-                model.probability(&samples)?;
-            }
+            ears = Ears::new(ring.rate())?;
+            next = window + 1;
             continue;
         }
         read?;
-        out[(window - first) as usize] = model.probability(&samples)?;
+        ears.push(&samples);
+        // What the resampler holds back of the last window comes out with silence.
+        samples.fill(0.0);
+        while let Some(heard) = ears.window(window + 1 == last && next < last, &samples) {
+            let probability = model.probability(&heard)?;
+            if next >= first {
+                out[(next - first) as usize] = probability;
+            }
+            next += 1;
+        }
     }
     Ok(())
+}
+
+/// Windows at a ring's rate in, windows at 16 kHz out.
+struct Ears {
+    resampler: Resampler,
+    heard: Vec<f32>,
+    scratch: Vec<f32>,
+}
+
+impl Ears {
+    fn new(rate: Rate) -> Result<Self> {
+        let resampler = Resampler::new(rate.hz(), Rate::SPEECH.hz())?;
+        Ok(Self {
+            scratch: vec![0.0; resampler.max_output(rate.window() as usize)],
+            resampler,
+            heard: Vec::new(),
+        })
+    }
+
+    fn push(&mut self, samples: &[f32]) {
+        let written = self.resampler.process(samples, &mut self.scratch);
+        self.heard.extend_from_slice(&self.scratch[..written]);
+    }
+
+    /// The next window, if it is there; else after `silence`, if nothing follows.
+    fn window(&mut self, is_last: bool, silence: &[f32]) -> Option<[f32; WINDOW as usize]> {
+        if is_last && self.heard.len() < WINDOW as usize {
+            self.push(silence);
+        }
+        let window = *self.heard.first_chunk()?;
+        self.heard.drain(..window.len());
+        Some(window)
+    }
 }

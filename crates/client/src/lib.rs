@@ -18,6 +18,7 @@ pub mod quantum;
 pub mod reader_cursor;
 #[allow(unsafe_code, reason = "io_uring is given the address of the wake word")]
 pub mod readiness;
+pub mod reading;
 pub mod record;
 pub mod segments;
 pub mod status;

@@ -1,5 +1,5 @@
 //! Which engine a client listens to: the user's service, or one that this process starts
-//! and all who want the same source from it share.
+//! and all streams of it share.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -8,17 +8,19 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, Weak};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Libraries};
 use crate::engine::{self, Engine, STARTING, lock};
-use crate::error::{Error, ErrorKind, Result, text};
+use crate::error::{Error, ErrorKind, Result};
+use crate::protocol::Wanted;
 use crate::quantum::Quantum;
+use crate::ring::Rate;
 
 /// Keeps the private engine that was connected to last, from one stream to the next.
 pub type Keeper = Mutex<Option<Arc<Engine>>>;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// The service if it runs and captures the source, else a private engine.
+    /// The service if it runs, else a private engine.
     #[default]
     Auto,
     /// The user's engine.
@@ -57,10 +59,13 @@ impl fmt::Display for Mode {
 #[derive(Clone, Debug, Default)]
 pub struct Locator {
     pub mode: Mode,
-    /// What it is to capture; None: whatever the service does, or the default source.
+    /// What it is to capture; None: what the service is configured for, or the default
+    /// source.
     pub source: Option<String>,
-    /// Which of its channels to hear; None asks for nothing.
+    /// Which of its channels to hear; None: those that the engine is configured for.
     pub channel: Option<String>,
+    /// Of the samples.
+    pub rate: Rate,
     /// The quantum to ask the graph for; None: the engine's own.
     pub latency: Option<Quantum>,
     /// Only to look on: nothing is asked of the graph.
@@ -92,15 +97,16 @@ impl Locator {
     }
 
     fn find(&self) -> Result<Arc<Engine>> {
-        match self.mode {
-            Mode::Service => self.service(),
-            Mode::Private => self.private(),
-            Mode::Auto => match self.service() {
-                Err(error) if error.kind() == ErrorKind::Unavailable => self
-                    .private()
-                    .map_err(|other| other.context(format!("{error}; a private one"))),
-                result => result,
-            },
+        let service = match self.mode {
+            Mode::Private => return self.private(),
+            Mode::Service | Mode::Auto => Connection::service(),
+        };
+        match service {
+            Err(error) if self.mode == Mode::Auto && error.kind() == ErrorKind::Unavailable => {
+                let private = self.private();
+                private.map_err(|other| other.context(format!("{error}; a private one")))
+            }
+            service => self.of_service(service?),
         }
     }
 
@@ -121,48 +127,42 @@ impl Locator {
         self.mode == Mode::Private
     }
 
-    fn service(&self) -> Result<Arc<Engine>> {
-        let engine = Engine::open(Connection::service()?, self.latency, self.observe)?;
-        // As a peer's text comes to us.
-        let shown = |asked: &String| text::printable(asked, text::MESSAGE);
-        if let Some(source) = self.source.as_ref().map(shown)
-            && source != engine.source()
-        {
-            let message = format!(
-                "the service captures {}, not {source}: configure it so, or ask for a private engine",
-                engine.source()
-            );
-            return Err(Error::new(ErrorKind::Unavailable, message));
+    /// The stream, as an engine is asked for it. Where it is a file, the engine's directory
+    /// is another than ours.
+    fn wanted(&self) -> Wanted {
+        let absolute = |source: &String| {
+            let path = source.strip_prefix("file:").filter(|path| *path != "-");
+            let absolute = path.and_then(|path| std::path::absolute(path).ok());
+            match absolute.as_deref().and_then(Path::to_str) {
+                Some(path) => format!("file:{path}"),
+                None => source.clone(),
+            }
+        };
+        Wanted {
+            source: self.source.as_ref().map(absolute),
+            channel: self.channel.clone(),
+            rate: Some(self.rate.hz()),
         }
-        if let Some(channel) = self.channel.as_ref().map(shown)
-            && channel != engine.channel()
-        {
-            let message = format!(
-                "the service hears channel {}, not {channel}: configure it so, or ask for a private engine",
-                engine.channel()
-            );
-            return Err(Error::new(ErrorKind::Unavailable, message));
-        }
-        engine::remember(
-            &engine,
-            self.source.as_deref(),
-            self.channel.as_deref(),
-            None,
-        );
+    }
+
+    fn of_service(&self, connection: Connection) -> Result<Arc<Engine>> {
+        let wanted = self.wanted();
+        let engine = Engine::open(connection, &wanted, self.latency, self.observe)?;
+        engine::remember(&engine, &wanted, None);
         Ok(engine)
     }
 
     fn private(&self) -> Result<Arc<Engine>> {
         let _starting = lock(&STARTING);
-        let (source, channel) = (self.source.as_deref(), self.channel.as_deref());
-        if let Some(engine) = engine::shared(source, channel, self.latency) {
+        let wanted = self.wanted();
+        if let Some(engine) = engine::shared(&wanted, self.latency, self.observe)? {
             return Ok(engine);
         }
         let mut arguments: Vec<OsString> = Vec::new();
-        if let Some(source) = source {
+        if let Some(source) = &wanted.source {
             arguments.extend(["--source".into(), source.into()]);
         }
-        if let Some(channel) = channel {
+        if let Some(channel) = &wanted.channel {
             arguments.extend(["--channel".into(), channel.into()]);
         }
         if let Some(directory) = &self.onnxruntime {
@@ -171,11 +171,16 @@ impl Locator {
         // The one in the wheel needs libraries of the system; another may come
         // from a package that brought them.
         let mut failed = None;
-        for program in self.candidates()? {
-            let connection = Connection::private(&program, &arguments)?;
-            match Engine::open(connection, self.latency, self.observe) {
+        let candidates = self.programs()?.into_iter();
+        let ways = candidates.flat_map(|program| {
+            let ways = Libraries::ways().iter();
+            ways.map(move |libraries| (program.clone(), *libraries))
+        });
+        for (program, libraries) in ways {
+            let connection = Connection::private_with(&program, &arguments, libraries)?;
+            match Engine::open(connection, &wanted, self.latency, self.observe) {
                 Ok(engine) => {
-                    engine::remember(&engine, source, channel, self.latency);
+                    engine::remember(&engine, &wanted, self.latency);
                     return Ok(engine);
                 }
                 Err(error) if error.kind() == ErrorKind::System => {
@@ -190,7 +195,10 @@ impl Locator {
     }
 
     /// The engine's programs, in the order of preference; at least one.
-    fn candidates(&self) -> Result<Vec<PathBuf>> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: there is none.
+    pub fn programs(&self) -> Result<Vec<PathBuf>> {
         if let Some(program) = &self.program {
             return Ok(vec![program.clone()]);
         }

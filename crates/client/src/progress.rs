@@ -99,15 +99,31 @@ pub trait Source {
     /// # Errors
     /// Those of `idle`; [`ErrorKind::Device`](crate::ErrorKind::Device) if no audio came
     /// for as long as the stream's timeout.
-    fn await_news<E: From<Error>>(&self, mut idle: impl FnMut() -> Result<(), E>) -> Result<(), E> {
+    fn await_news<E: From<Error>>(&self, idle: impl FnMut() -> Result<(), E>) -> Result<(), E> {
+        self.await_news_until(None, idle).map(drop)
+    }
+
+    /// The same, until `deadline` at most; false: there is nothing by then.
+    ///
+    /// # Errors
+    /// As [`await_news`](Self::await_news).
+    fn await_news_until<E: From<Error>>(
+        &self,
+        deadline: Option<Instant>,
+        mut idle: impl FnMut() -> Result<(), E>,
+    ) -> Result<bool, E> {
         let stream = self.stream();
         let mut progress = (stream.committed(), Instant::now());
         loop {
-            match self.wait(SLICE) {
-                Waited::Changed => return Ok(()),
+            let left = deadline.map_or(SLICE, |end| end.saturating_duration_since(Instant::now()));
+            match self.wait(left.min(SLICE)) {
+                Waited::Changed => return Ok(true),
                 Waited::Interrupted => idle()?,
                 Waited::TimedOut => {
                     idle()?;
+                    if deadline.is_some_and(|end| Instant::now() >= end) {
+                        return Ok(false);
+                    }
                     let committed = stream.committed();
                     if committed != progress.0 {
                         progress = (committed, Instant::now());
@@ -128,11 +144,31 @@ pub trait Source {
     /// [`await_news`](Self::await_news).
     fn next<E: From<Error>>(
         &self,
+        idle: impl FnMut() -> Result<(), E>,
+    ) -> Result<Poll<Self::Item>, E> {
+        self.next_until(None, idle)
+    }
+
+    /// The same, until `deadline` at most: [`Pending`](Poll::Pending) if there is none by
+    /// then.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    fn next_until<E: From<Error>>(
+        &self,
+        deadline: Option<Instant>,
         mut idle: impl FnMut() -> Result<(), E>,
     ) -> Result<Poll<Self::Item>, E> {
         loop {
             match self.poll()? {
-                Poll::Pending => self.await_news(&mut idle)?,
+                Poll::Pending => {
+                    if !self.await_news_until(deadline, &mut idle)? {
+                        return Ok(Poll::Pending);
+                    }
+                }
+                Poll::EngineLost if deadline.is_some_and(|end| Instant::now() >= end) => {
+                    return Ok(Poll::Pending);
+                }
                 Poll::EngineLost | Poll::NoSpeechTrack => {
                     if !self.recover()? {
                         std::thread::sleep(RETRY);

@@ -20,7 +20,7 @@ use crate::status::Status;
 use crate::text;
 
 /// The version that both sides must speak.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The longest request, in bytes; a longer one drops the peer.
 pub const MAX_REQUEST: usize = 4096;
 /// The longest reply, in bytes.
@@ -34,11 +34,14 @@ const KERNELS_MOST: usize = 253;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "request")]
 pub enum Request {
-    /// The ring, please. As long as the connection stays open the client counts
+    /// A stream, please. As long as the connection stays open the client counts
     /// as listening. Its reader cursor, if it keeps one, comes with this.
     Open {
         /// [`VERSION`] of the client.
         version: u32,
+        /// Which stream.
+        #[serde(flatten)]
+        wanted: Wanted,
         /// The quantum that the client would like, within what the engine's
         /// configuration allows; the engine's own if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,7 +51,23 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         observe: bool,
     },
+    /// Another connection, for another stream.
+    Connect {},
     Status {},
+}
+
+/// A stream, as a client asks for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Wanted {
+    /// As `--source` takes it; absent: what the engine is configured for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// As `--channel` takes it; absent: as configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// Samples per second; absent: 16000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u32>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,12 +75,15 @@ pub enum Request {
 pub enum Reply {
     /// The ring's descriptor comes with this.
     Opened {
-        /// What the engine captures, as its configuration says it.
+        /// What is captured, as it was asked for or configured.
         source: String,
-        /// Which channels of it are heard, as its configuration says it.
-        #[serde(default = "auto")]
+        /// Which channels of it are heard, the same way.
         channel: String,
+        /// Samples per second, as the ring's header says.
+        rate: u32,
     },
+    /// The other end of a new connection comes with this.
+    Connected {},
     Status {
         status: Box<Status>,
     },
@@ -70,11 +92,6 @@ pub enum Reply {
         /// One line.
         message: String,
     },
-}
-
-/// What engines hear that don't say it.
-fn auto() -> String {
-    "auto".to_owned()
 }
 
 /// A packet: its message and a descriptor, if one came along.

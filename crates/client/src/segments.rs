@@ -10,13 +10,13 @@ use crate::engine::{Engine, is_same, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::follow::{self, Follower, Step};
 use crate::progress::{Poll, Source};
-use crate::ring::{Reader, SAMPLE_RATE, State, WINDOW};
+use crate::ring::{Reader, State};
 use crate::stream::{Stream, Window};
 
-/// So much audio without any probability: time to ask the engine why.
-const UNHEARD: u64 = 2 * SAMPLE_RATE as u64;
+/// So many windows without any probability, 2 s: time to ask the engine why.
+const UNHEARD: u64 = 63;
 /// The same where there never was one.
-const UNHEARD_EVER: u64 = 4 * WINDOW;
+const UNHEARD_EVER: u64 = 4;
 /// From one question to the next.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -67,10 +67,12 @@ impl Following {
 
     /// Why there is nothing to take; None: there is something.
     fn state<T>(&mut self, stream: &Stream) -> Option<Poll<T>> {
-        if stream.is_closed() {
-            return Some(Poll::Ended);
-        }
         let ring = &*self.ring;
+        if stream.is_closed() {
+            // With it, what is open.
+            self.follower.finish_at(ring, stream.end().unwrap_or(0));
+            return (!self.follower.is_due(ring)).then_some(Poll::Ended);
+        }
         let engine = self.engine.upgrade();
         if engine.as_ref().is_none_or(|engine| engine.is_lost()) {
             self.follower.finish(ring);
@@ -99,11 +101,13 @@ impl Following {
             _ => UNHEARD,
         };
         let patient = self.asked.is_some_and(|asked| asked.elapsed() < PATIENCE);
-        Some(if self.follower.unheard(ring) >= limit && !patient {
-            Poll::NoSpeechTrack
-        } else {
-            Poll::Pending
-        })
+        Some(
+            if self.follower.unheard(ring) >= limit * ring.rate().window() && !patient {
+                Poll::NoSpeechTrack
+            } else {
+                Poll::Pending
+            },
+        )
     }
 }
 
@@ -123,6 +127,21 @@ impl Segments {
             params,
             following: Mutex::new(following),
         })
+    }
+
+    /// Ends the utterance in progress with the audio that is there now, as far as it was
+    /// judged; it is the next one to be had, and what follows begins anew. Whether there is
+    /// one.
+    pub fn finish(&self) -> bool {
+        let ended = {
+            let following = &mut *lock(&self.following);
+            let ring = following.ring.clone();
+            !self.stream.is_closed() && following.follower.cut_now(&ring)
+        };
+        if ended {
+            self.stream.wake();
+        }
+        ended
     }
 
     /// Whether speech goes on, as of the windows taken so far.

@@ -27,7 +27,10 @@ pub struct Status {
     /// The virtual microphone, if there is one.
     #[serde(default)]
     pub virtual_microphone: Option<MicrophoneStatus>,
-    /// Clients that hold the ring now.
+    /// All streams, the engine's own source first; at most 64.
+    #[serde(default)]
+    pub streams: Vec<StreamStatus>,
+    /// Clients that hold a stream now.
     pub clients: usize,
     /// These clients, in the order in which they came; the first 128.
     #[serde(default)]
@@ -239,20 +242,61 @@ pub struct RingStatus {
     pub time_ns: Option<i64>,
 }
 
-/// A client that holds the ring.
+/// One source at one rate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// What is captured, as it was asked for.
+    pub source: String,
+    /// Which of its channels are heard, the same way.
+    pub channel: String,
+    /// Samples per second.
+    pub rate: u32,
+    /// What the source does.
+    pub state: State,
+    /// What is captured now; null if nothing.
+    pub linked: Option<String>,
+    /// Why nothing is captured; null if something is.
+    pub waiting: Option<String>,
+    /// What is wrong with the source, by kind, the worst first.
+    pub health: Vec<String>,
+    /// Samples that its ring keeps.
+    pub history: u64,
+    /// Samples written so far.
+    pub position: u64,
+    /// Stretches of filled silence.
+    pub gaps: u64,
+    /// Samples in them that nobody got.
+    pub lost_samples: u64,
+    /// Jumps of the source's own clock.
+    pub xruns: u64,
+    /// Windows with a speech probability.
+    pub windows: u64,
+    /// Complete windows that wait for theirs now, in ms of audio.
+    pub vad_lag_ms: u64,
+    /// Clients that hold it now.
+    pub clients: usize,
+}
+
+/// A client that holds a stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ReaderStatus {
     /// Its process id, as the engine sees it; 0 if it can't.
     pub pid: u32,
     /// What it calls itself, or the kernel calls it; null if neither is known.
     pub name: Option<String>,
-    /// Seconds since it got the ring.
+    /// Seconds since it got the stream.
     pub age_s: f64,
+    /// The source of its stream.
+    #[serde(default)]
+    pub source: String,
+    /// The rate of its stream, and of its position and lag.
+    #[serde(default)]
+    pub rate: u32,
     /// It only looks on: no quantum is asked of the graph for it.
     pub observes: bool,
     /// How far it has read, as it says; null if it doesn't.
     pub position: Option<u64>,
-    /// Samples at 16 kHz that it has not read yet; null if unknown.
+    /// Samples that it has not read yet; null if unknown.
     pub lag: Option<u64>,
     /// The same in milliseconds.
     pub lag_ms: Option<f64>,
@@ -263,9 +307,12 @@ impl ReaderStatus {
     pub fn measure_lag(&mut self, committed: u64) {
         self.position = self.position.filter(|&position| position <= committed);
         self.lag = self.position.map(|position| committed - position);
-        self.lag_ms = self
-            .lag
-            .map(|lag| lag as f64 * 1000.0 / f64::from(SAMPLE_RATE));
+        let rate = f64::from(if self.rate == 0 {
+            SAMPLE_RATE
+        } else {
+            self.rate
+        });
+        self.lag_ms = self.lag.map(|lag| lag as f64 * 1000.0 / rate);
     }
 }
 

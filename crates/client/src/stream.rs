@@ -4,7 +4,7 @@
 //! connect.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::cursor::{Cursor, Hop, Step};
@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::locator::Locator;
 use crate::progress::{Poll, Source};
 use crate::readiness::Readiness;
-use crate::ring::{NS_PER_SAMPLE, Reader, State, WINDOW};
+use crate::ring::{Rate, Reader, State};
 
 /// Windows that may vanish one after the other while they are taken. A true engine needs
 /// its whole history of time to overwrite the next one.
@@ -42,8 +42,9 @@ impl Window {
         ring.window(position, count)?;
         // The oldest window's time goes a little before its last samples do.
         let time_ns = ring.time_ns(position).or_else(|| {
-            let next = ring.time_ns(position.checked_add(WINDOW)?)?;
-            next.checked_sub(WINDOW as i64 * NS_PER_SAMPLE)
+            let (rate, window) = (ring.rate(), ring.rate().window());
+            let next = ring.time_ns(position.checked_add(window)?)?;
+            next.checked_sub(rate.ns(window as i64))
         });
         let time_ns = time_ns.ok_or_else(|| {
             let message = format!("the time of position {position} was overwritten");
@@ -69,6 +70,8 @@ pub struct Stream {
     timeout: Option<Duration>,
     generation: u32,
     closed: AtomicBool,
+    /// The position at which it was closed.
+    end: OnceLock<u64>,
     session: Mutex<Option<Session>>,
     /// Held while connecting again, so that several threads do it once.
     connecting: Mutex<()>,
@@ -81,6 +84,8 @@ pub struct Stream {
 struct Session {
     engine: Arc<Engine>,
     cursor: Cursor,
+    /// Where the next [`Piece`](crate::reading::Pieces) begins.
+    read: u64,
     /// Where the stream was entered; forgotten once anything was taken from it.
     entered: Option<u64>,
     /// The next window does not follow on the one before.
@@ -102,9 +107,14 @@ impl Session {
 
     /// Why there is no window; None: there is one.
     fn state<T>(&self) -> Option<Poll<T>> {
+        self.state_until(self.cursor.due())
+    }
+
+    /// Why not so many samples are committed; None: they are.
+    fn state_until<T>(&self, due: u64) -> Option<Poll<T>> {
         // Before the count: once it says that no more comes, the count is final.
         let state = self.engine.ring().state();
-        if self.engine.ring().committed() >= self.cursor.due() {
+        if self.engine.ring().committed() >= due {
             None
         } else if state == State::Ended {
             Some(Poll::Ended)
@@ -112,6 +122,35 @@ impl Session {
             Some(Poll::EngineLost)
         } else {
             Some(Poll::Pending)
+        }
+    }
+
+    fn piece(&mut self, count: u64) -> Result<Poll<Window>> {
+        let ring = self.engine.ring().clone();
+        let found = self.state_until::<Window>(self.read.saturating_add(count));
+        let left = ring.committed().saturating_sub(self.read);
+        let count = match found {
+            None => count,
+            // What there is of it.
+            Some(Poll::Ended | Poll::EngineLost) if left > 0 => left.min(count),
+            Some(found) => return Ok(found),
+        };
+        let position = self.read;
+        match Window::new(&ring, position, count) {
+            Ok(window) => {
+                self.read += count;
+                self.took();
+                self.engine.reached(self.read);
+                Ok(Poll::Ready(window))
+            }
+            Err(error) if error.kind() == ErrorKind::Overrun => {
+                // Far enough ahead that what comes next isn't overwritten at once.
+                let kept = ring.layout().history() / 4 * 3;
+                let fresh = ring.committed().saturating_sub(kept);
+                self.read = fresh.max(position.saturating_add(1));
+                Ok(Poll::Overrun(self.read - position))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -157,6 +196,7 @@ impl Stream {
             timeout,
             generation: engine::generation(),
             closed: AtomicBool::new(false),
+            end: OnceLock::new(),
             session: Mutex::new(None),
             connecting: Mutex::new(()),
             readiness: Mutex::default(),
@@ -197,6 +237,7 @@ impl Stream {
         let session = Session {
             engine,
             entered: Some(cursor.done()),
+            read: cursor.done(),
             cursor,
             broken,
             lost_since,
@@ -231,6 +272,11 @@ impl Stream {
     /// The longest time without any audio, or without an engine. None: for ever.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
+    }
+
+    /// Of the samples.
+    pub fn rate(&self) -> Rate {
+        self.locator.rate
     }
 
     /// The engine that it reads now; None if it isn't open.
@@ -303,6 +349,26 @@ impl Stream {
         }
     }
 
+    /// The next `count` samples after those of the piece before, or why there are none; what
+    /// is left of an engine that ended is a shorter piece.
+    pub(crate) fn piece(&self, count: u64) -> Result<Poll<Window>> {
+        match lock(&self.session).as_mut() {
+            Some(session) if !self.is_closed() => session.piece(count),
+            _ => Ok(Poll::Ended),
+        }
+    }
+
+    /// Whether there is no piece of `count` samples yet, and nothing to tell.
+    pub(crate) fn is_piece_pending(&self, count: u64) -> bool {
+        match lock(&self.session).as_ref() {
+            Some(session) if !self.is_closed() => {
+                let due = session.read.saturating_add(count);
+                matches!(session.state_until::<Window>(due), Some(Poll::Pending))
+            }
+            _ => false,
+        }
+    }
+
     /// The newest window; None before it is full.
     ///
     /// # Errors
@@ -366,18 +432,32 @@ impl Stream {
 
     /// Closes it, from any thread: those who wait look again.
     pub fn close(&self) {
-        let closed_before = self.closed.swap(true, Ordering::AcqRel);
         // In a forked child: nothing here is ours, a lock may be held for ever.
-        if closed_before || !self.is_own() {
+        if !self.is_own() {
+            self.closed.store(true, Ordering::Release);
             return;
         }
+        // Before it is closed: whoever finds it so finds its end as well.
+        self.end.get_or_init(|| self.committed());
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            self.wake();
+            self.release();
+        }
+    }
+
+    /// Where it ended, once it is closed.
+    pub(crate) fn end(&self) -> Option<u64> {
+        self.end.get().copied().filter(|_| self.is_closed())
+    }
+
+    /// Has those who wait look again.
+    pub(crate) fn wake(&self) {
         if let Some(engine) = self.engine() {
             engine.ring().nudge();
         }
         if let Some(readiness) = lock(&self.readiness).upgrade() {
             readiness.notify();
         }
-        self.release();
     }
 
     fn release(&self) {

@@ -19,9 +19,11 @@ use nix::sys::socket::{
 };
 use v2m_client::connection::Connection;
 use v2m_client::cursor::Hop;
+use v2m_client::events::Events;
 use v2m_client::locator::{Locator, Mode};
 use v2m_client::progress::{Poll, Source};
 use v2m_client::protocol::{self, Reply, Request};
+use v2m_client::reading::Pieces;
 use v2m_client::record::{Options, Recorder, Stop};
 use v2m_client::ring::{Reader, Ring, State, shm};
 use v2m_client::segments::Segments;
@@ -105,10 +107,15 @@ fn answer(client: &OwnedFd, ring: &Mutex<Vec<u8>>) {
                 let channel = "auto".to_owned();
                 protocol::send(
                     client.as_fd(),
-                    &Reply::Opened { source, channel },
+                    &Reply::Opened {
+                        source,
+                        channel,
+                        rate: 16_000,
+                    },
                     Some(file.as_fd()),
                 )
             }
+            Request::Connect {} => continue,
             Request::Status {} => {
                 let message = "no".to_owned();
                 protocol::send(client.as_fd(), &Reply::Refused { message }, None)
@@ -210,6 +217,14 @@ fn read(out: &Path, speech: Option<bool>) {
         let _ = stream.latest();
         if let Ok(segments) = Segments::new(stream.clone(), Params::default()) {
             drain(&segments);
+            segments.finish();
+            drain(&segments);
+        }
+        if let Ok(events) = Events::new(stream.clone()) {
+            drain(&events);
+        }
+        if let Ok(pieces) = Pieces::new(&stream, 100) {
+            drain(&pieces);
         }
         drain(&*stream);
     }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use proptest::prelude::*;
 use v2m_client::ErrorKind;
 use v2m_client::follow::{Follower, Step};
 use v2m_client::ring::{CaptureWriter, ControlWriter, Reader, Ring, SpeechWriter, State};
@@ -305,4 +306,96 @@ fn segments_fit_into_the_history_with_room_to_spare() {
         }
     }
     assert!(lengths.len() >= 3 && lengths.iter().all(|&l| l <= HISTORY / 4 * 3 + WINDOW));
+}
+
+#[test]
+fn an_utterance_that_is_cut_ends_with_the_audio_that_is_there() {
+    let mut engine = Engine::new();
+    let mut follower = engine.follow(&Params::default());
+    assert!(!follower.cut_now(&engine.reader));
+    engine.write(40, |n| n >= 20);
+    // Heard, and not judged yet.
+    engine.hear(2 * WINDOW + 100);
+    assert!(follower.cut_now(&engine.reader));
+    let cut = Segment {
+        start: 20 * WINDOW - PAD,
+        end: 42 * WINDOW + 100,
+        is_final: true,
+    };
+    assert_eq!(
+        drain(&mut follower, &engine.reader),
+        [Step::Segment(cut), Step::Wait]
+    );
+    // What goes on after that is another one, and nothing is in both.
+    engine.decide(|_| true);
+    engine.decide(|_| true);
+    engine.hear(WINDOW - 100);
+    engine.decide(|_| true);
+    engine.write(60, |n| n < 60);
+    let Step::Segment(next) = follower.step(&engine.reader) else {
+        panic!("none");
+    };
+    assert_eq!((next.start, next.end), (cut.end, 60 * WINDOW + PAD));
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Judged(u64, bool),
+    Heard(u64),
+    Cut,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        4 => (1..30_u64, any::<bool>()).prop_map(|(windows, talk)| Act::Judged(windows, talk)),
+        1 => (1..1500_u64).prop_map(Act::Heard),
+        1 => Just(Act::Cut),
+    ];
+    prop::collection::vec(act, 1..60)
+}
+
+proptest! {
+    /// Wherever it is cut, and however late the detection is: segments follow each other
+    /// without an overlap, in audio that is there, and a cut leaves nothing for later.
+    #[test]
+    fn cuts_anywhere(acts in acts(), pad_ms in 0..300_u32, min_speech_ms in 0..300_u32) {
+        let mut engine = Engine::new();
+        let params = Params { pad_ms, min_speech_ms, partial_ms: Some(200), ..Params::default() };
+        let mut follower = engine.follow(&params);
+        let (mut end, mut floor) = (0, 0);
+        for act in acts {
+            let mut cut = None;
+            match act {
+                Act::Judged(windows, talk) => {
+                    for _ in 0..windows {
+                        let there = engine.reader.committed() / WINDOW;
+                        if engine.reader.speech_committed() >= there {
+                            engine.hear(WINDOW);
+                        }
+                        engine.decide(|_| talk);
+                    }
+                }
+                Act::Heard(samples) => engine.hear(samples),
+                Act::Cut => cut = Some(follower.cut_now(&engine.reader)),
+            }
+            let committed = engine.reader.committed();
+            let steps = drain(&mut follower, &engine.reader);
+            if let Some(any) = cut {
+                let last = steps.iter().any(|s| matches!(s, Step::Segment(s) if s.is_final));
+                prop_assert_eq!(any, last);
+                prop_assert!(!follower.in_speech());
+                floor = committed;
+            }
+            for step in steps {
+                if let Step::Segment(found) = step {
+                    prop_assert!(found.start >= end && found.start < found.end, "{:?}", found);
+                    prop_assert!(found.end <= committed);
+                    prop_assert!(cut.is_some() || found.start >= floor || found.end > floor);
+                    if found.is_final {
+                        end = found.end;
+                    }
+                }
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as Symphonia;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::{MediaSource, MediaSourceStream};
+use symphonia::core::io::{MediaSource, MediaSourceStream, ReadOnlySource};
 use symphonia::core::meta::MetadataOptions;
 use v2m_dsp::channels::names_for;
 use v2m_error::{Error, ErrorKind, Result};
@@ -112,6 +112,14 @@ impl Decoder {
             interleaved: Vec::new(),
             waiting: None,
         })
+    }
+
+    /// The same of what comes and can't be gone back in, such as a pipe.
+    ///
+    /// # Errors
+    /// As [`Decoder::open`].
+    pub fn stream(source: impl io::Read + Send + Sync + 'static, path: &Path) -> Result<Self> {
+        Self::read(Box::new(ReadOnlySource::new(source)), path)
     }
 
     /// Samples per second of each channel.

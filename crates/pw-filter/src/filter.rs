@@ -5,7 +5,7 @@
 //! and drops it and hears of state changes; PipeWire's data thread calls the
 //! process closure, once per cycle, between `connect` and `destroy`.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -16,17 +16,25 @@ use pipewire::core::CoreRc;
 use pipewire::properties::PropertiesBox;
 use pipewire_sys as pw_sys;
 
+use crate::stream::{Parameter, StreamVolume, format};
 use crate::{Direction, Error, ErrorKind, Result};
+use libspa::pod::Pod;
+
+/// The version of libpipewire that is loaded: major, minor.
+pub fn library_version() -> (u32, u32) {
+    // SAFETY: returns a static C string, any time.
+    let version = unsafe { CStr::from_ptr(pw_sys::pw_get_library_version()) }.to_string_lossy();
+    let mut numbers = version.split('.').map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
 
 /// The client configuration that asks for a real-time data thread: since 1.3 there is
 /// only one, and it does.
 pub fn realtime_config() -> &'static str {
-    // SAFETY: returns a static C string, any time.
-    let version = unsafe { CStr::from_ptr(pw_sys::pw_get_library_version()) }.to_string_lossy();
-    let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
-    match (numbers.next(), numbers.next()) {
-        (Some(major), Some(minor)) if (major, minor) < (1, 3) => "client-rt.conf",
-        _ => "client.conf",
+    if library_version() < (1, 3) {
+        "client-rt.conf"
+    } else {
+        "client.conf"
     }
 }
 
@@ -72,6 +80,16 @@ pub enum Failure {
 /// Called on the main loop's thread, also while the filter is dropped.
 pub type Failed = Box<dyn Fn(Failure)>;
 
+/// What a filter that records shows of itself to the desktop.
+pub struct Recording {
+    /// Samples per second, for people to see.
+    pub rate: u32,
+    /// Its volume to begin with.
+    pub volume: StreamVolume,
+    /// Called on the main loop's thread when the desktop sets another.
+    pub changed: Box<dyn Fn(StreamVolume)>,
+}
+
 /// A connected filter node. Lives on the main loop's thread; dropping it waits
 /// until the data thread has let go.
 pub struct Filter {
@@ -92,6 +110,9 @@ struct Shared {
     data: UnsafeCell<Data>,
     /// The main loop's thread's only.
     failed: Failed,
+    /// The main loop's thread's only.
+    recording: Option<(Cell<StreamVolume>, Recording)>,
+    filter: NonNull<pw_sys::pw_filter>,
 }
 
 struct Data {
@@ -105,7 +126,8 @@ struct Data {
 
 impl Filter {
     /// Creates a node with `properties` and so many ports, [`MAX_PORTS`] at most, and
-    /// connects it. The first port is `input` (or `output`), the next `input_2`.
+    /// connects it. The first port is `input` (or `output`), the next `input_2`. With
+    /// `recording` the desktop sees a format and a volume that it may set.
     pub fn new(
         core: &CoreRc,
         name: &str,
@@ -113,6 +135,7 @@ impl Filter {
         (direction, ports): (Direction, usize),
         process: Process,
         failed: Failed,
+        recording: Option<Recording>,
     ) -> Result<Self> {
         let refused = |what: &str| {
             let cause = std::io::Error::last_os_error();
@@ -144,6 +167,7 @@ impl Filter {
             version: pw_sys::PW_VERSION_FILTER_EVENTS,
             state_changed: Some(on_state_changed),
             process: Some(on_process),
+            param_changed: Some(on_param_changed),
             // SAFETY: the remaining fields are optional function pointers, and
             // all-zero is `None`.
             ..unsafe { mem::zeroed() }
@@ -163,6 +187,8 @@ impl Filter {
             shared: leak(Shared {
                 data: UnsafeCell::new(data),
                 failed,
+                recording: recording.map(|recording| (Cell::new(recording.volume), recording)),
+                filter,
             }),
             _core: core.clone(),
         };
@@ -184,13 +210,21 @@ impl Filter {
         // SAFETY: not connected yet, so no data thread uses `data`.
         unsafe { (*this.shared.as_ref().data.get()).ports = ports };
 
-        // SAFETY: the filter is alive; no parameters are passed.
+        // SAFETY: only this thread changes the field, and it has no reference to it now.
+        let recording = unsafe { &(*this.shared.as_ptr()).recording };
+        let parameters = recording
+            .iter()
+            .flat_map(|(volume, recording)| [format(recording.rate), volume.get().properties()]);
+        let parameters: Vec<Parameter> = parameters.collect();
+        let mut pods: Vec<_> = parameters.iter().map(Parameter::as_ptr).collect();
+        // SAFETY: the filter is alive; so many pods are passed as there are, well-formed
+        // and alive until the call returns, which copies them.
         let result = unsafe {
             pw_sys::pw_filter_connect(
                 filter.as_ptr(),
                 pw_sys::pw_filter_flags_PW_FILTER_FLAG_RT_PROCESS,
-                ptr::null_mut(),
-                0,
+                pods.as_mut_ptr(),
+                pods.len() as u32,
             )
         };
         if result < 0 {
@@ -310,6 +344,39 @@ unsafe extern "C" fn on_state_changed(
     // destroyed; `failed` belongs to this thread.
     let failed = unsafe { &(*shared.cast::<Shared>()).failed };
     failed(failure);
+}
+
+/// The desktop sets a parameter of the node or of one of its ports.
+unsafe extern "C" fn on_param_changed(
+    shared: *mut c_void,
+    port: *mut c_void,
+    id: u32,
+    parameter: *const spa_sys::spa_pod,
+) {
+    if !port.is_null() || id != spa_sys::SPA_PARAM_Props || parameter.is_null() {
+        return;
+    }
+    // SAFETY: `shared` is what `add_listener` was given, alive until the filter is
+    // destroyed; `recording` and `filter` belong to this thread.
+    let (recording, filter) = unsafe {
+        let shared = shared.cast::<Shared>();
+        (&(*shared).recording, (*shared).filter)
+    };
+    let Some((volume, recording)) = recording else {
+        return;
+    };
+    // SAFETY: libpipewire passes a whole pod that it has checked and that lives through
+    // the call.
+    let now = volume.get().changed_by(unsafe { Pod::from_raw(parameter) });
+    volume.set(now);
+    let properties = now.properties();
+    let mut pod = properties.as_ptr();
+    // SAFETY: the filter is alive; null port data means the node; one pod is passed, which
+    // outlives the call, which copies it.
+    unsafe {
+        pw_sys::pw_filter_update_params(filter.as_ptr(), ptr::null_mut(), &raw mut pod, 1);
+    }
+    (recording.changed)(now);
 }
 
 unsafe extern "C" fn on_process(shared: *mut c_void, position: *mut spa_sys::spa_io_position) {

@@ -9,6 +9,7 @@ pub mod filter;
 pub mod loop_hook;
 #[allow(unsafe_code, reason = "PipeWire's stream is in C")]
 pub mod microphone;
+pub mod stream;
 
 pub use v2m_error::{Error, ErrorKind, Result};
 

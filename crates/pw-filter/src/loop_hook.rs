@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{mem, thread};
 
 use libspa_sys as spa_sys;
+use nix::libc;
 use nix::unistd::gettid;
 use pipewire::core::CoreRc;
 use pipewire_sys as pw_sys;
@@ -48,7 +49,8 @@ impl LoopHook {
         // context, which `_core` keeps.
         let found = unsafe {
             let context = pw_sys::pw_core_get_context(core.as_raw_ptr().cast());
-            NonNull::new(pw_sys::pw_context_get_data_loop(context)).and_then(|data_loop| {
+            let data_loop = data_loop_of().and_then(|of| NonNull::new(of(context)));
+            data_loop.and_then(|data_loop| {
                 let inner = NonNull::new(pw_sys::pw_data_loop_get_loop(data_loop.as_ptr()))?;
                 let control = NonNull::new((*inner.as_ptr()).control)?;
                 Some((data_loop, control.cast::<spa_sys::spa_loop_control>()))
@@ -103,6 +105,19 @@ impl Drop for LoopHook {
         on_thread(data_loop, remove, hooked);
         // SAFETY: from `leak` in `new`; the loop knows it no more.
         drop(unsafe { Box::from_raw(hooked.as_ptr()) });
+    }
+}
+
+type DataLoopOf = unsafe extern "C" fn(*mut pw_sys::pw_context) -> *mut pw_sys::pw_data_loop;
+
+/// `pw_context_get_data_loop`, where libpipewire has it: before 0.3.50 it doesn't, and a
+/// program that needs it wouldn't start.
+fn data_loop_of() -> Option<DataLoopOf> {
+    // SAFETY: looks a name up among the libraries that are loaded. What has this name is
+    // libpipewire's function of this type.
+    unsafe {
+        let found = libc::dlsym(libc::RTLD_DEFAULT, c"pw_context_get_data_loop".as_ptr());
+        mem::transmute::<*mut c_void, Option<DataLoopOf>>(found)
     }
 }
 

@@ -4,7 +4,8 @@
 //! Callbacks only queue what they heard. It is taken up by [`Connection::pump`],
 //! outside of every callback, so proxies are never freed inside their own.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ enum Note {
     Metadata(GlobalObject<PropertiesBox>),
     DefaultSource(Option<String>),
     DefaultSink(Option<String>),
+    Moved(u32, Option<String>),
     GraphQuantum(u32),
     GraphRate(u32),
     Version(String),
@@ -178,6 +180,13 @@ impl Connection {
                     self.graph.default_sink = name;
                     self.dirty = true;
                 }
+                Note::Moved(node, target) => {
+                    match target {
+                        Some(target) => drop(self.graph.moves.insert(node, target)),
+                        None => drop(self.graph.moves.remove(&node)),
+                    }
+                    self.dirty = true;
+                }
                 Note::GraphQuantum(frames) => {
                     self.graph_default.samples = frames;
                     self.dirty = true;
@@ -221,7 +230,7 @@ impl Connection {
         let listener = metadata
             .add_listener_local()
             .property(move |subject, key, _type, value| {
-                if let (0, Some(note)) = (subject, read_property(key, value)) {
+                if let Some(note) = read_property(subject, key, value) {
                     tell(&sender, note);
                 }
                 0
@@ -313,8 +322,12 @@ fn read_global(global: &GlobalObject<&DictRef>) -> Option<Note> {
 }
 
 /// A property of the metadata `default` or `settings`; no key means all of them went.
-fn read_property(key: Option<&str>, value: Option<&str>) -> Option<Note> {
+fn read_property(subject: u32, key: Option<&str>, value: Option<&str>) -> Option<Note> {
     let number = || value?.parse().ok().filter(|n| *n > 0);
+    if subject != 0 {
+        let target = value.map(|value| text::name(value.trim_matches('"')));
+        return matches!(key, None | Some("target.object")).then(|| Note::Moved(subject, target));
+    }
     match key {
         None => Some(Note::DefaultSource(None)),
         Some("default.audio.source") => Some(Note::DefaultSource(value.and_then(node_name))),
@@ -338,22 +351,34 @@ pub fn silent_error(remote: Option<&str>, waited: Duration) -> Error {
         format!(
             "PipeWire at {} does not answer within {} s; restart it with \
              systemctl --user restart pipewire",
-            socket_path(remote).display(),
+            socket_paths(remote)[0].display(),
             waited.as_secs()
         ),
     )
 }
 
-/// Where libpipewire looks for the daemon's socket.
-pub fn socket_path(remote: Option<&str>) -> PathBuf {
-    let set = |key: &str| std::env::var_os(key).filter(|v| !v.is_empty());
+/// Where a daemon for the whole system listens.
+const SYSTEM: &str = "/run/pipewire";
+
+/// Where libpipewire looks for the daemon's socket: first the session's, then that of a daemon
+/// for the whole system.
+pub fn socket_paths(remote: Option<&str>) -> Vec<PathBuf> {
     let name = set("PIPEWIRE_REMOTE")
         .or_else(|| remote.map(Into::into))
         .unwrap_or_else(|| "pipewire-0".into());
-    let directory = set("PIPEWIRE_RUNTIME_DIR")
-        .or_else(|| set("XDG_RUNTIME_DIR"))
-        .unwrap_or_else(|| "/run/pipewire".into());
-    PathBuf::from(directory).join(name)
+    let session = runtime_directory().map(|directory| Path::new(&directory).join(&name));
+    let mut paths: Vec<PathBuf> = session.into_iter().collect();
+    paths.push(Path::new(SYSTEM).join(&name));
+    paths.dedup();
+    paths
+}
+
+fn runtime_directory() -> Option<OsString> {
+    set("PIPEWIRE_RUNTIME_DIR").or_else(|| set("XDG_RUNTIME_DIR"))
+}
+
+fn set(key: &str) -> Option<OsString> {
+    std::env::var_os(key).filter(|value| !value.is_empty())
 }
 
 fn unreachable_error(remote: Option<&str>, cause: &std::io::Error) -> Error {
@@ -362,15 +387,22 @@ fn unreachable_error(remote: Option<&str>, cause: &std::io::Error) -> Error {
         Some(libc::EHOSTDOWN | libc::ENOENT) => "no daemon listens there".to_owned(),
         _ => cause.to_string(),
     };
-    let path = socket_path(remote);
-    Error::new(
-        ErrorKind::Unavailable,
-        format!(
+    let path = &socket_paths(remote)[0];
+    let absolute = remote.is_some_and(|remote| remote.starts_with('/'));
+    let message = match runtime_directory() {
+        // What is not known is not said: a session's PipeWire may well run.
+        None if !absolute => "PipeWire can't be reached: XDG_RUNTIME_DIR is not set, which says \
+             where the session's is (sudo, su and cron lose it); set it with \
+             export XDG_RUNTIME_DIR=/run/user/$(id -u), or capture from ALSA with \
+             --source alsa:default"
+            .to_owned(),
+        _ => format!(
             "PipeWire can't be reached at {}: {cause}; start it with \
              systemctl --user start pipewire, or capture from ALSA with --source alsa:default",
             path.display()
         ),
-    )
+    };
+    Error::new(ErrorKind::Unavailable, message)
 }
 
 #[cfg(test)]

@@ -93,6 +93,21 @@ impl Graph {
         })
     }
 
+    /// Where the user moved the recording stream `node` to, by a volume control: what that
+    /// plays if it is a sink. What has gone since counts no more.
+    pub fn moved(&self, node: u32) -> Option<Source> {
+        let target = self.moves.get(&node)?;
+        let serial = target.parse().ok();
+        let mut nodes = self.nodes().map(|(_, node)| node);
+        let to = nodes.find(|to| Some(to.serial) == serial || to.name == *target)?;
+        let name = to.serial.to_string();
+        match (is_sink(to), is_source(to)) {
+            (true, _) => Some(Source::Monitor(name)),
+            (_, true) => Some(Source::Node(name)),
+            _ => None,
+        }
+    }
+
     fn find(&self, source: &Source, kept: Option<u64>) -> Result<(u32, &Node), String> {
         match source {
             Source::Default => self.default_source(),

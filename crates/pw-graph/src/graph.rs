@@ -76,6 +76,9 @@ pub struct Graph {
     pub default_source: Option<String>,
     /// The node's name in the metadata `default.audio.sink`.
     pub default_sink: Option<String>,
+    /// Where the user moved nodes to, by the node's id: another's serial or name, or -1 to take
+    /// a move back; the metadata `target.object`.
+    pub moves: BTreeMap<u32, String>,
 }
 
 impl Graph {
@@ -91,6 +94,7 @@ impl Graph {
 
     /// True if the id was one of ours to know.
     pub fn remove(&mut self, id: u32) -> bool {
+        self.moves.remove(&id);
         self.nodes.remove(&id).is_some()
             | self.ports.remove(&id).is_some()
             | self.links.remove(&id).is_some()
@@ -152,6 +156,14 @@ impl Graph {
     /// What a sink plays can be captured however it is muted.
     pub fn is_muted_by_its_volume(&self, node: u32) -> bool {
         self.nodes.get(&node).is_some_and(|node| !is_sink(node))
+    }
+
+    /// Whether the daemon has anything to do with sound: without a source and a sink it serves
+    /// screens, and the sound is somebody else's.
+    pub fn has_audio(&self) -> bool {
+        self.nodes
+            .values()
+            .any(|node| node.class.starts_with("Audio/"))
     }
 
     /// The name of the node that has this port.

@@ -18,7 +18,7 @@ use pipewire::types::ObjectType;
 use crate::{Error, Result};
 
 /// A factor that leaves nothing to hear: -80 dB.
-const INAUDIBLE: f32 = 1e-4;
+pub const INAUDIBLE: f32 = 1e-4;
 
 /// What one of a node's sets of properties says of its volume.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

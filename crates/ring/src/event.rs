@@ -34,6 +34,19 @@ pub enum GapReason {
     NotCaptured = 4,
 }
 
+impl GapReason {
+    /// By its number in the ring; None for one of a version to come.
+    pub fn from_number(number: u32) -> Option<Self> {
+        let all = [
+            Self::Xrun,
+            Self::Interrupted,
+            Self::Continued,
+            Self::NotCaptured,
+        ];
+        all.into_iter().find(|&reason| reason as u32 == number)
+    }
+}
+
 /// One record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {

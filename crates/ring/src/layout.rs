@@ -1,21 +1,22 @@
-//! Layout version 1: where everything lies in the ring's memory. The document
+//! Layout version 2: where everything lies in the ring's memory. The document
 //! for other implementations is `docs/ring-layout.md`; the two change together.
 //!
 //! Nothing here touches memory: a header is parsed from a copy of its bytes and
 //! believed only as far as the descriptor's real size allows.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::rate::Rate;
 use crate::shm::{ALIGNMENT, Section};
 
-/// Samples per second in the ring.
-pub const SAMPLE_RATE: u32 = 16_000;
+/// Samples per second of [`Rate::SPEECH`].
+pub const SAMPLE_RATE: u32 = Rate::SPEECH.hz();
 /// Nanoseconds per sample at [`SAMPLE_RATE`]; exact.
 pub const NS_PER_SAMPLE: i64 = 62_500;
-/// Samples of one speech window, and of one entry of the clock lane.
-pub const WINDOW: u64 = 512;
+/// Samples of a window at [`SAMPLE_RATE`].
+pub const WINDOW: u64 = Rate::SPEECH.window();
 
 pub(crate) const MAGIC: [u8; 8] = *b"v2m-ring";
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 pub(crate) const HEADER_BYTES: usize = ALIGNMENT;
 
 /// Byte offsets of the header's fields.
@@ -42,7 +43,7 @@ pub(crate) mod at {
     pub(crate) const CAPTURE: usize = 0x880;
     /// Engine state and heartbeat; written by the engine's main thread.
     pub(crate) const ENGINE: usize = 0x900;
-    /// End of what version 1 defines.
+    /// End of what version 2 defines.
     pub(crate) const END: usize = 0x980;
 }
 
@@ -50,7 +51,7 @@ pub(crate) mod at {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum LaneId {
-    /// f32 at 16 kHz.
+    /// f32 at the ring's rate.
     Samples = 0,
     /// i64 nanoseconds of CLOCK_MONOTONIC, one for each window's first sample.
     Clock = 1,
@@ -106,6 +107,8 @@ pub(crate) struct LanePlace {
 pub struct Layout {
     /// Of the whole memory.
     pub total_bytes: usize,
+    /// Of the samples.
+    pub rate: Rate,
     pub(crate) lanes: [LanePlace; LANES.len()],
     /// Random; two rings never share it.
     pub ring_id: [u8; 16],
@@ -118,14 +121,15 @@ pub struct Layout {
 /// Elements of a lane of records: 64 KiB of them.
 const RECORDS: u64 = 2048;
 
-/// The smallest history that can be asked for, in samples (about 4 s).
+/// The smallest history that a ring has, in samples (about 4 s at 16 kHz).
 pub const MIN_HISTORY: u64 = 1 << 16;
-/// The largest, in samples (about 4.6 h, 1 GiB).
-pub const MAX_HISTORY: u64 = 1 << 28;
+/// The largest, in samples (about 6 h at 48 kHz, 4 GiB).
+pub const MAX_HISTORY: u64 = 1 << 30;
 
 impl Layout {
-    /// A ring that keeps at least `history` samples.
+    /// A ring that keeps at least `history` samples at `rate`.
     pub(crate) fn new(
+        rate: Rate,
         history: u64,
         ring_id: [u8; 16],
         engine_pid: u32,
@@ -141,7 +145,10 @@ impl Layout {
                 Error::new(ErrorKind::Invalid, message)
             })?;
         // At least a section's worth of windows: they outlive the samples a little.
-        let windows = |bytes: u64| (samples / WINDOW).max(ALIGNMENT as u64 / bytes);
+        let windows = |bytes: u64| {
+            let windows = samples.div_ceil(rate.window()).next_power_of_two();
+            windows.max(ALIGNMENT as u64 / bytes)
+        };
         let mut offset = HEADER_BYTES;
         let lanes = LANES.map(|lane| {
             let capacity = match lane {
@@ -156,6 +163,7 @@ impl Layout {
         });
         Ok(Self {
             total_bytes: offset,
+            rate,
             lanes,
             ring_id,
             engine_pid,
@@ -184,10 +192,16 @@ impl Layout {
                 "its {field} is {got}, this client knows {want}"
             ))),
         };
-        expect("layout version", at::VERSION, VERSION)?;
+        let version = u32_at(header, at::VERSION);
+        if version != VERSION {
+            return Err(wrong(format!(
+                "its layout has version {version}, this client reads {VERSION}: install the same release of both"
+            )));
+        }
         expect("header size", at::HEADER_BYTES, HEADER_BYTES as u32)?;
-        expect("sample rate", at::SAMPLE_RATE, SAMPLE_RATE)?;
-        expect("window", at::WINDOW, WINDOW as u32)?;
+        let rate = Rate::new(u32_at(header, at::SAMPLE_RATE))
+            .map_err(|error| wrong(format!("by its header, {error}")))?;
+        expect("window", at::WINDOW, rate.window() as u32)?;
         expect("number of lanes", at::LANE_COUNT, LANES.len() as u32)?;
         let total = u64_at(header, at::TOTAL_BYTES);
         if total != file_bytes as u64 {
@@ -236,11 +250,12 @@ impl Layout {
         let windows = lanes[LaneId::Clock as usize]
             .capacity
             .min(lanes[LaneId::Speech as usize].capacity);
-        if windows < samples / WINDOW || samples < MIN_HISTORY {
+        if windows < samples.div_ceil(rate.window()) || samples < MIN_HISTORY {
             return Err(wrong("its lanes do not cover the same time".into()));
         }
         Ok(Self {
             total_bytes: file_bytes,
+            rate,
             lanes,
             ring_id: header[at::RING_ID..at::RING_ID + 16]
                 .try_into()
@@ -261,8 +276,8 @@ impl Layout {
         put(at::HEADER_BYTES, &(HEADER_BYTES as u32).to_ne_bytes());
         put(at::TOTAL_BYTES, &(self.total_bytes as u64).to_ne_bytes());
         put(at::RING_ID, &self.ring_id);
-        put(at::SAMPLE_RATE, &SAMPLE_RATE.to_ne_bytes());
-        put(at::WINDOW, &(WINDOW as u32).to_ne_bytes());
+        put(at::SAMPLE_RATE, &self.rate.hz().to_ne_bytes());
+        put(at::WINDOW, &(self.rate.window() as u32).to_ne_bytes());
         put(at::LANE_COUNT, &(LANES.len() as u32).to_ne_bytes());
         put(at::ENGINE_PID, &self.engine_pid.to_ne_bytes());
         put(at::CREATED_NS, &self.created_ns.to_ne_bytes());

@@ -1,4 +1,4 @@
-//! The ring: 16 kHz mono audio and what is known about it, in shared memory.
+//! The ring: mono audio at one of five rates and what is known about it, in shared memory.
 //! One engine writes, any number of processes map it read-only.
 //!
 //! Read in this order: `lane` (the protocol), [`layout`] (where everything
@@ -22,6 +22,7 @@ mod memory;
 mod model;
 #[cfg(not(loom))]
 pub mod notifier;
+pub mod rate;
 #[cfg(not(loom))]
 pub mod reader;
 #[allow(unsafe_code, reason = "maps memory at an address of its own choice")]
@@ -37,6 +38,7 @@ pub use event::{Event, GapReason, Kind};
 pub use layout::{Layout, NS_PER_SAMPLE, SAMPLE_RATE, WINDOW};
 #[cfg(not(loom))]
 pub use notifier::{Notifier, Subscription};
+pub use rate::Rate;
 #[cfg(not(loom))]
 pub use reader::{EventLane, Reader};
 #[cfg(not(loom))]
@@ -67,7 +69,8 @@ pub enum State {
 }
 
 impl State {
-    pub(crate) fn from_number(number: u32) -> Self {
+    /// By its number in the ring; one of a version to come is [`Waiting`](Self::Waiting).
+    pub fn from_number(number: u32) -> Self {
         match number {
             0 => Self::Starting,
             1 => Self::Running,

@@ -15,7 +15,7 @@ use crate::sync::{AtomicU32, AtomicU64};
 pub(crate) struct CaptureWords {
     /// Stretches of filled silence.
     pub(crate) gaps: AtomicU64,
-    /// Samples at 16 kHz in them that the source had and we did not get.
+    /// Samples in them that the source had and we did not get.
     pub(crate) lost_samples: AtomicU64,
     /// Jumps of the graph's or driver's own clock.
     pub(crate) xruns: AtomicU64,

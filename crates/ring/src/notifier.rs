@@ -4,8 +4,9 @@
 //! waits for clients to be woken, and the audio thread's cost does not depend on how many
 //! there are.
 //!
-//! The VAD worker waits on a word of its own. On the ring's, a real-time thread
-//! would come before every client; and it has no use for less than a window.
+//! The VAD worker waits on a word of its own, the same for all rings that it hears. On a
+//! ring's, a real-time thread would come before every client; and it has no use for less
+//! than a window.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -31,8 +32,8 @@ pub struct Notifier {
 struct Shared {
     /// Changes when more wait than are woken at once; the wake-up thread waits on it.
     rung: AtomicU32,
-    /// Changes with every window that is complete; the VAD worker waits on it.
-    windows: AtomicU32,
+    /// Is nudged with every window that is complete.
+    windows: Subscription,
     /// Windows that were complete then.
     complete: AtomicU64,
     /// The ring's word at the last [`Notifier::wake`].
@@ -40,32 +41,27 @@ struct Shared {
     stop: AtomicU32,
 }
 
-/// Where the VAD worker waits.
-#[derive(Clone, Debug)]
+/// Where the VAD worker waits: a word that changes with every window that is complete in
+/// any of the rings that nudge it.
+#[derive(Clone, Debug, Default)]
 pub struct Subscription {
-    shared: Arc<Shared>,
+    windows: Arc<AtomicU32>,
 }
 
 impl Subscription {
     /// Taken before looking for a window; see [`wait`](Self::wait).
     pub fn ticket(&self) -> u32 {
-        wake::ticket(&self.shared.windows)
+        wake::ticket(&self.windows)
     }
 
     /// Waits until a window was completed after `ticket` was taken, or for a
     /// [`nudge`](Self::nudge).
     pub fn wait(&self, ticket: u32) {
-        wake::wait(&self.shared.windows, ticket, Duration::from_secs(3600));
+        wake::wait(&self.windows, ticket, Duration::from_secs(3600));
     }
 
     /// Ends the wait without a window.
     pub fn nudge(&self) {
-        self.shared.nudge();
-    }
-}
-
-impl Shared {
-    fn nudge(&self) {
         wake::announce(&self.windows);
         wake::wake_all(&self.windows);
     }
@@ -104,7 +100,7 @@ impl Notifier {
         // After the readers: wherever it runs it comes before them.
         let complete = self.ring.complete_windows();
         if shared.complete.swap(complete, Ordering::Relaxed) != complete {
-            shared.nudge();
+            shared.windows.nudge();
         }
     }
 }
@@ -119,9 +115,18 @@ pub struct WakeUpThread {
 impl WakeUpThread {
     /// Starts the thread. `prepare` runs on it first (its scheduling).
     pub fn start(ring: Arc<Ring>, prepare: impl FnOnce() + Send + 'static) -> Result<Self> {
+        Self::nudging(Subscription::default(), ring, prepare)
+    }
+
+    /// The same, with whoever waits at `windows` being told of the ring's windows.
+    pub fn nudging(
+        windows: Subscription,
+        ring: Arc<Ring>,
+        prepare: impl FnOnce() + Send + 'static,
+    ) -> Result<Self> {
         let shared = Arc::new(Shared {
             rung: AtomicU32::new(0),
-            windows: AtomicU32::new(0),
+            windows,
             complete: AtomicU64::new(0),
             woken: AtomicU32::new(0),
             stop: AtomicU32::new(0),
@@ -159,9 +164,7 @@ impl WakeUpThread {
 
     /// Where the VAD worker is to wait.
     pub fn windows(&self) -> Subscription {
-        Subscription {
-            shared: self.notifier.shared.clone(),
-        }
+        self.notifier.shared.windows.clone()
     }
 }
 

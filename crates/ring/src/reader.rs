@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::event::{Event, GapReason};
 use super::lane::Lane;
-use super::layout::{HEADER_BYTES, LaneId, Layout, NS_PER_SAMPLE, WINDOW};
+use super::layout::{HEADER_BYTES, LaneId, Layout};
 use super::memory::Memory;
+use super::rate::Rate;
 use super::wake::{self, Waited};
 use super::{Lost, State};
 use crate::error::{Error, ErrorKind, Result};
@@ -62,6 +63,11 @@ impl Reader {
     /// What never changes.
     pub fn layout(&self) -> &Layout {
         self.memory.layout()
+    }
+
+    /// The rate of its samples.
+    pub fn rate(&self) -> Rate {
+        self.layout().rate
     }
 
     /// The ring's descriptor.
@@ -125,6 +131,12 @@ impl Reader {
         self.read(LaneId::Speech, first, out)
     }
 
+    /// Windows whose samples are all there.
+    #[inline]
+    pub fn complete_windows(&self) -> u64 {
+        self.committed() / self.rate().window()
+    }
+
     /// Copies samples from `position` on.
     ///
     /// Fails with [`ErrorKind::Overrun`] if some were overwritten and with
@@ -163,14 +175,15 @@ impl Reader {
     /// `None` for a position not written yet or long forgotten.
     pub fn time_ns(&self, position: u64) -> Option<i64> {
         let lane = self.memory.lane(LaneId::Clock);
-        let window = position / WINDOW;
+        let rate = self.rate();
+        let window = position / rate.window();
         if window >= lane.committed() {
             return None;
         }
         let mut words = [0_u32; 2];
         lane.read(window, &mut words).ok()?;
         let time: i64 = bytemuck::cast(words);
-        Some(time.wrapping_add((position % WINDOW) as i64 * NS_PER_SAMPLE))
+        Some(time.wrapping_add(rate.ns((position % rate.window()) as i64)))
     }
 
     /// Whether `[position, position + count)` holds filled silence. When the record
@@ -226,6 +239,11 @@ impl Reader {
     /// How many records of a kind were ever written.
     pub fn records_committed(&self, records: EventLane) -> u64 {
         self.memory.lane(records.lane()).committed()
+    }
+
+    /// The number of the oldest record of a kind that is still there.
+    pub fn records_oldest(&self, records: EventLane) -> u64 {
+        oldest(&self.memory.lane(records.lane()))
     }
 
     /// Where the newest stretch ends in which nobody listened and nothing was

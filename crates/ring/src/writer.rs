@@ -8,8 +8,9 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::State;
 use super::event::{Event, GapReason, Kind};
-use super::layout::{LaneId, Layout, NS_PER_SAMPLE, WINDOW};
+use super::layout::{LaneId, Layout};
 use super::memory::Memory;
+use super::rate::Rate;
 use crate::error::{Error, Result};
 use crate::shm::{self, Access};
 use crate::sync::{AtomicU32, Ordering};
@@ -22,12 +23,22 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Creates a ring that keeps at least `history` samples; sealed, its pages present.
+    /// Creates a ring that keeps at least `history` samples at 16 kHz; sealed, its pages
+    /// present.
     pub fn create(history: u64) -> Result<(Self, CaptureWriter, SpeechWriter, ControlWriter)> {
+        Self::at(Rate::SPEECH, history)
+    }
+
+    /// The same, at another rate.
+    pub fn at(
+        rate: Rate,
+        history: u64,
+    ) -> Result<(Self, CaptureWriter, SpeechWriter, ControlWriter)> {
         let mut ring_id = [0; 16];
         // Unique is all that it must be: zeros, should the call be refused, are as good a ring.
         let _ = getrandom(&mut ring_id, GetRandomFlags::empty());
         let layout = Layout::new(
+            rate,
             history,
             ring_id,
             std::process::id(),
@@ -82,7 +93,7 @@ impl Ring {
 
     /// Windows whose samples are all there.
     pub(super) fn complete_windows(&self) -> u64 {
-        self.memory.lane(LaneId::Samples).committed() / WINDOW
+        self.memory.lane(LaneId::Samples).committed() / self.layout().rate.window()
     }
 
     pub(super) fn wake_word(&self) -> &AtomicU32 {
@@ -95,7 +106,7 @@ impl Ring {
 pub struct Lost {
     /// Stretches of filled silence.
     pub gaps: u64,
-    /// Samples at 16 kHz that were lost.
+    /// Samples, at the ring's rate, that were lost.
     pub samples: u64,
     /// Jumps of the source's own clock.
     pub xruns: u64,
@@ -119,6 +130,11 @@ pub struct CaptureWriter {
 }
 
 impl CaptureWriter {
+    /// The rate of its samples.
+    pub fn rate(&self) -> Rate {
+        self.memory.layout().rate
+    }
+
     /// The position that the next sample gets.
     pub fn position(&self) -> u64 {
         self.next
@@ -142,12 +158,13 @@ impl CaptureWriter {
     #[inline]
     fn extend(&mut self, count: u64, time_ns: i64, sample: impl Fn(u64) -> u32) {
         // The clock first: a reader that sees a sample finds its window's time.
-        let windows = (self.next + count).div_ceil(WINDOW) - self.windows;
+        let rate = self.rate();
+        let windows = (self.next + count).div_ceil(rate.window()) - self.windows;
         if windows > 0 {
             let clock = self.memory.lane(LaneId::Clock);
             clock.append(self.windows, windows, |n, i| {
-                let after = ((self.windows + n) * WINDOW - self.next) as i64;
-                let words: [u32; 2] = bytemuck::cast(time_ns + after * NS_PER_SAMPLE);
+                let after = ((self.windows + n) * rate.window() - self.next) as i64;
+                let words: [u32; 2] = bytemuck::cast(time_ns + rate.ns(after));
                 words[i]
             });
             self.windows += windows;
@@ -214,7 +231,7 @@ impl CaptureWriter {
         self.wiping
     }
 
-    /// Counts samples (at 16 kHz) that the source had and nobody will get.
+    /// Counts samples that the source had and nobody will get.
     pub fn count_lost(&mut self, samples: u64) {
         self.lost.samples += samples;
         self.publish_losses();
@@ -251,9 +268,23 @@ pub struct SpeechWriter {
 }
 
 impl SpeechWriter {
+    /// The rate of the ring's samples.
+    pub fn rate(&self) -> Rate {
+        self.memory.layout().rate
+    }
+
     /// The window whose probability comes next.
     pub fn window(&self) -> u64 {
         self.windows
+    }
+
+    /// Says this of all windows before number `window`, of which nobody has heard anything.
+    pub fn skip_to(&mut self, window: u64, probability: f32) {
+        let count = window.saturating_sub(self.windows);
+        self.memory
+            .lane(LaneId::Speech)
+            .append(self.windows, count, |_, _| probability.to_bits());
+        self.windows += count;
     }
 
     /// Appends the probability of the next window.

@@ -9,7 +9,7 @@ use nix::sys::stat::Mode;
 use proptest::prelude::*;
 use v2m_ring::ErrorKind;
 use v2m_ring::shm;
-use v2m_ring::{EventLane, GapReason, Layout, NS_PER_SAMPLE, Reader, Ring, WINDOW};
+use v2m_ring::{EventLane, GapReason, Layout, NS_PER_SAMPLE, Rate, Reader, Ring, WINDOW};
 
 const HISTORY: u64 = 1 << 16;
 
@@ -45,6 +45,37 @@ fn what_is_written_is_read_across_the_end_of_the_ring() {
         );
     }
     assert!(position > HISTORY, "the ring was not lapped");
+}
+
+#[test]
+fn a_ring_of_any_rate_keeps_its_time_and_may_begin_late() {
+    for rate in Rate::ALL {
+        let (ring, mut writer, mut speech, _) = Ring::at(rate, HISTORY + 1).unwrap();
+        let reader = reader(&ring);
+        assert_eq!(
+            (reader.rate(), reader.layout().history()),
+            (rate, 2 * HISTORY)
+        );
+        // A day after its source began, nothing of which it knows.
+        let day = 86_400 * u64::from(rate.hz());
+        let begin = day - day % rate.window();
+        let start_ns = 1_000_000_007;
+        writer.gap(begin, GapReason::NotCaptured, start_ns);
+        writer.append_silence(begin, start_ns);
+        speech.skip_to(begin / rate.window(), 0.0);
+        let sound = vec![0.5; 10 * rate.window() as usize + 1];
+        writer.append(&sound, start_ns + rate.ns(begin as i64));
+        assert_eq!(reader.unused_until(), begin);
+        assert_eq!(reader.complete_windows(), begin / rate.window() + 10);
+        assert_eq!(reader.speech_committed(), begin / rate.window());
+        for position in (begin - 3 * rate.window()..reader.committed()).step_by(7) {
+            let time_ns = reader.time_ns(position).unwrap();
+            let expected = start_ns + rate.ns(position as i64);
+            assert!((expected - time_ns).abs() <= 1, "{time_ns} for {expected}");
+            assert_eq!(reader.has_gap(position, 1), position < begin);
+        }
+        assert_eq!(reader.losses().gaps + reader.losses().samples, 0);
+    }
 }
 
 #[test]
@@ -267,12 +298,14 @@ fn genuine() -> (Vec<u8>, usize) {
 fn a_header_that_lies_is_refused_by_name() {
     let (header, size) = genuine();
     assert!(Reader::new(forged(&header, size)).is_ok());
-    let cases: [(usize, &[u8], &str); 8] = [
+    let cases: [(usize, &[u8], &str); 10] = [
         (0, b"x", "magic"),
-        (8, &2_u32.to_ne_bytes(), "layout version"),
+        (8, &1_u32.to_ne_bytes(), "its layout has version 1"),
+        (8, &3_u32.to_ne_bytes(), "its layout has version 3"),
         (0x0c, &4096_u32.to_ne_bytes(), "header size"),
         (0x10, &(size as u64 * 2).to_ne_bytes(), "bytes"),
-        (0x28, &48_000_u32.to_ne_bytes(), "sample rate"),
+        (0x28, &44_100_u32.to_ne_bytes(), "44100 Hz"),
+        (0x28, &48_000_u32.to_ne_bytes(), "window"),
         (0x80 + 8, &u64::MAX.to_ne_bytes(), "Samples"),
         (0x80 + 16, &(HISTORY * 2).to_ne_bytes(), "Clock"),
         (0x80 + 32 + 16, &(u64::MAX / 2 + 1).to_ne_bytes(), "Clock"),

@@ -143,8 +143,8 @@ impl AlsaSource {
     }
 
     /// A PCM that [`AlsaSource::capture`] opens, as soon as it can be. Without a
-    /// name: ALSA's default one or, where that leads to a sound server, the first
-    /// of the cards' that captures.
+    /// name: PulseAudio's, if that runs; else ALSA's default one or, where that leads to
+    /// PipeWire, the first of the cards' that captures.
     pub fn later(pcm: Option<&str>, options: Options) -> Self {
         Self {
             name: pcm.map(str::to_owned),

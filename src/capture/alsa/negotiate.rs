@@ -1,6 +1,8 @@
 //! What a PCM offers, and which of it is taken.
 
 use std::ffi::CString;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use alsa::pcm::{Access, Format};
 use nix::errno::Errno;
@@ -72,13 +74,23 @@ fn device(message: String) -> Error {
     Error::new(ErrorKind::Device, message)
 }
 
-/// Opens ALSA's default PCM or, where that leads to a sound server, the first of
-/// the cards' that captures.
+/// Opens ALSA's default PCM or, where that leads to PipeWire, which isn't there, the first of
+/// the cards' that captures. Where PulseAudio runs, the sound is its own: it is captured
+/// through it, and no card is opened.
 pub(super) fn open_any(options: Options, avoid: &[u32]) -> Result<Opened> {
+    if pulse_listens() {
+        return open("pulse", options, avoid).map_err(|error| {
+            device(format!(
+                "PulseAudio has the sound, and ALSA's plugin for it can't be used ({error}): \
+                 install libasound2-plugins (Debian) or alsa-plugins-pulseaudio (Fedora), or take \
+                 a card from it with --source alsa:hw:CARD"
+            ))
+        });
+    }
     let mut reasons = Vec::new();
     match open("default", options, avoid) {
         Ok(opened) => match server_behind(&opened.pcm.description()) {
-            None => return Ok(opened),
+            None | Some("PulseAudio" | "JACK") => return Ok(opened),
             Some(server) => reasons.push(format!("ALSA's default leads to {server}")),
         },
         Err(error) => reasons.push(error.to_string()),
@@ -94,6 +106,22 @@ pub(super) fn open_any(options: Options, avoid: &[u32]) -> Result<Opened> {
         "no ALSA PCM can be used: {}",
         reasons.join("; ")
     )))
+}
+
+/// Whether PulseAudio, or what stands for it, takes connections.
+fn pulse_listens() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let named = set("PULSE_SERVER").and_then(|server| {
+        let server = server.into_string().ok()?;
+        let path = server.strip_prefix("unix:").unwrap_or(&server);
+        path.starts_with('/').then(|| PathBuf::from(path))
+    });
+    let directory = set("PULSE_RUNTIME_PATH").map(PathBuf::from);
+    let directory = directory.or_else(|| Some(Path::new(&set("XDG_RUNTIME_DIR")?).join("pulse")));
+    let session = directory.map(|directory| directory.join("native"));
+    let system = PathBuf::from("/run/pulse/native");
+    let mut places = [named, session, Some(system)].into_iter().flatten();
+    places.any(|place| UnixStream::connect(place).is_ok())
 }
 
 /// The sound server that a PCM hands its calls to, by the name that its plugin

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::{FileSource, Pace, play};
 use crate::capture::channels::Channels;
@@ -60,6 +60,8 @@ impl Sink for OnItsOwnTime<'_> {
 struct FilePlayer {
     /// Once the file is open.
     rate: Arc<AtomicU32>,
+    /// It is a pipe that plays in real time: time goes on when nothing comes out of it.
+    live: Arc<AtomicBool>,
     pace: Pace,
     thread: CaptureThread,
 }
@@ -75,9 +77,14 @@ impl FilePlayer {
     ) -> Result<Self> {
         let rate = Arc::<AtomicU32>::default();
         let known = rate.clone();
+        let live = Arc::<AtomicBool>::default();
+        let flows = live.clone();
         let thread = CaptureThread::start("v2m-file", false, move |orders, calls| {
             let opening = format!("opening {}", path.display());
-            let file = match calls.during(opening, || FileSource::open_with(&path, channels)) {
+            let over = orders.over();
+            let file = match calls.during(opening, || {
+                FileSource::open_until(&path, channels, over.clone())
+            }) {
                 Ok(file) => file,
                 Err(error) => return events(Event::Refused(error)),
             };
@@ -85,11 +92,13 @@ impl FilePlayer {
             ingest.expect(file.rate());
             events(Event::Reached);
             orders.rest();
-            let over = orders.over();
             let name = text::printable(&file.path().to_string_lossy(), text::MESSAGE);
             events(Event::Linked(name));
             let sink = OnItsOwnTime(&ingest);
-            match play(file, pace, &sink, over, || backpressure.hold(over)) {
+            flows.store(file.is_pipe() && pace == Pace::RealTime, Ordering::Release);
+            let end = play(file, pace, &sink, over, || backpressure.hold(over));
+            flows.store(false, Ordering::Release);
+            match end {
                 Ok(()) => {
                     ingest.finish();
                     events(Event::Ended);
@@ -97,7 +106,12 @@ impl FilePlayer {
                 Err(error) => events(Event::Waiting(error.to_string())),
             }
         })?;
-        Ok(Self { rate, pace, thread })
+        Ok(Self {
+            rate,
+            live,
+            pace,
+            thread,
+        })
     }
 }
 
@@ -112,7 +126,7 @@ impl Backend for FilePlayer {
     fn set_active(&self, _active: bool) {}
 
     fn is_live(&self) -> bool {
-        false
+        self.live.load(Ordering::Acquire)
     }
 
     fn keeps_time(&self) -> bool {

@@ -6,10 +6,10 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
 /// Between two attempts while the daemon may be coming: this at first, doubled up to the other.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -45,35 +45,39 @@ impl Patience {
     }
 }
 
-/// Changes around the daemon's socket, from its making on: make it before an
-/// attempt, and nothing that happens after that is missed.
+/// Changes around the places where the daemon's socket may be, from its making on: make it
+/// before an attempt, and nothing that happens after that is missed.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     inotify: Option<Inotify>,
-    /// What is to appear in the directory that is watched.
-    name: OsString,
+    /// The directories that are watched, and what is to appear in each.
+    names: Vec<(WatchDescriptor, OsString)>,
 }
 
 impl Arrival {
-    /// Watches the socket's directory or, until that exists, the nearest one above.
-    pub(crate) fn watch(socket: &Path) -> Self {
+    /// Watches each socket's directory or, until that exists, the nearest one above.
+    pub(crate) fn watch(sockets: &[PathBuf]) -> Self {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok();
         let flags = AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_MOVED_TO
             | AddWatchFlags::IN_ATTRIB
             | AddWatchFlags::IN_DELETE_SELF
             | AddWatchFlags::IN_ONLYDIR;
-        let mut path = socket;
-        let mut name = OsString::new();
-        while let (Some(directory), Some(last)) = (path.parent(), path.file_name()) {
-            name = last.to_owned();
-            let watched = inotify.as_ref().map(|i| i.add_watch(directory, flags));
-            if watched.is_none_or(|watch| watch.is_ok()) {
-                break;
+        let mut names = Vec::new();
+        for socket in sockets {
+            let mut path = socket.as_path();
+            while let (Some(directory), Some(last)) = (path.parent(), path.file_name()) {
+                match inotify.as_ref().map(|i| i.add_watch(directory, flags)) {
+                    Some(Err(_)) => path = directory,
+                    Some(Ok(watch)) => {
+                        names.push((watch, last.to_owned()));
+                        break;
+                    }
+                    None => break,
+                }
             }
-            path = directory;
         }
-        Self { inotify, name }
+        Self { inotify, names }
     }
 
     /// Readable when something happened; none where the kernel gives no watch.
@@ -89,7 +93,12 @@ impl Arrival {
                 | AddWatchFlags::IN_DELETE_SELF
                 | AddWatchFlags::IN_Q_OVERFLOW;
             let mut events = events.iter();
-            events.any(|e| e.name.as_ref() == Some(&self.name) || e.mask.intersects(gone))
+            events.any(|event| {
+                let mut names = self.names.iter();
+                let awaited = names
+                    .any(|(watch, name)| *watch == event.wd && event.name.as_ref() == Some(name));
+                awaited || event.mask.intersects(gone)
+            })
         })
     }
 }
@@ -107,23 +116,43 @@ mod tests {
         fs::create_dir(&base).unwrap();
         let directory = base.join("run/1000");
         let socket = directory.join("pipewire-0");
-        let arrival = Arrival::watch(&socket);
+        let arrival = Arrival::watch(std::slice::from_ref(&socket));
         fs::write(base.join("other"), "").unwrap();
         assert!(!arrival.happened(), "something else");
         fs::create_dir(base.join("run")).unwrap();
         assert!(arrival.happened());
-        let arrival = Arrival::watch(&socket);
+        let arrival = Arrival::watch(std::slice::from_ref(&socket));
         fs::create_dir(&directory).unwrap();
         assert!(arrival.happened());
-        let arrival = Arrival::watch(&socket);
+        let arrival = Arrival::watch(std::slice::from_ref(&socket));
         assert!(!arrival.happened());
         let listens = UnixListener::bind(&socket).unwrap();
         assert!(arrival.happened());
         // A socket in use keeps its directory.
         drop(listens);
-        let arrival = Arrival::watch(&socket);
+        let arrival = Arrival::watch(std::slice::from_ref(&socket));
         fs::remove_dir_all(&base).unwrap();
         assert!(arrival.happened(), "the directory went");
+    }
+
+    #[test]
+    fn the_daemon_may_come_in_any_of_its_places() {
+        let base = std::env::temp_dir().join(format!("v2m-arrivals-{}", std::process::id()));
+        let sockets = ["session/pipewire-0", "system/pipewire-0"].map(|path| base.join(path));
+        fs::create_dir_all(base.join("session")).unwrap();
+        let arrival = Arrival::watch(&sockets);
+        fs::write(base.join("session/system"), "").unwrap();
+        assert!(!arrival.happened(), "the other's name");
+        fs::create_dir(base.join("system")).unwrap();
+        assert!(arrival.happened());
+        for socket in &sockets {
+            let arrival = Arrival::watch(&sockets);
+            assert!(!arrival.happened());
+            let listens = UnixListener::bind(socket).unwrap();
+            assert!(arrival.happened());
+            drop(listens);
+        }
+        fs::remove_dir_all(&base).unwrap();
     }
 
     #[test]

@@ -10,17 +10,22 @@ use pipewire::loop_::Timeout;
 use pipewire::main_loop::MainLoopRc;
 
 use super::arrival::{Arrival, Patience};
-use super::connection::{Asks, new_context, silent_error, socket_path};
+use super::connection::{Asks, new_context, silent_error, socket_paths};
 use super::session::{Session, Turn};
 use super::{Command, Options, Report};
 use crate::capture::{Event, Events, Sink};
 use crate::rt;
 use crate::rt::bounded::Calls;
 use crate::{Error, Result};
+use v2m_pw_graph::Source;
 
 /// A daemon that takes the connection says hello within this; one that can't
 /// start lets whoever holds its socket (systemd) take connections all the same.
 const HELLO: Duration = Duration::from_secs(3);
+
+/// A daemon has its sources and sinks within this, when its session begins; one that hasn't is
+/// there for screens, and another server has the sound.
+const SOUNDLESS: Duration = Duration::from_secs(5);
 
 /// Captures until told to stop.
 pub(super) fn control(
@@ -75,6 +80,17 @@ struct Control<'a> {
     calls: &'a Calls,
 }
 
+/// Whether the daemon has anything to do with sound.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sound {
+    Unknown,
+    There,
+    /// Not yet, since then.
+    Awaited(Instant),
+    /// Not, and that was told.
+    Missing,
+}
+
 /// Why a session or a pause ended.
 enum End {
     Stop,
@@ -86,12 +102,12 @@ enum End {
 
 impl Control<'_> {
     fn run(mut self) {
-        let socket = socket_path(self.options.remote.as_deref());
+        let sockets = socket_paths(self.options.remote.as_deref());
         let mut context = None;
         let mut patience = Patience::new();
         let mut told = false;
         loop {
-            let arrival = Arrival::watch(&socket);
+            let arrival = Arrival::watch(&sockets);
             let end = match self.open(&mut context) {
                 Ok(mut session) => {
                     let (end, reached) = self.serve(&mut session);
@@ -153,6 +169,7 @@ impl Control<'_> {
     fn serve(&mut self, session: &mut Session) -> (End, bool) {
         let hello = Instant::now() + HELLO;
         let mut reached = false;
+        let mut sound = Sound::Unknown;
         loop {
             match session.turn(&self.options) {
                 Ok(Turn::Waiting) => {}
@@ -160,15 +177,35 @@ impl Control<'_> {
                     if !std::mem::replace(&mut reached, true) {
                         self.tell(Event::Reached);
                     }
+                    if self.options.source == Source::Default {
+                        self.listen_for_sound(session.has_audio(), &mut sound);
+                    }
                     self.settled(session, event);
                 }
                 Err(error) => return (End::Lost(error), reached),
+            }
+            let silent_since = match sound {
+                Sound::Awaited(since) => Some(since),
+                Sound::Unknown | Sound::There | Sound::Missing => None,
+            };
+            if silent_since.is_some_and(|since| since.elapsed() >= SOUNDLESS) {
+                sound = Sound::Missing;
+                self.tell(Event::Lost(
+                    "PipeWire has no sound here, neither source nor sink: another server has it, or \
+                     its session manager does not run"
+                        .to_owned(),
+                ));
             }
             let inaudible = session.inaudible();
             self.write_report(|report| report.state.inaudible = inaudible);
             let left = hello.saturating_duration_since(Instant::now());
             let timeout = match reached {
-                true => Timeout::Infinite,
+                true => match silent_since {
+                    Some(since) if sound != Sound::Missing => Timeout::Finite(
+                        SOUNDLESS.saturating_sub(since.elapsed()) + Duration::from_millis(1),
+                    ),
+                    _ => Timeout::Infinite,
+                },
                 false if left.is_zero() => {
                     let error = silent_error(self.options.remote.as_deref(), HELLO);
                     return (End::Lost(error), reached);
@@ -184,6 +221,20 @@ impl Control<'_> {
                 session.touch();
             }
         }
+    }
+
+    /// Takes up whether there is anything to do with sound; what comes after it was missed is
+    /// as good as a daemon that came.
+    fn listen_for_sound(&self, there: bool, sound: &mut Sound) {
+        *sound = match (there, *sound) {
+            (true, Sound::Missing) => {
+                self.tell(Event::Reached);
+                Sound::There
+            }
+            (true, _) => Sound::There,
+            (false, Sound::Unknown | Sound::There) => Sound::Awaited(Instant::now()),
+            (false, other) => other,
+        };
     }
 
     fn settled(&mut self, session: &Session, event: Option<Event>) {

@@ -32,8 +32,31 @@ pub(super) struct Gauges {
     pub(super) tid: AtomicI32,
     /// Where its stack was in that cycle.
     pub(super) stack: AtomicUsize,
+    /// What samples are multiplied by, as the desktop's volume control says; written by the
+    /// control thread.
+    pub(super) gain: Gain,
     /// Its scheduling was noted and its stack locked, by another thread.
     pub(super) looked_after: AtomicBool,
+}
+
+/// A factor for samples: the bits of an f32.
+#[derive(Debug)]
+pub(super) struct Gain(AtomicU32);
+
+impl Default for Gain {
+    fn default() -> Self {
+        Self(1.0_f32.to_bits().into())
+    }
+}
+
+impl Gain {
+    pub(super) fn set(&self, gain: f32) {
+        self.0.store(gain.to_bits(), Relaxed);
+    }
+
+    fn get(&self) -> f32 {
+        f32::from_bits(self.0.load(Relaxed))
+    }
 }
 
 pub(super) struct DataThread {
@@ -105,6 +128,7 @@ impl DataThread {
         };
 
         let time_ns = capture_time(cycle);
+        let gain = gauges.gain.get();
         for first in (0..length).step_by(SCRATCH) {
             let frames = (length - first).min(SCRATCH);
             let ports = cycle
@@ -130,6 +154,13 @@ impl DataThread {
             fence(Acquire);
             if cycle.now.load(Relaxed) != cycle.position {
                 return;
+            }
+            if gain != 1.0 {
+                for channel in self.scratch.chunks_exact_mut(SCRATCH).take(channels) {
+                    channel[..frames]
+                        .iter_mut()
+                        .for_each(|sample| *sample *= gain);
+                }
             }
             let offset = first as u64;
             let block = Planar::new(&self.scratch, SCRATCH, frames, channels);
@@ -242,6 +273,20 @@ mod tests {
         assert_eq!(gauges.rate.load(Relaxed), 48000);
         assert_eq!(gauges.quantum.load(Relaxed), 480);
         assert_ne!(gauges.tid.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn the_desktops_volume_is_applied() {
+        let ingest = Arc::new(Collect::default());
+        let gauges = Arc::new(Gauges::default());
+        let mut thread = thread(&ingest, &gauges, "mix", 2);
+        let samples = bits(&[0.5; 480]);
+        for (gain, heard) in [(0.25, 0.125), (0.0, 0.0), (1.0, 0.5)] {
+            gauges.gain.set(gain);
+            thread.cycle(&cycle(&[Some(&samples), Some(&samples)]));
+            let seen = ingest.0.lock().unwrap().pop().unwrap();
+            assert_eq!(seen.0, vec![heard; 480]);
+        }
     }
 
     #[test]

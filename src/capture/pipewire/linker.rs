@@ -130,13 +130,6 @@ impl Linker {
             Some(node) => graph.ports_of(node, Direction::In).collect(),
             None => Vec::new(),
         };
-        if inputs.len() < self.ports(graph) {
-            return steps; // our own node is still being announced
-        }
-        let linked: Vec<Ends> = inputs
-            .iter()
-            .flat_map(|&input| graph.linked_to(input).map(move |output| (output, input)))
-            .collect();
         let found = self.find(graph);
         let found = found.and_then(|target| self.with_channel(target));
         self.missing = found.as_ref().err().cloned();
@@ -152,6 +145,13 @@ impl Linker {
             });
             return steps;
         }
+        if inputs.len() < self.ports(graph) {
+            return steps; // our own node is still being announced
+        }
+        let linked: Vec<Ends> = inputs
+            .iter()
+            .flat_map(|&input| graph.linked_to(input).map(move |output| (output, input)))
+            .collect();
 
         let target = found.ok();
         if target.as_ref().map(|t| t.serial) != self.target.as_ref().map(|t| t.serial) {

@@ -46,7 +46,7 @@ pub struct Options {
     pub source: Source,
     /// The quantum to ask for; `None` asks for nothing.
     pub latency: Option<Quantum>,
-    /// Capture; else the node is there, but without links of ours and at rest.
+    /// Capture; else there is no node, unless somebody else has linked one.
     pub active: bool,
     /// The daemon's socket, by name or path; `None` is the session's.
     pub remote: Option<String>,
@@ -165,7 +165,7 @@ impl Pipewire {
         self.send(Command::Quantum(latency));
     }
 
-    /// Captures, or puts the node to rest: our links go, those made by hand stay.
+    /// Captures, or doesn't: our links go, and the node with them unless somebody else has linked it.
     pub fn set_active(&self, active: bool) {
         self.send(Command::Active(active));
     }

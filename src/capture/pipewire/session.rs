@@ -1,7 +1,9 @@
 //! One session with the daemon: the node, its links, and what is asked of the graph.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,14 +16,16 @@ use pipewire::proxy::{ProxyListener, ProxyT};
 use super::Options;
 use super::connection::Connection;
 use super::data_thread::{DataThread, Gauges, SCRATCH};
-use super::filter::{Failure, Filter};
+use super::filter::{Failure, Filter, Recording};
 use super::linker::{Ends, Linker};
 use super::loop_hook::LoopHook;
 use crate::capture::{Event, Sink};
 use crate::quantum::Quantum;
 use crate::{Error, ErrorKind, Result, text};
 use v2m_pw_filter::Direction;
-use v2m_pw_graph::{Inaudible, Volume};
+use v2m_pw_filter::stream::StreamVolume;
+use v2m_pw_graph::volume::INAUDIBLE;
+use v2m_pw_graph::{Inaudible, Source, Volume};
 
 /// Tells the clocks of one session from those of another in the same process.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -45,9 +49,13 @@ pub(super) struct Session {
     links: BTreeMap<Ends, (ProxyListener, Link)>,
     /// Of the source that is linked.
     volume: Option<Volume>,
+    /// Of the node itself, as the desktop sets it; the same whenever it is made again.
+    own_volume: Rc<Cell<StreamVolume>>,
     /// Made when the graph is known: it has a port for each of the source's channels.
     filter: Option<Filter>,
     ports: usize,
+    /// Where the user moved the node to, and the id that it had then.
+    moved: Option<(u32, Source)>,
     /// Wakes clients.
     rest: LoopHook,
     ingest: Arc<dyn Sink>,
@@ -79,8 +87,10 @@ impl Session {
         Ok(Self {
             links: BTreeMap::new(),
             volume: None,
+            own_volume: Rc::default(),
             filter: None,
             ports: 0,
+            moved: None,
             rest,
             ingest,
             connection,
@@ -103,6 +113,11 @@ impl Session {
         &self.connection.version
     }
 
+    /// Whether the daemon has anything to do with sound.
+    pub(super) fn has_audio(&self) -> bool {
+        self.connection.graph.has_audio()
+    }
+
     /// Has the daemon answer, and looks at the graph then.
     pub(super) fn touch(&mut self) {
         self.connection.touch();
@@ -113,24 +128,23 @@ impl Session {
         self.linker.missing().map(str::to_owned)
     }
 
-    /// Makes the node, or makes it again: one that runs takes no more ports.
-    fn make_node(&mut self, options: &Options, ports: usize) -> Result<()> {
+    fn drop_node(&mut self) {
         self.links.clear();
         self.linker.start_anew();
-        self.filter = None;
-        // What the node that was there had to say.
-        while self.troubles.try_recv().is_ok() {}
-
-        let mut properties = PropertiesBox::new();
-        properties.insert("node.name", options.node_name.as_str());
-        properties.insert("node.description", "Speech capture");
-        properties.insert("application.name", "v2m-engine");
-        properties.insert("media.type", "Audio");
-        properties.insert("media.category", "Capture");
-        properties.insert("media.role", "DSP");
-        if let Some(latency) = self.latency {
-            properties.insert("node.latency", latency.to_string());
+        // The id may be given again.
+        if let Some((node, _)) = &mut self.moved {
+            *node = u32::MAX;
         }
+        self.filter = None;
+        self.ports = 0;
+        // What it had to say last.
+        while self.troubles.try_recv().is_ok() {}
+    }
+
+    /// Makes the node, or makes it again: one that runs takes no more ports.
+    fn make_node(&mut self, options: &Options, ports: usize) -> Result<()> {
+        self.drop_node();
+        let properties = self.properties(options);
         let mut data_thread = DataThread::new(
             self.ingest.clone(),
             self.gauges.clone(),
@@ -140,6 +154,7 @@ impl Session {
             options.channels.mixer(ports, SCRATCH)?,
         );
         let failed = self.sender.clone();
+        let (gauges, own_volume) = (self.gauges.clone(), self.own_volume.clone());
         let filter = Filter::new(
             &self.connection.core,
             &options.node_name,
@@ -147,12 +162,48 @@ impl Session {
             (Direction::In, ports),
             Box::new(move |cycle| data_thread.cycle(cycle)),
             Box::new(move |failure| drop(failed.send(Trouble::Filter(failure)))),
+            Some(Recording {
+                rate: self.connection.graph_default.rate,
+                volume: self.own_volume.get(),
+                changed: Box::new(move |volume| {
+                    gauges.gain.set(volume.gain());
+                    own_volume.set(volume);
+                }),
+            }),
         )?;
         filter.set_active(options.active);
         self.filter = Some(filter);
         self.ports = ports;
         self.connection.touch();
         Ok(())
+    }
+
+    /// The node as the desktop sees it: a recording stream, which no session manager links,
+    /// as the linker does.
+    fn properties(&self, options: &Options) -> PropertiesBox {
+        let mut properties = PropertiesBox::new();
+        properties.insert("node.name", options.node_name.as_str());
+        properties.insert("node.description", "Speech capture");
+        properties.insert("application.name", "v2m-engine");
+        properties.insert("application.icon-name", "audio-input-microphone");
+        properties.insert("media.class", "Stream/Input/Audio");
+        properties.insert("media.name", "Speech capture");
+        properties.insert("media.type", "Audio");
+        properties.insert("media.category", "Capture");
+        // What a headset changes its profile for; not for what is played.
+        let role = match options.source {
+            Source::Default | Source::Node(_) => "Communication",
+            Source::DefaultMonitor | Source::Monitor(_) | Source::App(_) => "Production",
+        };
+        properties.insert("media.role", role);
+        properties.insert("node.autoconnect", "false");
+        // A move by hand counts for as long as the node is there: what the engine was told
+        // to capture decides when it starts.
+        properties.insert("state.restore-target", "false");
+        if let Some(latency) = self.latency {
+            properties.insert("node.latency", latency.to_string());
+        }
+        properties
     }
 
     /// Takes up what happened, outside of all callbacks.
@@ -171,8 +222,9 @@ impl Session {
                 }
             }
         }
-        if options.source != *self.linker.source() {
-            self.linker.set_source(options.source.clone());
+        let source = self.moved().unwrap_or_else(|| options.source.clone());
+        if source != *self.linker.source() {
+            self.linker.set_source(source);
             self.connection.touch();
         }
         if options.active != self.linker.is_active() {
@@ -194,7 +246,7 @@ impl Session {
         }
 
         let ports = self.linker.ports(&self.connection.graph);
-        if ports > self.ports {
+        if options.active && ports > self.ports {
             self.make_node(options, ports)?;
         }
         let steps = self.linker.decide(&self.connection.graph, self.node_id());
@@ -212,8 +264,36 @@ impl Session {
             }
             self.connection.touch();
         }
+        if !options.active && !self.is_linked() {
+            // A recording stream that is there is one that records, to the desktop.
+            self.drop_node();
+        }
         self.listen_to_volume()?;
         Ok(Turn::Settled(steps.event))
+    }
+
+    /// Whether a link leads to the node, by whomever.
+    fn is_linked(&self) -> bool {
+        let graph = &self.connection.graph;
+        let inputs = self.node_id().into_iter();
+        let mut inputs = inputs.flat_map(|node| graph.ports_of(node, Direction::In));
+        inputs.any(|input| graph.linked_to(input).next().is_some())
+    }
+
+    /// Where the user moved the node to, if that is still there. A node that is made again
+    /// stays where it was put.
+    fn moved(&mut self) -> Option<Source> {
+        let graph = &self.connection.graph;
+        if let Some(id) = self.node_id() {
+            if graph.moves.contains_key(&id) {
+                self.moved = graph.moved(id).map(|source| (id, source));
+            } else {
+                // Told of this node before, and taken back since.
+                self.moved.take_if(|(node, _)| *node == id);
+            }
+        }
+        let (_, source) = self.moved.as_ref()?;
+        graph.node_of(source).ok().map(|_| source.clone())
     }
 
     /// Listens to the volume of what is linked now.
@@ -231,8 +311,16 @@ impl Session {
         graph.heard_by(self.node_id()?)
     }
 
-    /// Why nothing is heard, if the source's volume is why.
+    /// Why nothing is heard, if the source's volume is why, or the node's own.
     pub(super) fn inaudible(&self) -> Option<Inaudible> {
+        let own = self.own_volume.get();
+        if let Some(id) = self.node_id().filter(|_| own.gain() < INAUDIBLE) {
+            return Some(Inaudible {
+                name: "the recording stream v2m-engine".to_owned(),
+                id,
+                muted: own.muted,
+            });
+        }
         let (volume, (_, name)) = (self.volume.as_ref()?, self.heard()?);
         volume.inaudible(name)
     }

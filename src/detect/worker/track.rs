@@ -1,24 +1,49 @@
-//! The speech track as it grows: a window of samples in, its probability and the turns
-//! of speech out.
+//! The speech track of one source as it grows: a window of samples in, its probability and
+//! the turns of speech out, into the ring of every rate.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use nix::sched::sched_getcpu;
 
-use super::{STEP, Shared, lock};
+use super::source::Progress;
+use super::{BEHIND, PASSED, RUN, Shared, lock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ring::{Event, Kind, NS_PER_SAMPLE, SpeechWriter};
+use crate::ring::{Event, Kind, Notifier, Rate, SpeechWriter};
 use crate::time::monotonic_ns;
 use crate::vad::segment::{Edge, OnOff};
 use crate::vad::{Model, WINDOW};
 
+const STEP: u64 = WINDOW as u64;
+
+/// What a turn at a source's windows came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing waits.
+    Idle,
+    /// Some were judged, others may wait.
+    Worked,
+    /// As many as are judged at once, and others wait.
+    Late,
+}
+
+/// Where the track is written.
+struct Output {
+    rate: Rate,
+    writer: SpeechWriter,
+    notifier: Notifier,
+}
+
 /// The speech track as it grows.
-pub(super) struct Track<'a> {
-    shared: &'a Shared,
+pub(super) struct Track {
+    pub(super) source: Arc<Progress>,
+    shared: Arc<Shared>,
     model: Box<dyn Model>,
     /// The probability of silence, after nothing else.
     silence: f32,
-    writer: SpeechWriter,
+    /// The first is at 16 kHz.
+    outputs: Vec<Output>,
+    window: u64,
     turns: OnOff,
     /// Where the speech that goes on began.
     speech: u64,
@@ -27,56 +52,142 @@ pub(super) struct Track<'a> {
     /// The model failed on the window before.
     failing: bool,
     cpu: Option<usize>,
+    behind: bool,
+    /// What came before the model was there is no lateness.
+    loading: bool,
 }
 
-impl<'a> Track<'a> {
+impl Track {
     pub(super) fn new(
-        shared: &'a Shared,
+        source: Arc<Progress>,
+        shared: Arc<Shared>,
         mut model: Box<dyn Model>,
         writer: SpeechWriter,
+        notifier: Notifier,
         turns: OnOff,
     ) -> Self {
         let silence = model.probability(&[0.0; WINDOW]).unwrap_or(0.0);
         model.reset();
         Self {
+            window: writer.window(),
+            source,
             shared,
             model,
             silence,
-            writer,
+            outputs: vec![Output {
+                rate: Rate::SPEECH,
+                writer,
+                notifier,
+            }],
             turns,
             speech: 0,
             afresh: false,
             failing: false,
             cpu: sched_getcpu().ok(),
+            behind: false,
+            loading: true,
         }
     }
 
-    /// The number of the next window.
-    pub(super) fn window(&self) -> u64 {
-        self.writer.window()
+    /// Another ring, whose audio begins with this window.
+    pub(super) fn add(&mut self, mut writer: SpeechWriter, notifier: Notifier, begin: u64) {
+        writer.skip_to(begin.min(self.window), self.silence);
+        // Judged before this ring came to be told.
+        for window in writer.window()..self.window {
+            let mut probability = [f32::NAN];
+            let _ = self.source.reader.read_speech(window, &mut probability);
+            writer.probability(probability[0]);
+        }
+        notifier.notify();
+        let rate = writer.rate();
+        self.remove(rate);
+        self.outputs.push(Output {
+            rate,
+            writer,
+            notifier,
+        });
+    }
+
+    pub(super) fn remove(&mut self, rate: Rate) {
+        self.outputs.retain(|output| output.rate != rate);
+    }
+
+    fn notify(&self) {
+        for output in &self.outputs {
+            output.notifier.notify();
+        }
+    }
+
+    /// Judges what waits, not too much at once.
+    pub(super) fn advance(&mut self) -> Turn {
+        if self.source.drained.load(Acquire) {
+            return Turn::Idle;
+        }
+        let waiting = self.waiting();
+        if waiting == 0 {
+            if std::mem::take(&mut self.behind) {
+                self.source.caught_up.fetch_add(1, Relaxed);
+            }
+            self.loading = false;
+            // A last look: what came before the order is judged.
+            if self.source.draining.load(Acquire) && self.waiting() == 0 {
+                self.end();
+                self.source.drained.store(true, Release);
+                self.notify();
+            }
+            return Turn::Idle;
+        }
+        if self.pass_silence(waiting.min(PASSED)) {
+            self.notify();
+            return Turn::Worked;
+        }
+        if !self.loading {
+            let late = match waiting > BEHIND {
+                true => waiting - self.source.filled_after(self.window).min(waiting - 1),
+                false => waiting,
+            };
+            self.behind |= late > BEHIND;
+            self.source.worst.fetch_max(late - 1, Relaxed);
+        }
+        let written_ns = self.source.reader.written_ns();
+        for _ in 0..waiting.min(RUN) {
+            self.step();
+        }
+        if waiting == 1 && self.source.live {
+            self.shared.delay.record(monotonic_ns() - written_ns);
+        }
+        self.notify();
+        match waiting > RUN {
+            true => Turn::Late,
+            false => Turn::Worked,
+        }
+    }
+
+    fn waiting(&self) -> u64 {
+        let complete = self.source.reader.complete_windows();
+        complete.saturating_sub(self.window)
     }
 
     /// Judges the next window, which is complete, and publishes what comes of it.
-    pub(super) fn step(&mut self) {
-        let shared = self.shared;
+    fn step(&mut self) {
         let start_ns = monotonic_ns();
-        let judged = self.judge(self.writer.window() * STEP);
+        let judged = self.judge(self.window * STEP);
         let failed = matches!(&judged, Err(error) if error.kind() != ErrorKind::Overrun);
         if std::mem::replace(&mut self.failing, failed) || failed {
-            *lock(&shared.problem) = judged.as_ref().err().map(Error::to_string);
+            *lock(&self.shared.problem) = judged.as_ref().err().map(Error::to_string);
         }
         let probability = judged.unwrap_or_else(|_| {
-            shared.missed.fetch_add(1, Relaxed);
+            self.source.missed.fetch_add(1, Relaxed);
             self.afresh = true;
             f32::NAN
         });
         self.publish(probability);
-        shared.cost.record(monotonic_ns() - start_ns);
+        self.shared.cost.record(monotonic_ns() - start_ns);
         let unusable = self.model.unusable_samples();
-        shared.unusable.store(unusable, Relaxed);
+        self.source.unusable.store(unusable, Relaxed);
         let cpu = sched_getcpu().ok();
         if std::mem::replace(&mut self.cpu, cpu) != cpu {
-            shared.migrations.fetch_add(1, Relaxed);
+            self.shared.migrations.fetch_add(1, Relaxed);
         }
     }
 
@@ -84,8 +195,8 @@ impl<'a> Track<'a> {
     /// starts anew: what follows a gap is judged by itself.
     fn judge(&mut self, position: u64) -> Result<f32> {
         let mut samples = [0.0; WINDOW];
-        let gap = self.shared.reader.has_gap(position, STEP);
-        match self.shared.reader.read_samples(position, &mut samples) {
+        let gap = self.source.reader.has_gap(position, STEP);
+        match self.source.reader.read_samples(position, &mut samples) {
             // The edge of a gap that was longer than the ring.
             Err(error) if error.kind() == ErrorKind::Overrun && gap => {
                 self.afresh = true;
@@ -102,9 +213,9 @@ impl<'a> Track<'a> {
     /// Publishes what the model would say of the next windows if they lie deep in
     /// filled silence, at most `most` of them; whether there were any. When
     /// somebody listens again after a night, hours of it come at once.
-    pub(super) fn pass_silence(&mut self, most: u64) -> bool {
-        let window = self.writer.window();
-        let Some((first, end)) = self.shared.reader.gap_at(window * STEP) else {
+    fn pass_silence(&mut self, most: u64) -> bool {
+        let window = self.window;
+        let Some((first, end)) = self.source.reader.gap_at(window * STEP) else {
             return false;
         };
         // A window at the edge holds what the resampler made of the last audio.
@@ -120,12 +231,15 @@ impl<'a> Track<'a> {
     }
 
     fn publish(&mut self, probability: f32) {
-        let window = self.writer.window();
+        let window = self.window;
         let turn = match probability.is_nan() {
             true => self.turns.reset(window * STEP),
             false => self.turns.push(window, probability),
         };
-        self.writer.probability(probability);
+        for output in &mut self.outputs {
+            output.writer.probability(probability);
+        }
+        self.window += 1;
         self.turn(turn);
     }
 
@@ -139,21 +253,24 @@ impl<'a> Track<'a> {
             Some(Edge::End(position)) => (Kind::SpeechEnd, position, position - self.speech),
         };
         // The last end lies where no sample is yet: one sample after the last.
-        let reader = &self.shared.reader;
-        let last_ns = || Some(reader.time_ns(position.checked_sub(1)?)? + NS_PER_SAMPLE);
+        let reader = &self.source.reader;
+        let sample_ns = reader.rate().ns(1);
+        let last_ns = || Some(reader.time_ns(position.checked_sub(1)?)? + sample_ns);
         let time_ns = reader.time_ns(position).or_else(last_ns);
-        self.writer.turn(Event {
-            kind: kind as u32,
-            detail: 0,
-            position,
-            length,
-            time_ns: time_ns.unwrap_or(0),
-        });
+        for output in &mut self.outputs {
+            output.writer.turn(Event {
+                kind: kind as u32,
+                detail: 0,
+                position: output.rate.convert(position, Rate::SPEECH),
+                length: output.rate.convert(length, Rate::SPEECH),
+                time_ns: time_ns.unwrap_or(0),
+            });
+        }
     }
 
     /// Nothing follows: speech that goes on ends here.
-    pub(super) fn end(&mut self) {
-        let turn = self.turns.reset(self.writer.window() * STEP);
+    fn end(&mut self) {
+        let turn = self.turns.reset(self.window * STEP);
         self.turn(turn);
     }
 }

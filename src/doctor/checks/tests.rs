@@ -55,6 +55,8 @@ fn closed() -> Finding {
 fn fine() -> Facts {
     Facts {
         pipewire: Ok(survey()),
+        library: (1, 4),
+        logind: false,
         heard: Some(Ok(hears())),
         latency: Quantum::DEFAULT,
         rtprio: 0,
@@ -99,6 +101,28 @@ fn real_time_is_missed_only_where_neither_gives_it() {
 }
 
 #[test]
+fn no_group_is_advised_where_a_login_manager_gives_devices() {
+    let checks = judge(&Facts {
+        logind: true,
+        groups: Vec::new(),
+        cards: (2, 0),
+        dma_latency: false,
+        memlock: 0,
+        rtprio: 0,
+        rtkit: Err("no bus".into()),
+        udev_rules: None,
+        ..fine()
+    });
+    let remedies = checks.iter().filter_map(|check| check.remedy.as_ref());
+    for remedy in remedies {
+        assert!(
+            !remedy.contains("usermod") && !remedy.contains("@audio"),
+            "{remedy}"
+        );
+    }
+}
+
+#[test]
 fn each_fault_shows_in_its_own_check_with_a_remedy() {
     let gone = || Err("no daemon listens there; start it".to_owned());
     let muted = Survey {
@@ -140,6 +164,14 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
             Status::Degraded,
             Facts {
                 pipewire: Ok(unmanaged),
+                ..fine()
+            },
+        ),
+        (
+            "visibility",
+            Status::Degraded,
+            Facts {
+                library: (0, 3),
                 ..fine()
             },
         ),

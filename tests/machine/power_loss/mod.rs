@@ -45,11 +45,11 @@ for module in $(/bin/busybox cat /modules/order); do /bin/busybox insmod /module
 /engine run --source file:/played.wav --vad-backend off --log warn &
 until /engine status >/dev/null 2>&1; do /bin/busybox usleep 50000; done
 record() { /engine record "$@" --sync 300ms --log debug 2>&1 | /bin/busybox cat & }
-record /disk/float.wav
+record /disk/float.wav --format wav32
 record /disk/integer.wav --format wav16
 record /disk/some.flac
-record /disk/again.wav --overwrite
-V2M_ENGINE_NO_IO_URING=1 record /disk/plain.wav
+record /disk/again.wav --overwrite --format wav32
+V2M_ENGINE_NO_IO_URING=1 record /disk/plain.wav --format wav32
 /bin/busybox sleep 60
 "#;
 

@@ -2,10 +2,10 @@
 
 use super::head::{Cue, seconds};
 use super::write_queue::Stretch;
-use crate::ring::{GapReason, Reader};
+use crate::ring::{GapReason, Rate, Reader};
 
-#[derive(Default)]
 pub(super) struct Cues {
+    rate: Rate,
     speech: Vec<Cue>,
     /// Silence in place of audio that the ring held, and the disk didn't take in time.
     lost: Vec<Stretch>,
@@ -14,6 +14,16 @@ pub(super) struct Cues {
 }
 
 impl Cues {
+    /// None yet, in a file of that rate.
+    pub(super) fn new(rate: Rate) -> Self {
+        Self {
+            rate,
+            speech: Vec::new(),
+            lost: Vec::new(),
+            gaps: Vec::new(),
+        }
+    }
+
     /// A segment begins at that sample of the file.
     pub(super) fn speech(&mut self, sample: u64, label: String) {
         self.speech.push(Cue { sample, label });
@@ -62,21 +72,21 @@ impl Cues {
 
     /// All, in the order of the file.
     pub(super) fn all(&self) -> Vec<Cue> {
-        let gaps = self.gaps.iter().map(|(gap, what)| silence(gap, what));
+        let gaps = self.gaps.iter().map(|(gap, what)| self.silence(gap, what));
         sorted(self.without_gaps().into_iter().chain(gaps))
     }
 
     /// For where not all have room: gaps are silence that anybody can see.
     pub(super) fn without_gaps(&self) -> Vec<Cue> {
-        let lost = self.lost.iter().map(|lost| silence(lost, "lost"));
+        let lost = self.lost.iter().map(|lost| self.silence(lost, "lost"));
         sorted(self.speech.iter().cloned().chain(lost))
     }
-}
 
-fn silence(stretch: &Stretch, what: &str) -> Cue {
-    Cue {
-        sample: stretch.sample,
-        label: format!("{what} {}", seconds(stretch.samples)),
+    fn silence(&self, stretch: &Stretch, what: &str) -> Cue {
+        Cue {
+            sample: stretch.sample,
+            label: format!("{what} {}", seconds(self.rate, stretch.samples)),
+        }
     }
 }
 

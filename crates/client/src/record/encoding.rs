@@ -4,13 +4,12 @@ use super::flac;
 use super::format::Format;
 use super::head::{Cue, Head, Length, Notes, Origin};
 use super::wav::{self, Sample};
-use crate::dsp::pcm;
 use crate::error::Result;
+use crate::ring::Rate;
 
 pub(super) enum Encoding {
-    /// As they lie in the ring.
-    Float,
-    Integer16,
+    /// One sample after the other, in a WAV or in nothing.
+    Pcm { sample: Sample, is_raw: bool },
     Flac {
         bits: u32,
         encoder: Box<flac::Encoder>,
@@ -18,14 +17,17 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    pub(super) fn new(format: Format) -> Result<Self> {
+    pub(super) fn new(format: Format, rate: Rate) -> Result<Self> {
+        let pcm = |sample, is_raw| Ok(Self::Pcm { sample, is_raw });
         let flac = |bits| {
-            let encoder = Box::new(flac::Encoder::new(bits)?);
+            let encoder = Box::new(flac::Encoder::new(bits, rate)?);
             Ok(Self::Flac { bits, encoder })
         };
         match format {
-            Format::Wav => Ok(Self::Float),
-            Format::Wav16 => Ok(Self::Integer16),
+            Format::Wav16 => pcm(Sample::Integer16, false),
+            Format::Wav32 => pcm(Sample::Float, false),
+            Format::S16le => pcm(Sample::Integer16, true),
+            Format::F32le => pcm(Sample::Float, true),
             Format::Flac => flac(16),
             Format::Flac24 => flac(24),
         }
@@ -33,18 +35,24 @@ impl Encoding {
 
     /// Samples go into the file as they are.
     pub(super) fn is_verbatim(&self) -> bool {
-        matches!(self, Self::Float)
+        matches!(
+            self,
+            Self::Pcm {
+                sample: Sample::Float,
+                ..
+            }
+        )
+    }
+
+    /// There is nothing but samples.
+    pub(super) fn is_raw(&self) -> bool {
+        matches!(self, Self::Pcm { is_raw: true, .. })
     }
 
     /// Bytes of a sample, where zeros are silence.
     pub(super) fn silence(&self) -> Option<u64> {
-        self.wav().map(Sample::bytes)
-    }
-
-    fn wav(&self) -> Option<Sample> {
         match self {
-            Self::Float => Some(Sample::Float),
-            Self::Integer16 => Some(Sample::Integer16),
+            Self::Pcm { sample, .. } => Some(sample.bytes()),
             Self::Flac { .. } => None,
         }
     }
@@ -54,11 +62,7 @@ impl Encoding {
     pub(super) fn push(&mut self, samples: &[f32]) -> Result<(Vec<u8>, u64)> {
         let count = samples.len() as u64;
         match self {
-            Self::Float => Ok((bytemuck::cast_slice(samples).to_vec(), count)),
-            Self::Integer16 => {
-                let integers = samples.iter().copied().map(pcm::int16);
-                Ok((integers.flat_map(i16::to_le_bytes).collect(), count))
-            }
+            Self::Pcm { sample, .. } => Ok((sample.encode(samples), count)),
             Self::Flac { encoder, .. } => {
                 let (before, mut out) = (encoder.samples(), Vec::new());
                 encoder.push(samples, &mut out)?;
@@ -70,7 +74,7 @@ impl Encoding {
     /// What was kept, the `last` of it or all that may be followed by more.
     pub(super) fn flush(&mut self, last: bool) -> Result<(Vec<u8>, u64)> {
         match self {
-            Self::Float | Self::Integer16 => Ok((Vec::new(), 0)),
+            Self::Pcm { .. } => Ok((Vec::new(), 0)),
             Self::Flac { encoder, .. } => {
                 let (before, mut out) = (encoder.samples(), Vec::new());
                 encoder.flush(last, &mut out)?;
@@ -79,10 +83,10 @@ impl Encoding {
         }
     }
 
-    pub(super) fn head(&self, length: Length, notes: &Notes) -> Head {
+    pub(super) fn head(&self, rate: Rate, length: Length, notes: &Notes) -> Head {
         match self {
-            Self::Float => wav::head(Sample::Float, length, notes),
-            Self::Integer16 => wav::head(Sample::Integer16, length, notes),
+            Self::Pcm { is_raw: true, .. } => Head::none(),
+            Self::Pcm { sample, .. } => wav::head(*sample, rate, length, notes),
             Self::Flac { bits, encoder } => {
                 // Only of exactly these samples is the sum known; zeros mean unknown.
                 let digest = match length {
@@ -91,32 +95,34 @@ impl Encoding {
                     }
                     _ => [0; 16],
                 };
-                flac::head(*bits, length, digest, notes)
+                flac::head(*bits, rate, length, digest, notes)
             }
         }
     }
 
     /// What it says of the recording.
     pub(super) fn notes(&self, origin: &Origin, cues: &[Cue]) -> Vec<u8> {
-        match self.wav() {
-            Some(sample) => wav::notes(sample, origin, cues),
-            None => flac::notes(origin, cues),
+        match self {
+            Self::Pcm { is_raw: true, .. } => Vec::new(),
+            Self::Pcm { sample, .. } => wav::notes(*sample, origin, cues),
+            Self::Flac { .. } => flac::notes(origin, cues),
         }
     }
 
     /// What stands after the audio: the cues that the head has no room for.
     pub(super) fn tail(&self, origin: &Origin, cues: &[Cue]) -> Vec<u8> {
-        match self.wav() {
-            Some(sample) => wav::tail(sample, origin, cues),
-            None => Vec::new(),
+        match self {
+            Self::Pcm { is_raw: true, .. } | Self::Flac { .. } => Vec::new(),
+            Self::Pcm { sample, .. } => wav::tail(*sample, origin, cues),
         }
     }
 
     /// How many of these cues the head has room for.
     pub(super) fn room(&self, origin: &Origin, cues: &[Cue]) -> usize {
-        match self.wav() {
-            Some(sample) => wav::room(sample, origin, cues),
-            None => flac::room(origin, cues),
+        match self {
+            Self::Pcm { is_raw: true, .. } => 0,
+            Self::Pcm { sample, .. } => wav::room(*sample, origin, cues),
+            Self::Flac { .. } => flac::room(origin, cues),
         }
     }
 }

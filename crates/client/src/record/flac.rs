@@ -13,7 +13,7 @@ use flacenc::source::{Context, Fill, FrameBuf};
 use super::head::{Cue, HEAD, Head, Length, Notes, Origin, PROGRAM};
 use crate::dsp::pcm;
 use crate::error::{Error, Result};
-use crate::ring::SAMPLE_RATE;
+use crate::ring::Rate;
 
 /// The longest frame, in samples: 256 ms.
 const BLOCK: usize = 4096;
@@ -32,13 +32,13 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn new(bits: u32) -> Result<Self> {
+    pub(super) fn new(bits: u32, rate: Rate) -> Result<Self> {
         let broken = |cause: &dyn std::fmt::Display| Error::system("cannot set up FLAC", cause);
         let config = config::Encoder::default().into_verified();
         Ok(Self {
             bits,
             config: config.map_err(|(_, cause)| broken(&cause))?,
-            stream: StreamInfo::new(SAMPLE_RATE as usize, 1, bits as usize)
+            stream: StreamInfo::new(rate.hz() as usize, 1, bits as usize)
                 .map_err(|cause| broken(&cause))?,
             buffer: FrameBuf::with_size(1, BLOCK).map_err(|cause| broken(&cause))?,
             context: Context::new(bits as usize, 1),
@@ -112,7 +112,7 @@ const VORBIS_COMMENT: u8 = 4;
 const START: usize = 42;
 
 /// The file's first [`HEAD`] bytes: stream information, comments, padding.
-pub(super) fn head(bits: u32, length: Length, digest: [u8; 16], notes: &Notes) -> Head {
+pub(super) fn head(bits: u32, rate: Rate, length: Length, digest: [u8; 16], notes: &Notes) -> Head {
     let samples = match length {
         Length::Known { samples, .. } => samples,
         Length::Unknown => 0,
@@ -123,8 +123,7 @@ pub(super) fn head(bits: u32, length: Length, digest: [u8; 16], notes: &Notes) -
     // Frame sizes unknown; then 20 bits of rate, 3 of channels less one, 5 of
     // bits less one, 36 of length.
     info.extend([0; 6]);
-    let packed =
-        u64::from(SAMPLE_RATE) << 44 | u64::from(bits - 1) << 36 | (samples & 0xf_ffff_ffff);
+    let packed = u64::from(rate.hz()) << 44 | u64::from(bits - 1) << 36 | (samples & 0xf_ffff_ffff);
     info.extend(packed.to_be_bytes());
     info.extend(digest);
     let mut head = Vec::with_capacity(HEAD);
@@ -159,7 +158,7 @@ pub(super) fn notes(origin: &Origin, cues: &[Cue]) -> Vec<u8> {
     let size = |texts: &[String]| texts.iter().map(|text| 4 + text.len()).sum::<usize>();
     let mut taken = 4 + 8 + PROGRAM.len() + size(&comments);
     for (number, cue) in (1..).zip(cues) {
-        let chapter = chapter(number, cue);
+        let chapter = chapter(number, cue, origin.rate);
         if taken + size(&chapter) > Notes::room(HEAD - START) {
             break;
         }
@@ -184,8 +183,8 @@ pub(super) fn room(origin: &Origin, cues: &[Cue]) -> usize {
 }
 
 /// The comments of a chapter, as the chapter extension of Vorbis comments has them.
-fn chapter(number: u32, cue: &Cue) -> [String; 2] {
-    let ms = cue.sample * 1000 / u64::from(SAMPLE_RATE);
+fn chapter(number: u32, cue: &Cue, rate: Rate) -> [String; 2] {
+    let ms = cue.sample * 1000 / u64::from(rate.hz());
     let (hours, minutes) = (ms / 3_600_000, ms / 60_000 % 60);
     let (seconds, ms) = (ms / 1000 % 60, ms % 1000);
     [
@@ -212,7 +211,10 @@ mod tests {
                 tail: 0,
             };
             let notes = Notes::new(notes(&origin(), &cues));
-            assert_eq!(head(16, length, [7; 16], &notes).bytes.len(), HEAD);
+            assert_eq!(
+                head(16, Rate::SPEECH, length, [7; 16], &notes).bytes.len(),
+                HEAD
+            );
             assert_eq!(room(&origin(), &cues) == cues.len(), count <= 50, "{count}");
         }
     }
@@ -236,7 +238,7 @@ mod tests {
         };
         let of = |samples, notes: &Notes| {
             let length = Length::Known { samples, tail: 0 };
-            head(16, length, [samples as u8; 16], notes)
+            head(16, Rate::SPEECH, length, [samples as u8; 16], notes)
         };
         let mut unknown = origin();
         unknown.began = None;
@@ -257,7 +259,7 @@ mod tests {
 
     #[test]
     fn every_sample_gets_into_a_frame() {
-        let mut encoder = Encoder::new(16).unwrap();
+        let mut encoder = Encoder::new(16, Rate::SPEECH).unwrap();
         let mut out = Vec::new();
         let noise = |n: usize| ((n * 7919) % 65_536) as f32 / 32_768.0 - 1.0;
         let noise = |count| (0..count).map(noise).collect::<Vec<f32>>();

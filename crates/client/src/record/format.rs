@@ -6,31 +6,40 @@ use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A file's format; all are mono at 16 kHz.
+/// A file's format; all are mono, at the rate of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// WAV, 32-bit float: the ring's own samples, bit for bit. RF64 past 4 GiB.
-    Wav,
+    /// WAV, 16-bit integers, which every program reads. RF64 past 4 GiB.
     Wav16,
+    /// WAV, 32-bit float: the ring's own samples, bit for bit. RF64 past 4 GiB.
+    Wav32,
+    /// FLAC, 16 bit.
     Flac,
     Flac24,
+    /// 16-bit integers, little-endian, and nothing else: no head, no cues, no syncs.
+    S16le,
+    /// The same as 32-bit float, the ring's own samples.
+    F32le,
 }
 
 impl Format {
-    const ALL: [(&str, Self); 4] = [
-        ("wav", Self::Wav),
+    const ALL: [(&str, Self); 7] = [
         ("wav16", Self::Wav16),
+        ("wav", Self::Wav16),
+        ("wav32", Self::Wav32),
         ("flac", Self::Flac),
         ("flac24", Self::Flac24),
+        ("s16le", Self::S16le),
+        ("f32le", Self::F32le),
     ];
 
-    /// The format that a path's extension stands for: `.wav` (float) or `.flac` (16 bit).
+    /// The format that a path's extension stands for: `.wav` or `.flac`, both 16 bit.
     ///
     /// Fails with [`ErrorKind::Invalid`] for any other.
     pub fn of(path: &Path) -> Result<Self> {
         let extension = path.extension().and_then(|extension| extension.to_str());
         match extension.map(str::to_ascii_lowercase).as_deref() {
-            Some("wav" | "wave") => Ok(Self::Wav),
+            Some("wav" | "wave") => Ok(Self::Wav16),
             Some("flac") => Ok(Self::Flac),
             _ => Err(Error::new(
                 ErrorKind::Invalid,
@@ -46,8 +55,9 @@ impl Format {
     /// The extension that goes with it.
     pub fn extension(self) -> &'static str {
         match self {
-            Self::Wav | Self::Wav16 => "wav",
+            Self::Wav16 | Self::Wav32 => "wav",
             Self::Flac | Self::Flac24 => "flac",
+            Self::S16le | Self::F32le => "pcm",
         }
     }
 
@@ -81,7 +91,7 @@ mod tests {
 
     #[test]
     fn names_and_extensions() {
-        assert_eq!(Format::of(Path::new("a/b.WAV")).unwrap(), Format::Wav);
+        assert_eq!(Format::of(Path::new("a/b.WAV")).unwrap(), Format::Wav16);
         assert_eq!(Format::of(Path::new("b.flac")).unwrap(), Format::Flac);
         for bad in ["b", "b.mp3", "flac"] {
             let error = Format::of(Path::new(bad)).unwrap_err();
@@ -89,7 +99,7 @@ mod tests {
         }
         for (name, format) in Format::ALL {
             assert_eq!(name.parse::<Format>().unwrap(), format);
-            assert_eq!(format.to_string(), name);
+            assert_eq!(format.to_string().parse::<Format>().unwrap(), format);
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::moment::Moment;
-use crate::ring::SAMPLE_RATE;
+use crate::ring::Rate;
 
 /// The bytes before the audio.
 pub(super) const HEAD: usize = 8192;
@@ -25,6 +25,8 @@ pub(super) struct Origin {
     pub(super) began: Option<(i64, Moment)>,
     /// What the engine captures.
     pub(super) source: String,
+    /// Of the file's samples.
+    pub(super) rate: Rate,
 }
 
 impl Origin {
@@ -69,6 +71,16 @@ pub(super) struct Notes {
 pub(super) struct Head {
     pub(super) bytes: Vec<u8>,
     pub(super) first: Range<usize>,
+}
+
+impl Head {
+    /// That of a file which is nothing but audio.
+    pub(super) fn none() -> Self {
+        Self {
+            bytes: Vec::new(),
+            first: 0..0,
+        }
+    }
 }
 
 impl Notes {
@@ -134,8 +146,8 @@ pub(super) enum Length {
 }
 
 /// `1.250 s`.
-pub(super) fn seconds(samples: u64) -> String {
-    format!("{:.3} s", samples as f64 / f64::from(SAMPLE_RATE))
+pub(super) fn seconds(rate: Rate, samples: u64) -> String {
+    format!("{:.3} s", rate.seconds(samples))
 }
 
 /// Whatever sectors of a head reach the disk on the way from one to the next, `notes`
@@ -178,5 +190,6 @@ pub(super) fn origin() -> Origin {
         position: 123_456,
         began: Some((5_000_000_000, Moment::of_monotonic(5_000_000_000))),
         source: "default".into(),
+        rate: Rate::SPEECH,
     }
 }

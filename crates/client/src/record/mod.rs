@@ -30,6 +30,7 @@ mod target;
 mod wav;
 mod write_queue;
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,7 +39,8 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::follow;
 use crate::locator::Locator;
-use crate::ring::{Reader, SAMPLE_RATE, State};
+use crate::readiness::Readiness;
+use crate::ring::{Reader, State};
 pub use background::Background;
 pub use format::Format;
 use head::{Origin, seconds};
@@ -52,8 +54,6 @@ pub use stop::Stop;
 /// How long a recording that has ended waits for a disk that refuses, or a pipe
 /// that nobody reads.
 const GRACE: Duration = Duration::from_secs(3);
-/// From one write into a pipe to the next.
-const PIPE: Duration = Duration::from_millis(20);
 /// From one look at the engine's connection to the next, at least.
 const LOOK: Duration = Duration::from_millis(200);
 /// Samples of which the level is told, at most.
@@ -116,19 +116,20 @@ impl Recorder {
         let stdout = path.as_os_str() == target::STDOUT;
         let format = match options.format {
             Some(format) => format,
-            None if stdout => Format::Wav,
-            None if options.split && path.is_dir() => Format::Wav,
+            None if stdout => Format::Wav16,
+            None if options.split && path.is_dir() => Format::Wav16,
             None => Format::of(path)?,
         };
         if stdout && options.split {
             let message = "segments in files of their own can't go to standard output: name a file";
             return Err(Error::new(ErrorKind::Invalid, message));
         }
-        let samples = |time: Duration| (time.as_secs_f64() * f64::from(SAMPLE_RATE)) as u64;
+        let rate = ring.rate();
+        let samples = |time: Duration| (time.as_secs_f64() * f64::from(rate.hz())) as u64;
         let (committed, oldest) = (ring.committed(), ring.oldest());
         // What is about to be overwritten is not begun with.
         let margin = if oldest > 0 {
-            u64::from(SAMPLE_RATE) / 4
+            u64::from(rate.hz()) / 4
         } else {
             0
         };
@@ -138,10 +139,13 @@ impl Recorder {
         let next = next.min(committed);
         let missing = samples(options.last).saturating_sub(committed - next);
         if missing > margin {
-            tracing::warn!("the ring goes back by {} only", seconds(committed - next));
+            tracing::warn!(
+                "the ring goes back by {} only",
+                seconds(rate, committed - next)
+            );
         }
         let speech = match options.speech || options.split {
-            true => Some(Speech::new(&ring, next)?),
+            true => Some(Speech::new(&ring, next, &options.detection)?),
             false => None,
         };
         let mut recorder = Self {
@@ -176,11 +180,12 @@ impl Recorder {
             position,
             began: time.map(|ns| (ns, moment::Moment::of_monotonic(ns))),
             source: self.engine.source().to_owned(),
+            rate: self.ring.rate(),
         };
         RecordingFile::create(
             path,
             self.format,
-            self.options.overwrite,
+            self.options.overwrite && !self.options.split,
             origin,
             &self.ring,
         )
@@ -201,12 +206,21 @@ impl Recorder {
     /// did not take all of it.
     pub fn run(mut self, stop: &Stop, mut report: impl FnMut(&Progress)) -> Result<Progress> {
         let mut pace = Pace::new(self.ring.committed());
-        let mut cadence = Cadence::new(self.interval(), Instant::now());
+        let mut cadence = Cadence::new(self.options.sync, Instant::now());
+        // What goes into a pipe goes as it comes.
+        let audio = match &self.take {
+            Some(take) if !take.is_file() => Some(Readiness::new()?),
+            _ => None,
+        };
         let mut reported = Instant::now();
         let mut failed = None;
         let mut asked = None::<Instant>;
         let mut ended: Option<Instant> = None;
         loop {
+            if let Some(audio) = &audio {
+                audio.drain();
+                audio.arm_for(&self.engine)?;
+            }
             // Before the count: once it says that no more comes, the count is final.
             let state = self.ring.state();
             if asked.is_none_or(|asked| asked.elapsed() >= LOOK) {
@@ -234,7 +248,7 @@ impl Recorder {
             let ending = self.end.is_some_and(|end| committed >= end);
             let end = self.end.map_or(committed, |end| end.min(committed));
             let pressed = end.saturating_sub(self.next) >= self.ring.layout().history() / 8;
-            let due = now >= cadence.due();
+            let due = audio.is_some() || now >= cadence.due();
             if due || pressed || ending {
                 self.advance(end, ending, is_gone)?;
                 self.engine.reached(self.next);
@@ -263,7 +277,7 @@ impl Recorder {
             timeout = timeout.min(cadence.due().saturating_duration_since(Instant::now()));
             timeout = timeout.min(pace.look(self.ring.committed(), self.ring.layout().history()));
             if let Some(end) = self.end.filter(|_| !ending) {
-                let left = end.saturating_sub(committed) as f64 / f64::from(SAMPLE_RATE);
+                let left = self.ring.rate().seconds(end.saturating_sub(committed));
                 timeout = timeout.min(Duration::from_secs_f64(left.min(3600.0) + 0.002));
             }
             if ending || is_gone {
@@ -271,7 +285,9 @@ impl Recorder {
             }
             let timeout = timeout.max(Duration::from_millis(1));
             match &mut self.take {
-                Some(take) => take.wait(stop.notifier(), timeout)?,
+                Some(take) => {
+                    take.wait(stop.notifier(), audio.as_ref().map(AsFd::as_fd), timeout)?
+                }
                 None => disk::idle(stop.notifier(), timeout)?,
             }
         }
@@ -281,16 +297,11 @@ impl Recorder {
             None => Ok(progress),
             Some(error) => Err(Error::new(
                 error.kind(),
-                format!("{error}: recorded {} until then", seconds(progress.samples)),
+                format!(
+                    "{error}: recorded {} until then",
+                    seconds(self.ring.rate(), progress.samples)
+                ),
             )),
-        }
-    }
-
-    /// From one sync to the next; into a pipe, from one write to the next.
-    fn interval(&self) -> Duration {
-        match &self.take {
-            Some(take) if !take.is_file() => PIPE,
-            _ => self.options.sync,
         }
     }
 

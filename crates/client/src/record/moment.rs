@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 
-use crate::ring::SAMPLE_RATE;
+use crate::ring::Rate;
 use v2m_ring::time::monotonic_ns;
 
 /// A moment in the local time zone.
@@ -44,11 +44,11 @@ impl Moment {
     }
 
     /// Samples since midnight, as Broadcast Wave counts (EBU Tech 3285).
-    pub(super) fn samples_since_midnight(&self) -> u64 {
+    pub(super) fn samples_since_midnight(&self, rate: Rate) -> u64 {
         let time = self.0.time();
         let (hour, minute, second) = (time.hour(), time.minute(), time.second());
         let seconds = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second);
-        let rate = i64::from(SAMPLE_RATE);
+        let rate = i64::from(rate.hz());
         (seconds * rate + i64::from(time.subsec_nanosecond()) * rate / 1_000_000_000) as u64
     }
 }
@@ -72,7 +72,12 @@ mod tests {
         assert_eq!(here.iso(), "2025-11-25T23:33:12.480+05:30");
         assert_eq!(here.file_name(), "20251125T233312.480");
         let seconds = u64::from(23 * 3600 + 33 * 60 + 12_u32);
-        assert_eq!(here.samples_since_midnight(), seconds * 16_000 + 7_695);
+        let samples = here.samples_since_midnight(Rate::SPEECH);
+        assert_eq!(samples, seconds * 16_000 + 7_695);
+        for rate in Rate::ALL {
+            let since = rate.convert(samples, Rate::SPEECH);
+            assert!(here.samples_since_midnight(rate) - since <= rate.per_tick());
+        }
         assert_eq!(moment("UTC0").iso(), "2025-11-25T18:03:12.480+00:00");
         assert_eq!(moment("NST3:30").iso(), "2025-11-25T14:33:12.480-03:30");
     }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use v2m_dsp::vad::segment::Params;
+
 use super::format::Format;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -14,8 +16,11 @@ pub struct Options {
     pub overwrite: bool,
     /// Only speech, one segment after the other, each marked by a cue.
     pub speech: bool,
-    /// Each segment of speech in a file of its own, named by its time. Includes `speech`.
+    /// Each segment of speech in a file of its own, which is named by its time and always
+    /// new. Includes `speech`.
     pub split: bool,
+    /// What counts as speech, where only that is recorded.
+    pub detection: Params,
     /// Begin this far in the past, as far as the ring goes back.
     pub last: Duration,
     /// End after so much audio, counted from the beginning (with `last`: the past one).
@@ -33,6 +38,7 @@ impl Default for Options {
             overwrite: false,
             speech: false,
             split: false,
+            detection: Params::default(),
             last: Duration::ZERO,
             length: None,
             sync: Duration::from_secs(1),
@@ -44,6 +50,7 @@ impl Default for Options {
 impl Options {
     /// Errors: [`ErrorKind::Invalid`], naming the option and what it may be.
     pub fn validate(&self) -> Result<()> {
+        self.detection.validate()?;
         let invalid = |message: &str| Err(Error::new(ErrorKind::Invalid, message));
         if !(Duration::from_millis(50)..=Duration::from_secs(3600)).contains(&self.sync) {
             return invalid("the interval of syncs must be 0.05 to 3600 seconds");

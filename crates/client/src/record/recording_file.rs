@@ -80,19 +80,23 @@ impl RecordingFile {
         origin: Origin,
         ring: &Arc<Reader>,
     ) -> Result<Self> {
-        let encoding = Encoding::new(format)?;
+        let encoding = Encoding::new(format, origin.rate)?;
         // A file of no length, from its first moment on.
         let none = Length::Known {
             samples: 0,
             tail: 0,
         };
         let notes = Notes::new(encoding.notes(&origin, &[]));
-        let target = target::open(path, overwrite, &encoding.head(none, &notes).bytes)?;
+        let head = encoding.head(origin.rate, none, &notes);
+        let target = target::open(path, overwrite, &head.bytes)?;
+        // Without a head there is nothing to go back to.
+        let is_raw = encoding.is_raw();
         let (is_file, disk) = match target {
-            Target::File(file) => (true, Disk::file(file)),
-            Target::Pipe(file) => (false, Disk::pipe(file)),
+            Target::File(file) if !is_raw => (true, Disk::file(file)),
+            Target::File(file) | Target::Pipe(file) => (false, Disk::pipe(file)),
             Target::Fifo(fifo) => (false, Disk::fifo(fifo)),
         };
+        let audio = if is_raw { 0 } else { HEAD as u64 };
         Ok(Self {
             path: path.to_owned(),
             is_file,
@@ -100,17 +104,17 @@ impl RecordingFile {
             origin,
             encoding,
             notes,
-            write_queue: WriteQueue::new(HEAD as u64),
+            write_queue: WriteQueue::new(audio),
             disk,
             job: Job::Idle,
             trouble: None,
-            cues: Cues::default(),
+            cues: Cues::new(ring.rate()),
             samples: 0,
             commit_wanted: false,
             commit_refused: false,
             ending: false,
             tail: None,
-            begun: is_file,
+            begun: is_file || is_raw,
             closed: false,
         })
     }
@@ -260,8 +264,8 @@ impl RecordingFile {
             tracing::warn!(
                 "{}: {} were overwritten before the disk took them: silence from {} on",
                 self.path.display(),
-                seconds(lost.samples),
-                seconds(lost.sample)
+                seconds(self.origin.rate, lost.samples),
+                seconds(self.origin.rate, lost.sample)
             );
             self.cues.lose(lost);
         }
@@ -300,22 +304,24 @@ impl RecordingFile {
             format!(
                 "{}: the last {} could not be written: {why}",
                 self.path.display(),
-                seconds(missing)
+                seconds(self.origin.rate, missing)
             ),
         )
     }
 
-    /// Waits until the disk has news, `notifier` is readable, or time is up.
+    /// Waits until the disk has news, `notifier` or, where it goes into a pipe, `audio` is
+    /// readable, or time is up.
     pub(super) fn wait(
         &mut self,
         notifier: Option<BorrowedFd<'_>>,
+        audio: Option<BorrowedFd<'_>>,
         timeout: Duration,
     ) -> Result<()> {
         let timeout = match &self.trouble {
             Some(trouble) => timeout.min(trouble.retry.saturating_duration_since(Instant::now())),
             None => timeout,
         };
-        self.disk.wait(notifier, timeout)
+        self.disk.wait(notifier, audio, timeout)
     }
 
     /// Whether nobody reads the pipe any more: nothing more can be written.
@@ -422,7 +428,7 @@ impl RecordingFile {
                         tracing::debug!(
                             "{}: synced to sample {claimed} ({})",
                             self.path.display(),
-                            seconds(claimed)
+                            seconds(self.origin.rate, claimed)
                         );
                         self.look_after();
                         return true;
@@ -454,7 +460,7 @@ impl RecordingFile {
             tracing::warn!(
                 "cannot write {}: {message}; the engine keeps {} meanwhile",
                 self.path.display(),
-                seconds(kept)
+                seconds(self.origin.rate, kept)
             );
         }
         let retry = Instant::now() + RETRY;
@@ -523,7 +529,7 @@ impl RecordingFile {
             },
             false => Length::Unknown,
         };
-        self.encoding.head(length, notes)
+        self.encoding.head(self.origin.rate, length, notes)
     }
 
     fn tail_bytes(&self) -> Vec<u8> {

@@ -7,7 +7,6 @@ use super::Recorder;
 use super::speech::Speech;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::RETRY;
-use crate::ring::{NS_PER_SAMPLE, SAMPLE_RATE};
 
 /// How long an engine that is gone is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,13 +35,14 @@ impl Recorder {
     /// One step on the way to the next engine.
     pub(super) fn resume(&mut self, committed: u64) -> Result<Resumed> {
         let from_ns = self.ring.time_ns(committed.saturating_sub(1));
+        let sample_ns = self.ring.rate().ns(1);
         let lost = self.lost.get_or_insert_with(|| {
             tracing::warn!("the engine is gone: it is waited for");
             Lost {
                 since: Instant::now(),
                 tried: None,
                 stands_in: false,
-                from_ns: from_ns.map(|time| time.saturating_add(NS_PER_SAMPLE)),
+                from_ns: from_ns.map(|time| time.saturating_add(sample_ns)),
             }
         });
         let gone = |error: Error| Ok(Resumed::Never(error.context("the engine is gone")));
@@ -79,11 +79,11 @@ impl Recorder {
         // Where its audio begins, as far as it is still there.
         let oldest = match ring.oldest() {
             0 => 0,
-            oldest => oldest + u64::from(SAMPLE_RATE) / 4,
+            oldest => oldest + u64::from(ring.rate().hz()) / 4,
         };
         let next = oldest.max(ring.unused_until()).min(ring.committed());
         if self.speech.is_some() {
-            self.speech = Some(Speech::new(&ring, next)?);
+            self.speech = Some(Speech::new(&ring, next, &self.options.detection)?);
         }
         self.end = self
             .end
@@ -103,16 +103,16 @@ impl Recorder {
             return Ok(());
         };
         let missing = match (self.ring.time_ns(self.next), lost.from_ns) {
-            (Some(now), Some(before)) => now.saturating_sub(before) / NS_PER_SAMPLE,
+            (Some(now), Some(before)) => self.ring.rate().samples(now.saturating_sub(before)),
             _ => 0,
         };
         // It was there before: what both have is taken once.
         let both = missing.min(0).unsigned_abs();
         self.next = self.next.saturating_add(both).min(end);
         // No longer than it was waited for, whatever the clocks of the two say.
-        let waited =
-            lost.since.elapsed().as_secs() + self.ring.layout().history() / u64::from(SAMPLE_RATE);
-        let mut missing = (missing.max(0).unsigned_abs()).min(waited * u64::from(SAMPLE_RATE));
+        let rate = u64::from(self.ring.rate().hz());
+        let waited = lost.since.elapsed().as_secs() + self.ring.layout().history() / rate;
+        let mut missing = (missing.max(0).unsigned_abs()).min(waited * rate);
         if let Some(end) = &mut self.end {
             missing = missing.min(end.saturating_sub(self.next));
             *end -= missing;
@@ -130,7 +130,7 @@ impl Recorder {
     pub(super) fn credible(&self, committed: u64) -> Result<()> {
         let (begun, since) = self.begun;
         let seconds = since.elapsed().as_secs() + 10;
-        let most = seconds.saturating_mul(u64::from(SAMPLE_RATE) * FASTEST);
+        let most = seconds.saturating_mul(u64::from(self.ring.rate().hz()) * FASTEST);
         if committed.saturating_sub(begun) > most || committed < begun {
             return Err(Error::new(
                 ErrorKind::Protocol,

@@ -7,7 +7,7 @@ use super::head::seconds;
 use super::moment::Moment;
 use super::recording_file::RecordingFile;
 use super::speech::{Found, Speech};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 
 impl Recorder {
     /// Gives the files the speech that the ring has up to `end`.
@@ -41,7 +41,7 @@ impl Recorder {
         {
             match found {
                 Found::Segment { start, end } if split => {
-                    match self.create(&self.name(start)?, start) {
+                    match self.create_new(start) {
                         Ok(mut take) => {
                             take.add(start, end - start)?;
                             take.end()?;
@@ -69,7 +69,10 @@ impl Recorder {
                 Found::Lost(samples) => match &mut self.take {
                     Some(take) if !split => take.lose(samples)?,
                     _ => {
-                        tracing::warn!("{} of speech were overwritten", seconds(samples));
+                        tracing::warn!(
+                            "{} of speech were overwritten",
+                            seconds(self.ring.rate(), samples)
+                        );
                         self.before.lost += samples;
                     }
                 },
@@ -88,20 +91,35 @@ impl Recorder {
         format!("speech{time} @{position}")
     }
 
-    /// The file of the segment that begins at `position`.
-    fn name(&self, position: u64) -> Result<PathBuf> {
+    /// A file of its own for the segment that begins at `position`. Another recorder may
+    /// have given a file the same name.
+    fn create_new(&self, position: u64) -> Result<RecordingFile> {
+        let mut number = 1;
+        loop {
+            let path = self.name(position, number);
+            match self.create(&path, position) {
+                Err(error) if error.kind() == ErrorKind::Invalid && path.exists() => number += 1,
+                result => return result,
+            }
+        }
+    }
+
+    /// The name, at the `number`th attempt, of the segment that begins at `position`.
+    fn name(&self, position: u64, number: u32) -> PathBuf {
         let time = self
             .ring
             .time_ns(position)
             .unwrap_or_else(v2m_ring::time::monotonic_ns);
         let time = Moment::of_monotonic(time).file_name();
-        let extension = self.format.extension();
+        let again = match number {
+            1 => String::new(),
+            _ => format!("-{number}"),
+        };
+        let name = format!("{time}{again}.{}", self.format.extension());
         if self.path.is_dir() {
-            return Ok(self.path.join(format!("{time}.{extension}")));
+            return self.path.join(name);
         }
         let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-        Ok(self
-            .path
-            .with_file_name(format!("{stem}-{time}.{extension}")))
+        self.path.with_file_name(format!("{stem}-{name}"))
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::follow::{Follower, Step};
-use crate::ring::{Reader, WINDOW};
+use crate::ring::Reader;
 use v2m_dsp::vad::segment::Params;
 
 /// How long the end of a recording waits for the engine to judge its last samples.
@@ -28,9 +28,9 @@ pub(super) struct Speech {
 }
 
 impl Speech {
-    pub(super) fn new(ring: &Reader, position: u64) -> Result<Self> {
+    pub(super) fn new(ring: &Reader, position: u64, params: &Params) -> Result<Self> {
         Ok(Self {
-            follower: Follower::new(&Params::default(), ring, position)?,
+            follower: Follower::new(params, ring, position)?,
             put_back: None,
             end: None,
             over: false,
@@ -41,7 +41,7 @@ impl Speech {
     /// it is judged or the engine is gone.
     pub(super) fn end(&mut self, ring: &Reader, end: u64, is_gone: bool) {
         let (end, since) = *self.end.get_or_insert_with(|| (end, Instant::now()));
-        let judged = ring.speech_committed() >= end / WINDOW;
+        let judged = ring.speech_committed() >= end / ring.rate().window();
         if judged || is_gone || since.elapsed() > PATIENCE {
             self.follower.finish(ring);
         }

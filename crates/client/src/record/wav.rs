@@ -8,7 +8,8 @@
 //! RF64: EBU Tech 3306; bext: EBU Tech 3285.
 
 use super::head::{Cue, HEAD, Head, Length, Notes, Origin, PROGRAM};
-use crate::ring::SAMPLE_RATE;
+use crate::dsp::pcm;
+use crate::ring::Rate;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sample {
@@ -23,10 +24,21 @@ impl Sample {
             Self::Integer16 => 2,
         }
     }
+
+    /// Samples as their bytes.
+    pub(super) fn encode(self, samples: &[f32]) -> Vec<u8> {
+        match self {
+            Self::Float => bytemuck::cast_slice(samples).to_vec(),
+            Self::Integer16 => {
+                let integers = samples.iter().copied().map(pcm::int16);
+                integers.flat_map(i16::to_le_bytes).collect()
+            }
+        }
+    }
 }
 
 /// The file's first [`HEAD`] bytes.
-pub(super) fn head(sample: Sample, length: Length, notes: &Notes) -> Head {
+pub(super) fn head(sample: Sample, rate: Rate, length: Length, notes: &Notes) -> Head {
     let (samples, data, riff) = match length {
         Length::Known { samples, tail } => {
             let data = samples * sample.bytes();
@@ -48,7 +60,7 @@ pub(super) fn head(sample: Sample, length: Length, notes: &Notes) -> Head {
     } else {
         put(&mut head, b"JUNK", &[0; 28]);
     }
-    put(&mut head, b"fmt ", &format(sample));
+    put(&mut head, b"fmt ", &format(sample, rate));
     if sample == Sample::Float {
         put(&mut head, b"fact", &short(samples));
         // What turns from one place to the other is aligned: no sector's border is in it.
@@ -136,14 +148,14 @@ fn put(out: &mut Vec<u8>, id: &[u8; 4], body: &[u8]) {
     out.extend(&[0][..body.len() % 2]);
 }
 
-fn format(sample: Sample) -> Vec<u8> {
+fn format(sample: Sample, rate: Rate) -> Vec<u8> {
     let bytes = sample.bytes() as u32;
     let mut body = Vec::new();
     // PCM is 1, IEEE float 3.
     body.extend(if bytes == 4 { 3_u16 } else { 1 }.to_le_bytes());
     body.extend(1_u16.to_le_bytes());
-    body.extend(SAMPLE_RATE.to_le_bytes());
-    body.extend((SAMPLE_RATE * bytes).to_le_bytes());
+    body.extend(rate.hz().to_le_bytes());
+    body.extend((rate.hz() * bytes).to_le_bytes());
     body.extend((bytes as u16).to_le_bytes());
     body.extend((bytes as u16 * 8).to_le_bytes());
     if sample == Sample::Float {
@@ -174,7 +186,7 @@ fn broadcast(origin: &Origin) -> Vec<u8> {
     body.extend(field(&moment.map_or(String::new(), |m| m.time()), 8));
     body.extend(
         moment
-            .map_or(0, |m| m.samples_since_midnight())
+            .map_or(0, |m| m.samples_since_midnight(origin.rate))
             .to_le_bytes(),
     );
     body.extend(1_u16.to_le_bytes());
@@ -214,7 +226,7 @@ mod tests {
     /// A head with these cues, as the first of a file.
     fn head(sample: Sample, length: Length, cues: &[Cue]) -> Vec<u8> {
         let notes = Notes::new(super::notes(sample, &origin(), cues));
-        super::head(sample, length, &notes).bytes
+        super::head(sample, Rate::SPEECH, length, &notes).bytes
     }
 
     fn cues(count: u64) -> Vec<Cue> {
@@ -311,11 +323,11 @@ mod tests {
             let mut unknown = origin();
             unknown.began = None;
             let mut notes = Notes::new(super::notes(sample, &unknown, &[]));
-            let mut before = super::head(sample, known(0, 0), &notes);
+            let mut before = super::head(sample, Rate::SPEECH, known(0, 0), &notes);
             for (samples, count) in [(1000, 0), (2000, 1), (3000, 9), (1 << 33, 40), (1 << 33, 0)] {
                 let next = super::notes(sample, &origin(), &cues(count));
                 notes = notes.turned(next).unwrap();
-                let after = super::head(sample, known(samples, 0), &notes);
+                let after = super::head(sample, Rate::SPEECH, known(samples, 0), &notes);
                 survives_power_loss(&before, &after, found);
                 before = after;
             }

@@ -26,7 +26,11 @@ struct Heard(Vec<(u64, f32)>);
 impl Heard {
     fn take(&mut self, block: &Block<'_>) {
         let exact = block.position as i64 * 1_000_000_000 / i64::from(RATE);
-        assert!((block.time_ns - exact).abs() <= 1, "time at {}", block.position);
+        assert!(
+            (block.time_ns - exact).abs() <= 1,
+            "time at {}",
+            block.position
+        );
         self.0
             .extend((block.position..).zip(block.samples.iter().copied()));
     }

@@ -169,42 +169,39 @@ impl Disk {
         }
     }
 
-    /// Waits until the chain has ended, `notifier` is readable, or time is up.
+    /// Waits until the chain has ended, `notifier` or, of a pipe, `audio` is readable, or
+    /// time is up.
     pub(super) fn wait(
         &mut self,
         notifier: Option<BorrowedFd<'_>>,
+        audio: Option<BorrowedFd<'_>>,
         timeout: Duration,
     ) -> Result<()> {
         match self {
             Self::Uring(uring) => uring.wait(notifier, timeout),
             Self::Plain(plain) if plain.has_ended() => Ok(()),
-            Self::Plain(_) => wait_for(
-                notifier.map(|notifier| (notifier, PollFlags::POLLIN)),
-                None,
-                timeout,
-            ),
-            Self::Pipe(pipe) => pipe.wait(notifier, timeout),
+            Self::Plain(_) => idle(notifier, timeout),
+            Self::Pipe(pipe) => pipe.wait(notifier, audio, timeout),
         }
     }
 }
 
 /// Waits for `notifier` alone, as long as there is no target.
 pub(super) fn idle(notifier: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
-    wait_for(
-        notifier.map(|notifier| (notifier, PollFlags::POLLIN)),
-        None,
-        timeout,
-    )
+    wait_for([notifier, None], None, timeout)
 }
 
-/// Waits for either descriptor; a signal ends the wait early.
+/// Waits until one can be read from, or written to; a signal ends the wait early.
 fn wait_for(
-    first: Option<(BorrowedFd<'_>, PollFlags)>,
-    second: Option<(BorrowedFd<'_>, PollFlags)>,
+    readable: [Option<BorrowedFd<'_>>; 2],
+    writable: Option<BorrowedFd<'_>>,
     timeout: Duration,
 ) -> Result<()> {
-    let both = first.into_iter().chain(second);
-    let mut ready: Vec<PollFd<'_>> = both.map(|(fd, flags)| PollFd::new(fd, flags)).collect();
+    let readable = readable.into_iter().flatten();
+    let mut ready: Vec<PollFd<'_>> = readable
+        .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+        .chain(writable.map(|fd| PollFd::new(fd, PollFlags::POLLOUT)))
+        .collect();
     // Rounded up: a wait of less than a millisecond must not become none.
     let timeout = timeout + Duration::from_micros(999);
     match poll(

@@ -92,22 +92,20 @@ impl Pipe {
     pub(super) fn wait(
         &mut self,
         notifier: Option<BorrowedFd<'_>>,
+        audio: Option<BorrowedFd<'_>>,
         timeout: Duration,
     ) -> Result<()> {
         let ended = self.done.len() == self.steps.len();
         if ended && !self.steps.is_empty() {
             return Ok(());
         }
-        let (pipe, timeout) = match &self.end {
-            End::Open(file) if !ended => (Some((file.as_fd(), PollFlags::POLLOUT)), timeout),
-            End::Open(_) => (None, timeout),
-            End::Unread(_) => (None, timeout.min(LOOK)),
+        // While the pipe is full, or nobody has opened it, more audio is no news.
+        let (audio, pipe, timeout) = match &self.end {
+            End::Open(file) if !ended => (None, Some(file.as_fd()), timeout),
+            End::Open(_) => (audio, None, timeout),
+            End::Unread(_) => (None, None, timeout.min(LOOK)),
         };
-        wait_for(
-            notifier.map(|notifier| (notifier, PollFlags::POLLIN)),
-            pipe,
-            timeout,
-        )?;
+        wait_for([notifier, audio], pipe, timeout)?;
         self.go_on();
         Ok(())
     }

@@ -1,0 +1,467 @@
+"""The input side of sounddevice 0.5 over v2m_engine: `import v2m_engine.compat.sounddevice as sd`.
+
+Streams, blocks, flags and times mean what they mean there. What differs:
+
+* A device gives one channel, the source's voice; `channels=2` is an error.
+* Samples are lost only once a program is a minute late, not some blocks; the next block then has
+  `status.input_overflow`, as it has where the sound server lost some.
+* Rates are 8000, 16000, 24000, 32000 and 48000 Hz.
+* Times are those of `time.monotonic()`.
+* `device` is a number or a name as `query_devices()` lists them, or a source in the engine's words:
+  `"monitor:default"`, `"app:Firefox"`, `"file:speech.wav"`.
+* There is no output: `play`, `OutputStream` and `Stream` raise PortAudioError.
+
+Arrays need NumPy; `RawInputStream` with float32 or int16 doesn't.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time as _time
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NoReturn
+
+from .. import V2MError
+from ._callback import (
+    INPUT_OVERFLOW,
+    CallbackAbort,
+    CallbackFlags,
+    CallbackStop,
+    PortAudioError,
+    TimeInfo,
+)
+from ._defaults import default
+from ._devices import (
+    DEVICE_UNAVAILABLE,
+    HOST_API,
+    DeviceList,
+    Settings,
+    dtype_name,
+    no_output,
+    query_devices,
+    query_hostapis,
+)
+from ._input import SAMPLE_SIZES, Block, Calling, Input, Reading
+
+__version__ = "0.5.6"
+
+#: PortAudio's codes.
+_BAD_STREAM, _STREAM_IS_STOPPED, _NO_READ_FROM_CALLBACK = -9988, -9983, -9977
+
+__all__ = [
+    "CallbackAbort",
+    "CallbackFlags",
+    "CallbackStop",
+    "DeviceList",
+    "InputStream",
+    "OutputStream",
+    "PortAudioError",
+    "RawInputStream",
+    "RawOutputStream",
+    "RawStream",
+    "Stream",
+    "check_input_settings",
+    "check_output_settings",
+    "default",
+    "get_portaudio_version",
+    "get_status",
+    "get_stream",
+    "play",
+    "playrec",
+    "query_devices",
+    "query_hostapis",
+    "rec",
+    "sleep",
+    "stop",
+    "wait",
+]
+
+
+def check_input_settings(
+    device: int | str | None = None,
+    channels: int | None = None,
+    dtype: Any = None,
+    extra_settings: Any = None,
+    samplerate: float | None = None,
+) -> None:
+    """Raises what `InputStream` with these arguments would."""
+    Settings(device, channels, dtype, extra_settings, samplerate)
+
+
+class RawInputStream:
+    """A stream whose blocks are buffers of bytes. See `sounddevice.RawInputStream`."""
+
+    def __init__(
+        self,
+        samplerate: float | None = None,
+        blocksize: int | None = None,
+        device: int | str | None = None,
+        channels: int | None = None,
+        dtype: Any = None,
+        latency: Any = None,
+        extra_settings: Any = None,
+        callback: Callable[..., None] | None = None,
+        finished_callback: Callable[[], None] | None = None,
+        clip_off: bool | None = None,
+        dither_off: bool | None = None,
+        never_drop_input: bool | None = None,
+        prime_output_buffers_using_stream_callback: bool | None = None,
+    ) -> None:
+        """The engine is asked for audio by `start()`.
+
+        Args:
+            samplerate: Hz. None: the device's.
+            blocksize: frames of a block. None or 0: 10 ms.
+            device: see `query_devices`. None: the service's source, or the default one.
+            channels: 1.
+            dtype: `"float32"` (full scale ±1), `"int32"`, `"int24"` (raw streams), `"int16"`,
+                `"int8"`, `"uint8"`.
+            callback: called with a block, its frames, times and `CallbackFlags`. None: `read()`.
+            finished_callback: called after the last block.
+            latency, clip_off, dither_off, never_drop_input: without effect; samples are always
+                clipped, never dithered, and never dropped within a minute.
+
+        Raises:
+            PortAudioError, ValueError: the engine can't give that; the message says what it can.
+        """
+        settings = Settings(device, channels, dtype, extra_settings, samplerate)
+        self._device, self._channels = settings.device, settings.channels
+        self._dtype = settings.dtype
+        self._blocksize = default.blocksize if blocksize is None else blocksize
+        rate = int(settings.rate)
+        try:
+            self._input = Input(settings.source, rate, self._dtype, self._blocksize)
+        except ValueError as error:
+            raise PortAudioError(f"Error opening {type(self).__name__}: {error}") from error
+        self._reading = Reading(self._input)
+        self._callback, self._finished = callback, finished_callback
+        self._calling: Calling | None = None
+        self._running = self._closed = False
+
+    @property
+    def samplerate(self) -> float:
+        """Hz."""
+        return float(self._input.rate)
+
+    @property
+    def blocksize(self) -> int:
+        """Frames of a block, as asked for: 0 leaves it to the engine."""
+        return self._blocksize
+
+    @property
+    def device(self) -> int:
+        """The device's number."""
+        return self._device
+
+    @property
+    def channels(self) -> int:
+        """1."""
+        return self._channels
+
+    @property
+    def dtype(self) -> str:
+        """The samples' format."""
+        return self._dtype
+
+    @property
+    def samplesize(self) -> int:
+        """Bytes of a sample."""
+        return SAMPLE_SIZES[self._dtype]
+
+    @property
+    def latency(self) -> float:
+        """Seconds from the capture of a block's first sample to the block."""
+        return self._input.latency
+
+    @property
+    def active(self) -> bool:
+        """Whether blocks come: from `start()` until it is stopped, the callback had enough, or
+        the source ended."""
+        if self._callback is None:
+            return self._running
+        return self._running and self._calling is not None and self._calling.is_alive()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was not started, or was stopped."""
+        return not self._running
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    @property
+    def time(self) -> float:
+        """Now, on the clock of a block's times."""
+        return _time.monotonic()
+
+    @property
+    def cpu_load(self) -> float:
+        """Share of the time that the callbacks take; 0 without one."""
+        return self._calling.load if self._calling else 0.0
+
+    def __enter__(self) -> Any:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self.close()
+
+    def start(self) -> None:
+        """Begins to capture, and waits for the first audio. Once started: does nothing.
+
+        Raises:
+            PortAudioError: no engine, or no audio from the device.
+        """
+        if self._closed:
+            raise PortAudioError("Error starting stream: it is closed", _BAD_STREAM)
+        if self._running:
+            return
+        try:
+            self._input.start()
+        except V2MError as error:
+            raise PortAudioError(f"Error starting stream: {error}", DEVICE_UNAVAILABLE) from error
+        self._reading.drop()
+        self._running = True
+        if self._callback is not None:
+            self._calling = Calling(self._input, self._call, self._ended)
+            self._calling.start()
+
+    def _call(self, block: Block) -> bool:
+        assert self._callback is not None
+        status = CallbackFlags(INPUT_OVERFLOW if block.overflow else 0)
+        try:
+            self._callback(
+                self._as_block(block.samples), block.frames, TimeInfo(block.captured), status
+            )
+        except (CallbackStop, CallbackAbort):
+            return False
+        except BaseException:
+            # As with PortAudio: it is printed, and the program goes on without blocks.
+            traceback.print_exc()
+            return False
+        return True
+
+    def _ended(self) -> None:
+        if self._finished is not None:
+            self._finished()
+
+    def _as_block(self, samples: bytes) -> Any:
+        return memoryview(bytearray(samples))
+
+    def stop(self, ignore_errors: bool = True) -> None:
+        """Ends capturing, after the callback that runs."""
+        if not self._running:
+            return
+        self._running = False
+        if self._calling is None:
+            self._input.stop()
+            self._ended()
+            return
+        calling, self._calling = self._calling, None
+        calling.end()
+        if calling.error is not None and not ignore_errors:
+            raise PortAudioError(f"Error stopping stream: {calling.error}") from calling.error
+
+    def abort(self, ignore_errors: bool = True) -> None:
+        """As `stop()`."""
+        self.stop(ignore_errors)
+
+    def close(self, ignore_errors: bool = True) -> None:
+        """Stops it and lets go of the engine."""
+        self.stop(ignore_errors)
+        self._input.close()
+        self._closed = True
+
+    @property
+    def read_available(self) -> int:
+        """Frames that `read()` gives without waiting."""
+        return self._reading.available
+
+    def _read(self, frames: int) -> tuple[bytes, bool]:
+        if self._callback is not None:
+            raise PortAudioError("Can't read from a callback stream", _NO_READ_FROM_CALLBACK)
+        if not self._running:
+            raise PortAudioError("Stream is stopped", _STREAM_IS_STOPPED)
+        try:
+            data, overflow = self._reading.read(frames)
+        except V2MError as error:
+            raise PortAudioError(str(error), DEVICE_UNAVAILABLE) from error
+        if len(data) < frames * self.samplesize:
+            raise PortAudioError("The source has ended", DEVICE_UNAVAILABLE)
+        return data, overflow
+
+    def read(self, frames: int) -> tuple[Any, bool]:
+        """The next `frames`, waited for, as bytes; and whether samples were lost before.
+
+        Raises:
+            PortAudioError: a stream with a callback, or stopped; or the source ended.
+        """
+        data, overflow = self._read(frames)
+        return self._as_block(data), overflow
+
+
+class InputStream(RawInputStream):
+    """A stream whose blocks are NumPy arrays of shape (frames, 1)."""
+
+    def _as_block(self, samples: bytes) -> Any:
+        import numpy as np
+
+        return np.frombuffer(bytearray(samples), self._dtype).reshape(-1, self._channels)
+
+
+class _Recording:
+    """What `rec()` began."""
+
+    def __init__(self, out: Any, mapping: Any, samplerate: float | None, **arguments: Any) -> None:
+        self.status = CallbackFlags()
+        self._out, self._mapping, self._at = out, mapping, 0
+        self._over = threading.Event()
+        self.stream = InputStream(
+            samplerate, callback=self._take, finished_callback=self._over.set, **arguments
+        )
+        self.stream.start()
+
+    def _take(self, indata: Any, frames: int, time: Any, status: CallbackFlags) -> None:
+        self.status |= status
+        count = min(frames, len(self._out) - self._at)
+        for column, channel in enumerate(self._mapping):
+            self._out[self._at : self._at + count, column] = indata[:count, channel]
+        self._at += count
+        if self._at == len(self._out):
+            raise CallbackStop
+
+    def wait(self, ignore_errors: bool) -> CallbackFlags | None:
+        try:
+            self._over.wait()
+        finally:
+            self.stream.close(ignore_errors)
+        return self.status or None
+
+
+_recording: _Recording | None = None
+
+
+def rec(
+    frames: int | None = None,
+    samplerate: float | None = None,
+    channels: int | None = None,
+    dtype: Any = None,
+    out: Any = None,
+    mapping: Any = None,
+    blocking: bool = False,
+    **arguments: Any,
+) -> Any:
+    """Records into an array of shape (frames, channels), which is complete after `wait()`.
+
+    Args:
+        frames: how many; not needed with `out`.
+        samplerate: Hz. None: the device's.
+        channels: 1; not needed with `mapping` or `out`.
+        dtype: as of `InputStream`, and `"float64"`.
+        out: the array to fill.
+        mapping: the channels' numbers, from 1.
+        blocking: return once it is complete.
+        arguments: of `InputStream`.
+
+    Raises:
+        TypeError: neither `frames` nor `out`, or no number of channels.
+        ValueError, PortAudioError: as `InputStream`.
+    """
+    global _recording
+    import numpy as np
+
+    stop()
+    if out is None:
+        if frames is None:
+            raise TypeError("frames must be specified")
+        count = channels if channels is not None else default.channels[0]
+        if count is None and mapping is None:
+            raise TypeError("Unable to determine number of input channels")
+        count = len(np.atleast_1d(mapping)) if mapping is not None else count
+        out = np.empty((frames, count), default.dtype[0] if dtype is None else dtype)
+    columns = np.arange(out.shape[1]) if mapping is None else np.atleast_1d(mapping) - 1
+    if len(columns) != out.shape[1]:
+        raise ValueError("number of input channels != size of input mapping")
+    if columns.min() < 0:
+        raise ValueError("channel numbers must not be < 1")
+    name = dtype_name(out.dtype)
+    _recording = _Recording(
+        out,
+        columns,
+        samplerate,
+        channels=int(columns.max()) + 1,
+        dtype="float32" if name == "float64" else name,
+        **arguments,
+    )
+    if blocking:
+        wait()
+    return out
+
+
+def wait(ignore_errors: bool = True) -> CallbackFlags | None:
+    """Waits until `rec()` is complete: the flags of its blocks, if any is set."""
+    return _recording.wait(ignore_errors) if _recording else None
+
+
+def stop(ignore_errors: bool = True) -> None:
+    """Ends `rec()`; the rest of its array stays as it is."""
+    if _recording:
+        _recording.stream.close(ignore_errors)
+
+
+def get_status() -> CallbackFlags:
+    """The flags of the last `rec()`."""
+    return _last().status
+
+
+def get_stream() -> InputStream:
+    """The stream of the last `rec()`."""
+    return _last().stream
+
+
+def _last() -> _Recording:
+    if _recording is None:
+        raise RuntimeError("play()/rec()/playrec() was not called yet")
+    return _recording
+
+
+def sleep(msec: int) -> None:
+    """Milliseconds."""
+    _time.sleep(msec / 1000)
+
+
+def get_portaudio_version() -> tuple[int, str]:
+    """What PortAudio's would be; this is none."""
+    return 0x130700, f"{HOST_API}, in the shape of PortAudio V19.7.0"
+
+
+def play(*arguments: Any, **more: Any) -> NoReturn:
+    """There is no output: PortAudioError."""
+    raise no_output()
+
+
+playrec = check_output_settings = play
+
+
+class _OutputStream:
+    """There is no output: PortAudioError."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        raise no_output()
+
+
+OutputStream = RawOutputStream = Stream = RawStream = _OutputStream
+
+
+atexit.register(stop)

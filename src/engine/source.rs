@@ -1,0 +1,564 @@
+//! A source as the engine has it: a backend, the ingest that it feeds, and a stream for each
+//! rate that somebody listens to; the one at 16 kHz is always there, as speech and the
+//! source's health are heard in it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Message;
+use super::demand::{Capture, Demand};
+use super::flow::{Flow, Found};
+use super::health_reader::HealthReader;
+use super::server::{Held, Listener};
+use super::stream::{self, Stream};
+use crate::capture::channels::Channels;
+use crate::capture::ingest::Ingest;
+use crate::capture::{self, Backend, Event};
+use crate::config::{Config, SourceSpec};
+use crate::error::Result;
+use crate::health::{self, Channel, Facts};
+use crate::quantum::Quantum;
+use crate::ring::{Rate, Reader, State};
+use crate::status::{FindingStatus, SourceStatus};
+use crate::time::monotonic_ns;
+use crate::vad;
+use crate::vad::worker::{SourceTrack, Worker};
+
+/// How long the last windows of a file may take to be judged before its end is announced.
+const LAST_WINDOWS: Duration = Duration::from_secs(2);
+/// Without audio for so long, it is known why.
+const KNOWN_NS: i64 = 1_500_000_000;
+/// So many looks in vain for the ingest: whoever has it doesn't give it back.
+const STUCK: u32 = 20;
+
+/// What others than the main thread know of it.
+pub(super) struct Shared {
+    pub(super) asked: String,
+    pub(super) channel: String,
+    pub(super) track: SourceTrack,
+    /// Nothing is captured, as nobody listens.
+    idle: AtomicBool,
+    now: Mutex<Now>,
+    /// The first is the one at 16 kHz.
+    streams: Mutex<Vec<Arc<stream::Shared>>>,
+}
+
+/// How it is.
+pub(super) struct Now {
+    /// By what the backend told.
+    state: State,
+    source: SourceStatus,
+    /// Why no audio comes although the source is there.
+    silent: Option<String>,
+    /// A call that has not returned for long.
+    pub(super) hanging: Option<String>,
+    pub(super) health: Vec<FindingStatus>,
+}
+
+impl Now {
+    /// By what really comes, too.
+    pub(super) fn state(&self) -> State {
+        match self.state {
+            State::Running if self.silent.is_some() => State::Waiting,
+            state => state,
+        }
+    }
+
+    pub(super) fn source(&self) -> SourceStatus {
+        let mut source = self.source.clone();
+        match (self.state, &self.silent, &self.hanging) {
+            (State::Running, Some(why), _) => {
+                source.linked = None;
+                source.waiting = Some(why.clone());
+            }
+            (State::Starting, _, Some(_)) => source.waiting.clone_from(&self.hanging),
+            _ => {}
+        }
+        source
+    }
+
+    /// For people who ask the service manager.
+    fn line(&self) -> String {
+        let source = self.source();
+        match (self.state(), &source.linked, &source.waiting) {
+            (State::Running, Some(linked), _) => format!("capturing {linked}"),
+            (_, _, Some(why)) => format!("not capturing: {why}"),
+            (state, ..) => format!("{state:?}").to_lowercase(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn now(&self) -> MutexGuard<'_, Now> {
+        lock(&self.now)
+    }
+
+    pub(super) fn streams(&self) -> Vec<Arc<stream::Shared>> {
+        lock(&self.streams).clone()
+    }
+}
+
+/// What a source is started with.
+pub(super) struct Start<'a> {
+    pub(super) id: u64,
+    /// Its source and channel are this one's.
+    pub(super) config: Config,
+    pub(super) policy: Capture,
+    /// What can wait, such as a file, begins when the first client listens.
+    pub(super) on_demand: bool,
+    /// A client is about to get it.
+    pub(super) promised: bool,
+    pub(super) worker: &'a Worker,
+    pub(super) messages: &'a std::sync::mpsc::Sender<Message>,
+}
+
+/// The main thread's part of it. In the order of stopping.
+pub(super) struct Source {
+    pub(super) id: u64,
+    config: Config,
+    demand: Demand,
+    flow: Flow,
+    /// Looks in vain for the ingest, in a row, and the blocks at the last of them.
+    barred: (u32, u64),
+    /// The state that the rings were told last.
+    told: State,
+    /// The backend has said something.
+    heard_of: bool,
+    /// It has come to its end, which is announced by then at the latest.
+    ending: Option<Instant>,
+    backend: Box<dyn Backend>,
+    channels: Arc<Channels>,
+    ingest: Arc<Ingest>,
+    health: HealthReader,
+    pub(super) shared: Arc<Shared>,
+    /// The first is the one at 16 kHz.
+    streams: Vec<Stream>,
+}
+
+impl Source {
+    /// Starts it; what can't be had is told as an event.
+    pub(super) fn start(start: Start<'_>) -> Result<Self> {
+        let Start { id, config, .. } = start;
+        let (asked, channel) = (config.source.to_string(), config.channel.to_string());
+        let (mut stream, writers) = Stream::new(
+            (&asked, &channel),
+            Rate::SPEECH,
+            config.history,
+            config.linger,
+            start.worker.windows(),
+        )?;
+        if start.promised {
+            stream.promise();
+        }
+        let reader = || Reader::new(stream.shared.ring.duplicate()?);
+        let notifier = stream.wake_up_thread.notifier();
+        let ingest = Arc::new(Ingest::new(writers.capture, notifier.clone())?);
+        // Within a limit that is too low for all, what is hottest comes first.
+        ingest.lock();
+        stream.lock();
+        let live = config.is_live();
+        let track = start.worker.hear(reader()?, live, writers.speech, notifier);
+        let backpressure = track.backpressure();
+        let demand = Demand::new(start.policy, config.linger);
+        let idle = !start.promised && !demand.wanted(Instant::now());
+        let tell = |messages: std::sync::mpsc::Sender<Message>| {
+            Box::new(move |event| drop(messages.send(Message::Capture(id, event))))
+        };
+        let channels = Channels::new(config.channel.clone(), tell(start.messages.clone()));
+        let detects = config.vad.backend != vad::backend::Backend::Off;
+        let health = HealthReader::new(reader()?, health::PATIENCE, detects);
+        let backend = capture::start(capture::Start {
+            config: &config,
+            channels: channels.clone(),
+            ingest: ingest.clone(),
+            backpressure,
+            on_demand: start.on_demand,
+            active: !idle,
+            events: tell(start.messages.clone()),
+        })?;
+        let shared = Arc::new(Shared {
+            track,
+            idle: AtomicBool::new(false),
+            now: Mutex::new(Now {
+                state: State::Starting,
+                source: SourceStatus {
+                    asked: asked.clone(),
+                    channel: channel.clone(),
+                    ..Default::default()
+                },
+                silent: None,
+                hanging: None,
+                health: Vec::new(),
+            }),
+            streams: Mutex::new(vec![stream.shared.clone()]),
+            asked,
+            channel,
+        });
+        let mut source = Self {
+            id,
+            config,
+            demand,
+            flow: Flow::new(monotonic_ns()),
+            barred: (0, 0),
+            told: State::Starting,
+            heard_of: false,
+            ending: None,
+            backend,
+            channels,
+            ingest,
+            health,
+            shared,
+            streams: vec![stream],
+        };
+        if idle {
+            source.rest();
+        }
+        Ok(source)
+    }
+
+    /// Whether this is what is asked for.
+    pub(super) fn is(&self, config: &Config) -> bool {
+        (&self.config.source, &self.config.channel) == (&config.source, &config.channel)
+    }
+
+    /// Whether audio comes as time passes, and does.
+    pub(super) fn is_heard_live(&self) -> bool {
+        let now = self.shared.now();
+        self.backend.is_live() && now.state == State::Running
+    }
+
+    /// Whether the backend has yet to tell if the source can be had, and does so at once.
+    pub(super) fn is_waited_for(&self) -> bool {
+        let named = self.config.source != SourceSpec::Pipewire(Default::default());
+        named && !self.heard_of
+    }
+
+    pub(super) fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    pub(super) fn has(&self, rate: Rate) -> bool {
+        self.streams.iter().any(|stream| stream.rate() == rate)
+    }
+
+    /// The stream of a rate for a client that is about to get it; it is begun if it isn't
+    /// there.
+    pub(super) fn open(&mut self, rate: Rate) -> Result<Arc<dyn Held>> {
+        // What a new reader finds is up to date.
+        if self.is_idle() {
+            self.ingest.catch_up(monotonic_ns());
+        }
+        let found = self.streams.iter().position(|stream| stream.rate() == rate);
+        let at = found.map_or_else(|| self.begin(rate), Ok)?;
+        let stream = &mut self.streams[at];
+        stream.promise();
+        let held = stream.shared.clone();
+        self.follow_demand();
+        Ok(held)
+    }
+
+    /// Begins a stream; its place.
+    fn begin(&mut self, rate: Rate) -> Result<usize> {
+        let (mut stream, writers) = Stream::new(
+            (&self.shared.asked, &self.shared.channel),
+            rate,
+            self.config.history,
+            self.config.linger,
+            // Speech is heard at 16 kHz.
+            Default::default(),
+        )?;
+        stream.lock();
+        let notifier = stream.wake_up_thread.notifier();
+        let beside = &self.streams[0].shared.reader;
+        self.ingest.add(writers.capture, notifier.clone(), beside)?;
+        let begin = stream.shared.reader.complete_windows();
+        self.shared.track.add(writers.speech, notifier, begin);
+        stream.tell(self.told);
+        lock(&self.shared.streams).push(stream.shared.clone());
+        self.streams.push(stream);
+        Ok(self.streams.len() - 1)
+    }
+
+    /// Ends the streams that nobody wants any more.
+    fn end_unwanted(&mut self, now: Instant) {
+        // The one at 16 kHz ends with the source.
+        let unwanted = |stream: &Stream| stream.rate() != Rate::SPEECH && !stream.is_wanted(now);
+        for mut stream in self.streams.extract_if(.., |stream| unwanted(stream)) {
+            let rate = stream.rate();
+            self.ingest.remove(rate);
+            self.shared.track.remove(rate);
+            lock(&self.shared.streams).retain(|shared| shared.id != stream.shared.id);
+            stream.tell(State::Stopped);
+        }
+    }
+
+    /// Whether it may go: nobody holds it, nor did a moment ago.
+    pub(super) fn is_done(&self, now: Instant) -> bool {
+        let ended = self.told == State::Ended && self.demand.listeners() == 0;
+        let promised = self.streams.iter().any(|stream| stream.is_promised(now));
+        !promised && (ended || !self.demand.wanted(now))
+    }
+
+    /// Who listens to what has changed.
+    pub(super) fn count(&mut self, listeners: &[Listener]) {
+        let now = Instant::now();
+        let streams = self.streams.iter_mut();
+        let count = streams.map(|stream| stream.count(listeners, now)).sum();
+        self.demand.listen(count, now);
+        self.follow_demand();
+        let own = |listener: &&Listener| {
+            let mut streams = self.streams.iter();
+            streams.any(|stream| stream.shared.id == listener.stream)
+        };
+        let asking = listeners.iter().filter(own).filter(|one| !one.observes);
+        let asked: Vec<Option<Quantum>> = asking.map(|listener| listener.quantum).collect();
+        self.backend
+            .set_quantum(self.config.quantum_for(asked.into_iter()));
+    }
+
+    /// To be called ten times a second or more often.
+    pub(super) fn look_after(&mut self) {
+        let now = monotonic_ns();
+        for stream in &mut self.streams {
+            stream.control.heartbeat(now);
+        }
+        self.ingest.prepare();
+        self.follow_demand();
+        self.end_unwanted(Instant::now());
+        if self.is_idle() {
+            self.ingest.wipe();
+        } else if self.backend.is_live() {
+            self.ingest.fill(now);
+        }
+        let health = self.health();
+        self.shared.now().health = health;
+        self.watch_calls();
+        self.watch_flow(now);
+        self.watch_end();
+        let blocks = self.ingest.blocks();
+        // While blocks come, the real-time thread is not to be disturbed.
+        self.barred = match self.barred.1 != blocks || self.ingest.is_free() {
+            true => (0, blocks),
+            false => (self.barred.0 + 1, blocks),
+        };
+    }
+
+    /// Whether its own threads work.
+    pub(super) fn is_well(&self) -> bool {
+        self.barred.0 < STUCK
+    }
+
+    /// Its end is near, and worth a closer look.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    pub(super) fn audio_thread(&self) -> Option<i32> {
+        self.backend.audio_thread()
+    }
+
+    /// For people who ask the service manager.
+    pub(super) fn line(&self) -> String {
+        self.shared.now().line()
+    }
+
+    /// Looks for calls into libraries that don't return, and says so.
+    fn watch_calls(&mut self) {
+        let hanging = self.backend.hanging();
+        let mut now = self.shared.now();
+        self.backend.describe(&mut now.source);
+        now.source.channels = self.channels.status();
+        if let (None, Some(what)) = (&now.hanging, &hanging) {
+            tracing::warn!("{what}");
+        }
+        now.hanging = hanging;
+    }
+
+    /// Looks whether audio comes, and says so.
+    fn watch_flow(&mut self, now_ns: i64) {
+        let (state, linked) = {
+            let now = self.shared.now();
+            (now.state, now.source.linked.clone())
+        };
+        let due = state == State::Running && !self.is_idle() && self.backend.keeps_time();
+        let seconds = |ns: i64| ns as f64 / 1e9;
+        match self.flow.look(now_ns, self.ingest.blocks(), due) {
+            Found::Nothing => {}
+            Found::Stopped => self.backend.ask(),
+            Found::Resumed(ns) => {
+                tracing::info!("audio comes again after {:.1} s without", seconds(ns));
+            }
+            Found::Frozen(ns) => tracing::warn!(
+                "this process stood still for {:.1} s: it was stopped, or its machine too busy",
+                seconds(ns)
+            ),
+        }
+        let silent_ns = self.flow.silent_ns(now_ns);
+        let silent = (self.flow.is_stopped() && silent_ns >= KNOWN_NS).then(|| {
+            let source = linked.unwrap_or_default();
+            format!("{source} gives no audio: {}", self.backend.why_silent())
+        });
+        let newly = {
+            let mut now = self.shared.now();
+            let newly = silent.clone().filter(|_| now.silent.is_none());
+            now.silent = silent;
+            newly
+        };
+        if let Some(why) = newly {
+            tracing::warn!("{why}");
+        }
+        self.publish_state();
+    }
+
+    /// Announces the end once the last windows are judged.
+    fn watch_end(&mut self) {
+        let Some(limit) = self.ending else { return };
+        if self.shared.track.is_drained() || Instant::now() >= limit {
+            self.ending = None;
+            self.set_state(State::Ended);
+        }
+    }
+
+    /// What is wrong with it. What isn't captured is neither well nor ill.
+    fn health(&mut self) -> Vec<FindingStatus> {
+        let state = self.shared.now().state();
+        if !matches!(state, State::Running | State::Ended) {
+            self.health.forget();
+            return Vec::new();
+        }
+        let mute = self.backend.mute();
+        let channels = self.channels.status();
+        let channels: Vec<Channel> = channels.iter().map(Channel::from).collect();
+        let facts = Facts {
+            mute: mute.as_ref(),
+            channels: &channels,
+        };
+        self.health
+            .look(&facts)
+            .iter()
+            .map(FindingStatus::from)
+            .collect()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.shared.idle.load(Ordering::Acquire)
+    }
+
+    /// Begins or ends to capture, as the policy says.
+    fn follow_demand(&mut self) {
+        let now = Instant::now();
+        let promised = self.streams.iter().any(|stream| stream.is_promised(now));
+        match (promised || self.demand.wanted(now), self.is_idle()) {
+            (true, true) => {
+                tracing::info!("somebody listens to {}: capturing", self.shared.asked);
+                self.ingest.catch_up(monotonic_ns());
+                self.shared.idle.store(false, Ordering::Release);
+                self.shared.now().source.waiting = None;
+                self.backend.set_active(true);
+                self.set_state(State::Starting);
+            }
+            (false, false) => {
+                tracing::info!("nobody listens to {}: not capturing", self.shared.asked);
+                self.backend.set_active(false);
+                self.rest();
+            }
+            _ => {}
+        }
+    }
+
+    fn rest(&mut self) {
+        self.shared.idle.store(true, Ordering::Release);
+        {
+            let source = &mut self.shared.now().source;
+            source.linked = None;
+            source.waiting = Some("nobody listens (capture = \"while-used\")".into());
+        }
+        self.set_state(State::Idle);
+    }
+
+    pub(super) fn captured(&mut self, event: Event) {
+        self.heard_of = true;
+        match event {
+            // Late news from before; what matters is told again.
+            Event::Linked(_) | Event::Waiting(_) if self.is_idle() => {}
+            Event::Reached => {}
+            Event::Linked(source) => {
+                tracing::info!("capturing {source}");
+                {
+                    let mut now = self.shared.now();
+                    now.source.linked = Some(source);
+                    now.source.waiting = None;
+                }
+                self.health.forget();
+                for stream in &mut self.streams {
+                    stream.control.device(monotonic_ns());
+                }
+                self.set_state(State::Running);
+            }
+            Event::Refused(error) => self.captured(Event::Waiting(error.to_string())),
+            Event::Waiting(why) | Event::Lost(why) => {
+                tracing::warn!("no audio from {}: {why}", self.shared.asked);
+                if self.is_idle() {
+                    return;
+                }
+                {
+                    let mut now = self.shared.now();
+                    now.source.linked = None;
+                    now.source.waiting = Some(why);
+                }
+                self.set_state(State::Waiting);
+            }
+            Event::Heard { number, name } => {
+                tracing::info!("hears channel {number}, {name}");
+                for stream in &mut self.streams {
+                    stream.control.channel(number, monotonic_ns());
+                    stream.wake_up_thread.notifier().notify();
+                }
+            }
+            Event::Ended => {
+                tracing::info!("{} has come to its end", self.shared.asked);
+                self.shared.track.drain();
+                self.ending = Some(Instant::now() + LAST_WINDOWS);
+            }
+        }
+    }
+
+    /// Whether it was never had.
+    pub(super) fn is_starting(&self) -> bool {
+        self.shared.now().state == State::Starting
+    }
+
+    fn set_state(&mut self, state: State) {
+        {
+            let mut now = self.shared.now();
+            now.state = state;
+            now.silent = None;
+        }
+        self.publish_state();
+    }
+
+    /// Tells the rings of a state that is new.
+    fn publish_state(&mut self) {
+        let state = self.shared.now().state();
+        if std::mem::replace(&mut self.told, state) != state {
+            for stream in &mut self.streams {
+                stream.tell(state);
+            }
+        }
+    }
+
+    /// Its audio ends here; waits for its threads, not for long.
+    pub(super) fn stop(&mut self) {
+        self.backend.stop();
+    }
+
+    /// Tells readers that nothing follows.
+    pub(super) fn stopped(&mut self) {
+        self.set_state(State::Stopped);
+    }
+}

@@ -1,0 +1,87 @@
+"""RealtimeSTT, on speech through a graph: fed, and by its own microphone code on our PyAudio."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rig.hearing import WORDS, recognised
+from v2m_engine import EngineUnavailableError, compat
+from v2m_engine.integrations.realtimestt import Feed
+
+pytestmark = pytest.mark.usefixtures("microphone")
+
+
+class Pocketsphinx:
+    """The recorder's recogniser."""
+
+    def transcribe(self, audio: Any, language: Any = None, **_: Any) -> Any:
+        from RealtimeSTT import TranscriptionResult
+
+        return TranscriptionResult(recognised(np.asarray(audio)))
+
+
+@pytest.fixture(autouse=True)
+def torch() -> None:
+    """The recorder imports PyTorch, whose wheels are of several GB, but uses only its
+    multiprocessing where the model runs by ONNX: stands in for it where it isn't installed."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        module = ModuleType("torch")
+        module.multiprocessing = multiprocessing  # type: ignore[attr-defined]
+        module.cuda = SimpleNamespace(is_available=lambda: False)  # type: ignore[attr-defined]
+        # SciPy looks whether arrays are of this class.
+        module.Tensor = type("Tensor", (), {})  # type: ignore[attr-defined]
+        sys.modules["torch"] = module
+        sys.modules["torch.multiprocessing"] = multiprocessing
+
+
+def recorder(**more: Any) -> Any:
+    from RealtimeSTT import AudioToTextRecorder
+
+    return AudioToTextRecorder(
+        spinner=False,
+        post_speech_silence_duration=0.3,
+        no_log_file=True,
+        device="cpu",
+        silero_backend="raw_onnx",
+        transcription_executor=Pocketsphinx(),
+        ensure_sentence_starting_uppercase=False,
+        ensure_sentence_ends_with_period=False,
+        **more,
+    )
+
+
+def hears(one: Any) -> bool:
+    """In one of four utterances: the first may have begun before."""
+    return any(WORDS in one.text().lower() for _ in range(4))
+
+
+def test_a_recorder_is_fed() -> None:
+    one = recorder(use_microphone=False)
+    try:
+        with Feed(one) as feed:
+            assert hears(one)
+        assert feed.error is None
+    finally:
+        one.shutdown()
+
+
+def test_a_recorder_uses_its_own_microphone_code() -> None:
+    compat.install("pyaudio")
+    one = recorder()
+    try:
+        assert hears(one)
+    finally:
+        one.shutdown()
+
+
+def test_a_source_that_is_not_there() -> None:
+    with pytest.raises(EngineUnavailableError, match="nowhere"), Feed(None, "file:/nowhere.wav"):  # type: ignore[arg-type]
+        pass

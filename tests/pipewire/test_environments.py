@@ -1,0 +1,213 @@
+"""Machines and sessions that are not a stock desktop with PipeWire."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rig import BINARY, PrivatePipeWire, wait_until
+from rig.alsa import AlsaMic
+from rig.service import Engine, status
+from rig.session import Session
+from v2m_engine import AudioCapture
+
+
+def run(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [BINARY, *arguments], env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@pytest.mark.parametrize("command", [("sources",), ("doctor", "--json")])
+def test_a_lost_runtime_directory_is_what_is_blamed(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    done = run(env, *command)
+    said = done.stdout + done.stderr
+    assert "XDG_RUNTIME_DIR" in said and "/run/pipewire" not in said, said
+
+
+def test_a_client_without_a_runtime_directory_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_RUNTIME_DIR", "PIPEWIRE_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    # Nothing is left but PipeWire.
+    (tmp_path / "alsa.conf").write_text("ctl.default { type hw card 0 }\n")
+    monkeypatch.setenv("ALSA_CONFIG_PATH", str(tmp_path / "alsa.conf"))
+    with pytest.raises(Exception, match="XDG_RUNTIME_DIR"):
+        AudioCapture().stream(timeout=2).__enter__()
+
+
+CLIENT = """
+import json
+from v2m_engine import AudioCapture
+with AudioCapture(buffer_size=1600).stream(timeout=20) as stream:
+    next(stream)
+    print(json.dumps(stream.private_engine_pid is not None))
+"""
+
+
+def client(env: dict[str, str]) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENT],
+        env=env | {"V2M_ENGINE_BIN": str(BINARY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def foreign_libraries(tmp_path: Path) -> Path:
+    """What a bundle brings: a libpipewire that is none, as far as the engine goes."""
+    directory = tmp_path / "bundle"
+    directory.mkdir()
+    source = tmp_path / "empty.c"
+    source.write_text("int of_another_build;\n")
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-o", directory / "libpipewire-0.3.so.0", source],
+        check=True,
+        timeout=60,
+    )
+    return directory
+
+
+def test_a_bundles_libraries_are_not_the_engines(
+    rig: PrivatePipeWire, foreign_libraries: Path
+) -> None:
+    assert client(rig.env | {"LD_LIBRARY_PATH": str(foreign_libraries)})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_users_service_is_no_reason_to_hear_nothing(rig: PrivatePipeWire) -> None:
+    """Root with a user's environment: not that user's engine, but one of its own."""
+    nobody = 65534
+    place = rig.directory / "v2m-engine"
+    place.mkdir(mode=0o700)
+    os.chown(place, nobody, nobody)
+    rig.directory.chmod(0o711)
+    service = subprocess.Popen(
+        [
+            *("setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups"),
+            *(BINARY, "run", "--source", "null:"),
+        ],
+        env=rig.env | {"HOME": str(place)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until((place / "engine.sock").exists, "the user's service")
+        assert "not user 0" in run(rig.env, "status").stderr
+        assert client(rig.env)
+    finally:
+        service.kill()
+        service.wait()
+
+
+# Runs a program where the daemon's directory is that of the whole system.
+SYSTEM_WIDE = 'mount -t tmpfs none /run && ln -s "$0" /run/pipewire && exec "$@"'
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a /run of its own")
+def test_a_system_wide_daemon_that_comes_back_is_noticed(
+    rig: PrivatePipeWire, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o700)
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+
+    def linked() -> Any:
+        done = run(env, "status", "--json")
+        return json.loads(done.stdout)["source"]["linked"] if done.returncode == 0 else ""
+
+    engine = subprocess.Popen(
+        [
+            *("unshare", "--mount", "sh", "-c", SYSTEM_WIDE, rig.directory),
+            *(BINARY, "run", "--capture", "always", "--alsa-fallback", "off"),
+        ],
+        env=env,
+    )
+    try:
+        wait_until(lambda: linked() == "rig-mic", "the microphone")
+        rig.kill()
+        wait_until(lambda: linked() is None, "the loss")
+        time.sleep(5)  # by then it isn't tried again and again any more
+        # The kernel tells of its return: within its own time, not that of the next attempt.
+        watch = subprocess.Popen(
+            [
+                *("strace", "-f", "-tt", "-q", "-e", "trace=inotify_add_watch,connect"),
+                *("-o", tmp_path / "trace", "-p", str(engine.pid)),
+            ]
+        )
+        time.sleep(0.5)
+        rig.start()
+        wait_until(lambda: linked() == "rig-mic", "the microphone")
+        watch.terminate()
+        watch.wait()
+        assert (tmp_path / "trace").read_text().count('/run/pipewire"') >= 1
+    finally:
+        engine.terminate()
+        engine.wait(15)
+
+
+def test_a_daemon_without_sound_leaves_it_to_alsa_until_sound_comes(
+    rig: PrivatePipeWire, tmp_path: Path
+) -> None:
+    """PipeWire for screens only: another has the sound."""
+    for name in ("rig-mic", "rig-mic-stereo"):
+        rig.destroy_node(name)
+    with Engine(rig, **AlsaMic(tmp_path, level=0.25).env):
+        wait_until(lambda: status(rig)["source"]["linked"] == "alsa:default", "ALSA")
+        assert "no sound" in status(rig)["source"]["fallback"]
+        rig.create_source("usb-mic")
+        wait_until(lambda: status(rig)["source"]["linked"] == "usb-mic", "PipeWire")
+        assert status(rig)["source"]["fallback"] is None
+
+
+@pytest.mark.skipif(
+    shutil.which("pipewire-pulse") is None or shutil.which("wireplumber") is None,
+    reason="pipewire-pulse or WirePlumber is not installed",
+)
+def test_where_pulseaudio_has_the_sound_it_is_captured_through_it(tmp_path: Path) -> None:
+    """PulseAudio alone, or a sandbox with its socket only."""
+    with Session(quantum=256) as session:
+        socket = session.rig.directory / "pulse/native"
+        own = tmp_path / "run"
+        own.mkdir(mode=0o700)
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "XDG_RUNTIME_DIR": str(own),
+            "PULSE_SERVER": f"unix:{socket}",
+        }
+        engine = subprocess.Popen([BINARY, "run", "--capture", "always"], env=env)
+
+        def source() -> Any:
+            done = run(env, "status", "--json")
+            return json.loads(done.stdout)["source"] if done.returncode == 0 else {}
+
+        try:
+            if has_pulse_plugin():
+                wait_until(lambda: source().get("linked") == "alsa:pulse", "PulseAudio")
+            else:
+                why = wait_until(lambda: source().get("waiting"), "the reason")
+                assert "libasound2-plugins" in why and "alsa:hw:CARD" in why
+        finally:
+            engine.terminate()
+            engine.wait(15)
+
+
+def has_pulse_plugin() -> bool:
+    return any(Path("/usr/lib").glob("**/alsa-lib/libasound_module_pcm_pulse.so"))

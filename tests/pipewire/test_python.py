@@ -1,0 +1,83 @@
+"""What Python programs, and those that read a pipe, get of a live microphone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from itertools import pairwise
+
+import pytest
+
+from rig import BINARY, PrivatePipeWire, wait_until
+from rig.service import Engine, running
+from v2m_engine import AudioCapture, Event, Source, sources
+
+RATE = 16_000
+
+
+@pytest.fixture
+def here(rig: PrivatePipeWire, monkeypatch: pytest.MonkeyPatch) -> PrivatePipeWire:
+    """A private PipeWire that this process is in as well."""
+    for name, value in rig.env.items():
+        monkeypatch.setenv(name, value)
+    return rig
+
+
+def test_sources(here: PrivatePipeWire) -> None:
+    here.create_source("studio", channels=("FL", "FR"), description="Studio microphone")
+    here.set_default_source("studio")
+
+    def listed() -> dict[str, Source]:
+        return {source.name: source for source in sources()}
+
+    found = wait_until(lambda: (now := listed()).get("studio") and now, "the source")
+    studio = found["studio"]
+    assert (studio.description, studio.kind, studio.channels) == ("Studio microphone", "source", 2)
+    assert not studio.muted and studio.rate in (None, 48_000)
+    assert wait_until(lambda: listed()["studio"].default, "it as default")
+    assert sum(source.default for source in listed().values()) == 1
+
+
+def test_gaps_are_events(here: PrivatePipeWire) -> None:
+    """As many samples as are counted as lost, and what the engine's state was meanwhile."""
+    with Engine(here, "--source", "rig-mic"), AudioCapture(buffer_size=1600).stream() as audio:
+        running(here)
+        events = audio.events()
+        begun = audio.position
+        before = running(here)["losses"]["lost_samples"]
+        here.freeze()
+        time.sleep(2.5)
+        here.thaw()
+        time.sleep(1)
+        after = running(here)
+        found: list[Event] = []
+        while not found or found[-1].position + found[-1].length < begun + 2 * RATE:
+            found.append(next(events))
+        end = audio.position
+        while (event := next(events)).detail != "running":
+            found.append(event)
+        assert end > begun
+    gaps = [event for event in found if event.kind == "gap" and event.position >= begun]
+    lost = after["losses"]["lost_samples"] - before
+    assert sum(gap.length for gap in gaps) == pytest.approx(lost, abs=RATE // 10)
+    assert {gap.detail for gap in gaps} <= {"xrun", "interrupted", "continued"}
+    states = [event.detail for event in found if event.kind == "state"]
+    assert "waiting" in states
+    assert all(a.position <= b.position for a, b in pairwise(gaps))
+
+
+def test_a_pipe_gets_audio_as_it_comes(here: PrivatePipeWire) -> None:
+    """A quantum (5.3 ms) at a time, as far as the machine lets it."""
+    with Engine(here, "--source", "rig-mic"):
+        running(here)
+        command = [BINARY, "record", "-", "--format", "s16le", "--seconds", "3"]
+        pieces = []
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=here.env) as record:
+            assert record.stdout is not None
+            while piece := os.read(record.stdout.fileno(), 1 << 16):
+                pieces.append(len(piece))
+        assert record.returncode == 0
+    assert sum(pieces) == 3 * RATE * 2
+    # By a timer of 20 ms it would be 150 at most.
+    assert len(pieces) > 200
