@@ -298,7 +298,11 @@ pub struct MicrophoneLayer {
     pub enabled: Option<bool>,
 
     /// Which source it gives [default: the engine's own]
-    #[arg(long = "virtual-microphone-source", value_name = "SOURCE")]
+    #[arg(
+        id = "virtual_microphone_source",
+        long = "virtual-microphone-source",
+        value_name = "SOURCE"
+    )]
     pub source: Option<SourceSpec>,
 
     /// What goes through it: off (everything), or speech (and silence between) [default: off]
