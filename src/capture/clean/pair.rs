@@ -137,7 +137,7 @@ impl Pair {
             Some(canceller) => canceller.process(&near, &far, &mut self.cleaned),
             None => self.cleaned.samples.extend(near),
         }
-        if let Some(window) = self.cleaned.windows.drain(..).last() {
+        if let Some(window) = self.cleaned.windows.drain(..).next_back() {
             self.window = window;
         }
         let samples = std::mem::take(&mut self.cleaned.samples);
