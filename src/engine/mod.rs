@@ -22,6 +22,7 @@ mod stream;
 pub mod systemd;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,7 @@ use crate::rt::DmaLatency;
 use crate::server::{Answers, Endpoint, Server};
 use crate::systemd::Manager;
 use crate::vad::worker::Worker;
+use v2m_client::mute::Mute;
 
 /// Sources at once; another one is refused.
 pub const MAX_SOURCES: usize = 64;
@@ -97,6 +99,8 @@ pub struct Engine {
     openings: Vec<Opening>,
     /// The first is the one that the engine is configured for.
     sources: Vec<Source>,
+    /// Whether microphones are heard.
+    mute: Mute,
     /// Sources so far.
     numbers: u64,
     /// Held by threads that stop sources, each of which counts until it has.
@@ -113,6 +117,8 @@ impl Engine {
         (sender, messages): (Sender<Message>, Receiver<Message>),
     ) -> Result<Self> {
         let service = matches!(endpoint, Endpoint::Service(_));
+        let mute = Mute::of_this_user();
+        mute.restore();
         let worker = Worker::start(config.vad.clone(), Subscription::default())?;
         // A private engine's client is there already, and a file is no microphone.
         let policy = match (service, &config.source) {
@@ -126,6 +132,7 @@ impl Engine {
             policy,
             on_demand: !service,
             promised: !service,
+            muted: mute.is_on(),
             worker: &worker,
             messages: &sender,
         })?;
@@ -137,7 +144,7 @@ impl Engine {
             }
             _ => None,
         };
-        let mut known = Known::new(service, worker, sender);
+        let mut known = Known::new(service, mute.is_on(), worker, sender);
         known.microphone = microphone.as_ref().map(Microphone::report);
         let known = Arc::new(known);
         known.sources().push(main.shared.clone());
@@ -152,6 +159,7 @@ impl Engine {
             answers: None,
             openings: Vec::new(),
             sources: vec![main],
+            mute,
             numbers: 1,
             stopping: Arc::default(),
             awake: None,
@@ -234,6 +242,13 @@ impl Engine {
     }
 
     fn look_after(&mut self) {
+        let muted = self.mute.is_on();
+        if self.known.muted.swap(muted, Ordering::Relaxed) != muted {
+            tracing::info!("{}", if muted { "muted" } else { "not muted any more" });
+            for source in &mut self.sources {
+                source.set_muted(muted);
+            }
+        }
         self.sources.iter_mut().for_each(Source::look_after);
         self.end_unwanted();
         self.answer_late();
@@ -347,6 +362,7 @@ impl Engine {
             policy: Capture::WhileUsed,
             on_demand: true,
             promised: true,
+            muted: self.mute.is_on(),
             worker: &self.known.worker,
             messages: &self.known.messages,
         })?;

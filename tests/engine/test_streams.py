@@ -7,18 +7,17 @@ import json
 import os
 import random
 import socket
-import sys
 import time
 import wave
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, SPEECH, User, wait_until
 
-sys.path.append(str(ROOT / "tests/python"))
-
-from independent_reader import GAPS, RATES, SAMPLES, SPEECH as SPEECH_LANE, Ring  # noqa: E402
+from rig import wait_until
+from rig.independent_reader import GAPS, RATES, SAMPLES, Ring
+from rig.independent_reader import SPEECH as SPEECH_LANE
+from rig.user import SPEECH, User
 
 NOT_CAPTURED = 4
 

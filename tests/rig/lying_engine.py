@@ -155,12 +155,14 @@ class LyingEngine:
         try:
             while data := peer.recv(4096):
                 if json.loads(data)["request"] == "open":
-                    reply = json.dumps({
-                        "reply": "opened",
-                        "source": "default",
-                        "channel": "auto",
-                        "rate": 16_000,
-                    }).encode()
+                    reply = json.dumps(
+                        {
+                            "reply": "opened",
+                            "source": "default",
+                            "channel": "auto",
+                            "rate": 16_000,
+                        }
+                    ).encode()
                     socket.send_fds(peer, [reply], [self.file])
                 else:
                     status = {"reply": "status", "status": example_status()}

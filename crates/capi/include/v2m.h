@@ -105,6 +105,10 @@ enum v2m_event_kind
     V2M_EVENT_STATE = 5,
     // From about here on the source's channel number `detail` (from 1) is heard.
     V2M_EVENT_CHANNEL = 6,
+    // The user has muted speech capture: silence from here on.
+    V2M_EVENT_MUTE = 7,
+    // That has ended, after `length` samples.
+    V2M_EVENT_UNMUTE = 8,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -128,6 +132,8 @@ enum v2m_gap
     V2M_GAP_CONTINUED = 3,
     // Nobody listened, so nothing was captured. Not a loss.
     V2M_GAP_NOT_CAPTURED = 4,
+    // The user has muted speech capture. Not a loss.
+    V2M_GAP_MUTED = 5,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

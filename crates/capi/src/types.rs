@@ -220,6 +220,8 @@ impl From<events::Event> for Event {
             What::SpeechStart => (EventKind::SpeechStart, 0),
             What::SpeechEnd => (EventKind::SpeechEnd, 0),
             What::Gap(reason) => (EventKind::Gap, reason as u32),
+            What::Mute => (EventKind::Mute, 0),
+            What::Unmute => (EventKind::Unmute, 0),
             What::Source => (EventKind::Device, 0),
             What::Channel(number) => (EventKind::Channel, number),
             What::State(state) => (EventKind::State, state as u32),
@@ -251,6 +253,10 @@ pub enum EventKind {
     State = 5,
     /// From about here on the source's channel number `detail` (from 1) is heard.
     Channel = 6,
+    /// The user has muted speech capture: silence from here on.
+    Mute = 7,
+    /// That has ended, after `length` samples.
+    Unmute = 8,
 }
 
 /// Why audio is missing.
@@ -265,6 +271,8 @@ pub enum Gap {
     Continued = 3,
     /// Nobody listened, so nothing was captured. Not a loss.
     NotCaptured = 4,
+    /// The user has muted speech capture. Not a loss.
+    Muted = 5,
 }
 
 /// What the engine is doing.
@@ -323,6 +331,7 @@ const _: () = {
     assert!(Gap::Interrupted as u32 == ring::GapReason::Interrupted as u32);
     assert!(Gap::Continued as u32 == ring::GapReason::Continued as u32);
     assert!(Gap::NotCaptured as u32 == ring::GapReason::NotCaptured as u32);
+    assert!(Gap::Muted as u32 == ring::GapReason::Muted as u32);
     assert!(StreamState::Starting as u32 == State::Starting as u32);
     assert!(StreamState::Running as u32 == State::Running as u32);
     assert!(StreamState::Waiting as u32 == State::Waiting as u32);

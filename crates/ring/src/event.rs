@@ -17,6 +17,9 @@ pub enum Kind {
     State = 5,
     /// From about `position` on, the source's channel number `detail` (from 1) is heard.
     Channel = 6,
+    /// The wall clock was set, or the machine slept: from `time_ns` on CLOCK_REALTIME is
+    /// `length` nanoseconds, signed, ahead of CLOCK_MONOTONIC. Also the first record.
+    Clock = 7,
 }
 
 /// Why audio is missing ([`Kind::Gap`]'s detail).
@@ -32,6 +35,8 @@ pub enum GapReason {
     /// Nobody listened, so nothing was captured, or what had been was wiped: not a loss,
     /// and not counted as one.
     NotCaptured = 4,
+    /// The user has muted speech capture: no loss either.
+    Muted = 5,
 }
 
 impl GapReason {
@@ -42,6 +47,7 @@ impl GapReason {
             Self::Interrupted,
             Self::Continued,
             Self::NotCaptured,
+            Self::Muted,
         ];
         all.into_iter().find(|&reason| reason as u32 == number)
     }

@@ -34,18 +34,18 @@ impl Recorder {
         }
         let split = self.options.split;
         while self
-            .take
+            .file
             .as_ref()
-            .map_or(split, |take| !split && take.has_room())
+            .map_or(split, |file| !split && file.has_room())
             && let Some(found) = speech.next(&self.ring)
         {
             match found {
                 Found::Segment { start, end } if split => {
                     match self.create_new(start) {
-                        Ok(mut take) => {
-                            take.add(start, end - start)?;
-                            take.end()?;
-                            self.take = Some(take);
+                        Ok(mut file) => {
+                            file.add(start, end - start)?;
+                            file.end()?;
+                            self.file = Some(file);
                         }
                         // Later, perhaps: the ring still has it for a while.
                         Err(error) => {
@@ -61,13 +61,13 @@ impl Recorder {
                 }
                 Found::Segment { start, end } => {
                     let label = self.label(start);
-                    if let Some(take) = &mut self.take {
-                        take.cue(label);
-                        take.add(start, end - start)?;
+                    if let Some(file) = &mut self.file {
+                        file.cue(label);
+                        file.add(start, end - start)?;
                     }
                 }
-                Found::Lost(samples) => match &mut self.take {
-                    Some(take) if !split => take.lose(samples)?,
+                Found::Lost(samples) => match &mut self.file {
+                    Some(file) if !split => file.lose(samples)?,
                     _ => {
                         tracing::warn!(
                             "{} of speech were overwritten",
@@ -79,14 +79,15 @@ impl Recorder {
             }
         }
         if ending && !split && speech.is_over() {
-            self.take.as_mut().map_or(Ok(()), RecordingFile::end)?;
+            self.file.as_mut().map_or(Ok(()), RecordingFile::end)?;
         }
         Ok(())
     }
 
     /// What a cue says of a segment of speech.
     fn label(&self, position: u64) -> String {
-        let time = self.ring.time_ns(position).map(Moment::of_monotonic);
+        let time = self.ring.time_ns(position);
+        let time = time.map(|ns| Moment::of(&self.ring, ns));
         let time = time.map_or(String::new(), |time| format!(" {}", time.file_name()));
         format!("speech{time} @{position}")
     }
@@ -110,7 +111,7 @@ impl Recorder {
             .ring
             .time_ns(position)
             .unwrap_or_else(v2m_ring::time::monotonic_ns);
-        let time = Moment::of_monotonic(time).file_name();
+        let time = Moment::of(&self.ring, time).file_name();
         let again = match number {
             1 => String::new(),
             _ => format!("-{number}"),
