@@ -60,6 +60,7 @@ bench: setup-bench
 	$(LIBV2M) $(BINARY) bench latency --private --python $(PYTHON)
 	$(PYTHON) benches/scaling.py
 	$(PYTHON) benches/vad_peers.py
+	$(PYTHON) benches/vad_corpus.py
 	$(PYTHON) benches/vad_hearing.py
 	$(PYTHON) benches/listening.py
 	$(PYTHON) benches/monitor.py

@@ -21,9 +21,9 @@ class Event:
     * `"gap"`: lost audio, for which there is silence of this `length`. `detail` is the
       reason: `"xrun"` (the audio server or the driver skipped it), `"interrupted"` (capture
       stopped, or moved to another clock), `"continued"` (there is still none: this follows
-      on the gap before), `"not-captured"` (nobody listened),
-      `"muted"` (by `v2m-engine mute`).
-    * `"mute"`, `"unmute"`: nobody gets to hear anything, or does again.
+      on the gap before), `"not-captured"` (nobody listened), `"muted"` (by `v2m-engine mute`).
+    * `"mute"`: `v2m-engine mute` has silenced all readers; from here on there is silence.
+      `"unmute"`: that has ended; it was `length` long.
     * `"source"`: from here on another source is captured.
     * `"channel"`: from here on the channel of number `detail` (from 1) is heard.
     * `"state"`: the engine's state is `detail`: `"starting"`, `"running"`, `"waiting"` (no

@@ -828,6 +828,8 @@ class VADStream:
 class VADEvent:
     """What a `VADStream` found. Equal to another of the same kind and place."""
 
+    __match_args__ = ("kind", "position")
+
     @property
     def kind(self) -> Literal["start", "end", "misfire"]:
         """Of speech "start" and "end", pads included; "misfire" instead of "end" where it

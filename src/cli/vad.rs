@@ -89,6 +89,9 @@ pub(super) fn run(arguments: Arguments) -> Result<bool> {
         let message = "--format srt: subtitles are for one file; give --out DIR for several";
         return Err(Error::new(ErrorKind::Invalid, message));
     }
+    if arguments.out.is_some() || arguments.picture.is_some() {
+        inputs::check_names(&inputs)?;
+    }
     let search = Search {
         params: Params {
             threshold: arguments.threshold,

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import wave
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -109,6 +110,24 @@ def test_what_is_read_is_what_was_played(play: Play, short: Recording) -> None:
     assert len(samples) >= RATE
     assert len(samples) == (len(short.samples) - position) // 800 * 800
     assert short.holds(position, samples)
+
+
+def test_each_rate_has_its_own_windows(play: Play, tmp_path: Path) -> None:
+    """A source at 48 kHz is had at 48 kHz to the bit, and in the same time at the others."""
+    played = np.random.default_rng(3).integers(-16000, 16000, 3 * 48_000).astype("<i2")
+    with wave.open(str(tmp_path / "played.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(48_000)
+        file.writeframes(played.tobytes())
+    for rate in (8000, 24_000, 32_000, 48_000):
+        said = play("samples", f"file:{tmp_path}/played.wav", V2M_TEST_RATE=str(rate))
+        position = int.from_bytes(said[:8], sys.byteorder)
+        samples = np.frombuffer(said[8:], np.float32)
+        assert len(samples) == (3 * rate - position) // 800 * 800
+        if rate == 48_000:
+            expected = (played / np.float32(32768)).astype(np.float32)
+            assert np.array_equal(samples, expected[position : position + len(samples)])
 
 
 def test_a_chunk_outlives_its_engine(play: Play, long: Recording) -> None:

@@ -57,7 +57,8 @@ def test_captures_share_a_private_engine(recording: Recorder) -> None:
         # The one of this process, whatever the source.
         assert pid_of(a) == pid_of(b) == pid_of(c)
         pid = pid_of(a)
-        assert other.holds(c.latest().position, c.latest())
+        newest = c.latest()
+        assert other.holds(newest.position, newest)
         first.close()
         third.close()
     assert not process_is_gone(pid)  # the second capture keeps it

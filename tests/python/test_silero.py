@@ -12,11 +12,13 @@ import os
 import tempfile
 from functools import cache
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rig import ROOT
 from rig.playing import Floats
 from rig.speech import TEXTS, say
 from v2m_engine import VADEvent, VADProcessor, VADStream
@@ -35,7 +37,7 @@ def reference() -> Any:
 
 
 def silero(name: str) -> Any:
-    return importlib.import_module("vad_segments").silero(name)
+    return run_path(str(ROOT / "tools/models/vad_segments.py"))["silero"](name)
 
 
 @cache
@@ -55,7 +57,8 @@ def audio(rate: int) -> Floats:
     narrow: Floats = np.clip(np.fft.irfft(spectrum)[::2], -1, 1).astype(np.float32)
     # As A-law leaves it, roughly: 8 bits on a logarithmic scale.
     levels = np.sign(narrow) * np.round(np.log1p(255 * np.abs(narrow)) / np.log(256) * 127) / 127
-    return (np.sign(levels) * np.expm1(np.abs(levels) * np.log(256)) / 255).astype(np.float32)
+    wide: Floats = np.sign(levels) * np.expm1(np.abs(levels) * np.log(256)) / 255
+    return wide.astype(np.float32)
 
 
 @cache

@@ -33,8 +33,7 @@ enum v2m_code
     // Nothing yet, or not within the time given.
     V2M_PENDING = 1,
     // Audio was overwritten before it was read. From a read or poll, `count` of what was to be
-    // filled is how many samples (of v2m_events_poll and v2m_events_read: `length`, events);
-    // what follows is fresh.
+    // filled is how many samples; what follows is fresh.
     V2M_OVERRUN = 2,
     // The source has ended, or the stream was closed: nothing follows.
     V2M_ENDED = 3,
@@ -106,6 +105,10 @@ enum v2m_event_kind
     V2M_EVENT_STATE = 5,
     // From about here on the source's channel number `detail` (from 1) is heard.
     V2M_EVENT_CHANNEL = 6,
+    // The user has muted speech capture: silence from here on.
+    V2M_EVENT_MUTE = 7,
+    // That has ended, after `length` samples.
+    V2M_EVENT_UNMUTE = 8,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -190,7 +193,7 @@ typedef struct v2m_options {
     const char *program;
     // A v2m_engine.
     uint32_t engine;
-    // Samples per second. 0: 16000.
+    // Samples per second: 8000, 16000, 24000, 32000 or 48000. 0: 16000.
     uint32_t rate;
     // Samples of a chunk. 0: 32 ms of them.
     uint64_t count;
@@ -408,7 +411,8 @@ v2m_code v2m_segments_recover(const struct v2m_segments *segments);
 // them.
 void v2m_segments_free(struct v2m_segments *segments);
 
-// Opens what happens to a stream's audio from now on. Never waits. From any thread.
+// Opens what happens to a stream's audio from where it was entered or, once it was read from,
+// its newest chunk on. Never waits. From any thread.
 v2m_code v2m_events_open(const struct v2m_stream *stream, struct v2m_events **events);
 
 // Gives the next event, as v2m_stream_read gives chunks. From any thread.

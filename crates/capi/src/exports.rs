@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Once};
 
 use v2m_client::locator::{Locator, Mode};
-use v2m_client::ring::Reader;
+use v2m_client::ring::{Rate, Reader};
 use v2m_client::{Result, engine};
 
 use crate::failure::{self, guard, invalid};
@@ -104,6 +104,10 @@ unsafe fn locator(options: &Options) -> Result<Locator> {
     let latency = utf8(latency)?;
     Ok(Locator {
         mode,
+        rate: match options.rate {
+            0 => Rate::SPEECH,
+            hz => Rate::new(hz)?,
+        },
         source: utf8(source)?,
         channel: utf8(channel)?,
         latency: latency.as_deref().map(str::parse).transpose()?,
@@ -437,7 +441,8 @@ pub unsafe extern "C" fn v2m_segments_free(segments: *mut Segments) {
     unsafe { free(segments, |_| ()) }
 }
 
-/// Opens what happens to a stream's audio from now on. Never waits. From any thread.
+/// Opens what happens to a stream's audio from where it was entered or, once it was read from,
+/// its newest chunk on. Never waits. From any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn v2m_events_open(stream: *const Stream, events: *mut *mut Events) -> Code {
     // SAFETY: a handle of ours, and room for a handle.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use v2m_client::cursor::Hop;
 use v2m_client::locator::Locator;
 use v2m_client::readiness::Readiness;
-use v2m_client::ring::{Reader, SAMPLE_RATE, WINDOW};
+use v2m_client::ring::Reader;
 use v2m_client::segments::Utterance;
 use v2m_client::stream::{self, Window};
 use v2m_client::vad::segment::Params;
@@ -30,11 +30,7 @@ pub struct Stream {
 
 impl Stream {
     pub(crate) fn open(locator: Locator, options: &Options) -> Result<Self> {
-        if !matches!(options.rate, 0 | SAMPLE_RATE) {
-            let message = format!("rate = {}: must be {SAMPLE_RATE}", options.rate);
-            return Err(invalid(message));
-        }
-        let count = or(options.count, WINDOW);
+        let count = or(options.count, locator.rate.window());
         let hop = match options.hop {
             HOP_QUANTUM => Hop::Quantum,
             hop => Hop::Samples(or(hop, count)),
@@ -124,8 +120,8 @@ impl Stream {
             lost: losses.samples,
             gaps: losses.gaps,
             written_ns: ring.written_ns(),
-            rate: SAMPLE_RATE,
-            window: WINDOW as u32,
+            rate: ring.rate().hz(),
+            window: ring.rate().window() as u32,
             state: ring.state() as u32,
             private_pid: engine.private_pid().unwrap_or(0),
         };
@@ -273,7 +269,7 @@ fn chunk(window: Window, flags: u32) -> Result<Chunk> {
         position: window.position,
         time_ns: window.time_ns,
         flags: flags | if window.gap { CHUNK_GAP } else { 0 },
-        rate: SAMPLE_RATE,
+        rate: window.ring.rate().hz(),
         owner: Arc::into_raw(window.ring).cast(),
     })
 }
@@ -290,10 +286,11 @@ fn event_of(found: Found<events::Event>) -> (Code, Event) {
 /// The probabilities of the windows that end in `[position, position + count)`, and of the one
 /// that it begins in: where they are, and how many.
 pub(crate) fn speech(ring: &Reader, position: u64, count: u64) -> Result<(*const f32, u64)> {
-    let all = position.saturating_add(count) / WINDOW;
+    let window = ring.rate().window();
+    let all = position.saturating_add(count) / window;
     judge::await_speech(ring, all);
     let end = all.min(ring.speech_committed());
-    let first = (position / WINDOW).min(end);
+    let first = (position / window).min(end);
     let found = ring.speech(first, end - first)?;
     Ok((found.as_ptr(), end - first))
 }

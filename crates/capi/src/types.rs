@@ -19,8 +19,7 @@ pub enum Code {
     /// Nothing yet, or not within the time given.
     Pending = 1,
     /// Audio was overwritten before it was read. From a read or poll, `count` of what was to be
-    /// filled is how many samples (of v2m_events_poll and v2m_events_read: `length`, events);
-    /// what follows is fresh.
+    /// filled is how many samples; what follows is fresh.
     Overrun = 2,
     /// The source has ended, or the stream was closed: nothing follows.
     Ended = 3,
@@ -89,7 +88,7 @@ pub struct Options {
     pub program: *const c_char,
     /// A v2m_engine.
     pub engine: u32,
-    /// Samples per second. 0: 16000.
+    /// Samples per second: 8000, 16000, 24000, 32000 or 48000. 0: 16000.
     pub rate: u32,
     /// Samples of a chunk. 0: 32 ms of them.
     pub count: u64,
@@ -221,6 +220,8 @@ impl From<events::Event> for Event {
             What::SpeechStart => (EventKind::SpeechStart, 0),
             What::SpeechEnd => (EventKind::SpeechEnd, 0),
             What::Gap(reason) => (EventKind::Gap, reason as u32),
+            What::Mute => (EventKind::Mute, 0),
+            What::Unmute => (EventKind::Unmute, 0),
             What::Source => (EventKind::Device, 0),
             What::Channel(number) => (EventKind::Channel, number),
             What::State(state) => (EventKind::State, state as u32),
@@ -252,6 +253,10 @@ pub enum EventKind {
     State = 5,
     /// From about here on the source's channel number `detail` (from 1) is heard.
     Channel = 6,
+    /// The user has muted speech capture: silence from here on.
+    Mute = 7,
+    /// That has ended, after `length` samples.
+    Unmute = 8,
 }
 
 /// Why audio is missing.

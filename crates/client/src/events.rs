@@ -16,6 +16,9 @@ const LANES: [EventLane; 3] = [
     EventLane::SpeechEvents,
 ];
 
+/// The place of gaps among them.
+const GAPS: usize = 1;
+
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
@@ -25,6 +28,10 @@ pub enum What {
     SpeechEnd,
     /// Lost audio, for which there is silence as long as the event.
     Gap(GapReason),
+    /// The user has muted speech capture: silence from here on.
+    Mute,
+    /// That has ended; it was as long as the event.
+    Unmute,
     /// Another source is captured.
     Source,
     /// The source's channel of this number, from 1, is heard.
@@ -42,6 +49,8 @@ impl What {
             Self::SpeechStart => "speech-start",
             Self::SpeechEnd => "speech-end",
             Self::Gap(_) => "gap",
+            Self::Mute => "mute",
+            Self::Unmute => "unmute",
             Self::Source => "source",
             Self::Channel(_) => "channel",
             Self::State(_) | Self::EngineLost => "state",
@@ -51,7 +60,7 @@ impl What {
     /// More of it, in a word: a gap's reason, a channel's number, a state.
     pub fn detail(self) -> Option<String> {
         match self {
-            Self::SpeechStart | Self::SpeechEnd | Self::Source => None,
+            Self::SpeechStart | Self::SpeechEnd | Self::Source | Self::Mute | Self::Unmute => None,
             Self::Gap(reason) => Some(
                 match reason {
                     GapReason::Xrun => "xrun",
@@ -92,7 +101,10 @@ impl Event {
         } else if is(Kind::SpeechEnd) {
             What::SpeechEnd
         } else if is(Kind::Gap) {
-            What::Gap(GapReason::from_number(detail)?)
+            match GapReason::from_number(detail)? {
+                GapReason::Muted => What::Mute,
+                reason => What::Gap(reason),
+            }
         } else if is(Kind::Device) {
             What::Source
         } else if is(Kind::Channel) {
@@ -126,6 +138,8 @@ struct Following {
     next: [u64; LANES.len()],
     /// Audio that was there at the beginning; more shows that the engine works.
     begun: u64,
+    /// Muted from the first position to the second, as far as is known.
+    muted: Option<(u64, u64)>,
     /// It was told that the engine is gone.
     told_lost: bool,
 }
@@ -150,23 +164,45 @@ impl Following {
             begun: ring.committed(),
             ring,
             next,
+            muted: None,
             told_lost: false,
         })
     }
 
-    /// The next event of each lane that has one. What was overwritten is passed over.
+    /// The next event of each lane that has one. What was overwritten is passed over, and so
+    /// is what goes on.
     fn due(&mut self) -> [Option<Event>; LANES.len()] {
         let ring = &self.ring;
+        // Before the records: what is muted of this is in one of them.
+        let committed = ring.committed();
         let mut due = [None; LANES.len()];
         for ((&lane, next), due) in LANES.iter().zip(&mut self.next).zip(&mut due) {
             *next = (*next).max(ring.records_oldest(lane));
             while due.is_none() && *next < ring.records_committed(lane) {
                 let record = ring.record(lane, *next);
                 *due = record.as_ref().and_then(Event::of);
+                if let (Some(event), Some((_, end))) = (&*due, &mut self.muted)
+                    && event.what == What::Mute
+                    && event.position <= *end
+                {
+                    *end = event.position.saturating_add(event.length).max(*end);
+                    *due = None;
+                }
                 if due.is_none() {
                     *next = (*next + 1).max(ring.records_oldest(lane));
                 }
             }
+        }
+        if let Some((begin, end)) = self.muted
+            && committed > end
+            && due[GAPS].is_none_or(|event| event.position >= end)
+        {
+            due[GAPS] = Some(Event {
+                what: What::Unmute,
+                position: end,
+                length: end - begin,
+                time_ns: ring.time_ns(end).unwrap_or(0),
+            });
         }
         due
     }
@@ -176,7 +212,20 @@ impl Following {
         let due = self.due();
         let with_position = |(lane, event): (usize, Option<Event>)| Some((lane, event?));
         let found = due.into_iter().enumerate().filter_map(with_position);
-        let (lane, event) = found.min_by_key(|(_, event)| event.position)?;
+        let (lane, mut event) = found.min_by_key(|(_, event)| event.position)?;
+        match event.what {
+            What::Unmute => {
+                self.muted = None;
+                return Some(event);
+            }
+            What::Mute => {
+                let end = event.position.saturating_add(event.length);
+                self.muted = Some((event.position, end));
+                // It goes on, for nobody knows how long.
+                event.length = 0;
+            }
+            _ => {}
+        }
         self.next[lane] += 1;
         Some(event)
     }
@@ -267,5 +316,98 @@ impl Source for Events {
 
     fn recover(&self) -> Result<bool> {
         self.stream.recover()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::Ring;
+
+    fn following(reader: Reader) -> Following {
+        Following {
+            engine: Weak::new(),
+            ring: Arc::new(reader),
+            next: [0; LANES.len()],
+            begun: 0,
+            muted: None,
+            told_lost: true,
+        }
+    }
+
+    fn told(following: &mut Following) -> Vec<(What, u64, u64)> {
+        std::iter::from_fn(|| following.take())
+            .map(|event| (event.what, event.position, event.length))
+            .collect()
+    }
+
+    #[test]
+    fn events_come_by_their_positions_and_are_told_once() {
+        let (ring, mut capture, mut speech, mut control) = Ring::create(1 << 16).unwrap();
+        let mut following = following(Reader::new(ring.duplicate().unwrap()).unwrap());
+        control.state(State::Running, 5);
+        capture.append(&[0.1; 1024], 0);
+        capture.gap(512, GapReason::Xrun, 64_000_000);
+        capture.append_silence(512, 64_000_000);
+        speech.turn(ring::Event {
+            kind: Kind::SpeechStart as u32,
+            detail: 0,
+            position: 512,
+            length: 0,
+            time_ns: 32_000_000,
+        });
+        control.device(96_000_000);
+        let all = [
+            (What::State(State::Running), 0, 0),
+            (What::SpeechStart, 512, 0),
+            (What::Gap(GapReason::Xrun), 1024, 512),
+            (What::Source, 1536, 0),
+        ];
+        assert_eq!(told(&mut following), all);
+        assert_eq!(told(&mut following), []);
+    }
+
+    #[test]
+    fn what_is_muted_begins_and_ends_once() {
+        let (ring, mut capture, _, _) = Ring::create(1 << 16).unwrap();
+        let mut following = following(Reader::new(ring.duplicate().unwrap()).unwrap());
+        capture.append(&[0.1; 1000], 0);
+        for piece in 0..3 {
+            capture.gap(400, GapReason::Muted, 0);
+            if piece == 0 {
+                assert_eq!(told(&mut following), [(What::Mute, 1000, 0)]);
+            }
+            capture.append_silence(400, 0);
+            assert_eq!(told(&mut following), []);
+        }
+        capture.append(&[0.1; 100], 0);
+        assert_eq!(told(&mut following), [(What::Unmute, 2200, 1200)]);
+        assert_eq!(told(&mut following), []);
+        // A loss beside it is one by itself.
+        capture.gap(10, GapReason::Muted, 0);
+        capture.append_silence(10, 0);
+        capture.gap(20, GapReason::Interrupted, 0);
+        capture.append_silence(20, 0);
+        let all = [
+            (What::Mute, 2300, 0),
+            (What::Unmute, 2310, 10),
+            (What::Gap(GapReason::Interrupted), 2310, 20),
+        ];
+        assert_eq!(told(&mut following), all);
+    }
+
+    #[test]
+    fn what_was_overwritten_is_passed_over() {
+        let (ring, mut capture, _, _) = Ring::create(1 << 16).unwrap();
+        let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
+        for n in 0..3000 {
+            capture.gap(1, GapReason::Xrun, n);
+            capture.append_silence(1, n);
+        }
+        let kept = reader.records_oldest(EventLane::Gaps);
+        let mut following = following(reader);
+        let found = told(&mut following);
+        assert_eq!(found.len() as u64, 3000 - kept);
+        assert_eq!(found[0], (What::Gap(GapReason::Xrun), kept, 1));
     }
 }

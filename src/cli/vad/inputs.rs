@@ -18,7 +18,7 @@ pub(super) struct Input {
     /// As it is opened and shown.
     pub(super) path: PathBuf,
     /// What files about it are called, without an extension: its own name, below the folder
-    /// that was given. No other input has it.
+    /// that was given, or that a pattern begins with.
     pub(super) name: PathBuf,
 }
 
@@ -39,9 +39,13 @@ pub(super) fn find(names: &[PathBuf]) -> Result<Vec<Input>> {
             let own = name.file_name().map(PathBuf::from);
             found.push((name.clone(), own.unwrap_or_else(|| name.clone())));
         } else {
+            let fixed = name
+                .components()
+                .take_while(|part| !is_pattern(part.as_ref()));
+            let fixed: PathBuf = fixed.collect();
             for path in pattern(name)? {
-                let own = path.file_name().map(PathBuf::from).unwrap_or_default();
-                found.push((path, own));
+                let below = path.strip_prefix(&fixed).unwrap_or(&path).to_owned();
+                found.push((path, below));
             }
         }
         if found.len() == before {
@@ -55,28 +59,14 @@ pub(super) fn find(names: &[PathBuf]) -> Result<Vec<Input>> {
     }
     let mut seen = HashSet::new();
     found.retain(|(path, _)| seen.insert(path.clone()));
-    named(found)
+    Ok(named(found))
 }
 
-/// Names without extensions where that is enough to tell the files apart.
-fn named(found: Vec<(PathBuf, PathBuf)>) -> Result<Vec<Input>> {
-    let count = |names: &mut dyn Iterator<Item = PathBuf>| {
-        let mut all = HashMap::<PathBuf, usize>::new();
-        names.for_each(|name| *all.entry(name).or_default() += 1);
-        all
-    };
-    let short = count(&mut found.iter().map(|(_, name)| name.with_extension("")));
-    let inputs: Vec<Input> = found
-        .into_iter()
-        .map(|(path, name)| match short[&name.with_extension("")] {
-            1 => (path, name.with_extension("")),
-            _ => (path, name),
-        })
-        .map(|(path, name)| Input { path, name })
-        .collect();
-    let full = count(&mut inputs.iter().map(|input| input.name.clone()));
-    match inputs.iter().find(|input| full[&input.name] > 1) {
-        None => Ok(inputs),
+/// Fails if files about two of them would have one name.
+pub(super) fn check_names(inputs: &[Input]) -> Result<()> {
+    let mut seen = HashSet::new();
+    match inputs.iter().find(|input| !seen.insert(&input.name)) {
+        None => Ok(()),
         Some(twice) => {
             let message = format!(
                 "two of the files are called {}: name the folder that holds both, or run them apart",
@@ -85,6 +75,20 @@ fn named(found: Vec<(PathBuf, PathBuf)>) -> Result<Vec<Input>> {
             Err(Error::new(ErrorKind::Invalid, message))
         }
     }
+}
+
+/// Names without extensions where that is enough to tell the files apart.
+fn named(found: Vec<(PathBuf, PathBuf)>) -> Vec<Input> {
+    let mut short = HashMap::<PathBuf, usize>::new();
+    for (_, name) in &found {
+        *short.entry(name.with_extension("")).or_default() += 1;
+    }
+    let input = |(path, name): (PathBuf, PathBuf)| {
+        let bare = name.with_extension("");
+        let name = if short[&bare] == 1 { bare } else { name };
+        Input { path, name }
+    };
+    found.into_iter().map(input).collect()
 }
 
 fn is_pattern(name: &Path) -> bool {
@@ -134,7 +138,8 @@ mod tests {
 
     fn names(found: &[(&str, &str)]) -> Result<Vec<String>> {
         let found = found.iter().map(|(path, name)| (path.into(), name.into()));
-        let inputs = named(found.collect())?;
+        let inputs = named(found.collect());
+        check_names(&inputs)?;
         let text = |input: &Input| input.name.display().to_string();
         Ok(inputs.iter().map(text).collect())
     }
