@@ -157,7 +157,7 @@ def test_a_source_that_cannot_be_had_is_an_error_of_that_stream_alone(
     (tmp_path / "text.wav").write_text("no sound")
     for wanted, why in [
         ({"source": f"file:{tmp_path}/nothing.wav"}, "No such file"),
-        ({"source": f"file:{tmp_path}/text.wav"}, "not a WAV"),
+        ({"source": f"file:{tmp_path}/text.wav"}, "not an audio file"),
         ({"source": "file:"}, "file:PATH"),
         ({"source": ""}, "empty"),
         ({"source": f"file:{SPEECH}", "channel": "AUX7"}, "MONO"),
