@@ -480,7 +480,7 @@ def test_what_the_sound_server_lost_is_flagged(
             time.sleep(0.5)
     adc = np.array([when for _, when, _ in seen])
     flagged = [index for index, (*_, flag) in enumerate(seen) if flag]
-    assert flagged and not seen[0][2] and not seen[-1][2]
+    assert 0 < len(flagged) < len(seen) / 2
     # All that was lost is there as silence: a block after the other, 10 ms each.
     assert np.all(np.diff(adc) > 0)
     assert abs((adc[-1] - adc[0]) - (len(adc) - 1) * 0.01) < 0.1
