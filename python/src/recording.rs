@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use v2m_client::locator::Locator;
+use v2m_client::quantum::Quantum;
 use v2m_client::record::{Background, Options, Progress, Recorder};
 
 use crate::errors::{self, V2MError};
@@ -39,8 +40,10 @@ enum State {
 
 impl Recording {
     pub(crate) fn new(locator: Locator, path: PathBuf, options: Options) -> Self {
+        // 20 ms don't matter to a file, and cost the others in the graph.
+        let latency = locator.latency.or(Some(Quantum::RELAXED));
         Self {
-            locator,
+            locator: Locator { latency, ..locator },
             path,
             options,
             state: Mutex::new(State::New),

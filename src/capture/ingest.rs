@@ -21,7 +21,7 @@
 mod mailbox;
 mod output;
 
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -78,6 +78,8 @@ pub struct Ingest {
     seen: Mutex<Option<(u64, Instant)>>,
     /// As [`Inner::heard_ns`], for who only looks.
     heard_ns: AtomicI64,
+    /// Nothing that comes is heard.
+    muted: AtomicBool,
 }
 
 struct Inner {
@@ -96,9 +98,30 @@ struct Inner {
     /// When a block last came whose time has a place in the ring or had one, or when
     /// capture began again.
     heard_ns: i64,
-    /// Nobody has listened until just now: what is missing was not lost.
-    unused: bool,
+    /// Why audio is missing, until some comes.
+    missing: Missing,
     scratch: Box<Scratch>,
+}
+
+/// Why audio is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// It should be there.
+    Lost,
+    /// Nobody has listened until just now: it was not captured, and not lost.
+    Unused,
+    /// The user has muted it.
+    Muted,
+}
+
+impl Missing {
+    fn reason(self) -> GapReason {
+        match self {
+            Self::Lost => GapReason::Interrupted,
+            Self::Unused => GapReason::NotCaptured,
+            Self::Muted => GapReason::Muted,
+        }
+    }
 }
 
 /// Uninterrupted audio: its input `i` and an output's sample `n` after its beginning stand
@@ -143,7 +166,7 @@ impl Ingest {
                 tick: 0,
                 next_ns: 0,
                 heard_ns: 0,
-                unused: false,
+                missing: Missing::Lost,
                 scratch: Box::new([0.0; SCRATCH]),
             }),
             mailbox: Mailbox::new(),
@@ -152,6 +175,7 @@ impl Ingest {
             blocks: AtomicU64::new(0),
             seen: Mutex::default(),
             heard_ns: AtomicI64::new(0),
+            muted: AtomicBool::new(false),
         })
     }
 
@@ -239,10 +263,17 @@ impl Ingest {
     /// Fills in silence where no audio has come for half a second. Off the
     /// real-time thread, every 100 ms or so, while a source is expected.
     pub fn fill(&self, now_ns: i64) {
+        let muted = self.muted.load(Ordering::Relaxed);
         // Else nothing is to be filled in, and the real-time thread not to be disturbed.
-        if now_ns - self.heard_ns.load(Ordering::Relaxed) >= IDLE_NS {
-            self.change(|inner| inner.fill(now_ns));
+        if muted || now_ns - self.heard_ns.load(Ordering::Relaxed) >= IDLE_NS {
+            self.change(|inner| inner.fill(now_ns, muted));
         }
+    }
+
+    /// Passes over whatever comes, from the next block on; what [`fill`](Self::fill) fills in is
+    /// flagged as muted. Or hears it again.
+    pub fn set_muted(&self, muted: bool) {
+        self.muted.store(muted, Ordering::Relaxed);
     }
 
     /// Brings the rings to the present after a time in which nobody listened and
@@ -285,6 +316,9 @@ impl Ingest {
 
     /// Takes a block that arrives at `now_ns`; as [`Sink::block`].
     pub fn take(&self, block: &Block<'_>, now_ns: i64) {
+        if self.muted.load(Ordering::Relaxed) {
+            return;
+        }
         self.inner.try_with(|inner| {
             inner.take_up(&self.mailbox);
             let written = inner.take(block, now_ns, &self.wanted);
@@ -469,7 +503,7 @@ impl Inner {
     fn restart(&mut self, block: &Block<'_>, time_ns: i64, now_ns: i64) -> Option<usize> {
         let mut ignored = 0;
         if self.begun {
-            self.end_run(Some(self.reason()));
+            self.end_run(Some(self.missing.reason()));
             let gap_ns = time_ns - self.next_ns;
             let gap = (gap_ns + TICK_NS / 2).div_euclid(TICK_NS);
             if gap > LONGEST_GAP {
@@ -499,16 +533,8 @@ impl Inner {
             inputs: 0,
         });
         self.slip = Slip::default();
-        self.unused = false;
+        self.missing = Missing::Lost;
         Some(ignored)
-    }
-
-    /// Why the last outputs of a run are flagged.
-    fn reason(&self) -> GapReason {
-        match self.unused {
-            true => GapReason::NotCaptured,
-            false => GapReason::Interrupted,
-        }
     }
 
     /// Ends the run: its last outputs, which mix the end of the audio with silence, are
@@ -524,21 +550,29 @@ impl Inner {
     }
 
     /// See [`Ingest::fill`].
-    fn fill(&mut self, now_ns: i64) -> bool {
-        if !self.begun || now_ns - self.heard_ns < IDLE_NS {
+    fn fill(&mut self, now_ns: i64, muted: bool) -> bool {
+        let until_ns = now_ns - self.lag.usual_ns() - FILL_BEHIND_NS;
+        if !self.begun && muted {
+            self.begun = true;
+            self.next_ns = until_ns;
+        }
+        if !self.begun || (now_ns - self.heard_ns < IDLE_NS && !muted) {
             return false;
         }
-        let until_ns = now_ns - self.lag.usual_ns() - FILL_BEHIND_NS;
         if until_ns <= self.next_ns {
             return false;
         }
-        // Somebody listens, and no audio comes: from here on it is a loss.
-        if std::mem::take(&mut self.unused) {
+        // Somebody listens, and no audio comes: from here on it is a loss, or muted.
+        let why = match muted {
+            true => Missing::Muted,
+            false => Missing::Lost,
+        };
+        if std::mem::replace(&mut self.missing, why) != why {
             for output in self.outputs.iter_mut().flatten() {
                 output.break_off();
             }
         }
-        self.end_run(Some(GapReason::Interrupted));
+        self.end_run(Some(why.reason()));
         let count = ((until_ns - self.next_ns) / TICK_NS).max(0) as u64;
         self.silence(count, None);
         true
@@ -556,8 +590,8 @@ impl Inner {
                 while output.wipe(PIECE) {}
             }
         }
-        self.unused = true;
-        self.end_run(Some(GapReason::NotCaptured));
+        self.missing = Missing::Unused;
+        self.end_run(Some(self.missing.reason()));
         let count = ((now_ns - self.next_ns) / TICK_NS).max(0) as u64;
         self.silence(count, None);
         true
@@ -570,7 +604,7 @@ impl Inner {
         self.tick += ticks;
         self.next_ns += ticks as i64 * TICK_NS;
         for output in self.outputs.iter_mut().flatten() {
-            output.silence(self.tick, self.next_ns, self.unused, then);
+            output.silence(self.tick, self.next_ns, self.missing, then);
         }
     }
 }

@@ -6,6 +6,7 @@ mod doctor;
 mod listen;
 mod log;
 mod monitor;
+mod mute;
 mod reach;
 mod record;
 mod run;
@@ -46,6 +47,10 @@ enum Command {
     Listen(listen::Arguments),
     /// Find speech in files, on all cores: as text, JSON, RTTM, SRT, CSV, pictures
     Vad(vad::Arguments),
+    /// Give every reader of a microphone silence, until unmute; outlives restarts
+    Mute,
+    /// Hear microphones again
+    Unmute,
     /// Check what the system grants an engine, and say how to mend what is missing
     Doctor(doctor::Arguments),
     /// Measure latencies here, on this machine
@@ -74,6 +79,8 @@ pub fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             done => done.map(|_| ()),
         },
+        Command::Mute => mute::run(true),
+        Command::Unmute => mute::run(false),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments),
     };

@@ -5,22 +5,18 @@ use std::time::Duration;
 
 use v2m_client::engine::Engine;
 use v2m_client::locator::Locator;
+use v2m_client::quantum::Quantum;
 use v2m_engine::config::SourceSpec;
 use v2m_engine::{Error, Result};
 
-/// The service if it runs, else an engine that ends with this process.
+/// For utterances and recordings. The service if it runs, else an engine that ends with this process.
 pub(super) fn locator(source: Option<&SourceSpec>) -> Result<Locator> {
     let program = std::env::current_exe()
         .map_err(|cause| Error::system("cannot find the engine's program", cause))?;
     Ok(Locator {
-        source: source.map(|source| match source {
-            // Ours, not the engine's.
-            SourceSpec::File(path) if path.as_os_str() == "-" => {
-                format!("file:/proc/{}/fd/0", std::process::id())
-            }
-            source => source.to_string(),
-        }),
+        source: source.map(ToString::to_string),
         program: Some(program),
+        latency: Some(Quantum::RELAXED),
         ..Locator::default()
     })
 }

@@ -36,6 +36,12 @@ pub(super) fn text(status: &Status) -> String {
             status.version, status.pid, status.uptime_s
         ),
     );
+    if status.muted {
+        line(
+            "muted",
+            "nobody hears a microphone; v2m-engine unmute ends that".into(),
+        );
+    }
     let source = &status.source;
     let captured = source
         .linked

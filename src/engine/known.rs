@@ -1,5 +1,6 @@
 //! What is known about the engine, for whoever asks its server.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -21,6 +22,8 @@ const MAX_DESCRIBED: usize = 64;
 pub(super) struct Known {
     pub(super) started: Instant,
     pub(super) service: bool,
+    /// Microphones are not to be heard.
+    pub(super) muted: AtomicBool,
     pub(super) worker: Worker,
     /// The first is the one that the engine is configured for.
     sources: Mutex<Vec<Arc<source::Shared>>>,
@@ -28,8 +31,14 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn new(service: bool, worker: Worker, messages: Sender<Message>) -> Self {
+    pub(super) fn new(
+        service: bool,
+        muted: bool,
+        worker: Worker,
+        messages: Sender<Message>,
+    ) -> Self {
         Self {
+            muted: AtomicBool::new(muted),
             started: Instant::now(),
             service,
             worker,
@@ -118,6 +127,7 @@ impl EngineHandle for Known {
             uptime_s: self.started.elapsed().as_secs_f64(),
             service: self.service,
             state: now.state(),
+            muted: self.muted.load(Ordering::Relaxed),
             source: now.source(),
             health: now.health.clone(),
             ring: RingStatus {

@@ -22,6 +22,7 @@ mod stream;
 pub mod systemd;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,7 @@ use crate::rt::DmaLatency;
 use crate::server::{Answers, Endpoint, Server};
 use crate::systemd::Manager;
 use crate::vad::worker::Worker;
+use v2m_client::mute::Mute;
 
 /// Sources at once; another one is refused.
 pub const MAX_SOURCES: usize = 64;
@@ -94,6 +96,8 @@ pub struct Engine {
     openings: Vec<Opening>,
     /// The first is the one that the engine is configured for.
     sources: Vec<Source>,
+    /// Whether microphones are heard.
+    mute: Mute,
     /// Sources so far.
     numbers: u64,
     /// Held by threads that stop sources, each of which counts until it has.
@@ -110,6 +114,8 @@ impl Engine {
         (sender, messages): (Sender<Message>, Receiver<Message>),
     ) -> Result<Self> {
         let service = matches!(endpoint, Endpoint::Service(_));
+        let mute = Mute::of_this_user();
+        mute.restore();
         let worker = Worker::start(config.vad.clone(), Subscription::default())?;
         // A private engine's client is there already, and a file is no microphone.
         let policy = match (service, &config.source) {
@@ -123,10 +129,11 @@ impl Engine {
             policy,
             on_demand: !service,
             promised: !service,
+            muted: mute.is_on(),
             worker: &worker,
             messages: &sender,
         })?;
-        let known = Arc::new(Known::new(service, worker, sender));
+        let known = Arc::new(Known::new(service, mute.is_on(), worker, sender));
         known.sources().push(main.shared.clone());
         let mut engine = Self {
             config,
@@ -138,6 +145,7 @@ impl Engine {
             answers: None,
             openings: Vec::new(),
             sources: vec![main],
+            mute,
             numbers: 1,
             stopping: Arc::default(),
             awake: None,
@@ -219,6 +227,13 @@ impl Engine {
     }
 
     fn look_after(&mut self) {
+        let muted = self.mute.is_on();
+        if self.known.muted.swap(muted, Ordering::Relaxed) != muted {
+            tracing::info!("{}", if muted { "muted" } else { "not muted any more" });
+            for source in &mut self.sources {
+                source.set_muted(muted);
+            }
+        }
         self.sources.iter_mut().for_each(Source::look_after);
         self.end_unwanted();
         self.answer_late();
@@ -332,6 +347,7 @@ impl Engine {
             policy: Capture::WhileUsed,
             on_demand: true,
             promised: true,
+            muted: self.mute.is_on(),
             worker: &self.known.worker,
             messages: &self.known.messages,
         })?;

@@ -241,6 +241,7 @@ impl Client {
             source: holds.stream.source(),
             rate: holds.stream.rate().hz(),
             observes: holds.asked.observes,
+            quantum: holds.asked.quantum.map(|quantum| quantum.to_string()),
             position,
             lag: None,
             lag_ms: None,

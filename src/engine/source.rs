@@ -89,6 +89,15 @@ impl Now {
     }
 }
 
+/// Whether it hears the people in a room.
+fn is_microphone(source: &SourceSpec) -> bool {
+    use v2m_pw_graph::Source::{Default, Node};
+    match source {
+        SourceSpec::Pipewire(Default | Node(_)) | SourceSpec::Alsa(_) => true,
+        SourceSpec::Pipewire(_) | SourceSpec::File(_) | SourceSpec::Null => false,
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -109,6 +118,8 @@ pub(super) struct Start<'a> {
     /// Its source and channel are this one's.
     pub(super) config: Config,
     pub(super) policy: Capture,
+    /// No microphone is to be heard.
+    pub(super) muted: bool,
     /// What can wait, such as a file, begins when the first client listens.
     pub(super) on_demand: bool,
     /// A client is about to get it.
@@ -131,6 +142,8 @@ pub(super) struct Source {
     heard_of: bool,
     /// It has come to its end, which is announced by then at the latest.
     ending: Option<Instant>,
+    /// The user has muted it.
+    muted: bool,
     backend: Box<dyn Backend>,
     channels: Arc<Channels>,
     ingest: Arc<Ingest>,
@@ -166,6 +179,8 @@ impl Source {
         let backpressure = track.backpressure();
         let demand = Demand::new(start.policy, config.linger);
         let idle = !start.promised && !demand.wanted(Instant::now());
+        let muted = start.muted && is_microphone(&config.source);
+        ingest.set_muted(muted);
         let tell = |messages: std::sync::mpsc::Sender<Message>| {
             Box::new(move |event| drop(messages.send(Message::Capture(id, event))))
         };
@@ -178,7 +193,7 @@ impl Source {
             ingest: ingest.clone(),
             backpressure,
             on_demand: start.on_demand,
-            active: !idle,
+            active: !idle && !muted,
             events: tell(start.messages.clone()),
         })?;
         let shared = Arc::new(Shared {
@@ -208,6 +223,7 @@ impl Source {
             told: State::Starting,
             heard_of: false,
             ending: None,
+            muted,
             backend,
             channels,
             ingest,
@@ -217,8 +233,39 @@ impl Source {
         };
         if idle {
             source.rest();
+        } else if muted {
+            source.wait_for_unmute();
         }
         Ok(source)
+    }
+
+    /// Has a microphone not be captured at all, and readers get silence that is flagged so; or
+    /// ends that.
+    pub(super) fn set_muted(&mut self, muted: bool) {
+        if !is_microphone(&self.config.source) || muted == self.muted {
+            return;
+        }
+        self.muted = muted;
+        self.ingest.set_muted(muted);
+        if self.is_idle() {
+            return;
+        }
+        self.backend.set_active(!muted);
+        if muted {
+            self.wait_for_unmute();
+        } else {
+            self.shared.now().source.waiting = None;
+            self.set_state(State::Starting);
+        }
+    }
+
+    fn wait_for_unmute(&mut self) {
+        {
+            let source = &mut self.shared.now().source;
+            source.linked = None;
+            source.waiting = Some("muted: v2m-engine unmute ends that".into());
+        }
+        self.set_state(State::Waiting);
     }
 
     /// Whether this is what is asked for.
@@ -325,7 +372,7 @@ impl Source {
     pub(super) fn look_after(&mut self) {
         let now = monotonic_ns();
         for stream in &mut self.streams {
-            stream.control.heartbeat(now);
+            stream.heartbeat(now);
         }
         self.ingest.prepare();
         self.follow_demand();
@@ -459,8 +506,11 @@ impl Source {
                 self.ingest.catch_up(monotonic_ns());
                 self.shared.idle.store(false, Ordering::Release);
                 self.shared.now().source.waiting = None;
-                self.backend.set_active(true);
-                self.set_state(State::Starting);
+                self.backend.set_active(!self.muted);
+                match self.muted {
+                    true => self.wait_for_unmute(),
+                    false => self.set_state(State::Starting),
+                }
             }
             (false, false) => {
                 tracing::info!("nobody listens to {}: not capturing", self.shared.asked);
@@ -485,7 +535,7 @@ impl Source {
         self.heard_of = true;
         match event {
             // Late news from before; what matters is told again.
-            Event::Linked(_) | Event::Waiting(_) if self.is_idle() => {}
+            Event::Linked(_) | Event::Waiting(_) if self.is_idle() || self.muted => {}
             Event::Reached => {}
             Event::Linked(source) => {
                 tracing::info!("capturing {source}");
@@ -503,7 +553,7 @@ impl Source {
             Event::Refused(error) => self.captured(Event::Waiting(error.to_string())),
             Event::Waiting(why) | Event::Lost(why) => {
                 tracing::warn!("no audio from {}: {why}", self.shared.asked);
-                if self.is_idle() {
+                if self.is_idle() || self.muted {
                     return;
                 }
                 {

@@ -14,7 +14,7 @@ use crate::ring::{
     CaptureWriter, ControlWriter, Rate, Reader, Ring, SpeechWriter, State, Subscription,
 };
 use crate::rt::{self, Role};
-use crate::time::monotonic_ns;
+use crate::time::{monotonic_ns, wall_offset_ns};
 
 /// How long a client that was given a stream may take to be counted as its listener.
 const PROMISE: Duration = Duration::from_secs(5);
@@ -57,12 +57,17 @@ pub(super) struct Writers {
     pub(super) speech: SpeechWriter,
 }
 
+/// What the wall clock jumps at least, in nanoseconds; less is slewing.
+const JUMP_NS: u64 = 50_000_000;
+
 /// The main thread's part of it.
 pub(super) struct Stream {
     pub(super) shared: Arc<Shared>,
     pub(super) control: ControlWriter,
     pub(super) wake_up_thread: WakeUpThread,
     demand: Demand,
+    /// When the wall clock was looked at last, and how far it was ahead.
+    wall: (i64, i64),
     /// When a client was given it that has not been counted yet.
     promised: Option<Instant>,
 }
@@ -88,8 +93,12 @@ impl Stream {
             });
             rt::lock_stack();
         })?;
-        control.heartbeat(monotonic_ns());
+        let now = monotonic_ns();
+        control.heartbeat(now);
+        let wall = (now, wall_offset_ns());
+        control.clock(wall.1, now);
         let stream = Self {
+            wall,
             shared: Arc::new(Shared {
                 id: IDS.fetch_add(1, Ordering::Relaxed),
                 source: source.to_owned(),
@@ -103,6 +112,18 @@ impl Stream {
             promised: None,
         };
         Ok((stream, Writers { capture, speech }))
+    }
+
+    /// The engine lives, and what the wall clock shows is noted when it jumps: from the last
+    /// look on, as nothing is looked at while a machine sleeps.
+    pub(super) fn heartbeat(&mut self, now: i64) {
+        self.control.heartbeat(now);
+        let offset = wall_offset_ns();
+        if offset.abs_diff(self.wall.1) > JUMP_NS {
+            self.control.clock(offset, self.wall.0);
+            self.wall.1 = offset;
+        }
+        self.wall.0 = now;
     }
 
     /// Keeps its ring in RAM.

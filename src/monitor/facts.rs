@@ -13,10 +13,11 @@ const PEAK: u64 = 250 * super::wave::BIN;
 
 const XRUN: u32 = GapReason::Xrun as u32;
 const UNUSED: u32 = GapReason::NotCaptured as u32;
+const MUTED: u32 = GapReason::Muted as u32;
 
-/// Whether audio was lost there: not where nobody wanted it.
+/// Whether audio was lost there: not where nobody wanted it, or it was not to be heard.
 pub(crate) fn is_loss(gap: &Event) -> bool {
-    gap.detail != UNUSED
+    gap.detail != UNUSED && gap.detail != MUTED
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import ROOT, SPEECH, User, wait_until
 
 sys.path.append(str(ROOT / "tests/python"))
 
-from independent_reader import GAPS, RATES, SAMPLES, SPEECH as SPEECH_LANE, Ring  # noqa: E402
+from independent_reader import GAPS, RATES, SAMPLES, Ring
+from independent_reader import SPEECH as SPEECH_LANE
 
 NOT_CAPTURED = 4
 

@@ -331,6 +331,7 @@ const _: () = {
     assert!(Gap::Interrupted as u32 == ring::GapReason::Interrupted as u32);
     assert!(Gap::Continued as u32 == ring::GapReason::Continued as u32);
     assert!(Gap::NotCaptured as u32 == ring::GapReason::NotCaptured as u32);
+    assert!(Gap::Muted as u32 == ring::GapReason::Muted as u32);
     assert!(StreamState::Starting as u32 == State::Starting as u32);
     assert!(StreamState::Running as u32 == State::Running as u32);
     assert!(StreamState::Waiting as u32 == State::Waiting as u32);

@@ -1,7 +1,7 @@
 //! A connected engine, and those that this process has.
 
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,8 @@ pub struct Engine {
     channel: String,
     private: bool,
     lost: AtomicBool,
+    /// Streams of this process that read its ring.
+    streams: AtomicUsize,
 }
 
 impl Engine {
@@ -61,7 +63,29 @@ impl Engine {
             channel,
             private,
             lost: AtomicBool::new(false),
+            streams: AtomicUsize::new(0),
         }))
+    }
+
+    /// A stream begins to read its ring, or ends.
+    pub(crate) fn count_stream(&self, begins: bool) {
+        match begins {
+            true => self.streams.fetch_add(1, Ordering::Relaxed),
+            false => self.streams.fetch_sub(1, Ordering::Relaxed),
+        };
+    }
+
+    /// Asks for another quantum of the graph for the one stream that reads its ring; not where
+    /// several do. Blocks.
+    pub(crate) fn ask_for(&self, wanted: &Wanted, latency: Option<Quantum>) {
+        if self.streams.load(Ordering::Relaxed) > 1 {
+            return;
+        }
+        let mut connection = lock(&self.connection);
+        // An engine that is gone asks the graph for nothing.
+        let _ = connection
+            .as_mut()
+            .map(|connection| connection.open_stream(wanted, latency, false));
     }
 
     /// Its ring, which outlives it.

@@ -11,6 +11,7 @@ pub mod events;
 pub mod follow;
 pub mod judge;
 pub mod locator;
+pub mod mute;
 pub mod pcm;
 pub mod progress;
 pub mod protocol;

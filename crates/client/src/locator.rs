@@ -129,10 +129,13 @@ impl Locator {
 
     /// The stream, as an engine is asked for it. Where it is a file, the engine's directory
     /// is another than ours.
-    fn wanted(&self) -> Wanted {
+    pub(crate) fn wanted(&self) -> Wanted {
         let absolute = |source: &String| {
-            let path = source.strip_prefix("file:").filter(|path| *path != "-");
-            let absolute = path.and_then(|path| std::path::absolute(path).ok());
+            let absolute = match source.strip_prefix("file:") {
+                // This process's, not the engine's.
+                Some("-") => Some(format!("/proc/{}/fd/0", std::process::id()).into()),
+                path => path.and_then(|path| std::path::absolute(path).ok()),
+            };
             match absolute.as_deref().and_then(Path::to_str) {
                 Some(path) => format!("file:{path}"),
                 None => source.clone(),
@@ -171,8 +174,8 @@ impl Locator {
         // The one in the wheel needs libraries of the system; another may come
         // from a package that brought them.
         let mut failed = None;
-        let candidates = self.programs()?.into_iter();
-        let ways = candidates.flat_map(|program| {
+        let programs = self.programs()?.into_iter();
+        let ways = programs.flat_map(|program| {
             let ways = Libraries::ways().iter();
             ways.map(move |libraries| (program.clone(), *libraries))
         });

@@ -23,6 +23,12 @@ impl Quantum {
         samples: 128,
         rate: 48_000,
     };
+    /// What readers of utterances and recordings ask for, to which 20 ms don't matter, so that
+    /// they cost the others in the graph little: 1024/48000.
+    pub const RELAXED: Self = Self {
+        samples: 1024,
+        rate: 48_000,
+    };
     /// The lowest that clients may ask for, unless configured: 32/48000.
     pub const LOWEST: Self = Self {
         samples: 32,

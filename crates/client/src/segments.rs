@@ -51,6 +51,7 @@ struct Following {
 
 impl Following {
     fn begin(params: &Params, stream: &Stream, broken: bool) -> Result<Option<Self>> {
+        stream.relax();
         let Some((engine, position)) = stream.place() else {
             return Ok(None);
         };

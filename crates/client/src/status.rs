@@ -14,6 +14,9 @@ pub struct Status {
     pub pid: u32,
     /// Seconds since it started.
     pub uptime_s: f64,
+    /// The user has muted speech capture: readers of microphones get silence.
+    #[serde(default)]
+    pub muted: bool,
     /// Whether it serves the user (true) or one client only.
     pub service: bool,
     pub state: State,
@@ -240,6 +243,9 @@ pub struct ReaderStatus {
     pub rate: u32,
     /// It only looks on: no quantum is asked of the graph for it.
     pub observes: bool,
+    /// The quantum that it asked for; null: the engine's own, or none, as it only looks on.
+    #[serde(default)]
+    pub quantum: Option<String>,
     /// How far it has read, as it says; null if it doesn't.
     pub position: Option<u64>,
     /// Samples that it has not read yet; null if unknown.

@@ -12,6 +12,7 @@ use crate::engine::{self, Engine, is_same, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locator::Locator;
 use crate::progress::{Poll, Source};
+use crate::quantum::Quantum;
 use crate::readiness::Readiness;
 use crate::ring::{Rate, Reader, State};
 
@@ -69,6 +70,8 @@ pub struct Stream {
     /// The longest time without any audio, or without an engine.
     timeout: Option<Duration>,
     generation: u32,
+    /// The graph is asked for less, as only utterances are taken.
+    relaxed: AtomicBool,
     closed: AtomicBool,
     /// The position at which it was closed.
     end: OnceLock<u64>,
@@ -93,6 +96,12 @@ struct Session {
     /// When the engine was lost for which this one, or the next, stands in;
     /// forgotten once audio came.
     lost_since: Option<Instant>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.engine.count_stream(false);
+    }
 }
 
 impl Session {
@@ -195,6 +204,7 @@ impl Stream {
             hop,
             timeout,
             generation: engine::generation(),
+            relaxed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             end: OnceLock::new(),
             session: Mutex::new(None),
@@ -234,6 +244,7 @@ impl Stream {
         } else {
             Cursor::new(size, self.hop, committed)
         };
+        engine.count_stream(true);
         let session = Session {
             engine,
             entered: Some(cursor.done()),
@@ -248,6 +259,27 @@ impl Stream {
             self.release();
         }
         Ok(())
+    }
+
+    /// Only utterances are taken from it, which costs the others in the graph less, unless a
+    /// quantum was asked for. Until a window is taken. Blocks.
+    pub(crate) fn relax(&self) {
+        let asked = self.locator.latency.is_some() || self.locator.observe;
+        if let Some(engine) = self.engine().filter(|_| !asked && self.hop != Hop::Quantum) {
+            engine.ask_for(&self.locator.wanted(), Some(Quantum::RELAXED));
+            self.relaxed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Windows are taken, and wanted soon.
+    #[inline]
+    fn hurry(&self) {
+        if self.relaxed.load(Ordering::Relaxed)
+            && self.relaxed.swap(false, Ordering::Relaxed)
+            && let Some(engine) = self.engine()
+        {
+            engine.ask_for(&self.locator.wanted(), None);
+        }
     }
 
     /// Whether this process opened it: a forked child has to open streams of its own.
@@ -352,6 +384,7 @@ impl Stream {
     /// The next `count` samples after those of the piece before, or why there are none; what
     /// is left of an engine that ended is a shorter piece.
     pub(crate) fn piece(&self, count: u64) -> Result<Poll<Window>> {
+        self.hurry();
         match lock(&self.session).as_mut() {
             Some(session) if !self.is_closed() => session.piece(count),
             _ => Ok(Poll::Ended),
@@ -470,6 +503,7 @@ impl Source for Stream {
     type Item = Window;
 
     fn poll(&self) -> Result<Poll<Window>> {
+        self.hurry();
         match lock(&self.session).as_mut() {
             Some(session) if !self.is_closed() => session.next(self.size),
             _ => Ok(Poll::Ended),

@@ -17,6 +17,9 @@ pub enum Kind {
     State = 5,
     /// From about `position` on, the source's channel number `detail` (from 1) is heard.
     Channel = 6,
+    /// The wall clock was set, or the machine slept: from `time_ns` on CLOCK_REALTIME is
+    /// `length` nanoseconds, signed, ahead of CLOCK_MONOTONIC. Also the first record.
+    Clock = 7,
 }
 
 /// Why audio is missing ([`Kind::Gap`]'s detail).

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
-use super::event::{Event, GapReason};
+use super::event::{Event, GapReason, Kind};
 use super::lane::Lane;
 use super::layout::{HEADER_BYTES, LaneId, Layout};
 use super::memory::Memory;
@@ -249,6 +249,28 @@ impl Reader {
             .filter_map(|number| self.record(EventLane::Gaps, number))
             .find(|gap| gap.detail == GapReason::NotCaptured as u32)
             .map_or(0, |gap| gap.end())
+    }
+
+    /// What the wall clock showed when CLOCK_MONOTONIC was `time_ns`, in nanoseconds since
+    /// 1970, as far as the ring knows of suspends and of clocks that were set.
+    pub fn wall_ns(&self, time_ns: i64) -> i64 {
+        let count = self.records_committed(EventLane::EngineEvents);
+        let events = (0..count)
+            .rev()
+            .map_while(|number| self.record(EventLane::EngineEvents, number));
+        let clocks = events.filter(|event| event.kind == Kind::Clock as u32);
+        // Since the newest it may have been slewed: this is what it shows now.
+        let mut offset_ns = crate::time::wall_offset_ns();
+        for (newer, clock) in clocks.enumerate() {
+            if newer > 0 {
+                offset_ns = clock.length as i64;
+            }
+            if clock.time_ns <= time_ns {
+                break;
+            }
+            offset_ns = clock.length as i64;
+        }
+        time_ns.wrapping_add(offset_ns)
     }
 
     /// Event number `number` of a kind; `None` if it is not there yet or no more.

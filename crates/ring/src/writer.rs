@@ -190,7 +190,8 @@ impl CaptureWriter {
             time_ns,
         };
         append_record(&self.memory, LaneId::Gaps, &mut self.gaps, record);
-        if !matches!(reason, GapReason::Continued | GapReason::NotCaptured) {
+        let lost = matches!(reason, GapReason::Xrun | GapReason::Interrupted);
+        if lost {
             self.lost.gaps += 1;
         }
         if reason == GapReason::Xrun {
@@ -336,13 +337,22 @@ impl ControlWriter {
         self.notice(Kind::Channel, number, time_ns);
     }
 
+    /// From `time_ns` on the wall clock is so far ahead of CLOCK_MONOTONIC.
+    pub fn clock(&mut self, offset_ns: i64, time_ns: i64) {
+        self.note(Kind::Clock, 0, offset_ns as u64, time_ns);
+    }
+
     fn notice(&mut self, kind: Kind, detail: u32, time_ns: i64) {
+        self.note(kind, detail, 0, time_ns);
+    }
+
+    fn note(&mut self, kind: Kind, detail: u32, length: u64, time_ns: i64) {
         let position = self.memory.lane(LaneId::Samples).committed();
         let record = Event {
             kind: kind as u32,
             detail,
             position,
-            length: 0,
+            length,
             time_ns,
         };
         append_record(

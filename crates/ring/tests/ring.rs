@@ -163,6 +163,33 @@ fn gaps_are_where_they_were_announced() {
 }
 
 #[test]
+fn the_wall_clock_is_that_of_the_time_of_capture() {
+    let (ring, _, _, mut control) = Ring::at(Rate::SPEECH, 1 << 16).unwrap();
+    let reader = reader(&ring);
+    let now = v2m_ring::time::monotonic_ns();
+    let shows = |time_ns: i64| reader.wall_ns(time_ns) - time_ns;
+    // Nothing is known: as it is now.
+    let here = v2m_ring::time::wall_offset_ns();
+    assert!((shows(now) - here).abs() < 50_000_000);
+    let (hour, second) = (3_600_000_000_000, 1_000_000_000);
+    control.clock(here - 3 * hour, now - 60 * second);
+    control.clock(here - 2 * hour, now - 20 * second);
+    control.clock(here, now - 10 * second);
+    assert_eq!(
+        shows(now - 90 * second),
+        here - 3 * hour,
+        "before all that is known"
+    );
+    assert_eq!(shows(now - 30 * second), here - 3 * hour);
+    assert_eq!(shows(now - 20 * second), here - 2 * hour);
+    assert_eq!(shows(now - 11 * second), here - 2 * hour);
+    assert!((shows(now - 10 * second) - here).abs() < 50_000_000);
+    for claimed in [i64::MIN, i64::MAX] {
+        reader.wall_ns(claimed);
+    }
+}
+
+#[test]
 fn where_gap_records_are_forgotten_a_gap_is_assumed() {
     let (ring, mut writer, ..) = Ring::create(HISTORY).unwrap();
     let reader = reader(&ring);

@@ -1,6 +1,7 @@
 //! One rate of a source on its way into its ring. Everything but [`Output::new`] is for the
 //! real-time thread.
 
+use super::Missing;
 use super::Run;
 use crate::error::Result;
 use crate::resample::Resampler;
@@ -196,7 +197,7 @@ impl Output {
 
     /// Writes silence up to a tick, whose moment is `time_ns`; of the audio that follows so
     /// much is flagged, too, as a resampler from `then` smears.
-    pub(super) fn silence(&mut self, tick: u64, time_ns: i64, unused: bool, then: Option<u32>) {
+    pub(super) fn silence(&mut self, tick: u64, time_ns: i64, why: Missing, then: Option<u32>) {
         let rate = self.rate();
         let count = (tick * rate.per_tick()).saturating_sub(self.position());
         let first_ns = time_ns - rate.ns(count as i64);
@@ -205,13 +206,14 @@ impl Output {
         if count + settling == 0 {
             return;
         }
-        let reason = match (unused || self.fresh, self.filling) {
-            (true, _) => GapReason::NotCaptured,
-            (false, true) => GapReason::Continued,
-            (false, false) => GapReason::Interrupted,
+        let reason = match (why, self.filling) {
+            _ if self.fresh => GapReason::NotCaptured,
+            (Missing::Unused, _) => GapReason::NotCaptured,
+            (_, true) => GapReason::Continued,
+            (why, false) => why.reason(),
         };
         self.writer.gap(count + settling, reason, first_ns);
-        if reason != GapReason::NotCaptured {
+        if why == Missing::Lost && reason != GapReason::NotCaptured {
             self.writer.count_lost(count);
         }
         self.writer.append_silence(count, first_ns);

@@ -57,8 +57,11 @@ impl Cues {
                 sample: sample + (first - position),
                 samples: gap.end().min(position + count) - first,
             };
-            let unused = gap.detail == GapReason::NotCaptured as u32;
-            let what = if unused { "unused" } else { "gap" };
+            let what = match gap.detail {
+                detail if detail == GapReason::NotCaptured as u32 => "unused",
+                detail if detail == GapReason::Muted as u32 => "muted",
+                _ => "gap",
+            };
             match self.gaps.last_mut() {
                 Some((last, known))
                     if last.sample + last.samples == stretch.sample && *known == what =>

@@ -188,7 +188,7 @@ pub(super) fn origin() -> Origin {
     Origin {
         ring: "00112233445566778899aabbccddeeff".into(),
         position: 123_456,
-        began: Some((5_000_000_000, Moment::of_monotonic(5_000_000_000))),
+        began: Some((5_000_000_000, Moment::of_wall(5_000_000_000))),
         source: "default".into(),
         rate: Rate::SPEECH,
     }

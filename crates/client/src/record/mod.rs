@@ -178,7 +178,7 @@ impl Recorder {
         let origin = Origin {
             ring: id.iter().map(|byte| format!("{byte:02x}")).collect(),
             position,
-            began: time.map(|ns| (ns, moment::Moment::of_monotonic(ns))),
+            began: time.map(|ns| (ns, moment::Moment::of(&self.ring, ns))),
             source: self.engine.source().to_owned(),
             rate: self.ring.rate(),
         };

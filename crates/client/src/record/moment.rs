@@ -1,21 +1,30 @@
 //! Moments by the wall clock, in local time, as files name them.
 
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp, ZonedDateTime};
+use jiff::{Timestamp, ZonedDateTime};
 
-use crate::ring::Rate;
-use v2m_ring::time::monotonic_ns;
+use crate::ring::{Rate, Reader};
 
 /// A moment in the local time zone.
 #[derive(Clone)]
 pub(super) struct Moment(ZonedDateTime);
 
 impl Moment {
-    /// The moment at which CLOCK_MONOTONIC was `time_ns`, as the wall clock counts now.
-    pub(super) fn of_monotonic(time_ns: i64) -> Self {
-        let since = SignedDuration::from_nanos(time_ns.wrapping_sub(monotonic_ns()));
-        // The clocks' ends are centuries away; what a broken engine claims ends there.
-        let moment = Timestamp::now().saturating_add(since);
+    /// The moment at which CLOCK_MONOTONIC was `time_ns`, by what the wall clock showed then,
+    /// as far as `ring` knows.
+    pub(super) fn of(ring: &Reader, time_ns: i64) -> Self {
+        Self::of_wall(ring.wall_ns(time_ns))
+    }
+
+    /// What the wall clock shows.
+    pub(super) fn now() -> Self {
+        Self(Timestamp::now().to_zoned_datetime(TimeZone::system()))
+    }
+
+    /// So many nanoseconds after 1970 began.
+    pub(super) fn of_wall(wall_ns: i64) -> Self {
+        // What a broken engine claims is a moment all the same.
+        let moment = Timestamp::from_nanosecond(wall_ns.into());
         Self(
             moment
                 .unwrap_or(Timestamp::UNIX_EPOCH)
@@ -85,7 +94,7 @@ mod tests {
     #[test]
     fn whatever_an_engine_claims_is_a_moment() {
         for claimed in [i64::MIN, -1, 0, i64::MAX] {
-            assert!(!Moment::of_monotonic(claimed).iso().is_empty());
+            assert!(!Moment::of_wall(claimed).iso().is_empty());
         }
     }
 }

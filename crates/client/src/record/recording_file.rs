@@ -175,7 +175,8 @@ impl RecordingFile {
     pub(super) fn add(&mut self, position: u64, count: u64) -> Result<()> {
         if self.origin.began.is_none() {
             let time = self.ring.time_ns(self.origin.position);
-            self.origin.began = time.map(|ns| (ns, super::moment::Moment::of_monotonic(ns)));
+            let moment = |ns| (ns, super::moment::Moment::of(&self.ring, ns));
+            self.origin.began = time.map(moment);
         }
         if !self.begun {
             self.notes = Notes::new(self.new_notes());

@@ -86,7 +86,8 @@ impl Recorder {
 
     /// What a cue says of a segment of speech.
     fn label(&self, position: u64) -> String {
-        let time = self.ring.time_ns(position).map(Moment::of_monotonic);
+        let time = self.ring.time_ns(position);
+        let time = time.map(|ns| Moment::of(&self.ring, ns));
         let time = time.map_or(String::new(), |time| format!(" {}", time.file_name()));
         format!("speech{time} @{position}")
     }
@@ -110,7 +111,7 @@ impl Recorder {
             .ring
             .time_ns(position)
             .unwrap_or_else(v2m_ring::time::monotonic_ns);
-        let time = Moment::of_monotonic(time).file_name();
+        let time = Moment::of(&self.ring, time).file_name();
         let again = match number {
             1 => String::new(),
             _ => format!("-{number}"),

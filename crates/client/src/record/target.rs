@@ -181,7 +181,7 @@ pub(super) fn restore(path: &Path, old: &File, bytes: u64) -> io::Result<(File, 
                 part.unwrap_or_default().to_string_lossy().into_owned()
             };
             let (stem, extension) = (part(path.file_stem()), part(path.extension()));
-            let now = super::moment::Moment::of_monotonic(v2m_ring::time::monotonic_ns());
+            let now = super::moment::Moment::now();
             let path = path.with_file_name(format!("{stem}-{}.{extension}", now.file_name()));
             Ok((create(&path, copy)?, path))
         }

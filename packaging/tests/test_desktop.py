@@ -1,0 +1,25 @@
+"""The engine beside another release's desktop, in a bare root of that release."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from roots import Root, packages
+
+SESSION = ("pipewire-pulse", "pulseaudio-utils", "wireplumber", "dbus-daemon")
+
+
+def test_the_desktop_sees_mutes_and_moves_the_stream(root: Callable[..., Root]) -> None:
+    there = root("trixie")
+    there.install(*packages("*engine_*.deb"))
+    there.apt("install", "--yes", "--no-install-recommends", *SESSION)
+    done = there.run(
+        *("env", "PYTHONPATH=/v2m/tests", "python3", "-m", "rig.desktop", "/usr/bin/v2m-engine")
+    )
+    seen = json.loads(done.stdout)
+    assert seen["stream"] is not None and seen["doctor"]["status"] == "good"
+    assert seen["others"] and seen["others_then"]
+    assert seen["links"] == [["rig-mic:capture_MONO", "v2m-engine:input"]]
+    assert "recording stream" in seen["muted"][0]["text"]
+    assert all(output.startswith("speakers:monitor") for output, _ in seen["moved"])
