@@ -330,7 +330,8 @@ class AudioStream(Buffer):
             pad_ms: added before and after; where two segments are closer than two pads
                 each gets half of the silence between them.
             max_s: longest segment in seconds, pads included; a longer one is split at its
-                longest pause. At most three quarters of the engine's history.
+                longest pause, or where in the five seconds before speech was least likely.
+                At most three quarters of the engine's history.
             partial_ms: also give the segment each time it grew by so much, with `final`
                 False; those that a newer one has overtaken meanwhile are left out.
             threshold: probability from which on a window is speech, above 0 to 1.

@@ -163,7 +163,7 @@ def test_what_the_system_grants_is_used(run: Run, other: Other) -> None:
     memory = [grant for grant in found["grants"] if "KiB locked" in grant["asked"]]
     assert {grant["asked"].split(":")[0] for grant in memory} >= {
         "ring",
-        "resamplers and scratch",
+        "scratch",
         "stack of v2m-alsa",
         "stack of v2m-wake",
         "ALSA period",

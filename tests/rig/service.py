@@ -133,6 +133,7 @@ def assert_time_is_true(before: dict[str, Any], after: dict[str, Any]) -> None:
 CHECKS = [
     "PipeWire",
     "session manager",
+    "visibility",
     "source",
     "quantum",
     "sound cards",

@@ -174,8 +174,7 @@ impl Locator {
         // The one in the wheel needs libraries of the system; another may come
         // from a package that brought them.
         let mut failed = None;
-        let programs = programs.into_iter();
-        let ways = programs.flat_map(|program| {
+        let ways = programs.into_iter().flat_map(|program| {
             let ways = Libraries::ways().iter();
             ways.map(move |libraries| (program.clone(), *libraries))
         });

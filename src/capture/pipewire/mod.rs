@@ -6,7 +6,7 @@
 //! wakes clients when a cycle is through (`loop_hook`).
 //! When the daemon goes, all of it is torn down and tried again.
 
-mod arrival;
+pub(crate) mod arrival;
 mod backend;
 mod control;
 mod data_thread;
