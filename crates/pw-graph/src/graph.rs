@@ -120,7 +120,7 @@ impl Graph {
         self.nodes.iter().map(|(id, node)| (*id, node))
     }
 
-    pub(crate) fn port(&self, id: u32) -> Option<&Port> {
+    pub fn port(&self, id: u32) -> Option<&Port> {
         self.ports.get(&id)
     }
 

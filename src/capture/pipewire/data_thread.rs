@@ -32,6 +32,9 @@ pub(super) struct Gauges {
     pub(super) tid: AtomicI32,
     /// Where its stack was in that cycle.
     pub(super) stack: AtomicUsize,
+    /// The source's global id, if it gives out what it is given (a sink's monitor); 0: it
+    /// doesn't. Written by the control thread.
+    pub(super) passes_on: AtomicU32,
     /// What samples are multiplied by, as the desktop's volume control says; written by the
     /// control thread.
     pub(super) gain: Gain,
@@ -127,7 +130,12 @@ impl DataThread {
             return;
         };
 
-        let time_ns = capture_time(cycle);
+        // Who drives the cycle is the last to hear it: what it passes on is of the one before.
+        let before = match cycle.clock_id != 0 && cycle.clock_id == gauges.passes_on.load(Relaxed) {
+            true => nanoseconds(cycle.quantum.into(), cycle.rate),
+            false => 0,
+        };
+        let time_ns = capture_time(cycle).saturating_sub(before);
         let gain = gauges.gain.get();
         for first in (0..length).step_by(SCRATCH) {
             let frames = (length - first).min(SCRATCH);

@@ -280,8 +280,22 @@ impl Session {
             // A recording stream that is there is one that records, to the desktop.
             self.drop_node();
         }
+        self.note_what_passes_on();
         self.listen_to_volume()?;
         Ok(Turn::Settled(steps.event))
+    }
+
+    /// Notes whether what is linked gives out what it is given.
+    fn note_what_passes_on(&self) {
+        let graph = &self.connection.graph;
+        let inputs = self.node_id().into_iter();
+        let mut inputs = inputs.flat_map(|node| graph.ports_of(node, Direction::In));
+        let output = inputs.find_map(|input| graph.linked_to(input).next());
+        let source = output
+            .and_then(|output| graph.port(output))
+            .map(|port| port.node);
+        let passes_on = source.filter(|node| graph.ports_of(*node, Direction::In).next().is_some());
+        self.gauges.passes_on.store(passes_on.unwrap_or(0), Relaxed);
     }
 
     /// Whether a link leads to the node, by whomever.
