@@ -22,7 +22,7 @@ class Event:
       reason: `"xrun"` (the audio server or the driver skipped it), `"interrupted"` (capture
       stopped, or moved to another clock), `"continued"` (there is still none: this follows
       on the gap before), `"not-captured"` (nobody listened).
-    * `"mute"`: the user has muted speech capture; from here on there is silence.
+    * `"mute"`: `v2m-engine mute` has silenced all readers; from here on there is silence.
       `"unmute"`: that has ended; it was `length` long.
     * `"source"`: from here on another source is captured.
     * `"channel"`: from here on the channel of number `detail` (from 1) is heard.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use v2m_engine::Result;
 use v2m_engine::client::Connection;
 use v2m_engine::ring::State;
-use v2m_engine::status::{ChannelStatus, ReaderStatus, Status, VadStatus};
+use v2m_engine::status::{ChannelStatus, ReaderStatus, Status, StreamStatus, VadStatus};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -91,6 +91,10 @@ pub(super) fn text(status: &Status) -> String {
             lost.lost_samples, lost.gaps, lost.xruns, lost.repeated
         ),
     );
+    for (number, stream) in status.streams.iter().enumerate() {
+        let name = if number == 0 { "streams" } else { "" };
+        line(name, self::stream(stream));
+    }
     line("clients", status.clients.to_string());
     for reader in &status.readers {
         line("", client(reader));
@@ -149,6 +153,24 @@ fn health(status: &Status) -> Vec<(&'static str, String)> {
     lines
 }
 
+/// One stream: source, rate, what it does, what it lost.
+fn stream(stream: &StreamStatus) -> String {
+    let state = format!("{:?}", stream.state).to_lowercase();
+    let channel = match stream.channel.as_str() {
+        "auto" => String::new(),
+        channel => format!(", channel {channel}"),
+    };
+    let seconds = stream.position as f64 / f64::from(stream.rate);
+    let why = match (&stream.waiting, stream.state) {
+        (Some(why), State::Waiting | State::Starting) => format!(": {why}"),
+        _ => String::new(),
+    };
+    format!(
+        "{} at {} Hz{channel}, {} clients, {seconds:.1} s, {} samples lost, {state}{why}",
+        stream.source, stream.rate, stream.clients, stream.lost_samples
+    )
+}
+
 /// One client: process, name, age, lag.
 fn client(reader: &ReaderStatus) -> String {
     let name = reader.name.as_deref().unwrap_or("?");
@@ -158,8 +180,8 @@ fn client(reader: &ReaderStatus) -> String {
     };
     let observes = if reader.observes { ", looks on" } else { "" };
     format!(
-        "{} {name}, {:.0} s, {lag}{observes}",
-        reader.pid, reader.age_s
+        "{} {name}, {} at {} Hz, {:.0} s, {lag}{observes}",
+        reader.pid, reader.source, reader.rate, reader.age_s
     )
 }
 

@@ -126,6 +126,7 @@ fn graph(config: &Config, source: &Source, channels: &Arc<Channels>) -> Result<H
         source: source.clone(),
         latency: Some(config.latency),
         active: true,
+        together: false,
         remote: None,
         channels: channels.clone(),
     };

@@ -96,11 +96,19 @@ def test_while_a_fifo_has_no_reader(user: Any, tmp_path: Path, how: signal.Signa
         ends_by(recorder, how, 1)
 
 
-@pytest.mark.parametrize("source", ["/proc/kmsg", "fifo", "/dev/zero", "/proc/self/mem"])
+@pytest.mark.parametrize("how", ENDS)
+def test_while_a_fifo_that_is_a_source_has_no_writer(
+    user: Any, tmp_path: Path, how: signal.Signals
+) -> None:
+    os.mkfifo(tmp_path / "in.wav")
+    with running(user, "run", "--source", f"file:{tmp_path / 'in.wav'}") as engine:
+        ends_by(engine, how, 0)
+
+
+@pytest.mark.parametrize("source", ["/proc/kmsg", "/dev/zero", "/proc/self/mem"])
 def test_sources_that_say_nothing_are_not_waited_for(
     user: Any, tmp_path: Path, source: str
 ) -> None:
-    os.mkfifo(tmp_path / "fifo")
     done = user.command("run", "--source", f"file:{tmp_path / source}")
     assert done.returncode in (1, 2) and source in done.stderr
 

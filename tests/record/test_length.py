@@ -90,7 +90,8 @@ def test_minutes_through_pipewire(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             class Engines:
                 env = rig.env | {"V2M_ENGINE_SOCKET": str(socket)}
 
-            command = [str(BINARY), "record", str(tmp_path / "out.wav"), "--seconds", str(seconds)]
+            out = str(tmp_path / "out.wav")
+            command = [str(BINARY), "record", out, "--format", "wav32", "--seconds", str(seconds)]
             tape = Tape(Engines, command)  # type: ignore[arg-type]
             wait_until((tmp_path / "out.wav").exists, "the file")
             peer, descriptor, _ = connect(str(socket))

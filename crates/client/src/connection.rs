@@ -252,18 +252,36 @@ impl Connection {
         latency: Option<Quantum>,
         observe: bool,
     ) -> Result<Opened> {
-        if self.reader_cursor.is_none() {
-            self.reader_cursor = ReaderCursor::of_this_process().ok().map(Arc::new);
-        }
         let request = Request::Open {
             version: protocol::VERSION,
             wanted: wanted.clone(),
             latency,
             observe,
+            together: false,
         };
+        self.ask_for_stream(wanted, &request)
+    }
+
+    /// Asks once more for the stream that it has, to be read together with others that are
+    /// asked for so.
+    pub(crate) fn together(&mut self, wanted: &Wanted, latency: Option<Quantum>) -> Result<()> {
+        let request = Request::Open {
+            version: protocol::VERSION,
+            wanted: wanted.clone(),
+            latency,
+            observe: false,
+            together: true,
+        };
+        self.ask_for_stream(wanted, &request).map(drop)
+    }
+
+    fn ask_for_stream(&mut self, wanted: &Wanted, request: &Request) -> Result<Opened> {
+        if self.reader_cursor.is_none() {
+            self.reader_cursor = ReaderCursor::of_this_process().ok().map(Arc::new);
+        }
         let reader_cursor = self.reader_cursor.clone();
         let reader_cursor = reader_cursor.as_ref().map(|cursor| cursor.descriptor());
-        let packet = self.ask(&request, reader_cursor, ANSWER)?;
+        let packet = self.ask(request, reader_cursor, ANSWER)?;
         match (packet.message, packet.descriptor) {
             (
                 Reply::Opened {

@@ -88,6 +88,20 @@ impl Engine {
             .map(|connection| connection.open_stream(wanted, latency, false));
     }
 
+    /// Has one clock drive its source and those of the other streams for which this is
+    /// called, where there is a choice. Blocks.
+    pub(crate) fn together(&self) -> Result<()> {
+        let own = |known: &&Known| std::ptr::eq(known.engine.as_ptr(), self);
+        let known = lock(&KNOWN)
+            .iter()
+            .find(own)
+            .map(|own| (own.wanted.clone(), own.latency));
+        match (known, lock(&self.connection).as_mut()) {
+            (Some((wanted, latency)), Some(connection)) => connection.together(&wanted, latency),
+            _ => Ok(()),
+        }
+    }
+
     /// Its ring, which outlives it.
     pub fn ring(&self) -> &Arc<Reader> {
         &self.ring

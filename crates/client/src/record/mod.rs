@@ -69,7 +69,7 @@ pub struct Recorder {
     next: u64,
     end: Option<u64>,
     speech: Option<Speech>,
-    take: Option<RecordingFile>,
+    file: Option<RecordingFile>,
     /// The engine that is gone, until another gives audio.
     lost: Option<Lost>,
     /// What was committed when the engine was connected to, and when that was.
@@ -159,7 +159,7 @@ impl Recorder {
             format,
             next,
             speech,
-            take: None,
+            file: None,
             lost: None,
             begun: (committed, Instant::now()),
             before: Progress::default(),
@@ -167,7 +167,7 @@ impl Recorder {
         };
         if !recorder.options.split {
             let path = recorder.path.clone();
-            recorder.take = Some(recorder.create(&path, next)?);
+            recorder.file = Some(recorder.create(&path, next)?);
         }
         Ok(recorder)
     }
@@ -193,7 +193,7 @@ impl Recorder {
 
     /// How the file is written, for people.
     pub fn how(&self) -> &'static str {
-        self.take.as_ref().map_or("files", RecordingFile::how)
+        self.file.as_ref().map_or("files", RecordingFile::how)
     }
 
     /// Records until the end, or until `stop` is asked; `report` is told at intervals. From
@@ -208,8 +208,8 @@ impl Recorder {
         let mut pace = Pace::new(self.ring.committed());
         let mut cadence = Cadence::new(self.options.sync, Instant::now());
         // What goes into a pipe goes as it comes.
-        let audio = match &self.take {
-            Some(take) if !take.is_file() => Some(Readiness::new()?),
+        let audio = match &self.file {
+            Some(file) if !file.is_file() => Some(Readiness::new()?),
             _ => None,
         };
         let mut reported = Instant::now();
@@ -253,16 +253,16 @@ impl Recorder {
                 self.advance(end, ending, is_gone)?;
                 self.engine.reached(self.next);
                 if due {
-                    self.take.iter_mut().for_each(RecordingFile::sync);
+                    self.file.iter_mut().for_each(RecordingFile::sync);
                     cadence.begin(now);
                 }
             }
-            if let Some(take) = &mut self.take
-                && take.pump()?
+            if let Some(file) = &mut self.file
+                && file.pump()?
             {
                 cadence.done(Instant::now());
             }
-            if self.close_take() && ending && self.is_over(end) {
+            if self.close_file() && ending && self.is_over(end) {
                 break;
             }
             if ending {
@@ -284,9 +284,9 @@ impl Recorder {
                 timeout = timeout.min(Duration::from_millis(20));
             }
             let timeout = timeout.max(Duration::from_millis(1));
-            match &mut self.take {
-                Some(take) => {
-                    take.wait(stop.notifier(), audio.as_ref().map(AsFd::as_fd), timeout)?
+            match &mut self.file {
+                Some(file) => {
+                    file.wait(stop.notifier(), audio.as_ref().map(AsFd::as_fd), timeout)?
                 }
                 None => disk::idle(stop.notifier(), timeout)?,
             }
@@ -311,38 +311,38 @@ impl Recorder {
             return self.advance_speech(end, ending, is_gone);
         }
         self.bridge(end)?;
-        let Some(take) = &mut self.take else {
+        let Some(file) = &mut self.file else {
             return Ok(());
         };
-        if take.has_room() && end > self.next {
-            take.add(self.next, end - self.next)?;
+        if file.has_room() && end > self.next {
+            file.add(self.next, end - self.next)?;
             self.next = end;
         }
         if ending && self.next >= end {
-            take.end()?;
+            file.end()?;
         }
         Ok(())
     }
 
     /// Lets go of a file that is finished; true if none is under way.
-    fn close_take(&mut self) -> bool {
+    fn close_file(&mut self) -> bool {
         if self
-            .take
+            .file
             .as_ref()
-            .is_some_and(|take| take.is_done() || take.is_closed())
-            && let Some(take) = self.take.take()
+            .is_some_and(|file| file.is_done() || file.is_closed())
+            && let Some(file) = self.file.take()
         {
-            self.before.samples += take.samples();
-            self.before.bytes += take.bytes();
-            self.before.lost += take.lost();
-            self.before.files.push(take.path().to_owned());
-            if take.is_closed() {
+            self.before.samples += file.samples();
+            self.before.bytes += file.bytes();
+            self.before.lost += file.lost();
+            self.before.files.push(file.path().to_owned());
+            if file.is_closed() {
                 // Nobody listens to what would follow.
                 self.end = Some(self.next);
                 self.speech = None;
             }
         }
-        self.take.is_none()
+        self.file.is_none()
     }
 
     fn is_over(&self, end: u64) -> bool {
@@ -356,17 +356,17 @@ impl Recorder {
     /// for for ever. (A disk that is only slow is, and the first reader of a FIFO until
     /// somebody `asked` for the end.)
     fn give_up(&self, since: Instant, asked: bool) -> Result<()> {
-        if let Some(take) = self.take.as_ref().filter(|take| take.is_unread()) {
+        if let Some(file) = self.file.as_ref().filter(|file| file.is_unread()) {
             return match asked {
-                true => Err(take.incomplete()),
+                true => Err(file.incomplete()),
                 false => Ok(()),
             };
         }
         if since.elapsed() < GRACE {
             return Ok(());
         }
-        match &self.take {
-            Some(take) if take.trouble().is_some() || !take.is_file() => Err(take.incomplete()),
+        match &self.file {
+            Some(file) if file.trouble().is_some() || !file.is_file() => Err(file.incomplete()),
             None => match &self.before.trouble {
                 Some(trouble) => Err(Error::new(ErrorKind::System, trouble.clone())),
                 None => Ok(()),
@@ -377,12 +377,12 @@ impl Recorder {
 
     fn progress(&self, committed: Option<u64>) -> Progress {
         let mut progress = self.before.clone();
-        if let Some(take) = &self.take {
-            progress.samples += take.samples();
-            progress.bytes += take.bytes();
-            progress.lost += take.lost();
-            progress.files.push(take.path().to_owned());
-            if let Some(trouble) = take.trouble() {
+        if let Some(file) = &self.file {
+            progress.samples += file.samples();
+            progress.bytes += file.bytes();
+            progress.lost += file.lost();
+            progress.files.push(file.path().to_owned());
+            if let Some(trouble) = file.trouble() {
                 progress.trouble = Some(trouble.to_owned());
             }
         }

@@ -117,9 +117,9 @@ impl Recorder {
             missing = missing.min(end.saturating_sub(self.next));
             *end -= missing;
         }
-        match &mut self.take {
-            Some(take) if self.speech.is_none() => take.turn_to(&self.ring, missing),
-            Some(take) if !self.options.split => take.turn_to(&self.ring, 0),
+        match &mut self.file {
+            Some(file) if self.speech.is_none() => file.turn_to(&self.ring, missing),
+            Some(file) if !self.options.split => file.turn_to(&self.ring, 0),
             _ => Ok(()),
         }
     }

@@ -34,18 +34,18 @@ impl Recorder {
         }
         let split = self.options.split;
         while self
-            .take
+            .file
             .as_ref()
-            .map_or(split, |take| !split && take.has_room())
+            .map_or(split, |file| !split && file.has_room())
             && let Some(found) = speech.next(&self.ring)
         {
             match found {
                 Found::Segment { start, end } if split => {
                     match self.create_new(start) {
-                        Ok(mut take) => {
-                            take.add(start, end - start)?;
-                            take.end()?;
-                            self.take = Some(take);
+                        Ok(mut file) => {
+                            file.add(start, end - start)?;
+                            file.end()?;
+                            self.file = Some(file);
                         }
                         // Later, perhaps: the ring still has it for a while.
                         Err(error) => {
@@ -61,13 +61,13 @@ impl Recorder {
                 }
                 Found::Segment { start, end } => {
                     let label = self.label(start);
-                    if let Some(take) = &mut self.take {
-                        take.cue(label);
-                        take.add(start, end - start)?;
+                    if let Some(file) = &mut self.file {
+                        file.cue(label);
+                        file.add(start, end - start)?;
                     }
                 }
-                Found::Lost(samples) => match &mut self.take {
-                    Some(take) if !split => take.lose(samples)?,
+                Found::Lost(samples) => match &mut self.file {
+                    Some(file) if !split => file.lose(samples)?,
                     _ => {
                         tracing::warn!(
                             "{} of speech were overwritten",
@@ -79,7 +79,7 @@ impl Recorder {
             }
         }
         if ending && !split && speech.is_over() {
-            self.take.as_mut().map_or(Ok(()), RecordingFile::end)?;
+            self.file.as_mut().map_or(Ok(()), RecordingFile::end)?;
         }
         Ok(())
     }
