@@ -79,6 +79,7 @@ impl Clean {
             latency: None,
             active: start.active,
             remote: None,
+            together: true,
             channels,
         };
         let told = status.clone();
