@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vad_peers import QUIET, ROOT, install
+from vad_peers import QUIET, install
 
 RATE = 16000
 #: Of audio for each peer; the slow ones get a part of it.
@@ -162,7 +162,6 @@ def main() -> None:
     if len(sys.argv) == 4 and sys.argv[1] == "--peer":
         measure_peer(sys.argv[2], sys.argv[3])
         return
-    sys.path.insert(0, str(ROOT / "tests"))
     from rig.vad_reference import dictation
 
     minutes = float(sys.argv[1]) * 60 if len(sys.argv) > 1 else MINUTES

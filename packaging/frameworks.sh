@@ -1,11 +1,11 @@
 #!/bin/sh
 # Installs the frameworks that need more than 300 MB into a virtual environment of their own,
-# target/frameworks (1.1 GB), and lets it find our module in .venv. For `make test-integrations`.
+# target/frameworks (1.8 GB), and lets it find our module in .venv. For `make test-integrations`.
 set -eu
 cd "$(dirname "$0")/.."
 
 wanted="pipecat-ai==1.14.0 livekit-agents==1.8.9 openai==3.57.0 scipy==1.17.1 onnx==1.23.2 pocketsphinx==5.1.1
-    pytest==9.2.0 pytest-timeout==2.4.0 matplotlib==3.11.2"
+    pytest==9.2.0 pytest-timeout==2.4.0 matplotlib==3.11.2 datasets==5.2.0 dask[distributed]==2026.8.0 ray[data]==2.60.0"
 # Installed without what they ask for: RealtimeSTT wants PyTorch, of which it uses the
 # multiprocessing only; openWakeWord wants a TFLite runtime, which is there for few Pythons.
 bare="RealtimeSTT==1.1.2 openwakeword==0.6.0 silero-vad==6.2.3 webrtcvad-wheels==2.0.14 halo==0.0.31

@@ -47,7 +47,7 @@ python)
     printf 'v2m_engine\n' >"$info/top_level.txt"
     ;;
 lib)
-    put "$built/libv2m.so.1" 644 "${LIBDIR:-/usr/lib}/libv2m.so.1"
+    put "$built/libv2m.so.1" 755 "${LIBDIR:-/usr/lib}/libv2m.so.1"
     ;;
 lib-dev)
     lib=${LIBDIR:-/usr/lib}

@@ -12,6 +12,7 @@ pub mod config;
 pub mod detect;
 pub mod doctor;
 pub mod engine;
+pub mod microphone;
 pub mod monitor;
 
 /// Compiles what the document shows.
@@ -23,7 +24,7 @@ pub use detect as vad;
 pub use engine::{demand, server, systemd};
 pub use v2m_bench as bench;
 pub use v2m_client::{connection as client, protocol, quantum, reader_cursor, record, status};
-pub use v2m_dsp::{channels, health, resample};
+pub use v2m_dsp::{self as dsp, channels, health, resample};
 pub use v2m_error::{self as error, Error, ErrorKind, Result, text};
 pub use v2m_files as files;
 pub use v2m_ring::{self as ring, shm, sync, time};

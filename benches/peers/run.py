@@ -18,7 +18,8 @@ from typing import Any
 from document import table, write
 from install import PLACE, ROOT, say
 from receivers import all_peers
-from session import MICROPHONE, Session
+
+from rig.session import MICROPHONE, Session
 
 ENGINE = ROOT / "target/release/v2m-engine"
 PYTHON = ROOT / ".venv/bin/python"

@@ -20,6 +20,19 @@ def test_lintian_finds_no_fault(run: Callable[..., str]) -> None:
     assert "E:" not in output and "W:" not in output, output
 
 
+def test_a_program_is_compiled_against_the_library(root: Callable[..., Root]) -> None:
+    """Where nothing else of ours is installed: no engine, which it says."""
+    there = root("bookworm")
+    there.install(*packages("libv2m*[1v]_*.deb"))
+    there.apt("install", "--yes", "--no-install-recommends", "gcc", "libc6-dev", "pkgconf")
+    example = "/usr/share/doc/libv2m-dev/examples/level.c"
+    compiled = f"cc -Wall -Werror {example} $(pkg-config --cflags --libs v2m) -lm -o /tmp/level"
+    there.run("sh", "-c", compiled)
+    ran = there.run("/tmp/level", check=False)
+    assert ran.returncode == 1 and "install it" in ran.stderr, ran
+    assert "libv2m.so.1" in there.run("sh", "-c", "ldd /tmp/level").stdout
+
+
 @pytest.mark.parametrize("release", RELEASES)
 def test_installed_used_removed(root: Callable[..., Root], release: str) -> None:
     there = root(release)

@@ -26,6 +26,21 @@ def test_rpmlint_finds_no_error(run: Callable[..., str]) -> None:
     assert " 0 errors" in output, output
 
 
+def test_the_library_is_installed_and_erased(run: Callable[..., str], empty: Path) -> None:
+    files = packages("*v2m[1-]*.rpm")
+    names = [run("rpm", "-qp", "--queryformat=%{NAME}", file).strip() for file in files]
+    assert sorted(names) == ["libv2m1", "v2m-devel"]
+    run("rpm", "--root", empty, "--initdb")
+    run("rpm", "--root", empty, "--install", "--nodeps", *files)
+    assert run("rpm", "--root", empty, "--verify", "--nodeps", *names) == ""
+    (library,) = empty.rglob("libv2m.so")
+    assert library.resolve().name == "libv2m.so.1" and (empty / "usr/include/v2m.h").is_file()
+    wanted = run("rpm", "-qp", "--requires", *files)
+    assert "libpipewire" not in wanted and "libasound" not in wanted
+    run("rpm", "--root", empty, "--erase", *names)
+    assert not list(empty.rglob("*v2m*"))
+
+
 def test_installed_verified_erased(run: Callable[..., str], empty: Path) -> None:
     files = packages(BINARY_PACKAGES)
     assert len(files) == 2

@@ -7,6 +7,7 @@ OUT becomes a folder of JSON lines. The folders have to be where the actors run,
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -19,7 +20,7 @@ class Speech:
     def __init__(self) -> None:
         self.vad = VADProcessor(min_silence_ms=300)
 
-    def __call__(self, batch: dict[str, list[str]]) -> dict[str, list[object]]:
+    def __call__(self, batch: dict[str, list[str]]) -> dict[str, Any]:
         paths = list(batch["path"])
         found = self.vad.speech_timestamps_many(paths, jobs=1, return_seconds=True)
         failed = [str(f) if isinstance(f, Exception) else "" for f in found]
@@ -35,6 +36,11 @@ if __name__ == "__main__":
     paths = sorted(str(path) for path in Path(folder).rglob("*") if path.is_file())
     dataset = ray.data.from_items([{"path": path} for path in paths])
     found = dataset.map_batches(
-        Speech, batch_size=16, concurrency=int(actors[0]) if actors else 1, batch_format="numpy"
+        Speech,
+        batch_size=16,
+        concurrency=int(actors[0]) if actors else 1,
+        # A core is left for Ray's own tasks, also where there are only two.
+        num_cpus=0.5,
+        batch_format="numpy",
     )
     found.write_json(out)

@@ -2,7 +2,7 @@
 //! audio itself. `v2m_engine/_native.pyi` documents what Python sees.
 //!
 //! Read in this order: `capture` (what to capture), `stream`, `segments` and `events` (the
-//! faces of the client's, which `source` makes iterators), `chunk` and `window` (memory for
+//! faces of the client's, which `source` makes iterators; `together` is several streams), `chunk` and `window` (memory for
 //! Python), `samples` (memory of Python's), `processor` (speech in any audio), `corpus` (in
 //! much of it), `pieces` (while it comes), `recording` (files).
 //! What needs neither memory nor threads is in Python, beside the module.
@@ -32,6 +32,7 @@ mod samples;
 mod segments;
 mod source;
 mod stream;
+mod together;
 mod window;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -54,6 +55,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<segments::SpeechSegments>()?;
     module.add_class::<events::StreamEvents>()?;
     module.add_class::<chunk::SpeechSegment>()?;
+    module.add_class::<together::Together>()?;
+    module.add_function(wrap_pyfunction!(together::together, module)?)?;
     module.add_class::<processor::VadProcessor>()?;
     module.add_class::<pieces::VadStream>()?;
     module.add_class::<pieces::VadEvent>()?;

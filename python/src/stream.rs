@@ -41,6 +41,14 @@ pub(crate) struct AudioStream {
 }
 
 impl AudioStream {
+    pub(crate) fn of(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    pub(crate) fn samples(&self) -> Dtype {
+        self.dtype
+    }
+
     pub(crate) fn new(
         stream: Stream,
         dtype: Dtype,

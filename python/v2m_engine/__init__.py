@@ -23,12 +23,14 @@ from ._native import (
     SpeechSegment,
     SpeechSegments,
     StreamEvents,
+    Together,
     V2MError,
     VADEvent,
     VADProcessor,
     VADStream,
     __version__,
     read_audio,
+    together,
 )
 from ._sources import Source, sources
 
@@ -47,6 +49,7 @@ __all__ = [
     "SpeechSegment",
     "SpeechSegments",
     "StreamEvents",
+    "Together",
     "V2MError",
     "VADEvent",
     "VADProcessor",
@@ -54,4 +57,5 @@ __all__ = [
     "__version__",
     "read_audio",
     "sources",
+    "together",
 ]

@@ -330,7 +330,8 @@ class AudioStream(Buffer):
             pad_ms: added before and after; where two segments are closer than two pads
                 each gets half of the silence between them.
             max_s: longest segment in seconds, pads included; a longer one is split at its
-                longest pause. At most three quarters of the engine's history.
+                longest pause, or where in the five seconds before speech was least likely.
+                At most three quarters of the engine's history.
             partial_ms: also give the segment each time it grew by so much, with `final`
                 False; those that a newer one has overtaken meanwhile are left out.
             threshold: probability from which on a window is speech, above 0 to 1.
@@ -534,6 +535,21 @@ class SpeechSegments:
         """
 
     def _poll(self) -> SpeechSegment | None: ...
+    def _pending(self) -> bool: ...
+    def _recover(self) -> bool: ...
+    @property
+    def _stream(self) -> AudioStream: ...
+
+@final
+class Together:
+    """What `together()` gives: an iterator of tuples of `AudioChunk`s, for `for` and
+    `async for`."""
+
+    def __iter__(self) -> Together: ...
+    def __next__(self) -> tuple[AudioChunk, ...]: ...
+    def __aiter__(self) -> Together: ...
+    async def __anext__(self) -> tuple[AudioChunk, ...]: ...
+    def _poll(self) -> tuple[AudioChunk, ...] | None: ...
     def _pending(self) -> bool: ...
     def _recover(self) -> bool: ...
     @property
@@ -750,6 +766,29 @@ class VADProcessor:
         """As given."""
 
 def _programs() -> list[Path]: ...
+def together(*streams: AudioStream) -> Together:
+    """Reads open streams together: tuples of chunks that cover the same time.
+
+    >>> with microphone.stream() as a, system.stream() as b:
+    ...     for mine, theirs in together(a, b):
+    ...         ...
+
+    The first stream is read as by itself, by its buffer size and hop; beside each of its
+    chunks come those of the others for the same time, each at its stream's own rate. From now
+    on until the streams are closed the audio server is asked to drive their sources by one
+    clock, and what one clock drives stays a constant number of samples apart. Where clocks
+    drift all the same, the other's chunks follow the first one's time, a sample more or less
+    at a time.
+
+    Args:
+        streams: one or more, all of them open.
+
+    Raises:
+        V2MError: a stream is not open.
+        OverrunError: by the iterator, where one of them has no more, or not yet, what the
+            first one has; it goes on afterwards.
+    """
+
 def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> array[float]:
     """A file as one channel: an `array.array("f")` that `np.asarray` takes without a copy.
 

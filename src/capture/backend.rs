@@ -20,6 +20,10 @@ pub trait Backend: Send {
     /// Asks for a quantum; `None` when nobody listens.
     fn set_quantum(&self, _latency: Option<Quantum>) {}
 
+    /// Has one clock drive it and the engine's other sources that are read together with it,
+    /// where there is a choice.
+    fn set_together(&self, _together: bool) {}
+
     /// Captures, or leaves the microphone alone.
     fn set_active(&self, active: bool);
 

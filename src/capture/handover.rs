@@ -50,6 +50,7 @@ fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
         source,
         latency: None,
         active: start.active,
+        together: false,
         remote: None,
         channels: start.channels.clone(),
     };
@@ -164,6 +165,10 @@ impl Backend for Handover {
     /// Asks the graph for a quantum, now or when it is back.
     fn set_quantum(&self, latency: Option<Quantum>) {
         self.pipewire.set_quantum(latency);
+    }
+
+    fn set_together(&self, together: bool) {
+        self.pipewire.set_together(together);
     }
 
     /// Captures, or leaves the microphone alone, whichever of the two has it.

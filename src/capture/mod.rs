@@ -4,6 +4,7 @@
 pub mod alsa;
 mod backend;
 pub mod channels;
+pub mod clean;
 pub mod file;
 pub mod handover;
 pub mod ingest;
@@ -20,7 +21,13 @@ pub use v2m_client::status::{SourceInfo, SourceKind};
 use crate::error::{Error, ErrorKind, Result};
 
 /// All backends, in the order in which their sources are listed.
-pub static KINDS: [&Kind; 4] = [&handover::KIND, &alsa::KIND, &file::KIND, &null::KIND];
+pub static KINDS: [&Kind; 5] = [
+    &handover::KIND,
+    &clean::KIND,
+    &alsa::KIND,
+    &file::KIND,
+    &null::KIND,
+];
 
 /// Starts to capture what the configuration asks for.
 pub fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {

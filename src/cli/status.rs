@@ -5,7 +5,9 @@ use std::fmt::Write;
 use v2m_engine::Result;
 use v2m_engine::client::Connection;
 use v2m_engine::ring::State;
-use v2m_engine::status::{ChannelStatus, ReaderStatus, Status, VadStatus};
+use v2m_engine::status::{
+    ChannelStatus, MicrophoneState, MicrophoneStatus, ReaderStatus, Status, StreamStatus, VadStatus,
+};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -83,6 +85,9 @@ pub(super) fn text(status: &Status) -> String {
     for (name, value) in vad(&status.vad) {
         line(name, value);
     }
+    if let Some(microphone) = &status.virtual_microphone {
+        line("offers", self::microphone(microphone));
+    }
     let lost = &status.losses;
     line(
         "lost",
@@ -91,6 +96,10 @@ pub(super) fn text(status: &Status) -> String {
             lost.lost_samples, lost.gaps, lost.xruns, lost.repeated
         ),
     );
+    for (number, stream) in status.streams.iter().enumerate() {
+        let name = if number == 0 { "streams" } else { "" };
+        line(name, self::stream(stream));
+    }
     line("clients", status.clients.to_string());
     for reader in &status.readers {
         line("", client(reader));
@@ -139,6 +148,25 @@ fn channel(channel: &ChannelStatus) -> String {
 }
 
 /// What is wrong with the source, and what to do; nothing where nothing is captured.
+/// The virtual microphone.
+fn microphone(microphone: &MicrophoneStatus) -> String {
+    let node = &microphone.node;
+    match (&microphone.why, microphone.state) {
+        (Some(why), _) => format!("no microphone {node}: {why}"),
+        (None, MicrophoneState::Recorded) => {
+            let missed = match microphone.missed {
+                0 => String::new(),
+                missed => format!(", {missed} samples came too late"),
+            };
+            format!(
+                "microphone {node}, recorded, {} ms after capture{missed}",
+                microphone.latency_ms
+            )
+        }
+        (None, _) => format!("microphone {node}, nobody records from it"),
+    }
+}
+
 fn health(status: &Status) -> Vec<(&'static str, String)> {
     let findings = status.health.iter();
     let lines = findings.map(|finding| format!("{}  -> {}", finding.text, finding.remedy));
@@ -147,6 +175,24 @@ fn health(status: &Status) -> Vec<(&'static str, String)> {
         lines.push(("health", "nothing wrong is heard".into()));
     }
     lines
+}
+
+/// One stream: source, rate, what it does, what it lost.
+fn stream(stream: &StreamStatus) -> String {
+    let state = format!("{:?}", stream.state).to_lowercase();
+    let channel = match stream.channel.as_str() {
+        "auto" => String::new(),
+        channel => format!(", channel {channel}"),
+    };
+    let seconds = stream.position as f64 / f64::from(stream.rate);
+    let why = match (&stream.waiting, stream.state) {
+        (Some(why), State::Waiting | State::Starting) => format!(": {why}"),
+        _ => String::new(),
+    };
+    format!(
+        "{} at {} Hz{channel}, {} clients, {seconds:.1} s, {} samples lost, {state}{why}",
+        stream.source, stream.rate, stream.clients, stream.lost_samples
+    )
 }
 
 /// One client: process, name, age, lag.
@@ -158,8 +204,8 @@ fn client(reader: &ReaderStatus) -> String {
     };
     let observes = if reader.observes { ", looks on" } else { "" };
     format!(
-        "{} {name}, {:.0} s, {lag}{observes}",
-        reader.pid, reader.age_s
+        "{} {name}, {} at {} Hz, {:.0} s, {lag}{observes}",
+        reader.pid, reader.source, reader.rate, reader.age_s
     )
 }
 

@@ -15,6 +15,7 @@ use v2m_engine::vad::hearing::Hearing;
 use v2m_engine::vad::segment::{Params, Split};
 use v2m_engine::{Error, ErrorKind, Result};
 
+use super::detection::Detection;
 use formats::Format;
 
 #[derive(clap::Args)]
@@ -44,29 +45,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
 
-    /// From this probability on a window of 32 ms is speech
-    #[arg(long, value_name = "P", default_value_t = Params::default().threshold)]
-    threshold: f32,
-
-    /// Below this one it is a pause [default: 0.15 below --threshold]
-    #[arg(long, value_name = "P")]
-    neg_threshold: Option<f32>,
-
-    /// Speech must be longer than this to count
-    #[arg(long, value_name = "MS", default_value_t = Params::default().min_speech_ms)]
-    min_speech_ms: u32,
-
-    /// A pause this long ends a segment
-    #[arg(long, value_name = "MS", default_value_t = Params::default().min_silence_ms)]
-    min_silence_ms: u32,
-
-    /// Added before and after each segment
-    #[arg(long, value_name = "MS", default_value_t = Params::default().pad_ms)]
-    pad_ms: u32,
-
-    /// The longest segment, pads included [default: any length]
-    #[arg(long, value_name = "SECONDS", default_value_t = f64::INFINITY, hide_default_value = true)]
-    max_s: f64,
+    #[command(flatten)]
+    detection: Detection,
 
     /// A pause longer than this may split a segment that gets too long
     #[arg(long, value_name = "MS", default_value_t = Params::default().split_silence_ms)]
@@ -94,15 +74,9 @@ pub(super) fn run(arguments: Arguments) -> Result<bool> {
     }
     let search = Search {
         params: Params {
-            threshold: arguments.threshold,
-            neg_threshold: arguments.neg_threshold,
-            min_speech_ms: arguments.min_speech_ms,
-            min_silence_ms: arguments.min_silence_ms,
-            pad_ms: arguments.pad_ms,
-            max_s: arguments.max_s,
             split_silence_ms: arguments.split_silence_ms,
             split: arguments.split,
-            partial_ms: None,
+            ..(&arguments.detection).into()
         },
         hearing: arguments.hearing,
         jobs: arguments.jobs,

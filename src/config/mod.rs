@@ -69,7 +69,8 @@ pub enum LogLevel {
 pub struct Layer {
     /// What to capture: default, a source's name (or its description, or a part of them),
     /// monitor:default or monitor:SINK (what it plays), app:NAME (what a program plays),
-    /// alsa:PCM, file:PATH (also a FIFO; file:- is standard input), or null: for silence
+    /// clean or clean:SOURCE (a microphone without what the default sink plays), alsa:PCM,
+    /// file:PATH (also a FIFO; file:- is standard input), or null: for silence
     /// [default: default]
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceSpec>,
@@ -128,6 +129,16 @@ pub struct Layer {
     #[command(flatten)]
     #[serde(default)]
     pub alsa: AlsaLayer,
+
+    /// The table `[clean]`
+    #[command(flatten)]
+    #[serde(default)]
+    pub clean: CleanLayer,
+
+    /// The table `[virtual_microphone]`
+    #[command(flatten)]
+    #[serde(default)]
+    pub virtual_microphone: MicrophoneLayer,
 }
 
 /// The part of a layer that is about speech detection.
@@ -216,6 +227,133 @@ impl AlsaLayer {
     }
 }
 
+/// One layer's table `[clean]`; each key is a flag that begins with `--clean-`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct CleanLayer {
+    /// How much noise the source clean takes off: off, low (some 6 dB), or high (some 18 dB)
+    /// [default: off]
+    #[arg(long = "clean-noise", value_name = "HOW")]
+    pub noise: Option<CleanNoise>,
+
+    /// Who sets the level of the source clean: off (nobody), or auto (soft voices become
+    /// louder) [default: off]
+    #[arg(long = "clean-gain", value_name = "WHO")]
+    pub gain: Option<CleanGain>,
+}
+
+/// How much noise is taken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CleanNoise {
+    /// None.
+    Off,
+    /// Some 6 dB.
+    Low,
+    /// Some 18 dB.
+    High,
+}
+
+/// Who sets the level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CleanGain {
+    /// Nobody.
+    Off,
+    /// A slow control.
+    Auto,
+}
+
+impl CleanLayer {
+    fn over(self, below: Self) -> Self {
+        Self {
+            noise: self.noise.or(below.noise),
+            gain: self.gain.or(below.gain),
+        }
+    }
+
+    fn options(self) -> v2m_echo::Options {
+        v2m_echo::Options {
+            noise: match self.noise {
+                None | Some(CleanNoise::Off) => v2m_echo::Noise::Off,
+                Some(CleanNoise::Low) => v2m_echo::Noise::Low,
+                Some(CleanNoise::High) => v2m_echo::Noise::High,
+            },
+            gain: match self.gain {
+                None | Some(CleanGain::Off) => v2m_echo::Gain::Off,
+                Some(CleanGain::Auto) => v2m_echo::Gain::Auto,
+            },
+        }
+    }
+}
+
+/// One layer's table `[virtual_microphone]`; each key is a flag that begins with
+/// `--virtual-microphone-`, and `enabled` is `--virtual-microphone`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct MicrophoneLayer {
+    /// Offer what is captured to other programs as a microphone, NODE_NAME.microphone; it
+    /// captures only while one records from it
+    #[arg(long = "virtual-microphone", action = clap::ArgAction::SetTrue, default_value = None, default_missing_value = "true", num_args = 0)]
+    pub enabled: Option<bool>,
+
+    /// Which source it gives [default: the engine's own]
+    #[arg(
+        id = "virtual_microphone_source",
+        long = "virtual-microphone-source",
+        value_name = "SOURCE"
+    )]
+    pub source: Option<SourceSpec>,
+
+    /// What goes through it: off (everything), or speech (and silence between) [default: off]
+    #[arg(long = "virtual-microphone-gate", value_name = "WHAT")]
+    pub gate: Option<GateWhat>,
+
+    /// How long before speech is found the gate is open, in ms, up to 2000; it comes so much
+    /// later [default: 120]
+    #[arg(long = "virtual-microphone-look-ahead", value_name = "MS", value_parser = clap::value_parser!(u32).range(0..=2000))]
+    #[serde(default, deserialize_with = "look_ahead")]
+    pub look_ahead: Option<u32>,
+}
+
+/// What goes through the virtual microphone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum GateWhat {
+    /// Everything.
+    Off,
+    /// Speech.
+    Speech,
+}
+
+/// How the virtual microphone is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MicrophoneOptions {
+    /// What it gives; None: the engine's own source.
+    pub source: Option<SourceSpec>,
+    /// How long before speech the gate is open; None without a gate.
+    pub look_ahead_ms: Option<u32>,
+}
+
+impl MicrophoneLayer {
+    fn over(self, below: Self) -> Self {
+        Self {
+            enabled: self.enabled.or(below.enabled),
+            source: self.source.or(below.source),
+            gate: self.gate.or(below.gate),
+            look_ahead: self.look_ahead.or(below.look_ahead),
+        }
+    }
+
+    fn options(self) -> Option<MicrophoneOptions> {
+        let gated = self.gate == Some(GateWhat::Speech);
+        self.enabled.unwrap_or(false).then(|| MicrophoneOptions {
+            source: self.source,
+            look_ahead_ms: gated.then(|| self.look_ahead.unwrap_or(120)),
+        })
+    }
+}
+
 fn channel<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Selection>, D::Error> {
     // A number may be written as one.
     #[derive(Deserialize)]
@@ -242,6 +380,10 @@ fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::
 
 fn periods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     within(deserializer, 2..=1024, "periods")
+}
+
+fn look_ahead<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    within(deserializer, 0..=2000, "ms")
 }
 
 fn within<'de, D: Deserializer<'de>>(
@@ -276,6 +418,8 @@ impl Layer {
             log: self.log.or(below.log),
             vad: self.vad.over(below.vad),
             alsa: self.alsa.over(below.alsa),
+            clean: self.clean.over(below.clean),
+            virtual_microphone: self.virtual_microphone.over(below.virtual_microphone),
         }
     }
 
@@ -379,6 +523,10 @@ pub struct Config {
     pub fallback: Fallback,
     /// How ALSA PCMs are opened.
     pub alsa: AlsaOptions,
+    /// What the source `clean` does beside cancelling echo.
+    pub clean: v2m_echo::Options,
+    /// The virtual microphone, if there is to be one.
+    pub microphone: Option<MicrophoneOptions>,
 }
 
 impl Config {
@@ -416,6 +564,8 @@ impl Config {
                 periods: layer.alsa.periods,
                 access: None,
             },
+            clean: layer.clean.options(),
+            microphone: layer.virtual_microphone.options(),
         };
         if config.latency_lowest.ns() > config.latency_highest.ns() {
             let message = format!(

@@ -15,6 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub enum SourceSpec {
     /// From PipeWire.
     Pipewire(Source),
+    /// A microphone of PipeWire's, without what the default sink plays.
+    Clean(Source),
     /// An ALSA PCM, by alsa-lib's name for it.
     Alsa(String),
     /// A sound file.
@@ -31,7 +33,12 @@ impl FromStr for SourceSpec {
             let message = format!("\"{text}\" names no source: write {form}");
             Err(Error::new(ErrorKind::Invalid, message))
         };
+        if text == "clean" {
+            return Ok(Self::Clean(Source::Default));
+        }
         match text.split_once(':') {
+            Some(("clean", "")) => missing("clean or clean:SOURCE"),
+            Some(("clean", source)) => source.parse().map(Self::Clean),
             Some(("file", "")) => missing("file:PATH"),
             Some(("alsa", "")) => missing("alsa:PCM"),
             Some(("null", "")) => Ok(Self::Null),
@@ -54,6 +61,8 @@ impl fmt::Display for SourceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pipewire(source) => source.fmt(f),
+            Self::Clean(Source::Default) => f.write_str("clean"),
+            Self::Clean(source) => write!(f, "clean:{source}"),
             Self::Alsa(pcm) => write!(f, "alsa:{pcm}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Null => f.write_str("null:"),

@@ -67,7 +67,7 @@ impl Facts {
     /// that is configured, to see that it can be.
     pub fn gather(config: &Config) -> Self {
         let source = match &config.source {
-            SourceSpec::Pipewire(source) => source.clone(),
+            SourceSpec::Pipewire(source) | SourceSpec::Clean(source) => source.clone(),
             _ => Source::Default,
         };
         let pipewire = survey(None, &source).map_err(|error| error.to_string());

@@ -112,10 +112,14 @@ pub(super) fn listen(config: &Config, reachable: bool) -> Option<Result<Heard, S
     };
     Some(match (&config.source, &config.fallback) {
         (SourceSpec::Alsa(pcm), _) => alsa(Some(pcm)),
-        (SourceSpec::Pipewire(source), _) if reachable => graph(config, source, &channels),
+        (SourceSpec::Pipewire(source) | SourceSpec::Clean(source), _) if reachable => {
+            graph(config, source, &channels)
+        }
         (SourceSpec::Pipewire(Source::Default), Fallback::Auto) => alsa(None),
         (SourceSpec::Pipewire(Source::Default), Fallback::Pcm(pcm)) => alsa(Some(pcm)),
-        (source @ SourceSpec::Pipewire(_), _) => Err(format!("{source} takes PipeWire")),
+        (source @ (SourceSpec::Pipewire(_) | SourceSpec::Clean(_)), _) => {
+            Err(format!("{source} takes PipeWire"))
+        }
         _ => return None,
     })
 }
@@ -126,6 +130,7 @@ fn graph(config: &Config, source: &Source, channels: &Arc<Channels>) -> Result<H
         source: source.clone(),
         latency: Some(config.latency),
         active: true,
+        together: false,
         remote: None,
         channels: channels.clone(),
     };

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::Message;
 use super::server::{Described, EngineHandle, Held, Listener};
 use super::source;
+use crate::microphone;
 use crate::protocol::Wanted;
 use crate::rt::{self, bounded};
 use crate::status::{
@@ -28,6 +29,7 @@ pub(super) struct Known {
     /// The first is the one that the engine is configured for.
     sources: Mutex<Vec<Arc<source::Shared>>>,
     pub(super) messages: Sender<Message>,
+    pub(super) microphone: Option<microphone::Report>,
 }
 
 impl Known {
@@ -44,6 +46,7 @@ impl Known {
             worker,
             sources: Mutex::default(),
             messages,
+            microphone: None,
         }
     }
 
@@ -76,7 +79,7 @@ impl EngineHandle for Known {
         for source in &sources {
             let (vad, unheard) = self.worker.status(&source.track);
             let now = source.now();
-            let lines = unheard.into_iter().chain(fallback(&now.source()));
+            let lines = unheard.into_iter().chain(replaced(&now.source()));
             for line in lines.chain(now.hanging.clone()) {
                 if !degraded.contains(&line) {
                     degraded.push(line);
@@ -145,6 +148,7 @@ impl EngineHandle for Known {
                 xruns: lost.xruns,
                 repeated: lost.repeated,
             },
+            virtual_microphone: self.microphone.as_ref().map(microphone::Report::status),
             streams,
             clients,
             readers,
@@ -163,9 +167,13 @@ impl EngineHandle for Known {
     }
 }
 
-fn fallback(source: &SourceStatus) -> Option<String> {
-    let why = source.fallback.as_ref()?;
-    Some(format!("ALSA instead of PipeWire: {why}"))
+/// What comes instead of what was asked for.
+fn replaced(source: &SourceStatus) -> Vec<String> {
+    let fallback = source.fallback.as_ref();
+    let fallback = fallback.map(|why| format!("ALSA instead of PipeWire: {why}"));
+    let echo = source.echo.as_ref().and_then(|echo| echo.why.as_ref());
+    let echo = echo.map(|why| format!("clean is the microphone as it is: {why}"));
+    fallback.into_iter().chain(echo).collect()
 }
 
 /// What the machine doesn't give, one line each.

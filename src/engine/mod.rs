@@ -30,9 +30,11 @@ use self::known::Known;
 use self::server::Listener;
 use self::source::{Source, Start};
 use crate::capture::Event;
+use crate::client::socket_path;
 use crate::config::{Config, SourceSpec};
 use crate::demand::Capture;
 use crate::error::{Error, ErrorKind, Result};
+use crate::microphone::{self, Microphone};
 use crate::protocol::Wanted;
 use crate::ring::{Rate, Subscription};
 use crate::rt::DmaLatency;
@@ -91,6 +93,7 @@ pub struct Engine {
     /// What the service manager was told last.
     told: String,
     // In the order of stopping.
+    microphone: Option<Microphone>,
     server: Option<Server>,
     answers: Option<Answers>,
     openings: Vec<Opening>,
@@ -133,7 +136,17 @@ impl Engine {
             worker: &worker,
             messages: &sender,
         })?;
-        let known = Arc::new(Known::new(service, mute.is_on(), worker, sender));
+        let microphone = match config.microphone.clone() {
+            // There would be as many as there are private engines.
+            Some(options) if service => {
+                let name = format!("{}{}", config.node_name, microphone::SUFFIX);
+                Some(Microphone::start(options, name, socket_path()?)?)
+            }
+            _ => None,
+        };
+        let mut known = Known::new(service, mute.is_on(), worker, sender);
+        known.microphone = microphone.as_ref().map(Microphone::report);
+        let known = Arc::new(known);
         known.sources().push(main.shared.clone());
         let mut engine = Self {
             config,
@@ -141,6 +154,7 @@ impl Engine {
             messages,
             manager: Manager::new(service),
             told: String::new(),
+            microphone,
             server: None,
             answers: None,
             openings: Vec::new(),
@@ -210,6 +224,7 @@ impl Engine {
             self.look_after();
         };
         self.manager.stopping();
+        self.microphone = None;
         self.server = None;
         // Each may have to be left behind, which takes a while.
         std::thread::scope(|scope| {

@@ -71,6 +71,8 @@ pub struct Listener {
     pub stream: u64,
     /// It only looks on.
     pub observes: bool,
+    /// It is read together with others.
+    pub together: bool,
     /// What it asked the graph for; `None`: the configured quantum.
     pub quantum: Option<Quantum>,
 }
@@ -207,6 +209,7 @@ struct Client {
 /// What a client said beside which stream it wants.
 struct Asked {
     observes: bool,
+    together: bool,
     quantum: Option<Quantum>,
     reader_cursor: Option<RemoteCursor>,
 }
@@ -443,6 +446,7 @@ impl Serving {
             let listeners = holding.map(|holds| Listener {
                 stream: holds.stream.id(),
                 observes: holds.asked.observes,
+                together: holds.asked.together,
                 quantum: holds.asked.quantum,
             });
             self.engine.listeners(listeners.collect());
@@ -560,10 +564,12 @@ fn answer(peer: &mut Client, engine: &dyn EngineHandle, room: bool) -> Result<Op
             wanted,
             latency,
             observe,
+            together,
             ..
         } => {
             peer.waits = Some(Asked {
                 observes: observe,
+                together,
                 quantum: latency,
                 reader_cursor: packet.descriptor.and_then(RemoteCursor::accept),
             });

@@ -362,6 +362,9 @@ impl Source {
             let mut streams = self.streams.iter();
             streams.any(|stream| stream.shared.id == listener.stream)
         };
+        let mut coupled = listeners.iter().filter(own);
+        self.backend
+            .set_together(coupled.any(|listener| listener.together));
         let asking = listeners.iter().filter(own).filter(|one| !one.observes);
         let asked: Vec<Option<Quantum>> = asking.map(|listener| listener.quantum).collect();
         self.backend

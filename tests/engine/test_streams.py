@@ -7,44 +7,19 @@ import json
 import os
 import random
 import socket
-import sys
 import time
 import wave
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from conftest import ROOT, SPEECH, User, wait_until
-
-sys.path.append(str(ROOT / "tests/python"))
-
-from independent_reader import GAPS, RATES, SAMPLES, Ring
-from independent_reader import SPEECH as SPEECH_LANE
+from rig import wait_until
+from rig.independent_reader import GAPS, RATES, SAMPLES, Ring
+from rig.independent_reader import SPEECH as SPEECH_LANE
+from rig.peer import Peer
+from rig.user import SPEECH, User
 
 NOT_CAPTURED = 4
-
-
-class Peer:
-    """A client that speaks the protocol itself, and the ring that it was given."""
-
-    def __init__(self, user: User, **wanted: Any) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.settimeout(20)
-        self.socket.connect(str(user.socket))
-        self.open(**wanted)
-
-    def open(self, **wanted: Any) -> None:
-        self.socket.send(json.dumps({"request": "open", "version": 2} | wanted).encode())
-        packet, descriptors, _, _ = socket.recv_fds(self.socket, 65536, 4)
-        self.reply = json.loads(packet)
-        self.ring = None
-        for descriptor in descriptors:
-            self.ring = Ring(descriptor)
-            os.close(descriptor)
-
-    def close(self) -> None:
-        self.socket.close()
 
 
 def noise(path: Path, rate: int, seconds: float, seed: int = 1) -> array.array[int]:
@@ -66,7 +41,7 @@ def ended(ring: Ring) -> bool:
 def test_the_sources_own_rate_comes_bit_for_bit(user: User, tmp_path: Path, rate: int) -> None:
     sent = noise(tmp_path / "noise.wav", rate, 1.5)
     user.start("--source", "null:")
-    peer = Peer(user, source=f"file:{tmp_path}/noise.wav", rate=rate)
+    peer = Peer(user.socket, source=f"file:{tmp_path}/noise.wav", rate=rate)
     assert peer.reply["reply"] == "opened" and peer.reply["rate"] == rate
     ring = peer.ring
     assert ring is not None and (ring.rate, ring.window) == (rate, RATES[rate])
@@ -79,9 +54,11 @@ def test_the_sources_own_rate_comes_bit_for_bit(user: User, tmp_path: Path, rate
 def test_all_rates_of_a_source_have_one_time_and_one_speech_track(user: User) -> None:
     user.start("--source", "null:", "--no-pace")
     # Played once somebody listens: the first comes to look on, the others find it waiting.
-    first = Peer(user, source=f"file:{SPEECH}", observe=True)
-    peers = {rate: Peer(user, source=f"file:{SPEECH}", rate=rate, observe=True) for rate in RATES}
-    last = Peer(user, source=f"file:{SPEECH}")
+    first = Peer(user.socket, source=f"file:{SPEECH}", observe=True)
+    peers = {
+        rate: Peer(user.socket, source=f"file:{SPEECH}", rate=rate, observe=True) for rate in RATES
+    }
+    last = Peer(user.socket, source=f"file:{SPEECH}")
     assert first.ring and last.ring and first.ring.id == last.ring.id
     main = first.ring
     wait_until(lambda: ended(main), "the end of the file")
@@ -103,12 +80,12 @@ def test_all_rates_of_a_source_have_one_time_and_one_speech_track(user: User) ->
 
 def test_a_stream_that_joins_late_begins_with_the_window_that_is_current(user: User) -> None:
     user.start("--source", "null:")
-    first = Peer(user)
+    first = Peer(user.socket)
     main = first.ring
     assert main is not None
     wait_until(lambda: main.committed() > 16000, "a second of audio")
     before = main.committed()
-    late = Peer(user, rate=48000).ring
+    late = Peer(user.socket, rate=48000).ring
     assert late is not None
     wait_until(lambda: late.committed() > 3 * before + 48000, "a second more")
     gaps = late.records(GAPS)
@@ -129,8 +106,8 @@ def test_sources_come_with_the_first_client_and_go_after_the_last(
     noise(tmp_path / "noise.wav", 16000, 30)
     user.start("--source", "null:", "--linger", "1")
     source = f"file:{tmp_path}/noise.wav"
-    friend = Peer(user)
-    peers = [Peer(user, source=source, rate=rate) for rate in (16000, 48000, 48000)]
+    friend = Peer(user.socket)
+    peers = [Peer(user.socket, source=source, rate=rate) for rate in (16000, 48000, 48000)]
     known = {(stream["source"], stream["rate"]) for stream in user.status()["streams"]}
     assert known == {("null:", 16000), (source, 16000), (source, 48000)}
     readers = user.status()["readers"]
@@ -147,7 +124,7 @@ def test_sources_come_with_the_first_client_and_go_after_the_last(
     assert ring is not None and ring.state() == 4, "what is held says that nothing follows"
     peers[0].close()
     wait_until(lambda: len(user.status()["streams"]) == 1, "the end of the source")
-    again = Peer(user, source=source)
+    again = Peer(user.socket, source=source)
     assert again.ring and again.ring.id != ring.id
     assert friend.ring and friend.ring.counters()["gaps"] == 0
 
@@ -156,11 +133,11 @@ def test_a_source_that_cannot_be_had_is_an_error_of_that_stream_alone(
     user: User, tmp_path: Path
 ) -> None:
     user.start("--source", "null:", "--capture", "always")
-    friend = Peer(user)
+    friend = Peer(user.socket)
     (tmp_path / "text.wav").write_text("no sound")
     for wanted, why in [
         ({"source": f"file:{tmp_path}/nothing.wav"}, "No such file"),
-        ({"source": f"file:{tmp_path}/text.wav"}, "not a WAV"),
+        ({"source": f"file:{tmp_path}/text.wav"}, "not an audio file"),
         ({"source": "file:"}, "file:PATH"),
         ({"source": ""}, "empty"),
         ({"source": f"file:{SPEECH}", "channel": "AUX7"}, "MONO"),
@@ -169,7 +146,7 @@ def test_a_source_that_cannot_be_had_is_an_error_of_that_stream_alone(
         ({"rate": 0}, "0 Hz"),
         ({"rate": 2**32 - 1}, "4294967295 Hz"),
     ]:
-        peer = Peer(user, **wanted)
+        peer = Peer(user.socket, **wanted)
         assert peer.reply["reply"] == "refused" and why in peer.reply["message"], peer.reply
         # It may ask for another one.
         peer.open(rate=8000)
@@ -184,23 +161,25 @@ def test_a_source_that_cannot_be_had_is_an_error_of_that_stream_alone(
 
 def test_who_asks_for_more_than_there_is_room_for_is_refused(user: User, tmp_path: Path) -> None:
     engine = user.start("--source", "null:", "--linger", "0", "--history", "4")
-    friend = Peer(user)
+    friend = Peer(user.socket)
     open_before = len(os.listdir(f"/proc/{engine.pid}/fd"))
     noise(tmp_path / "0.wav", 16000, 0.1)
     for n in range(1, 70):
         (tmp_path / f"{n}.wav").symlink_to(tmp_path / "0.wav")
-    greedy = Peer(user)
+    greedy = Peer(user.socket)
     refused = 0
     peers = []
     for n in range(70):
-        peer = Peer(user, source=f"file:{tmp_path}/{n}.wav", observe=True)
+        peer = Peer(user.socket, source=f"file:{tmp_path}/{n}.wav", observe=True)
         peers.append(peer)
         if peer.reply["reply"] == "refused":
             assert "64 sources" in peer.reply["message"]
             refused += 1
     assert refused == 7, "64, the service's own among them"
     for n in range(70):
-        peer = Peer(user, source=f"file:{tmp_path}/{n % 60}.wav", rate=[8000, 24000][n // 60])
+        peer = Peer(
+            user.socket, source=f"file:{tmp_path}/{n % 60}.wav", rate=[8000, 24000][n // 60]
+        )
         peers.append(peer)
     refused = [peer.reply for peer in peers[70:] if peer.reply["reply"] == "refused"]
     assert len(refused) == 70 - 64 and "128 streams" in refused[0]["message"]
@@ -223,7 +202,7 @@ def test_who_asks_for_more_than_there_is_room_for_is_refused(user: User, tmp_pat
 
 def test_another_connection_can_be_asked_for(user: User) -> None:
     user.start("--source", "null:")
-    peer = Peer(user)
+    peer = Peer(user.socket)
     peer.socket.send(b'{"request":"connect"}')
     packet, (descriptor,), _, _ = socket.recv_fds(peer.socket, 65536, 4)
     assert json.loads(packet) == {"reply": "connected"}
@@ -239,7 +218,7 @@ def test_another_connection_can_be_asked_for(user: User) -> None:
 
 def test_who_comes_and_goes_disturbs_nobody(user: User) -> None:
     engine = user.start("--source", "null:", "--linger", "0", "--history", "4")
-    friend = Peer(user)
+    friend = Peer(user.socket)
     ring = friend.ring
     assert ring is not None
     wait_until(lambda: ring.committed() > 4000, "audio")
@@ -250,7 +229,7 @@ def test_who_comes_and_goes_disturbs_nobody(user: User) -> None:
 
     before = descriptors()
     for n in range(60):
-        peer = Peer(user, rate=rates[n % 4])
+        peer = Peer(user.socket, rate=rates[n % 4])
         assert peer.reply["reply"] == "opened"
         if n % 3 == 0:
             time.sleep(0.02)

@@ -135,5 +135,5 @@ def test_who_listens_is_logged(user: Any, tmp_path: Path) -> None:
     engine.terminate()
     _, log = engine.communicate(timeout=20)
     name = Path("/proc/self/comm").read_text().strip()
-    for what in ("listens", "listens no more"):
+    for what in (r"listens to \S+ at 16000 Hz", "listens no more"):
         assert re.search(rf"process {os.getpid()} \({name}\) {what}$", log, re.M), log

@@ -9,7 +9,6 @@ import json
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,34 +18,9 @@ import pytest
 import websockets
 
 from rig import ROOT, PrivatePipeWire
-from rig.hearing import WORDS, environment, needs_rates
+from rig.hearing import WORDS, environment, run_until
 
 EXAMPLES = sorted((ROOT / "python/examples").glob("with_*.py"))
-
-
-def run_until(rig: PrivatePipeWire, said: str, *command: object, **env: str) -> str:
-    """Runs a program until it says that; what it said."""
-    running = subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        env=environment(rig) | env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert running.stdout is not None and running.stderr is not None
-    limit = threading.Timer(60, running.kill)
-    limit.start()
-    out = ""
-    try:
-        for line in running.stdout:
-            out += line
-            if re.search(said, line):
-                return out
-        raise AssertionError(f"it never said {said!r}: {out}{running.stderr.read()}")
-    finally:
-        limit.cancel()
-        running.kill()
-        running.communicate()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +35,6 @@ def test_an_example_hears(speaking: PrivatePipeWire, example: str, said: str) ->
     run_until(speaking, said, ROOT / "python/examples" / example)
 
 
-@needs_rates
 def test_the_realtime_example_talks_to_a_server(speaking: PrivatePipeWire) -> None:
     async def converse() -> str:
         async def serve(connection: Any) -> None:

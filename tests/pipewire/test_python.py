@@ -7,6 +7,7 @@ import subprocess
 import time
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from rig import BINARY, PrivatePipeWire, wait_until
@@ -81,3 +82,23 @@ def test_a_pipe_gets_audio_as_it_comes(here: PrivatePipeWire) -> None:
     assert sum(pieces) == 3 * RATE * 2
     # By a timer of 20 ms it would be 150 at most.
     assert len(pieces) > 200
+
+
+def test_muting_is_an_event(here: PrivatePipeWire) -> None:
+    with Engine(here, "--source", "rig-mic"), AudioCapture(buffer_size=1600).stream() as audio:
+        running(here)
+        events = audio.events()
+
+        def told(kind: str) -> Event:
+            # What it remembers is not this user's.
+            env = here.env | {"HOME": str(here.directory)}
+            subprocess.run([BINARY, kind], env=env, check=True, timeout=20)
+            return next(event for event in events if event.kind in ("mute", "unmute"))
+
+        mute = told("mute")
+        assert mute.kind == "mute" and mute.length == 0
+        wait_until(lambda: audio.position > mute.position + RATE // 2, "half a second of silence")
+        assert not np.asarray(audio.latest()).any()
+        unmute = told("unmute")
+        assert unmute.kind == "unmute"
+        assert unmute.position - unmute.length == mute.position and unmute.length > RATE // 4

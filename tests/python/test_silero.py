@@ -57,8 +57,8 @@ def audio(rate: int) -> Floats:
     narrow: Floats = np.clip(np.fft.irfft(spectrum)[::2], -1, 1).astype(np.float32)
     # As A-law leaves it, roughly: 8 bits on a logarithmic scale.
     levels = np.sign(narrow) * np.round(np.log1p(255 * np.abs(narrow)) / np.log(256) * 127) / 127
-    wide: Floats = np.sign(levels) * np.expm1(np.abs(levels) * np.log(256)) / 255
-    return wide.astype(np.float32)
+    heard = np.sign(levels) * np.expm1(np.abs(levels) * np.log(256)) / 255
+    return np.asarray(heard, np.float32)
 
 
 @cache

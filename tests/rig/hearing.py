@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+import re
+import subprocess
+import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 from pocketsphinx import Decoder
 
 from rig import BINARY, PrivatePipeWire
-from v2m_engine import AudioCapture
 
 RECORDING = Path("/usr/share/pocketsphinx/test/data/goforward.raw")
 WORDS = "go forward ten meters"
@@ -57,6 +59,8 @@ def speech() -> Samples:
     """What is played again and again, at 48 kHz."""
     begin, end = (int(at * 16000) for at in SAID)
     said = resampled(np.fromfile(RECORDING, "<i2")[begin:end] / 32768, 16000, 48000)
+    # As loud as somebody near a microphone.
+    said *= 0.7 / np.max(np.abs(said))
     return np.concatenate([said, np.zeros(int(PAUSE * 48000))]).astype(np.float32)
 
 
@@ -104,13 +108,26 @@ def environment(rig: PrivatePipeWire) -> dict[str, str]:
     return rig.env | {"V2M_ENGINE_BIN": str(BINARY), "HOME": str(rig.directory)}
 
 
-def _gives_rates() -> bool:
+def run_until(rig: PrivatePipeWire, said: str, *command: object, **env: str) -> str:
+    """Runs a program until it says that; what it said."""
+    running = subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        env=environment(rig) | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None and running.stderr is not None
+    limit = threading.Timer(60, running.kill)
+    limit.start()
+    out = ""
     try:
-        AudioCapture(48000)
-    except ValueError:
-        return False
-    return True
-
-
-#: For what hears at the source's own rate.
-needs_rates = pytest.mark.skipif(not _gives_rates(), reason="the engine gives 16 kHz only")
+        for line in running.stdout:
+            out += line
+            if re.search(said, line):
+                return out
+        raise AssertionError(f"it never said {said!r}: {out}{running.stderr.read()}")
+    finally:
+        limit.cancel()
+        running.kill()
+        running.communicate()

@@ -57,6 +57,8 @@ pub struct Connection {
     /// and must not end the engine of its parent.
     owner: u32,
     reader_cursor: Option<Arc<ReaderCursor>>,
+    /// Its stream is read together with others.
+    together: bool,
     /// Answers that came too late for who asked, and are still to come.
     late: u32,
 }
@@ -147,6 +149,7 @@ impl Connection {
             child: None,
             owner: std::process::id(),
             reader_cursor: None,
+            together: false,
             late: 0,
         })
     }
@@ -203,6 +206,7 @@ impl Connection {
             })),
             owner: std::process::id(),
             reader_cursor: None,
+            together: false,
             late: 0,
         })
     }
@@ -226,6 +230,7 @@ impl Connection {
                 child: self.child.clone(),
                 owner: std::process::id(),
                 reader_cursor: None,
+                together: false,
                 late: 0,
             }),
             (Reply::Refused { message }, _) => Err(Error::new(ErrorKind::Unavailable, message)),
@@ -260,6 +265,7 @@ impl Connection {
             wanted: wanted.clone(),
             latency,
             observe,
+            together: self.together,
         };
         let reader_cursor = self.reader_cursor.clone();
         let reader_cursor = reader_cursor.as_ref().map(|cursor| cursor.descriptor());
@@ -289,6 +295,13 @@ impl Connection {
             (Reply::Refused { message }, _) => Err(Error::new(ErrorKind::Unavailable, message)),
             _ => Err(unasked()),
         }
+    }
+
+    /// Asks once more for the stream that it has, to be read together with others that are
+    /// asked for so.
+    pub(crate) fn together(&mut self, wanted: &Wanted, latency: Option<Quantum>) -> Result<()> {
+        self.together = true;
+        self.open_stream(wanted, latency, false).map(drop)
     }
 
     pub fn status(&mut self) -> Result<Status> {

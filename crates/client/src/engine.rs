@@ -67,6 +67,20 @@ impl Engine {
         }))
     }
 
+    /// Has one clock drive its source and those of the other streams for which this is
+    /// called, where there is a choice. Blocks.
+    pub(crate) fn together(&self) -> Result<()> {
+        let own = |known: &&Known| std::ptr::eq(known.engine.as_ptr(), self);
+        let known = lock(&KNOWN)
+            .iter()
+            .find(own)
+            .map(|own| (own.wanted.clone(), own.latency));
+        match (known, lock(&self.connection).as_mut()) {
+            (Some((wanted, latency)), Some(connection)) => connection.together(&wanted, latency),
+            _ => Ok(()),
+        }
+    }
+
     /// A stream begins to read its ring, or ends.
     pub(crate) fn count_stream(&self, begins: bool) {
         match begins {

@@ -182,8 +182,8 @@ impl Following {
                 let record = ring.record(lane, *next);
                 *due = record.as_ref().and_then(Event::of);
                 if let (Some(event), Some((_, end))) = (&*due, &mut self.muted)
-                    && event.what == What::Mute
                     && event.position <= *end
+                    && matches!(event.what, What::Mute | What::Gap(GapReason::Continued))
                 {
                     *end = event.position.saturating_add(event.length).max(*end);
                     *due = None;
@@ -373,7 +373,11 @@ mod tests {
         let mut following = following(Reader::new(ring.duplicate().unwrap()).unwrap());
         capture.append(&[0.1; 1000], 0);
         for piece in 0..3 {
-            capture.gap(400, GapReason::Muted, 0);
+            let reason = match piece {
+                0 | 2 => GapReason::Muted,
+                _ => GapReason::Continued,
+            };
+            capture.gap(400, reason, 0);
             if piece == 0 {
                 assert_eq!(told(&mut following), [(What::Mute, 1000, 0)]);
             }

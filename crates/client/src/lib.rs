@@ -24,6 +24,7 @@ pub mod record;
 pub mod segments;
 pub mod status;
 pub mod stream;
+pub mod together;
 
 pub use v2m_dsp as dsp;
 pub use v2m_error::{self as error, Error, ErrorKind, Result, text};

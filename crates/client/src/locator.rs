@@ -151,13 +151,13 @@ impl Locator {
     fn of_service(&self, connection: Connection) -> Result<Arc<Engine>> {
         let wanted = self.wanted();
         let engine = Engine::open(connection, &wanted, self.latency, self.observe)?;
-        engine::remember(&engine, &wanted, None);
+        engine::remember(&engine, &wanted, self.latency);
         Ok(engine)
     }
 
     fn private(&self) -> Result<Arc<Engine>> {
         let _starting = lock(&STARTING);
-        let wanted = self.wanted();
+        let (wanted, programs) = (self.wanted(), self.programs()?);
         if let Some(engine) = engine::shared(&wanted, self.latency, self.observe)? {
             return Ok(engine);
         }
@@ -174,8 +174,7 @@ impl Locator {
         // The one in the wheel needs libraries of the system; another may come
         // from a package that brought them.
         let mut failed = None;
-        let programs = self.programs()?.into_iter();
-        let ways = programs.flat_map(|program| {
+        let ways = programs.into_iter().flat_map(|program| {
             let ways = Libraries::ways().iter();
             ways.map(move |libraries| (program.clone(), *libraries))
         });

@@ -50,6 +50,10 @@ pub enum Request {
         /// for it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         observe: bool,
+        /// One clock is to drive the source and those of the other streams that are asked for
+        /// so, where there is a choice.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        together: bool,
     },
     /// Another connection, for another stream.
     Connect {},

@@ -27,6 +27,9 @@ pub struct Status {
     pub ring: RingStatus,
     pub vad: VadStatus,
     pub losses: LossStatus,
+    /// The virtual microphone, if there is one.
+    #[serde(default)]
+    pub virtual_microphone: Option<MicrophoneStatus>,
     /// All streams, the engine's own source first; at most 64.
     #[serde(default)]
     pub streams: Vec<StreamStatus>,
@@ -53,6 +56,54 @@ impl Status {
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|cause| Error::system("cannot write JSON", cause))
     }
+}
+
+/// How the echo is cancelled, of the source `clean`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EchoStatus {
+    /// The sink whose sound is taken off; null while there is none.
+    pub far: Option<String>,
+    /// Why nothing is taken off: the source is the microphone as it is.
+    pub why: Option<String>,
+    /// Something is played, or may still be heard.
+    pub plays: bool,
+    /// By how many dB the newest window became softer.
+    pub cancelled_db: f32,
+    /// Both sides speak.
+    pub both: bool,
+    /// The room isn't known yet: the beginning, or after a jump.
+    pub converging: bool,
+}
+
+/// The virtual microphone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MicrophoneStatus {
+    /// Its node's name.
+    pub node: String,
+    /// What it does.
+    pub state: MicrophoneState,
+    /// Why it isn't there, or gives silence.
+    pub why: Option<String>,
+    /// From capture to whoever records.
+    pub latency_ms: u64,
+    /// Samples that weren't there in time and were given as silence, since somebody began to
+    /// record.
+    pub missed: u64,
+    /// Moves to stay at its distance, where the two sides' clocks differ; since then, too.
+    pub slips: u64,
+}
+
+/// What the virtual microphone does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MicrophoneState {
+    /// It isn't there, or has nothing to give: `why` says it.
+    #[default]
+    Waiting,
+    /// Nobody records from it.
+    Idle,
+    /// Somebody does.
+    Recorded,
 }
 
 /// Something that is wrong with the source.
@@ -159,6 +210,9 @@ pub struct SourceStatus {
     /// The source's channels, in its order; empty as long as they are not known.
     #[serde(default)]
     pub channels: Vec<ChannelStatus>,
+    /// What is taken off, of the source `clean`.
+    #[serde(default)]
+    pub echo: Option<EchoStatus>,
 }
 
 /// One of the source's channels, over the last 3 seconds.

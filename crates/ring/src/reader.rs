@@ -75,6 +75,12 @@ impl Reader {
         self.file.as_fd()
     }
 
+    /// Keeps this view of the ring in RAM, for a thread that must not wait for a page; an
+    /// error says which limit forbids it.
+    pub fn lock(&self) -> Result<()> {
+        self.memory.lock()
+    }
+
     /// Positions below this can be read.
     #[inline]
     pub fn committed(&self) -> u64 {

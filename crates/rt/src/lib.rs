@@ -32,6 +32,8 @@ pub enum Role {
     Capture,
     /// Wakes readers; just below capture.
     Wake,
+    /// Cancels echo, between the two.
+    Echo,
     /// Follows with the speech track; may be late without losing anything.
     Vad,
 }
@@ -44,6 +46,7 @@ impl Role {
         match self {
             Self::Capture => capture,
             Self::Wake => (capture - 1).max(1),
+            Self::Echo => (capture - 5).max(1),
             Self::Vad => (capture - 10).max(1),
         }
     }
@@ -52,7 +55,7 @@ impl Role {
     fn nice(self) -> i32 {
         match self {
             Self::Capture | Self::Wake => -11,
-            Self::Vad => -6,
+            Self::Echo | Self::Vad => -6,
         }
     }
 }

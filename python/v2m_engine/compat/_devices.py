@@ -7,7 +7,7 @@ from typing import Any
 from .. import V2MError
 from ._callback import PortAudioError
 from ._defaults import default, split
-from ._input import QUANTUM, RATES, SAMPLE_SIZES, Device, is_source
+from ._input import MOST_CHANNELS, QUANTUM, SAMPLE_SIZES, Device, is_source, why_not
 from ._input import devices as _all_devices
 
 HOST_API = "v2m-engine"
@@ -88,25 +88,21 @@ class Settings:
         # None where nothing is asked for: the service's source then, which it follows.
         asked = device if device is not None else default.device.values[0]
         self.source = chosen.source if asked is not None else None
-        asked_channels = default.channels[0] if channels is None else split(channels)[0]
-        if asked_channels not in (None, 1):
+        count = default.channels[0] if channels is None else split(channels)[0]
+        self.channels = 1 if count is None else count
+        if not 1 <= self.channels <= MOST_CHANNELS:
             raise PortAudioError(
-                f"Invalid number of channels: {asked_channels}; the engine gives one, the voice of "
-                f"the source",
+                f"Invalid number of channels: {count}; 1 to {MOST_CHANNELS} can be had, with the "
+                f"source's voice in each",
                 INVALID_CHANNEL_COUNT,
             )
-        self.channels = 1
         self.dtype = dtype_name(default.dtype[0] if dtype is None else split(dtype)[0])
         if self.dtype not in SAMPLE_SIZES:
             raise ValueError("Invalid input sample format")
         rate = samplerate if samplerate is not None else default.samplerate
         self.rate = chosen.rate if rate is None else rate
-        if self.rate not in RATES:
-            raise PortAudioError(
-                f"Invalid sample rate: {self.rate:g}; the engine gives "
-                f"{', '.join(map(str, RATES))} Hz",
-                INVALID_SAMPLE_RATE,
-            )
+        if (problem := why_not(self.rate)) is not None:
+            raise PortAudioError(f"Invalid sample rate: {problem}", INVALID_SAMPLE_RATE)
 
 
 def _devices() -> list[Device]:

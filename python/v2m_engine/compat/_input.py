@@ -6,22 +6,28 @@ were lost, here or before the engine, the block after them says so.
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from .. import AudioCapture, AudioStream, OverrunError, Source, sources
+from .. import AudioCapture, AudioStream, OverrunError, Source, V2MError, sources
 
 RATES = (8000, 16000, 24000, 32000, 48000)
 DEFAULT_RATE = 48000
+#: As many as a program may ask for; all are the same.
+MOST_CHANNELS = 32
 #: Bytes of one sample in each of PortAudio's formats.
 SAMPLE_SIZES = {"float32": 4, "int32": 4, "int24": 3, "int16": 2, "int8": 1, "uint8": 1}
 #: Seconds: the block where the program leaves its length to us.
 BLOCK = 0.01
 #: Seconds: the quantum that the engine asks the graph for unless it is told otherwise.
 QUANTUM = 128 / 48000
+
+_logger = logging.getLogger("v2m_engine.compat")
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,9 @@ class Input:
             samples += piece
             frames += len(chunk)
             overflow |= chunk.gap
-        return Block(converted(samples, self.sample), frames, captured, overflow)
+        if self.sample != "int16":  # which the stream gives itself
+            samples = converted(samples, self.sample)
+        return Block(samples, frames, captured, overflow)
 
     @property
     def available(self) -> int:
@@ -182,10 +190,96 @@ def _piece(block: int, rate: int) -> int:
     return next((part for part in parts if part * 50 <= rate), block)
 
 
+class Resampled:
+    """An input at a rate that the engine doesn't give: at 48 kHz, resampled by soxr."""
+
+    def __init__(self, source: str | None, rate: int, sample: str, block: int) -> None:
+        """As `Input`, for any rate."""
+        import soxr
+
+        self.rate, self.sample = rate, sample
+        self.block = block or round(rate * BLOCK)
+        self._input = Input(source, DEFAULT_RATE, "float32", 0)
+        self._resampler = soxr.ResampleStream(DEFAULT_RATE, rate, 1)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._resampler.clear()
+        #: Resampled, not handed out yet; float32.
+        self._ready = bytearray()
+        #: Seconds that went into the resampler and did not come out yet.
+        self._inside = 0.0
+        #: When the last sample that went in was captured.
+        self._newest = 0.0
+        self._overflow = False
+
+    def start(self) -> None:
+        """As `Input.start`."""
+        self._clear()
+        self._input.start()
+
+    def __iter__(self) -> Iterator[Block]:
+        return self
+
+    def __next__(self) -> Block:
+        """As `Input`; some 15 ms later."""
+        import numpy as np
+
+        while len(self._ready) < 4 * self.block:
+            piece = next(self._input)
+            self._overflow |= piece.overflow
+            out = self._resampler.resample_chunk(np.frombuffer(piece.samples, np.float32))
+            self._ready += out.tobytes()
+            self._inside += piece.frames / DEFAULT_RATE - len(out) / self.rate
+            self._newest = piece.captured + piece.frames / DEFAULT_RATE
+        captured = self._newest - self._inside - len(self._ready) / 4 / self.rate
+        samples = bytes(self._ready[: 4 * self.block])
+        del self._ready[: 4 * self.block]
+        overflow, self._overflow = self._overflow, False
+        return Block(converted(samples, self.sample), self.block, captured, overflow)
+
+    @property
+    def available(self) -> int:
+        """As `Input.available`; not what is inside the resampler."""
+        coming = self._input.available / DEFAULT_RATE - self._resampler.delay() / self.rate
+        frames = len(self._ready) // 4 + max(0, int(coming * self.rate))
+        return frames // self.block * self.block
+
+    @property
+    def latency(self) -> float:
+        """As `Input.latency`."""
+        return self._input.latency + self.block / self.rate + 0.015
+
+    def stop(self) -> None:
+        """As `Input.stop`."""
+        self._input.stop()
+
+    def close(self) -> None:
+        """As `Input.close`."""
+        self._input.close()
+
+
+def open_input(source: str | None, rate: int, sample: str, block: int) -> Input | Resampled:
+    """An input at any rate that `why_not` has nothing against."""
+    return (Input if rate in RATES else Resampled)(source, rate, sample, block)
+
+
+def why_not(rate: float) -> str | None:
+    """Why there is no input at this rate; None: there is."""
+    if rate in RATES:
+        return None
+    given = f"{rate:g} Hz; the engine gives {', '.join(map(str, RATES))} Hz"
+    if not 4000 <= rate <= 192000 or rate != int(rate):
+        return given
+    if importlib.util.find_spec("soxr") is None:
+        return f"{given}, and others where soxr is installed: pip install soxr"
+    return None
+
+
 class Reading:
     """Any number of frames at a time out of an input's blocks."""
 
-    def __init__(self, source: Input) -> None:
+    def __init__(self, source: Input | Resampled) -> None:
         self._source = source
         self._pending = bytearray()
 
@@ -222,7 +316,7 @@ _Finished: TypeAlias = Callable[[], None]
 class Calling(threading.Thread):
     """Calls a program's callback with each block, on a thread of its own."""
 
-    def __init__(self, source: Input, call: _Call, finished: _Finished) -> None:
+    def __init__(self, source: Input | Resampled, call: _Call, finished: _Finished) -> None:
         """
         Args:
             call: takes a block; False ends it.
@@ -231,7 +325,7 @@ class Calling(threading.Thread):
         super().__init__(name="v2m_engine callback", daemon=True)
         self._source, self._call, self._finished = source, call, finished
         #: Why it ended, if not by `stop` or the callback.
-        self.error: Exception | None = None
+        self.error: V2MError | None = None
         #: Share of the time that the callbacks take.
         self.load = 0.0
 
@@ -243,8 +337,9 @@ class Calling(threading.Thread):
                     break
                 share = (time.monotonic() - begun) * self._source.rate / block.frames
                 self.load += (share - self.load) / 8
-        except Exception as error:
+        except V2MError as error:
             self.error = error
+            _logger.error("no more audio: %s", error)
         finally:
             self._finished()
 
@@ -256,8 +351,8 @@ class Calling(threading.Thread):
 
 
 def converted(samples: bytes, sample: str) -> bytes:
-    """Float32 in another of PortAudio's formats, rounded and clipped; int16 comes as such."""
-    if sample in ("float32", "int16"):
+    """Float32 in another of PortAudio's formats, rounded and clipped."""
+    if sample == "float32":
         return samples
     import numpy as np
 
@@ -270,3 +365,11 @@ def converted(samples: bytes, sample: str) -> bytes:
     if sample == "uint8":
         return (whole + 128).astype(np.uint8).tobytes()
     return whole.astype(f"<i{bits // 8}").tobytes()
+
+
+def in_channels(samples: bytes, size: int, channels: int) -> bytes:
+    """The one channel that there is, in each of several: samples of `size` bytes, interleaved."""
+    if channels == 1:
+        return samples
+    each = (samples[at : at + size] * channels for at in range(0, len(samples), size))
+    return b"".join(each)

@@ -2,9 +2,10 @@
 
 Streams, callbacks, flags, errors and device infos mean what they mean there. What differs:
 
-* A device gives one channel, the source's voice; `channels=2` is an error.
+* A device has one channel, the source's voice; where a program asks for more all are the same.
 * Samples are lost only once a program is a minute late, not some buffers.
-* Rates are 8000, 16000, 24000, 32000 and 48000 Hz.
+* Rates are 8000, 16000, 24000, 32000 and 48000 Hz; others, 44100 for instance, where `soxr` is
+  installed, and then come some 15 ms later.
 * Times are those of `time.monotonic()`.
 * There is no output.
 
@@ -19,7 +20,18 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
 from .. import V2MError
-from ._input import QUANTUM, RATES, SAMPLE_SIZES, Block, Calling, Device, Input, Reading
+from ._input import (
+    MOST_CHANNELS,
+    QUANTUM,
+    SAMPLE_SIZES,
+    Block,
+    Calling,
+    Device,
+    Reading,
+    in_channels,
+    open_input,
+    why_not,
+)
 from ._input import devices as _all_devices
 
 __version__ = "0.2.14"
@@ -148,7 +160,7 @@ class PyAudio:
             _check(rate, channels, format)
             self._parent, self._channels, self._format = PA_manager, channels, format
             self._rate, self._frames_per_buffer = rate, frames_per_buffer
-            self._input = Input(source, int(rate), _FORMATS[format], frames_per_buffer)
+            self._input = open_input(source, int(rate), _FORMATS[format], frames_per_buffer)
             self._reading = Reading(self._input)
             self._callback = stream_callback
             self._calling: Calling | None = None
@@ -238,7 +250,8 @@ class PyAudio:
             }
             flags = paInputOverflow if block.overflow else 0
             try:
-                result = self._callback(block.samples, block.frames, times, flags)
+                data = self._spread(block.samples)
+                result = self._callback(data, block.frames, times, flags)
                 return result is not None and result[1] == paContinue
             except BaseException:
                 traceback.print_exc()
@@ -270,7 +283,10 @@ class PyAudio:
                 raise OSError(paDeviceUnavailable, "The source has ended")
             if overflow and exception_on_overflow:
                 raise OSError(paInputOverflowed, "Input overflowed")
-            return data
+            return self._spread(data)
+
+        def _spread(self, samples: bytes) -> bytes:
+            return in_channels(samples, get_sample_size(self._format), self._channels)
 
         def get_read_available(self) -> int:
             """Frames that `read` gives without waiting."""
@@ -302,7 +318,7 @@ class PyAudio:
 
         Args:
             rate: Hz.
-            channels: 1.
+            channels: how many, all the same.
             format: of the samples, paInt16 for instance.
             input: True.
             input_device_index: None: the service's source, or the default one.
@@ -452,18 +468,16 @@ def _device(index: int) -> Device:
 
 
 def _check(rate: float, channels: int | None, format: int | None) -> None:
-    if channels != 1:
+    if channels is None or not 1 <= channels <= MOST_CHANNELS:
         raise OSError(
             paInvalidChannelCount,
-            f"Invalid number of channels: {channels}; the engine gives one, the source's voice",
+            f"Invalid number of channels: {channels}; 1 to {MOST_CHANNELS} can be had, with the "
+            f"source's voice in each",
         )
     if format not in _FORMATS:
         raise OSError(paSampleFormatNotSupported, "Sample format not supported")
-    if rate not in RATES:
-        given = ", ".join(map(str, RATES))
-        raise OSError(
-            paInvalidSampleRate, f"Invalid sample rate: {rate:g}; the engine gives {given} Hz"
-        )
+    if (problem := why_not(rate)) is not None:
+        raise OSError(paInvalidSampleRate, f"Invalid sample rate: {problem}")
 
 
 def _no_output() -> OSError:

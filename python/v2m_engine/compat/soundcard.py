@@ -3,8 +3,9 @@
 
 Microphones, recorders and their arrays mean what they mean there. What differs:
 
-* A microphone gives one channel, the source's voice; `channels` may be 1, `[0]` or `[-1]`.
-* Rates are 8000, 16000, 24000, 32000 and 48000 Hz.
+* A microphone has one channel, the source's voice; where a program asks for more all are the same.
+* Rates are 8000, 16000, 24000, 32000 and 48000 Hz; others, 44100 for instance, where `soxr` is
+  installed.
 * Nothing is lost within a minute; what is lost raises no error, as there, and is filled by no
   silence. (Silence stands where the sound server lost some.)
 * There are no speakers.
@@ -21,7 +22,16 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from ._input import RATES, Device, Input, Reading, devices, is_source
+from ._input import (
+    DEFAULT_RATE,
+    MOST_CHANNELS,
+    Device,
+    Reading,
+    devices,
+    is_source,
+    open_input,
+    why_not,
+)
 
 Samples = npt.NDArray[np.float32]
 
@@ -65,7 +75,7 @@ def get_microphone(
         IndexError: none.
     """
     if is_source(id):
-        return _Microphone(Device(-1, id, id, False, id.startswith("monitor:"), RATES[-1]))
+        return _Microphone(Device(-1, id, id, False, id.startswith("monitor:"), DEFAULT_RATE))
     found = all_microphones(include_loopback, exclude_monitors)
     letters = re.compile(".*".join(map(re.escape, id)))
     for each in (
@@ -137,19 +147,20 @@ class _Microphone:
 
         Args:
             samplerate: Hz.
-            channels: 1, `[0]` or `[-1]`; None: 1.
+            channels: how many, or a list of their numbers; all are the same. None: 1.
             blocksize: frames that `record()` without a number gives. None: 10 ms.
             exclusive_mode: without effect.
 
         Raises:
-            TypeError: more channels.
+            TypeError: no such number of channels.
             ValueError: another rate.
         """
-        if channels not in (None, 1, [0], [-1]):
-            raise TypeError(f"channels={channels}: the engine gives one, the voice of the source")
-        if samplerate not in RATES:
-            raise ValueError(f"samplerate={samplerate}: the engine gives {RATES}")
-        return _Recorder(self._source, samplerate, blocksize or 0)
+        count = 1 if channels is None else channels if isinstance(channels, int) else len(channels)
+        if not 1 <= count <= MOST_CHANNELS:
+            raise TypeError(f"channels={channels}: 1 to {MOST_CHANNELS} can be had")
+        if (problem := why_not(samplerate)) is not None:
+            raise ValueError(f"samplerate={problem}")
+        return _Recorder(self._source, samplerate, count, blocksize or 0)
 
     def record(
         self,
@@ -166,10 +177,10 @@ class _Microphone:
 class _Recorder:
     """A recording, by `with`."""
 
-    channels = 1
-
-    def __init__(self, source: str | None, samplerate: int, blocksize: int) -> None:
-        self._input = Input(source, samplerate, "float32", blocksize)
+    def __init__(self, source: str | None, samplerate: int, channels: int, blocksize: int) -> None:
+        #: As asked for.
+        self.channels = channels
+        self._input = open_input(source, samplerate, "float32", blocksize)
         self._reading = Reading(self._input)
 
     def __enter__(self) -> _Recorder:
@@ -190,8 +201,8 @@ class _Recorder:
         return self._input.latency
 
     def record(self, numframes: int | None = None) -> Samples:
-        """The next `numframes`, waited for: an array of shape (numframes, 1), float32. None: what
-        is there, at least a block.
+        """The next `numframes`, waited for: an array of shape (numframes, channels), float32.
+        None: what is there, at least a block.
 
         Raises:
             RuntimeError: the source has ended.
@@ -202,15 +213,15 @@ class _Recorder:
         samples, _ = self._reading.read(numframes)
         if len(samples) < 4 * numframes:
             raise RuntimeError("Recording failed: the source has ended")
-        return _as_array(samples)
+        return self._as_array(samples)
 
     def flush(self) -> Samples:
         """What was taken from the source and is not read yet."""
-        return _as_array(self._reading.drop())
+        return self._as_array(self._reading.drop())
 
-
-def _as_array(samples: bytes) -> Samples:
-    return np.frombuffer(bytearray(samples), np.float32).reshape(-1, 1)
+    def _as_array(self, samples: bytes) -> Samples:
+        one = np.frombuffer(samples, np.float32).reshape(-1, 1)
+        return np.repeat(one, self.channels, axis=1)
 
 
 _name = "v2m_engine"

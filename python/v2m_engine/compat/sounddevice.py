@@ -2,10 +2,11 @@
 
 Streams, blocks, flags and times mean what they mean there. What differs:
 
-* A device gives one channel, the source's voice; `channels=2` is an error.
+* A device has one channel, the source's voice; where a program asks for more all are the same.
 * Samples are lost only once a program is a minute late, not some blocks; the next block then has
   `status.input_overflow`, as it has where the sound server lost some.
-* Rates are 8000, 16000, 24000, 32000 and 48000 Hz.
+* Rates are 8000, 16000, 24000, 32000 and 48000 Hz; others, 44100 for instance, where `soxr` is
+  installed, and then come some 15 ms later.
 * Times are those of `time.monotonic()`.
 * `device` is a number or a name as `query_devices()` lists them, or a source in the engine's words:
   `"monitor:default"`, `"app:Firefox"`, `"file:speech.wav"`.
@@ -44,7 +45,7 @@ from ._devices import (
     query_devices,
     query_hostapis,
 )
-from ._input import SAMPLE_SIZES, Block, Calling, Input, Reading
+from ._input import SAMPLE_SIZES, Block, Calling, Reading, in_channels, open_input
 
 __version__ = "0.5.6"
 
@@ -116,7 +117,7 @@ class RawInputStream:
             samplerate: Hz. None: the device's.
             blocksize: frames of a block. None or 0: 10 ms.
             device: see `query_devices`. None: the service's source, or the default one.
-            channels: 1.
+            channels: how many, all the same. None: 1.
             dtype: `"float32"` (full scale ±1), `"int32"`, `"int24"` (raw streams), `"int16"`,
                 `"int8"`, `"uint8"`.
             callback: called with a block, its frames, times and `CallbackFlags`. None: `read()`.
@@ -133,7 +134,7 @@ class RawInputStream:
         self._blocksize = default.blocksize if blocksize is None else blocksize
         rate = int(settings.rate)
         try:
-            self._input = Input(settings.source, rate, self._dtype, self._blocksize)
+            self._input = open_input(settings.source, rate, self._dtype, self._blocksize)
         except ValueError as error:
             raise PortAudioError(f"Error opening {type(self).__name__}: {error}") from error
         self._reading = Reading(self._input)
@@ -158,7 +159,7 @@ class RawInputStream:
 
     @property
     def channels(self) -> int:
-        """1."""
+        """As asked for."""
         return self._channels
 
     @property
@@ -242,7 +243,10 @@ class RawInputStream:
         status = CallbackFlags(INPUT_OVERFLOW if block.overflow else 0)
         try:
             self._callback(
-                self._as_block(block.samples), block.frames, TimeInfo(block.captured), status
+                self._as_block(self._spread(block.samples)),
+                block.frames,
+                TimeInfo(block.captured),
+                status,
             )
         except (CallbackStop, CallbackAbort):
             return False
@@ -255,6 +259,9 @@ class RawInputStream:
     def _ended(self) -> None:
         if self._finished is not None:
             self._finished()
+
+    def _spread(self, samples: bytes) -> bytes:
+        return in_channels(samples, self.samplesize, self._channels)
 
     def _as_block(self, samples: bytes) -> Any:
         return memoryview(bytearray(samples))
@@ -299,7 +306,7 @@ class RawInputStream:
             raise PortAudioError(str(error), DEVICE_UNAVAILABLE) from error
         if len(data) < frames * self.samplesize:
             raise PortAudioError("The source has ended", DEVICE_UNAVAILABLE)
-        return data, overflow
+        return self._spread(data), overflow
 
     def read(self, frames: int) -> tuple[Any, bool]:
         """The next `frames`, waited for, as bytes; and whether samples were lost before.
@@ -385,10 +392,10 @@ def rec(
     if out is None:
         if frames is None:
             raise TypeError("frames must be specified")
-        count = channels if channels is not None else default.channels[0]
-        if count is None and mapping is None:
+        count = len(np.atleast_1d(mapping)) if mapping is not None else channels
+        count = default.channels[0] if count is None else count
+        if count is None:
             raise TypeError("Unable to determine number of input channels")
-        count = len(np.atleast_1d(mapping)) if mapping is not None else count
         out = np.empty((frames, count), default.dtype[0] if dtype is None else dtype)
     columns = np.arange(out.shape[1]) if mapping is None else np.atleast_1d(mapping) - 1
     if len(columns) != out.shape[1]:

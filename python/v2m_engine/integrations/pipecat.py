@@ -79,7 +79,7 @@ class V2MInputTransport(BaseInputTransport):
     async def cleanup(self) -> None:
         """Closes it."""
         await self._end()
-        await super().cleanup()
+        await super().cleanup()  # type: ignore[no-untyped-call]
 
     async def _end(self) -> None:
         reading, self._reading = self._reading, None

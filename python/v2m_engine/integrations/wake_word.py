@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import TracebackType
 
-from .. import AudioCapture, OverrunError
+from .. import AudioCapture, AudioStream, OverrunError
 from . import missing
 
 try:
@@ -45,7 +45,7 @@ class Frames:
         self._capture = AudioCapture(
             sample_rate, samples, source=source, channel=channel, dtype="int16"
         )
-        self._stream = self._capture.stream()
+        self._stream: AudioStream | None = None
         #: Samples that were lost so far, by a consumer that is a minute late.
         self.lost = 0
 
@@ -55,6 +55,7 @@ class Frames:
         Raises:
             V2MError: no engine, or no audio.
         """
+        self._stream = self._capture.stream()
         self._stream.__enter__()
         return self
 
@@ -64,11 +65,12 @@ class Frames:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stream.close()
+        self._opened.close()
         self._capture.close()
 
     async def __aenter__(self) -> Frames:
         """As `__enter__`."""
+        self._stream = self._capture.stream()
         await self._stream.__aenter__()
         return self
 
@@ -78,8 +80,13 @@ class Frames:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._stream.__aexit__(kind, error, trace)
+        await self._opened.__aexit__(kind, error, trace)
         self._capture.close()
+
+    @property
+    def _opened(self) -> AudioStream:
+        assert self._stream is not None, "frames come while it is entered: with Frames() as frames"
+        return self._stream
 
     def __iter__(self) -> Iterator[npt.NDArray[np.int16]]:
         return self
@@ -88,7 +95,7 @@ class Frames:
         """The next frame, waited for: int16, shape (samples,), owned."""
         while True:
             try:
-                return np.asarray(next(self._stream))
+                return np.asarray(next(self._opened))
             except OverrunError as overrun:
                 self.lost += overrun.lost
 
@@ -99,6 +106,6 @@ class Frames:
         """As `__next__`."""
         while True:
             try:
-                return np.asarray(await anext(self._stream))
+                return np.asarray(await anext(self._opened))
             except OverrunError as overrun:
                 self.lost += overrun.lost

@@ -21,13 +21,13 @@ const RECHECK: Duration = Duration::from_secs(15);
 
 /// How long to wait until the next attempt.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     pause: Duration,
     since: Instant,
 }
 
 impl Patience {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             pause: FIRST_PAUSE,
             since: Instant::now(),
@@ -35,7 +35,7 @@ impl Patience {
     }
 
     /// The pause from now to the next attempt.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         if self.since.elapsed() > COMING {
             return RECHECK;
         }
@@ -48,7 +48,7 @@ impl Patience {
 /// Changes around the places where the daemon's socket may be, from its making on: make it
 /// before an attempt, and nothing that happens after that is missed.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(crate) struct Arrival {
     inotify: Option<Inotify>,
     /// The directories that are watched, and what is to appear in each.
     names: Vec<(WatchDescriptor, OsString)>,
@@ -56,7 +56,7 @@ pub(super) struct Arrival {
 
 impl Arrival {
     /// Watches each socket's directory or, until that exists, the nearest one above.
-    pub(super) fn watch(sockets: &[PathBuf]) -> Self {
+    pub(crate) fn watch(sockets: &[PathBuf]) -> Self {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok();
         let flags = AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_MOVED_TO
@@ -81,12 +81,12 @@ impl Arrival {
     }
 
     /// Readable when something happened; none where the kernel gives no watch.
-    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.inotify.as_ref().map(AsFd::as_fd)
     }
 
     /// Whether what happened may be the daemon's coming.
-    pub(super) fn happened(&self) -> bool {
+    pub(crate) fn happened(&self) -> bool {
         let events = self.inotify.as_ref().map(Inotify::read_events);
         events.and_then(Result::ok).is_some_and(|events| {
             let gone = AddWatchFlags::IN_IGNORED

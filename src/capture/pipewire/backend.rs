@@ -11,6 +11,10 @@ impl Backend for Pipewire {
         Self::set_quantum(self, latency);
     }
 
+    fn set_together(&self, together: bool) {
+        Self::set_together(self, together);
+    }
+
     fn set_active(&self, active: bool) {
         Self::set_active(self, active);
     }

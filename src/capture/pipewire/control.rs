@@ -299,6 +299,7 @@ impl Control<'_> {
                 Command::Source(source) => self.options.source = source,
                 Command::Quantum(latency) => self.options.latency = latency,
                 Command::Active(active) => self.options.active = active,
+                Command::Together(together) => self.options.together = together,
                 Command::Ask => self.ask = true,
                 Command::Stop => return End::Stop,
             }

@@ -6,7 +6,7 @@
 //! wakes clients when a cycle is through (`loop_hook`).
 //! When the daemon goes, all of it is torn down and tried again.
 
-mod arrival;
+pub(crate) mod arrival;
 mod backend;
 mod control;
 mod data_thread;
@@ -48,6 +48,9 @@ pub struct Options {
     pub latency: Option<Quantum>,
     /// Capture; else there is no node, unless somebody else has linked one.
     pub active: bool,
+    /// Driven by one clock with the engine's other nodes that are, see
+    /// [`set_together`](Pipewire::set_together).
+    pub together: bool,
     /// The daemon's socket, by name or path; `None` is the session's.
     pub remote: Option<String>,
     /// What is heard of the source's channels.
@@ -61,6 +64,7 @@ impl Default for Options {
             source: Source::Default,
             latency: Some(Quantum::DEFAULT),
             active: true,
+            together: false,
             remote: None,
             channels: Channels::auto(),
         }
@@ -100,6 +104,7 @@ enum Command {
     Source(Source),
     Quantum(Option<Quantum>),
     Active(bool),
+    Together(bool),
     /// Have the daemon answer.
     Ask,
     Stop,
@@ -168,6 +173,12 @@ impl Pipewire {
     /// Captures, or doesn't: our links go, and the node with them unless somebody else has linked it.
     pub fn set_active(&self, active: bool) {
         self.send(Command::Active(active));
+    }
+
+    /// Has the graph drive this node, with what it is linked to, and the engine's others that
+    /// are together by one clock; or by itself again.
+    pub fn set_together(&self, together: bool) {
+        self.send(Command::Together(together));
     }
 
     /// Ends the capture; the ingest is not called any more when this returns, unless

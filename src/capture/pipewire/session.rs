@@ -67,6 +67,13 @@ pub(super) struct Session {
     sender: Sender<Trouble>,
     /// What the node asks for now.
     latency: Option<Quantum>,
+    /// Of the nodes that one clock drives it is one.
+    together: bool,
+}
+
+/// The group of this process's nodes that are read together.
+fn together() -> String {
+    format!("v2m-engine.{}", std::process::id())
 }
 
 impl Session {
@@ -100,6 +107,7 @@ impl Session {
             troubles,
             sender,
             latency: options.latency,
+            together: options.together,
         })
     }
 
@@ -203,6 +211,9 @@ impl Session {
         if let Some(latency) = self.latency {
             properties.insert("node.latency", latency.to_string());
         }
+        if self.together {
+            properties.insert("node.group", together());
+        }
         properties
     }
 
@@ -235,6 +246,7 @@ impl Session {
             self.connection.touch();
         }
         self.ask_for(options.latency);
+        self.join(options.together);
         // A daemon that goes takes the node along: its own error says more.
         let settled = self.connection.pump()?;
         if removed {
@@ -348,6 +360,21 @@ impl Session {
             })
             .register();
         Ok((listener, link))
+    }
+
+    /// PipeWire drives the nodes of a group by one of them, with all that they are linked to.
+    /// A node can't be without a group again; one of its own is as good.
+    fn join(&mut self, wanted: bool) {
+        if std::mem::replace(&mut self.together, wanted) == wanted {
+            return;
+        }
+        let group = match wanted {
+            true => together(),
+            false => format!("{}.{}", together(), self.generation),
+        };
+        if let (Some(filter), Ok(group)) = (&self.filter, CString::new(group)) {
+            filter.set_property(c"node.group", &group);
+        }
     }
 
     /// A node can't take back that it asked for a latency, only ask for another: what

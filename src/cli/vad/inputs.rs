@@ -43,7 +43,9 @@ pub(super) fn find(names: &[PathBuf]) -> Result<Vec<Input>> {
                 .components()
                 .take_while(|part| !is_pattern(part.as_ref()));
             let fixed: PathBuf = fixed.collect();
-            for path in pattern(name)? {
+            let found_by = pattern(name)?.into_iter();
+            // As in folders, links to folders are not followed.
+            for path in found_by.filter(|path| !goes_through_link(path, &fixed)) {
                 let below = path.strip_prefix(&fixed).unwrap_or(&path).to_owned();
                 found.push((path, below));
             }
@@ -58,7 +60,7 @@ pub(super) fn find(names: &[PathBuf]) -> Result<Vec<Input>> {
         }
     }
     let mut seen = HashSet::new();
-    found.retain(|(path, _)| seen.insert(path.clone()));
+    found.retain(|(path, _)| seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())));
     Ok(named(found))
 }
 
@@ -102,6 +104,13 @@ fn pattern(name: &Path) -> Result<Vec<PathBuf>> {
         Error::new(ErrorKind::Invalid, message)
     })?;
     Ok(found.flatten().filter(|path| path.is_file()).collect())
+}
+
+/// Whether a folder on the way from `base` to `path` is a link.
+fn goes_through_link(path: &Path, base: &Path) -> bool {
+    let folders = path.ancestors().skip(1);
+    let mut below = folders.take_while(|folder| *folder != base && !folder.as_os_str().is_empty());
+    below.any(Path::is_symlink)
 }
 
 /// All audio files below a folder, sorted. Links to folders are not followed.

@@ -11,11 +11,12 @@ from livekit import rtc
 from livekit.agents import Agent, AgentSession, inference, vad
 from livekit.agents.vad import VADEventType
 
-from rig.hearing import RECORDING, WORDS, Ear
+from rig import ROOT, PrivatePipeWire
+from rig.hearing import RECORDING, WORDS, Ear, run_until
 from v2m_engine.integrations import _speech
 from v2m_engine.integrations.livekit import VAD, AudioInput
 
-RATE = 16000
+RATE = 24000
 
 
 @pytest.mark.usefixtures("microphone")
@@ -134,3 +135,7 @@ def test_audio_from_elsewhere_gives_livekits_own_events(size: int) -> None:
     assert ours
     for (_, a), (_, b) in zip(ours, theirs, strict=True):
         assert abs(a - b) <= 1024
+
+
+def test_the_example(speaking: PrivatePipeWire) -> None:
+    run_until(speaking, "^speaking$", ROOT / "python/examples/with_livekit.py")

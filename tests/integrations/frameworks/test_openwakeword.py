@@ -12,7 +12,8 @@ import openwakeword
 import pytest
 from onnx import TensorProto, helper
 
-from rig.hearing import WORDS, Ear, recognised
+from rig import ROOT, PrivatePipeWire
+from rig.hearing import WORDS, Ear, recognised, run_until
 from v2m_engine.integrations.wake_word import Frames
 
 
@@ -29,8 +30,8 @@ def model(
     return str(path)
 
 
-@pytest.mark.usefixtures("microphone")
-def test_a_model_is_fed(tmp_path: Path) -> None:
+def models(tmp_path: Path) -> dict[str, Any]:
+    """What makes a detector of them."""
     # (1, samples) -> (1, 1, samples / 160 - 3, 32): frames of 10 ms, each its loudness.
     kernel = helper.make_tensor(
         "kernel", TensorProto.FLOAT, [32, 1, 640], np.full(32 * 640, 1 / 640)
@@ -74,12 +75,17 @@ def test_a_model_is_fed(tmp_path: Path) -> None:
         [1, 1],
         helper.make_tensor("one", TensorProto.INT64, [1], [1]),
     )
-    detector = openwakeword.Model(
-        wakeword_models=[loud],
-        inference_framework="onnx",
-        melspec_model_path=melspectrogram,
-        embedding_model_path=embedding,
-    )
+    return {
+        "wakeword_models": [loud],
+        "inference_framework": "onnx",
+        "melspec_model_path": melspectrogram,
+        "embedding_model_path": embedding,
+    }
+
+
+@pytest.mark.usefixtures("microphone")
+def test_a_model_is_fed(tmp_path: Path) -> None:
+    detector = openwakeword.Model(**models(tmp_path))
     scores, ear = [], Ear()
     with Frames() as frames:
         for frame in frames:
@@ -90,3 +96,20 @@ def test_a_model_is_fed(tmp_path: Path) -> None:
     held = np.array(detector.preprocessor.raw_data_buffer).astype(np.int16)
     assert WORDS in recognised(held)
     assert len({round(score, 3) for score in scores}) > 10
+
+
+def test_the_example(speaking: PrivatePipeWire, tmp_path: Path) -> None:
+    program = """
+import functools, runpy, sys
+import openwakeword
+example, melspectrogram, embedding, model = sys.argv[1:]
+openwakeword.Model = functools.partial(
+    openwakeword.Model, melspec_model_path=melspectrogram, embedding_model_path=embedding
+)
+sys.argv = [example, model]
+runpy.run_path(example, run_name="__main__")
+"""
+    made = models(tmp_path)
+    paths = made["melspec_model_path"], made["embedding_model_path"], *made["wakeword_models"]
+    example = ROOT / "python/examples/with_wake_word.py"
+    run_until(speaking, "^loud$", "-c", program, example, *paths)

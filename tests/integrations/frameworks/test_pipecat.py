@@ -22,7 +22,8 @@ from pipecat.processors.audio.vad_processor import VADProcessor
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.workers.runner import WorkerRunner
 
-from rig.hearing import RECORDING, WORDS, Ear, resampled
+from rig import ROOT, PrivatePipeWire
+from rig.hearing import RECORDING, WORDS, Ear, resampled, run_until
 from v2m_engine.integrations import _speech
 from v2m_engine.integrations.pipecat import V2MTransport, V2MTransportParams, V2MVADAnalyzer
 
@@ -74,7 +75,7 @@ async def converse(rate: int, source: str | None = None, seconds: float = 30) ->
 
 
 @pytest.mark.usefixtures("microphone")
-@pytest.mark.parametrize("rate", [16000])
+@pytest.mark.parametrize("rate", [16000, 24000, 48000])
 def test_a_pipeline_hears_words_and_where_they_end(
     rate: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,3 +136,7 @@ def test_it_has_no_output() -> None:
 def test_a_source_that_is_not_there_is_an_error_of_the_pipeline() -> None:
     sink = asyncio.run(converse(16000, "file:/nowhere.wav", seconds=4))
     assert not sink.frames
+
+
+def test_the_example(speaking: PrivatePipeWire) -> None:
+    run_until(speaking, "VADUserStartedSpeakingFrame", ROOT / "python/examples/with_pipecat.py")

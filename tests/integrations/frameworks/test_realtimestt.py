@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rig.hearing import WORDS, recognised
+from rig import ROOT, PrivatePipeWire
+from rig.hearing import WORDS, recognised, run_until
 from v2m_engine import EngineUnavailableError, compat
 from v2m_engine.integrations.realtimestt import Feed
 
@@ -28,6 +30,10 @@ class Pocketsphinx:
 
 @pytest.fixture(autouse=True)
 def torch() -> None:
+    stand_in()
+
+
+def stand_in() -> None:
     """The recorder imports PyTorch, whose wheels are of several GB, but uses only its
     multiprocessing where the model runs by ONNX: stands in for it where it isn't installed."""
     try:
@@ -43,7 +49,7 @@ def torch() -> None:
 
 
 def recorder(**more: Any) -> Any:
-    from RealtimeSTT import AudioToTextRecorder
+    from RealtimeSTT.audio_recorder import AudioToTextRecorder
 
     return AudioToTextRecorder(
         spinner=False,
@@ -85,3 +91,18 @@ def test_a_recorder_uses_its_own_microphone_code() -> None:
 def test_a_source_that_is_not_there() -> None:
     with pytest.raises(EngineUnavailableError, match="nowhere"), Feed(None, "file:/nowhere.wav"):  # type: ignore[arg-type]
         pass
+
+
+def test_the_example(speaking: PrivatePipeWire) -> None:
+    """With a recogniser whose model is here."""
+    program = """
+import runpy, sys
+sys.path.insert(0, sys.argv[1])
+from test_realtimestt import recorder, stand_in
+stand_in()
+import RealtimeSTT
+RealtimeSTT.AudioToTextRecorder = lambda model, use_microphone: recorder(use_microphone=False)
+runpy.run_path(sys.argv[2], run_name="__main__")
+"""
+    example = ROOT / "python/examples/with_realtimestt.py"
+    run_until(speaking, WORDS, "-c", program, Path(__file__).parent, example)

@@ -145,29 +145,23 @@ impl<'a, I: Items> Pool<'a, I> {
     fn work(&self) {
         let mut hands = Hands::default();
         loop {
-            let tracks = self.take();
-            if tracks.is_empty() {
+            let Some((tracks, _lease)) = self.take() else {
                 return;
-            }
-            let taken = tracks.len();
+            };
             let kept = hands.advance(tracks, self.items);
-            let mut open = self.open();
-            open.taken -= taken;
-            open.waiting.extend(kept);
-            drop(open);
-            self.changed.notify_all();
+            self.open().waiting.extend(kept);
         }
     }
 
-    /// As many recordings as come to each worker, up to what shares the weights; none at the
+    /// As many recordings as come to each worker, up to what shares the weights; None at the
     /// end of all.
-    fn take(&self) -> Vec<Track<'a>> {
+    fn take(&self) -> Option<(Vec<Track<'a>>, Lease<'_, 'a, I>)> {
         loop {
             if self.items.stopped() {
                 let mut open = self.open();
                 open.exhausted = true;
                 open.waiting.clear();
-                return Vec::new();
+                return None;
             }
             self.fill();
             let mut open = self.open();
@@ -183,11 +177,11 @@ impl<'a, I: Items> Pool<'a, I> {
                         None => break,
                     }
                 }
-                open.taken += tracks.len();
-                return tracks;
+                let lease = self.lease(&mut open, tracks.len());
+                return Some((tracks, lease));
             }
             if open.exhausted && open.taken == 0 {
-                return Vec::new();
+                return None;
             }
             // One that is with another worker comes back, or ends.
             drop(
@@ -201,31 +195,41 @@ impl<'a, I: Items> Pool<'a, I> {
     /// Opens recordings until every worker has its share.
     fn fill(&self) {
         loop {
-            {
-                let mut open = self.open();
-                if open.exhausted || open.waiting.len() + open.taken >= self.jobs * TOGETHER {
-                    return;
-                }
-                // Its place, while it is being opened.
-                open.taken += 1;
-            }
-            let next = self.items.next();
-            let opened = match next {
-                None => {
-                    self.open().exhausted = true;
-                    None
-                }
-                Some((number, source)) => {
-                    let track = source.and_then(|s| Track::new(number, s, self.search));
-                    track.map_err(|e| self.items.done(number, Err(e))).ok()
-                }
-            };
             let mut open = self.open();
-            open.taken -= 1;
-            open.waiting.extend(opened);
+            if open.exhausted || open.waiting.len() + open.taken >= self.jobs * TOGETHER {
+                return;
+            }
+            // Its place, while it is being opened.
+            let _lease = self.lease(&mut open, 1);
             drop(open);
-            self.changed.notify_all();
+            let Some((number, source)) = self.items.next() else {
+                self.open().exhausted = true;
+                return;
+            };
+            match source.and_then(|source| Track::new(number, source, self.search)) {
+                Ok(track) => self.open().waiting.push_back(track),
+                Err(error) => self.items.done(number, Err(error)),
+            }
         }
+    }
+
+    fn lease(&self, open: &mut Open<'a>, count: usize) -> Lease<'_, 'a, I> {
+        open.taken += count;
+        Lease { pool: self, count }
+    }
+}
+
+/// Recordings that are with a worker, until they are back or over; also if it panics, so
+/// that no other waits for them.
+struct Lease<'p, 'a, I: Items> {
+    pool: &'p Pool<'a, I>,
+    count: usize,
+}
+
+impl<I: Items> Drop for Lease<'_, '_, I> {
+    fn drop(&mut self) {
+        self.pool.open().taken -= self.count;
+        self.pool.changed.notify_all();
     }
 }
 
@@ -246,7 +250,7 @@ struct Track<'a> {
 impl<'a> Track<'a> {
     fn new(number: usize, source: Box<dyn Source + 'a>, search: &Search) -> Result<Self> {
         let rate = source.rate();
-        let windows = Windows::new(rate, search.hearing)?;
+        let windows = Windows::new(rate, search.hearing).map_err(|e| source.named(e))?;
         Ok(Self {
             number,
             source,
@@ -356,4 +360,180 @@ fn recordings(all: &mut Vec<(u32, Recordings)>, network: Network) -> &mut Record
         all.len() - 1
     });
     &mut all[at].1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vad::recording::Recording;
+    use proptest::prelude::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A buzz whose loudness comes and goes, for so many samples; then it may fail.
+    #[derive(Clone, Debug)]
+    struct Buzz {
+        rate: u32,
+        length: usize,
+        piece: usize,
+        fails: bool,
+        position: usize,
+    }
+
+    impl Source for Buzz {
+        fn rate(&self) -> u32 {
+            self.rate
+        }
+
+        fn read(&mut self, out: &mut Vec<f32>) -> Result<bool> {
+            if self.position == self.length && self.fails {
+                return Err(Error::new(ErrorKind::Device, "it fails"));
+            }
+            let end = (self.position + self.piece).min(self.length);
+            out.extend((self.position..end).map(|n| {
+                let t = n as f32 / self.rate as f32 * std::f32::consts::TAU;
+                0.3 * ((t * 140.0).sin() + (t * 700.0).sin()) * (t * 0.7).sin().max(0.0)
+            }));
+            self.position = end;
+            Ok(end < self.length || self.fails)
+        }
+    }
+
+    struct Buzzes {
+        all: Vec<Buzz>,
+        next: AtomicUsize,
+        open: AtomicUsize,
+        most: AtomicUsize,
+        found: Mutex<Vec<Option<Result<Found>>>>,
+        stop_after: usize,
+    }
+
+    impl Items for Buzzes {
+        fn next(&self) -> Option<(usize, Result<Box<dyn Source + '_>>)> {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let buzz = self.all.get(number)?.clone();
+            let open = 1 + self.open.fetch_add(1, Ordering::Relaxed);
+            self.most.fetch_max(open, Ordering::Relaxed);
+            Some((number, Ok(Box::new(buzz))))
+        }
+
+        fn done(&self, number: usize, found: Result<Found>) {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            let mut all = self.found.lock().expect("no other panics");
+            assert!(all[number].replace(found).is_none(), "done twice");
+        }
+
+        fn stopped(&self) -> bool {
+            let all = self.found.lock().expect("no other panics");
+            all.iter().flatten().count() >= self.stop_after
+        }
+    }
+
+    fn search(jobs: usize) -> Search {
+        Search {
+            params: Params::default(),
+            hearing: Hearing::Plain,
+            jobs: Some(jobs),
+            probabilities: true,
+        }
+    }
+
+    fn run(all: Vec<Buzz>, jobs: usize, stop_after: usize) -> Buzzes {
+        let count = all.len();
+        let items = Buzzes {
+            all,
+            next: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            found: Mutex::new((0..count).map(|_| None).collect()),
+            stop_after,
+        };
+        search(jobs).run(&items).expect("valid parameters");
+        items
+    }
+
+    fn buzz() -> impl Strategy<Value = Buzz> {
+        let rate = prop::sample::select(vec![16_000u32, 8000, 44_100]);
+        (
+            rate,
+            0usize..200_000,
+            1usize..9000,
+            prop::bool::weighted(0.2),
+        )
+            .prop_map(|(rate, length, piece, fails)| Buzz {
+                rate,
+                length,
+                piece,
+                fails,
+                position: 0,
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        /// Each is what it is alone, whichever others are there and on however many threads;
+        /// one that fails concerns no other, and no more are open than there is room for.
+        #[test]
+        fn recordings_do_not_concern_each_other(
+            all in prop::collection::vec(buzz(), 0..14), jobs in 1usize..4
+        ) {
+            let items = run(all.clone(), jobs, usize::MAX);
+            prop_assert!(items.most.into_inner() <= jobs * TOGETHER);
+            let found = items.found.into_inner().expect("no panic");
+            for (buzz, found) in all.into_iter().zip(found) {
+                let found = found.expect("done");
+                prop_assert_eq!(found.is_err(), buzz.fails);
+                let Ok(found) = found else { continue };
+                let (mut samples, mut alone) = (Vec::new(), Vec::new());
+                let mut again = buzz.clone();
+                while again.read(&mut samples)? {}
+                let mut recording = Recording::new(buzz.rate)?;
+                recording.push(&samples, &mut alone);
+                recording.finish(&mut alone);
+                prop_assert_eq!(found.probabilities.len(), alone.len());
+                for (a, b) in found.probabilities.iter().zip(&alone) {
+                    prop_assert!((a - b).abs() < 1e-4);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn to_stop_leaves_the_rest() {
+        let long = Buzz {
+            rate: 16_000,
+            length: 100_000,
+            piece: 1000,
+            fails: false,
+            position: 0,
+        };
+        let items = run(vec![long; 60], 2, 5);
+        let found = items.found.into_inner().expect("no panic");
+        let done = found.iter().flatten().count();
+        assert!((5..30).contains(&done), "{done}");
+    }
+
+    struct Panics;
+
+    impl Items for Panics {
+        fn next(&self) -> Option<(usize, Result<Box<dyn Source + '_>>)> {
+            panic!("as it may")
+        }
+
+        fn done(&self, _: usize, _: Result<Found>) {}
+    }
+
+    #[test]
+    fn a_panic_ends_all_instead_of_leaving_others_to_wait() {
+        let run = || search(3).run(&Panics);
+        assert!(std::panic::catch_unwind(run).is_err());
+    }
+
+    #[test]
+    fn no_jobs_are_refused() {
+        assert_eq!(
+            search(0).run(&Panics).expect_err("refused").kind(),
+            ErrorKind::Invalid
+        );
+    }
 }

@@ -1,0 +1,108 @@
+//! From an audio thread to the canceller's: blocks, without a lock and without waiting.
+
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+
+use crate::capture::{Block, Sink};
+use crate::sync::TryCell;
+
+/// Samples and blocks on their way: a second at 48 kHz, more than anybody is late.
+const SAMPLES: usize = 1 << 16;
+const BLOCKS: usize = 1 << 12;
+
+/// A block, as it was taken.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Piece {
+    pub(super) samples: Vec<f32>,
+    pub(super) rate: u32,
+    pub(super) clock: u64,
+    pub(super) position: u64,
+    pub(super) time_ns: i64,
+}
+
+#[derive(Clone, Copy)]
+struct Header {
+    length: usize,
+    rate: u32,
+    clock: u64,
+    position: u64,
+    time_ns: i64,
+}
+
+/// The audio thread's end. What doesn't fit is a gap in the positions.
+pub(super) struct Input {
+    ends: TryCell<(rtrb::Producer<Header>, rtrb::Producer<f32>)>,
+    canceller: OnceLock<Thread>,
+}
+
+/// The canceller's end.
+pub(super) struct Output {
+    headers: rtrb::Consumer<Header>,
+    samples: rtrb::Consumer<f32>,
+}
+
+pub(super) fn queue() -> (Arc<Input>, Output) {
+    let (headers, taken) = rtrb::RingBuffer::new(BLOCKS);
+    let (samples, heard) = rtrb::RingBuffer::new(SAMPLES);
+    let input = Input {
+        ends: TryCell::new((headers, samples)),
+        canceller: OnceLock::new(),
+    };
+    let output = Output {
+        headers: taken,
+        samples: heard,
+    };
+    (Arc::new(input), output)
+}
+
+impl Input {
+    /// Who is woken for what comes; the thread that calls.
+    pub(super) fn wakes_me(&self) {
+        let _ = self.canceller.set(std::thread::current());
+    }
+}
+
+impl Sink for Input {
+    fn block(&self, block: &Block<'_>) {
+        self.ends.try_with(|(headers, samples)| {
+            let length = block.samples.len();
+            if headers.is_full() || samples.slots() < length {
+                return;
+            }
+            if let Ok(chunk) = samples.write_chunk_uninit(length) {
+                chunk.fill_from_iter(block.samples.iter().copied());
+                let _ = headers.push(Header {
+                    length,
+                    rate: block.rate,
+                    clock: block.clock,
+                    position: block.position,
+                    time_ns: block.time_ns,
+                });
+            }
+        });
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.canceller.get() {
+            thread.unpark();
+        }
+    }
+}
+
+impl Output {
+    /// The next block; none if there is none.
+    pub(super) fn pop(&mut self) -> Option<Piece> {
+        let header = self.headers.pop().ok()?;
+        let mut samples = Vec::with_capacity(header.length);
+        if let Ok(chunk) = self.samples.read_chunk(header.length) {
+            samples.extend(chunk);
+        }
+        Some(Piece {
+            samples,
+            rate: header.rate,
+            clock: header.clock,
+            position: header.position,
+            time_ns: header.time_ns,
+        })
+    }
+}
