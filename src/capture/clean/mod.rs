@@ -80,6 +80,7 @@ impl Clean {
             active: start.active,
             remote: None,
             channels,
+            together: false,
         };
         let told = status.clone();
         let far = Pipewire::start(
