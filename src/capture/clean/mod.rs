@@ -81,6 +81,7 @@ impl Clean {
             remote: None,
             together: true,
             channels,
+            together: false,
         };
         let told = status.clone();
         let far = Pipewire::start(
