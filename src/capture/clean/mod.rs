@@ -79,9 +79,9 @@ impl Clean {
             latency: None,
             active: start.active,
             remote: None,
+            // One clock for both, or the echo's delay would wander.
             together: true,
             channels,
-            together: false,
         };
         let told = status.clone();
         let far = Pipewire::start(
