@@ -78,6 +78,7 @@ impl Clean {
             source,
             latency: None,
             active: start.active,
+            together: false,
             remote: None,
             channels,
         };
@@ -124,6 +125,11 @@ impl Backend for Clean {
     fn set_quantum(&self, latency: Option<Quantum>) {
         self.near.set_quantum(latency);
         self.far.set_quantum(latency);
+    }
+
+    fn set_together(&self, together: bool) {
+        self.near.set_together(together);
+        self.far.set_together(together);
     }
 
     fn set_active(&self, active: bool) {
