@@ -93,7 +93,7 @@ impl Now {
 fn is_microphone(source: &SourceSpec) -> bool {
     use v2m_pw_graph::Source::{Default, Node};
     match source {
-        SourceSpec::Pipewire(Default | Node(_)) | SourceSpec::Alsa(_) | SourceSpec::Clean(_) => {
+        SourceSpec::Pipewire(Default | Node(_)) | SourceSpec::Clean(_) | SourceSpec::Alsa(_) => {
             true
         }
         SourceSpec::Pipewire(_) | SourceSpec::File(_) | SourceSpec::Null => false,

@@ -78,8 +78,9 @@ impl Clean {
             source,
             latency: None,
             active: start.active,
-            together: false,
             remote: None,
+            // One clock for both, or the echo's delay would wander.
+            together: true,
             channels,
         };
         let told = status.clone();
@@ -125,11 +126,6 @@ impl Backend for Clean {
     fn set_quantum(&self, latency: Option<Quantum>) {
         self.near.set_quantum(latency);
         self.far.set_quantum(latency);
-    }
-
-    fn set_together(&self, together: bool) {
-        self.near.set_together(together);
-        self.far.set_together(together);
     }
 
     fn set_active(&self, active: bool) {
