@@ -12,6 +12,7 @@
 
 from ._events import Event
 from ._health import Finding, Health
+from ._many import speech_timestamps_many
 from ._native import (
     AudioCapture,
     AudioChunk,
@@ -57,5 +58,6 @@ __all__ = [
     "__version__",
     "read_audio",
     "sources",
+    "speech_timestamps_many",
     "together",
 ]

@@ -25,7 +25,7 @@ import soundfile
 from rig import BINARY, wait_until
 from rig.playing import Floats
 from rig.speech import Talk
-from v2m_engine import VADProcessor, read_audio
+from v2m_engine import VADProcessor, read_audio, speech_timestamps_many
 
 RATE = 16000
 
@@ -113,7 +113,9 @@ def test_every_format_rate_and_channel_count(talk: Talk, corpus: Path) -> None:
     # Python says the same, in samples of each file's own rate.
     names = [name for name, *_ in ENCODINGS]
     vad = VADProcessor()
-    many = vad.speech_timestamps_many([corpus / name for name in names], 2)
+    paths = [corpus / name for name in names]
+    many = vad.speech_timestamps_many(paths, 2)
+    assert many == speech_timestamps_many(paths, threshold=0.5)
     for (name, _, rate, _), stamps in zip(ENCODINGS, many, strict=True):
         assert isinstance(stamps, list)
         seconds = [(s["start"] / rate, s["end"] / rate) for s in stamps]
