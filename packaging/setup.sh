@@ -110,8 +110,9 @@ if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted $bare" ]; then
     # shellcheck disable=SC2086 # a list of names
     .venv/bin/pip install --quiet $wanted
     [ -z "$bare" ] || .venv/bin/pip install --quiet --no-deps "$bare"
-    # Node's foreign-function interface.
-    [ "$goal" != test ] || .venv/bin/npm install --silent --no-fund --prefix .venv/node koffi@3.3.4
+    # Node's foreign-function interface; certificates are the system's, as for everything else.
+    [ "$goal" != test ] || PATH="$PWD/.venv/bin:$PATH" NODE_USE_SYSTEM_CA=1 timeout 300 \
+        .venv/bin/npm install --silent --no-fund --prefix .venv/node koffi@3.3.4
     echo "$wanted $bare" >"$stamp"
 fi
 
