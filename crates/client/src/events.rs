@@ -177,8 +177,10 @@ impl Following {
         let committed = ring.committed();
         let mut due = [None; LANES.len()];
         for ((&lane, next), due) in LANES.iter().zip(&mut self.next).zip(&mut due) {
+            // Once: no more are looked at than the lane holds, whatever the counters do.
+            let there = ring.records_committed(lane);
             *next = (*next).max(ring.records_oldest(lane));
-            while due.is_none() && *next < ring.records_committed(lane) {
+            while due.is_none() && *next < there {
                 let record = ring.record(lane, *next);
                 *due = record.as_ref().and_then(Event::of);
                 if let (Some(event), Some((_, end))) = (&*due, &mut self.muted)

@@ -261,7 +261,7 @@ impl Reader {
     /// 1970, as far as the ring knows of suspends and of clocks that were set.
     pub fn wall_ns(&self, time_ns: i64) -> i64 {
         let count = self.records_committed(EventLane::EngineEvents);
-        let events = (0..count)
+        let events = (self.records_oldest(EventLane::EngineEvents)..count)
             .rev()
             .map_while(|number| self.record(EventLane::EngineEvents, number));
         let clocks = events.filter(|event| event.kind == Kind::Clock as u32);
