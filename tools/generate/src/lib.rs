@@ -76,9 +76,12 @@ fn keys() -> Vec<Key> {
         let off = matches!(arg.get_action(), clap::ArgAction::SetFalse);
         let name = arg.get_id().to_string();
         let flag = arg.get_long().unwrap_or_default();
-        // A table's name begins the flags of its keys.
+        // A table's name begins the flags of its keys, and is the one of what switches it on.
         let table = flag.replace('-', "_");
-        let table = table.strip_suffix(&format!("_{name}")).filter(|_| !off);
+        let table = match name.as_str() {
+            "enabled" => Some(table.as_str()),
+            _ => table.strip_suffix(&format!("_{name}")).filter(|_| !off),
+        };
         Key {
             table: table.map(str::to_owned),
             flag: format!("--{flag}"),
@@ -98,7 +101,19 @@ fn keys() -> Vec<Key> {
             },
         }
     });
-    keys.collect()
+    let mut keys: Vec<Key> = keys.collect();
+    // Where a table's key is called like one of another table, its flag's whole name is its own.
+    let tables: Vec<String> = keys.iter().filter_map(|key| key.table.clone()).collect();
+    for key in keys.iter_mut().filter(|key| key.table.is_none()) {
+        let split = |table: &String| {
+            let name = key.name.strip_prefix(table)?.strip_prefix('_')?;
+            Some((table.clone(), name.to_owned()))
+        };
+        if let Some((table, name)) = tables.iter().find_map(split) {
+            (key.table, key.name) = (Some(table), name);
+        }
+    }
+    keys
 }
 
 /// Help without its trailing "[default: …]", and that.
