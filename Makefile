@@ -118,9 +118,9 @@ fuzz:
 	    [ $${PIPESTATUS[0]} -eq 0 ] || exit 1; \
 	done
 
-# Two tests at a time: they wait more than they compute.
+# Five tests at a time: they wait more than they compute.
 python: install
-	$(PYTHON) -m pytest --timeout 300 -q -n 2 --dist worksteal
+	$(PYTHON) -m pytest --timeout 300 -q -n 5 --dist worksteal
 
 # A stock Debian kernel, unpacked from its package, under qemu: with snd-aloop, and with a
 # disk that loses its power while it is recorded onto.

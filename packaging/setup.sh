@@ -123,6 +123,6 @@ if [ "$goal" = test ] && [ ! -d "$examples" ]; then
     unpacked=$(mktemp -d)
     .venv/bin/pip download --quiet --no-deps --no-binary :all: --dest "$unpacked" sounddevice==0.5.6
     mkdir -p target
-    tar -xzf "$unpacked"/sounddevice-*.tar.gz -C target sounddevice-0.5.6/examples
+    tar -xzf "$unpacked"/sounddevice-*.tar.gz -C target
     rm -rf "$unpacked"
 fi

@@ -472,7 +472,7 @@ def test_what_the_sound_server_lost_is_flagged(
         monkeypatch.delenv("V2M_ENGINE_SOCKET")
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(rig.directory))
         with sd.InputStream(RATE, 160, channels=1, callback=callback):
-            time.sleep(0.5)
+            wait_until(lambda: len(seen) > 50, "audio")
             engine.process.send_signal(signal.SIGSTOP)
             time.sleep(0.4)
             engine.process.send_signal(signal.SIGCONT)

@@ -112,6 +112,7 @@ def test_the_spectrum_through_alsa_and_files(
     monkeypatch.setenv("V2M_ENGINE_SOCKET", str(tmp_path / "none"))
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
         runs = []
+        sounds = {}
         for rate in RATES:
             played = speech_in_noise(SECONDS, rate)
             path = tmp_path / f"{rate}.wav"
@@ -123,6 +124,9 @@ def test_the_spectrum_through_alsa_and_files(
                     f'pcm.of{rate} {{ type file file /dev/null infile "{tmp_path}/{rate}.s32" '
                     f"format raw slave.pcm {{ type test_mic rate {rate} format S32_LE }} }}\n"
                 )
+            sounds[rate] = (path, played)
+        # One engine for all of them, which has read this configuration.
+        for rate, (path, played) in sounds.items():
             for source in (f"file:{path}", f"alsa:of{rate}"):
                 capture = AudioCapture(source=source, engine="private", buffer_size=160)
                 stream = stack.enter_context(capture.stream(timeout=20))

@@ -96,12 +96,16 @@ class MicrophoneHandler(AsyncEventHandler):
         await self.write_event(AudioStop(timestamp=end).event())
 
     async def _send_voice(self, stream: AudioStream) -> None:
-        """Without speech detection there is audio only."""
+        """Without speech detection there is audio only. Of speech that goes on when the client
+        comes there is no start, and so no end."""
+        started = False
         async for event in stream.events():
             at = event.time_ns // NS_PER_MS
             if event.kind == "speech-start":
+                started = True
                 await self.write_event(VoiceStarted(timestamp=at).event())
-            elif event.kind == "speech-end":
+            elif event.kind == "speech-end" and started:
+                started = False
                 await self.write_event(VoiceStopped(timestamp=at).event())
 
     def _info(self) -> Info:
