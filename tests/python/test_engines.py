@@ -65,7 +65,7 @@ def test_captures_share_a_private_engine(recording: Recorder) -> None:
     with second.stream() as again:
         assert pid_of(again) == pid
     second.close()
-    assert process_is_gone(pid)
+    wait_until(lambda: process_is_gone(pid), "the engine to end")
 
 
 def test_a_private_engine_ends_with_its_capture(recording: Recorder) -> None:
