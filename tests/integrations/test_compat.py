@@ -468,16 +468,15 @@ def test_what_the_sound_server_lost_is_flagged(
     def callback(indata: Any, frames: int, when: Any, status: sd.CallbackFlags) -> None:
         seen.append((frames, when.inputBufferAdcTime, status.input_overflow))
 
-    with Engine(rig) as engine:
-        monkeypatch.delenv("V2M_ENGINE_SOCKET")
-        monkeypatch.setenv("XDG_RUNTIME_DIR", str(rig.directory))
-        with sd.InputStream(RATE, 160, channels=1, callback=callback):
-            wait_until(lambda: len(seen) > 50, "audio")
-            engine.process.send_signal(signal.SIGSTOP)
-            time.sleep(0.4)
-            engine.process.send_signal(signal.SIGCONT)
-            wait_until(lambda: any(flag for *_, flag in seen), "a flag")
-            time.sleep(0.5)
+    monkeypatch.delenv("V2M_ENGINE_SOCKET")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(rig.directory))
+    with Engine(rig) as engine, sd.InputStream(RATE, 160, channels=1, callback=callback):
+        wait_until(lambda: len(seen) > 50, "audio")
+        engine.process.send_signal(signal.SIGSTOP)
+        time.sleep(0.4)
+        engine.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: any(flag for *_, flag in seen), "a flag")
+        time.sleep(0.5)
     adc = np.array([when for _, when, _ in seen])
     flagged = [index for index, (*_, flag) in enumerate(seen) if flag]
     assert 0 < len(flagged) < len(seen) / 2
