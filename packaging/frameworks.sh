@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the frameworks that need more than 300 MB into a virtual environment of their own,
-# target/frameworks (1.8 GB), and lets it find our module in .venv. For `make test-integrations`.
+# target/frameworks, and lets it find our module in .venv. For `make test-integrations`.
 set -eu
 cd "$(dirname "$0")/.."
 
