@@ -1,6 +1,9 @@
 //! What files and flags come to.
 
 use super::*;
+use crate::vad::backend::Backend;
+use crate::vad::hearing::Hearing;
+use crate::vad::place::Cpu;
 
 fn error(text: &str) -> String {
     Layer::parse(text, Path::new("/x/config.toml"))

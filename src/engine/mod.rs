@@ -11,6 +11,7 @@
 //! Nothing here waits for a library: whatever calls one is a thread of its own, which is told
 //! what to do and left behind if it doesn't (`rt::bounded`).
 
+mod client;
 pub mod demand;
 mod endpoint;
 mod flow;

@@ -18,12 +18,13 @@ use rustix::io::Errno as Refusal;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::client::{Asked, Client};
 use super::endpoint::set_nonblocking;
 pub use super::endpoint::{Bound, Endpoint, ServiceSocket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::{self, Reply, Request, Wanted};
 use crate::quantum::Quantum;
-use crate::reader_cursor::{self, Note, RemoteCursor};
+use crate::reader_cursor::RemoteCursor;
 use crate::ring::Rate;
 use crate::rt::bounded::Bounded;
 use crate::status::{ReaderStatus, Status};
@@ -188,100 +189,6 @@ impl Drop for Server {
         self.calls.stop.store(true, Ordering::Release);
         self.calls.ring();
         self.thread.join();
-    }
-}
-
-struct Client {
-    /// Tells it from all others there ever were.
-    number: u64,
-    socket: OwnedFd,
-    pid: i32,
-    since: Instant,
-    /// Has asked for something.
-    known: bool,
-    /// Waits for the status.
-    asks: bool,
-    /// Waits for a stream; until it has it, it isn't listened to.
-    waits: Option<Asked>,
-    holds: Option<Holds>,
-}
-
-/// What a client said beside which stream it wants.
-struct Asked {
-    observes: bool,
-    together: bool,
-    quantum: Option<Quantum>,
-    reader_cursor: Option<RemoteCursor>,
-}
-
-/// What is known of a peer that holds a stream.
-struct Holds {
-    stream: Arc<dyn Held>,
-    since: Instant,
-    asked: Asked,
-    /// What the kernel calls its program.
-    program: Option<String>,
-}
-
-impl Client {
-    /// For people: process and program.
-    fn text(&self) -> String {
-        let program = self.holds.as_ref().and_then(|holds| holds.program.clone());
-        let program = program.or_else(|| program_of(self.pid));
-        let program = program.as_deref().unwrap_or("an unknown program");
-        format!("process {} ({program})", self.pid)
-    }
-
-    /// For the status, if it holds a stream.
-    fn describe(&self) -> Option<Described> {
-        let holds = self.holds.as_ref()?;
-        let reader_cursor = holds.asked.reader_cursor.as_ref();
-        let Note { position, name } = reader_cursor.map(RemoteCursor::look).unwrap_or_default();
-        let status = ReaderStatus {
-            pid: self.pid.try_into().unwrap_or(0),
-            name: name.or_else(|| holds.program.clone()),
-            age_s: holds.since.elapsed().as_secs_f64(),
-            source: holds.stream.source(),
-            rate: holds.stream.rate().hz(),
-            observes: holds.asked.observes,
-            quantum: holds.asked.quantum.map(|quantum| quantum.to_string()),
-            position,
-            lag: None,
-            lag_ms: None,
-        };
-        Some((holds.stream.id(), status))
-    }
-
-    /// Gives it what it asked for; whether what it holds has changed.
-    fn answer(&mut self, answer: Result<Arc<dyn Held>>) -> Result<bool> {
-        let Some(asked) = self.waits.take() else {
-            return Ok(false);
-        };
-        let stream = match answer {
-            Ok(stream) => stream,
-            Err(error) => {
-                let message = error.to_string();
-                protocol::send(self.socket.as_fd(), &Reply::Refused { message }, None)?;
-                return Ok(false);
-            }
-        };
-        let reply = Reply::Opened {
-            source: stream.source(),
-            channel: stream.channel(),
-            rate: stream.rate().hz(),
-        };
-        protocol::send(self.socket.as_fd(), &reply, Some(stream.ring()))?;
-        let what = format!("{} at {} Hz", stream.source(), stream.rate());
-        let again = self.holds.replace(Holds {
-            stream,
-            since: Instant::now(),
-            asked,
-            program: program_of(self.pid),
-        });
-        if again.is_none() {
-            tracing::info!("{} listens to {what}", self.text());
-        }
-        Ok(true)
     }
 }
 
@@ -591,13 +498,6 @@ fn answer(peer: &mut Client, engine: &dyn EngineHandle, room: bool) -> Result<Op
         Request::Status {} => peer.asks = true,
     }
     Ok(None)
-}
-
-/// What the kernel calls a process's program; looked up while its connection
-/// shows that the number is still its own.
-fn program_of(pid: i32) -> Option<String> {
-    let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
-    reader_cursor::printable(&name)
 }
 
 /// A descriptor that becomes readable when the process ends; none on kernels

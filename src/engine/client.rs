@@ -1,0 +1,112 @@
+//! One client of the server: what it asked for, and what it holds.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::server::{Described, Held};
+use crate::error::Result;
+use crate::protocol::{self, Reply};
+use crate::quantum::Quantum;
+use crate::reader_cursor::{self, Note, RemoteCursor};
+use crate::status::ReaderStatus;
+pub(super) struct Client {
+    /// Tells it from all others there ever were.
+    pub(super) number: u64,
+    pub(super) socket: OwnedFd,
+    pub(super) pid: i32,
+    pub(super) since: Instant,
+    /// Has asked for something.
+    pub(super) known: bool,
+    /// Waits for the status.
+    pub(super) asks: bool,
+    /// Waits for a stream; until it has it, it isn't listened to.
+    pub(super) waits: Option<Asked>,
+    pub(super) holds: Option<Holds>,
+}
+
+/// What a client said beside which stream it wants.
+pub(super) struct Asked {
+    pub(super) observes: bool,
+    pub(super) together: bool,
+    pub(super) quantum: Option<Quantum>,
+    pub(super) reader_cursor: Option<RemoteCursor>,
+}
+
+/// What is known of a peer that holds a stream.
+pub(super) struct Holds {
+    pub(super) stream: Arc<dyn Held>,
+    pub(super) since: Instant,
+    pub(super) asked: Asked,
+    /// What the kernel calls its program.
+    pub(super) program: Option<String>,
+}
+
+impl Client {
+    /// For people: process and program.
+    pub(super) fn text(&self) -> String {
+        let program = self.holds.as_ref().and_then(|holds| holds.program.clone());
+        let program = program.or_else(|| program_of(self.pid));
+        let program = program.as_deref().unwrap_or("an unknown program");
+        format!("process {} ({program})", self.pid)
+    }
+
+    /// For the status, if it holds a stream.
+    pub(super) fn describe(&self) -> Option<Described> {
+        let holds = self.holds.as_ref()?;
+        let reader_cursor = holds.asked.reader_cursor.as_ref();
+        let Note { position, name } = reader_cursor.map(RemoteCursor::look).unwrap_or_default();
+        let status = ReaderStatus {
+            pid: self.pid.try_into().unwrap_or(0),
+            name: name.or_else(|| holds.program.clone()),
+            age_s: holds.since.elapsed().as_secs_f64(),
+            source: holds.stream.source(),
+            rate: holds.stream.rate().hz(),
+            observes: holds.asked.observes,
+            quantum: holds.asked.quantum.map(|quantum| quantum.to_string()),
+            position,
+            lag: None,
+            lag_ms: None,
+        };
+        Some((holds.stream.id(), status))
+    }
+
+    /// Gives it what it asked for; whether what it holds has changed.
+    pub(super) fn answer(&mut self, answer: Result<Arc<dyn Held>>) -> Result<bool> {
+        let Some(asked) = self.waits.take() else {
+            return Ok(false);
+        };
+        let stream = match answer {
+            Ok(stream) => stream,
+            Err(error) => {
+                let message = error.to_string();
+                protocol::send(self.socket.as_fd(), &Reply::Refused { message }, None)?;
+                return Ok(false);
+            }
+        };
+        let reply = Reply::Opened {
+            source: stream.source(),
+            channel: stream.channel(),
+            rate: stream.rate().hz(),
+        };
+        protocol::send(self.socket.as_fd(), &reply, Some(stream.ring()))?;
+        let what = format!("{} at {} Hz", stream.source(), stream.rate());
+        let again = self.holds.replace(Holds {
+            stream,
+            since: Instant::now(),
+            asked,
+            program: program_of(self.pid),
+        });
+        if again.is_none() {
+            tracing::info!("{} listens to {what}", self.text());
+        }
+        Ok(true)
+    }
+}
+
+/// What the kernel calls a process's program; looked up while its connection
+/// shows that the number is still its own.
+fn program_of(pid: i32) -> Option<String> {
+    let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
+    reader_cursor::printable(&name)
+}
