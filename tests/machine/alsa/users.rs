@@ -65,6 +65,10 @@ fn within(limits: [(Resource, u64, u64); 3]) -> (Engine, Status) {
         if let Ok(status) = serde_json::from_slice::<Status>(&output.stdout)
             && status.state == State::Running
             && status.threads.len() == 3
+            && status
+                .grants
+                .iter()
+                .any(|grant| grant.asked.contains(LATENCY))
         {
             for line in &status.degraded {
                 println!("{line}");
