@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import BINARY, ROOT
+from rig import BINARY, ROOT, wait_until
 from rig.libv2m import CAPI, Library
 from rig.user import User
 
@@ -18,6 +20,28 @@ from rig.user import User
 def _engine_under_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever starts an engine starts this one."""
     monkeypatch.setenv("V2M_ENGINE_BIN", str(BINARY))
+
+
+def private_engines() -> list[int]:
+    """Those of this process that still run."""
+    found = []
+    for thread in Path("/proc/self/task").iterdir():
+        # A thread or a child may end while it is looked at.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for child in (thread / "children").read_text().split():
+                if b"--private" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                    found.append(int(child))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _no_engine_left() -> Iterator[None]:
+    """All captures of a process share a private engine: no test meets another's."""
+    yield
+    if private_engines():
+        # An exception's frames may hold a capture; a task of asyncio holds its exception.
+        gc.collect()
+        wait_until(lambda: not private_engines(), "the end of the test's private engine")
 
 
 @pytest.fixture
