@@ -32,7 +32,7 @@ use super::timeline::{Timeline, Verdict};
 use super::{Block, Sink};
 use crate::error::Result;
 use crate::ring::rate::TICKS;
-use crate::ring::{CaptureWriter, GapReason, Notifier, Rate, Reader};
+use crate::ring::{CaptureWriter, Echo, GapReason, Notifier, Rate, Reader};
 use crate::rt;
 use crate::sync::TryCell;
 use crate::time::monotonic_ns;
@@ -329,6 +329,15 @@ impl Ingest {
                     output.announce();
                 }
             }
+        });
+    }
+
+    /// What is taken off the next block's audio, for whoever reads it. Of the thread that
+    /// gives the blocks.
+    pub fn set_echo(&self, echo: Echo) {
+        self.inner.try_with(|inner| {
+            let outputs = inner.outputs.iter_mut().flatten();
+            outputs.for_each(|output| output.set_echo(echo));
         });
     }
 

@@ -113,7 +113,7 @@ impl Canceller {
             early: lag,
             tail: 0,
             share: 0.0,
-            meter: Meter::new(rate as usize * 32 / 1000),
+            meter: Meter::new(frame),
         })
     }
 

@@ -9,6 +9,7 @@
     allow(dead_code, unused_imports, reason = "only the protocol is modelled")
 )]
 
+pub mod echo;
 pub mod event;
 mod lane;
 pub mod layout;
@@ -34,6 +35,7 @@ pub mod wake;
 #[cfg(not(loom))]
 pub mod writer;
 
+pub use echo::Echo;
 pub use event::{Event, GapReason, Kind};
 pub use layout::{Layout, NS_PER_SAMPLE, SAMPLE_RATE, WINDOW};
 #[cfg(not(loom))]
