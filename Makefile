@@ -7,12 +7,14 @@
 # make test-hostile  hostile peers, files and names at length: 100,000 messages, 10,000 connections
 # make audit   known vulnerabilities in dependencies (needs GitHub)
 # make test-record recordings at length: hours, 200 kills, disks that stall for 20 s or lose power
+# make test-echo  half an hour of echo, and 200 utterances through the virtual microphone
 # make test-integrations  pipecat, livekit-agents, RealtimeSTT and openWakeWord, which need over 300 MB,
 #              on recorded speech
 # make packages      .deb, .rpm, wheel and sdist into dist/
 # make test-packages  these in clean roots, on a booted Debian, and built twice over (as root; half
 #              an hour)
 # make bench   latencies and costs, measured against a plain reader in the same run
+# make bench-echo  echo taken off here, by PipeWire's module and by nobody; writes docs/benchmarks-echo.md
 # make bench-peers  the same impulses to what people use today; make bench-document writes docs/benchmarks.md
 
 SHELL := /bin/bash
@@ -21,7 +23,7 @@ PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 LIBV2M := PKG_CONFIG_PATH=$(CURDIR)/target/release
 
-.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-record test-hostile test-integrations packages test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
+.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-record test-hostile test-echo test-integrations packages test-packages bench bench-echo bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -67,6 +69,11 @@ bench: setup-bench
 	$(PYTHON) benches/jitter.py
 	$(PYTHON) benches/samples.py
 	$(PYTHON) benches/record.py
+
+# Twenty minutes; what it measures is the same on any machine, but for the CPU time.
+bench-echo: setup-bench
+	@$(MAKE) --no-print-directory install
+	$(PYTHON) benches/echo/run.py --document
 
 bench-peers:
 	packaging/setup.sh peers
@@ -158,6 +165,12 @@ test-record: setup-test
 test-hostile: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_TEST_HOSTILE_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/hostile
+
+# Three quarters of an hour.
+test-echo: setup-test
+	@$(MAKE) --no-print-directory install
+	V2M_TEST_ECHO_SECONDS=1800 V2M_TEST_UTTERANCES=200 $(PYTHON) -m pytest --timeout 3000 -q \
+	    tests/pipewire/test_clean.py tests/pipewire/test_virtual_microphone.py
 
 # In a virtual environment of their own.
 test-integrations: setup-test

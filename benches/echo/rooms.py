@@ -120,7 +120,7 @@ def far_end(seconds: float, seed: int = 1) -> Any:
     """A loudspeaker that talks, with short pauses."""
     rng = np.random.default_rng(seed)
     texts = [(text, name) for text in FAR for name in VOICES]
-    out = np.zeros(int(seconds * RATE), np.float32)
+    out = np.zeros(round(seconds * RATE), np.float32)
     at = 0
     while at < len(out):
         words = voice(say(*texts[int(rng.integers(len(texts)))]))[: len(out) - at]
