@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -48,9 +49,9 @@ def starts(samples: Any) -> list[float]:
 def words(samples: Any, told: list[tuple[int, int, str]]) -> int:
     """How many of the near end's words are recognised."""
     found = 0
+    decoder = Decoder(samprate=SPEECH, loglevel="FATAL")
     for begin, end, said in told:
         piece = resample(samples[begin : begin + (end - begin) // 6 * 6], RATE, SPEECH)
-        decoder = Decoder(samprate=SPEECH, loglevel="FATAL")
         decoder.start_utt()
         pcm = (np.clip(piece, -1, 1) * 32767).astype(np.int16)
         decoder.process_raw(pcm.tobytes(), full_utt=True)
@@ -141,6 +142,7 @@ def main() -> None:
         cancellers = build(Path(place))
         report = Report(options.minutes, len(near_end(0)[1]), sum(len(n.split()) for _, _, n in near_end(0)[1]))
         for room in ROOMS:
+            print(f"{room.name} ...", file=sys.stderr)
             for name, cancel in cancellers.items():
                 found = far_alone(room, cancel) | both(room, cancel)
                 report.rooms.setdefault(room, {})[name] = found

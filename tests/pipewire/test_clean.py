@@ -18,7 +18,7 @@ from rig import BINARY, ROOT, PrivatePipeWire, wait_until
 from rig.player import build_player
 from rig.service import Engine, status
 from rig.speech import say
-from v2m_engine import AudioCapture, Echo, VADProcessor
+from v2m_engine import AudioCapture, AudioStream, Echo, VADProcessor
 
 RATE = 16_000
 
@@ -98,16 +98,17 @@ def test_the_graph_may_run_at_any_rate(rig: PrivatePipeWire, tmp_path: Path, rat
     assert cleaned < raw - 30
 
 
-def windows(capture: AudioCapture, until: Callable[[Echo], bool], seconds: float = 20) -> list[Echo]:
+def windows(
+    stream: AudioStream, until: Callable[[Echo], bool], seconds: float = 20
+) -> list[Echo]:
     """What is told of each window, up to the first of which that holds."""
     told: list[Echo] = []
     end = time.monotonic() + seconds
-    with capture.stream(timeout=20) as stream:
-        for chunk in stream:
-            told += chunk.echo[-1:]
-            if told and until(told[-1]):
-                return told
-            assert time.monotonic() < end, told[-20:]
+    for chunk in stream:
+        told += chunk.echo[-1:]
+        if told and until(told[-1]):
+            return told
+        assert time.monotonic() < end, told[-20:]
     raise AssertionError("it ends")
 
 
@@ -117,18 +118,21 @@ def test_each_window_says_what_was_taken_off_it(
     loudspeaker(rig)
     far = voice(tmp_path / "far.f32", "The weather tomorrow will be mostly sunny with some clouds.")
     near = voice(tmp_path / "near.f32", "Stop talking, please, and listen to me.", 2)
+
+    def known(echo: Echo) -> bool:
+        return echo.cancelled_db > 20 and not echo.converging
+
     with Engine(rig, "--source", "clean") as engine:
         monkeypatch.setenv("V2M_ENGINE_SOCKET", engine.socket)
         # At another rate than that in which speech is found, too.
         capture = AudioCapture(engine="service", sample_rate=48_000, buffer_size=1536)
-        assert windows(capture, lambda echo: True)[-1] == Echo(0.0, False, False, False)
-        with rig.play(far, "speakers", loop=True):
-            told = windows(capture, lambda echo: echo.cancelled_db > 20 and not echo.converging)
-            assert told[-1].plays
-            alone = windows(capture, lambda echo: echo.cancelled_db > 20)
-            assert not any(echo.both for echo in alone)
-            with rig.play(near, loop=True, name="talker"):
-                windows(capture, lambda echo: echo.both)
+        with capture.stream(timeout=20) as stream:
+            assert windows(stream, lambda echo: True)[-1] == Echo(0.0, False, False, False)
+            with rig.play(far, "speakers", loop=True):
+                assert windows(stream, known)[-1].plays
+                with rig.play(near, loop=True, name="talker"):
+                    windows(stream, lambda echo: echo.both)
+            windows(stream, lambda echo: not echo.plays)
             # Another loudspeaker is another room.
             loudspeaker(rig, "headset")
             rig.wait_for(
@@ -136,9 +140,8 @@ def test_each_window_says_what_was_taken_off_it(
                 "the far end's links",
             )
             with rig.play(far, "headset", loop=True, name="other"):
-                windows(capture, lambda echo: echo.converging)
-                windows(capture, lambda echo: echo.cancelled_db > 20 and not echo.converging)
-        windows(capture, lambda echo: not echo.plays)
+                windows(stream, lambda echo: echo.converging)
+                windows(stream, known)
 
 
 def resources(pid: int) -> tuple[float, int]:
