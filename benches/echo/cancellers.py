@@ -38,6 +38,13 @@ def build(place: Path) -> dict[str, Canceller]:
     return cancellers | {"clean": pipe(ours)}
 
 
+def with_options() -> dict[str, Canceller]:
+    """The engine's under each of its options."""
+    ours = [str(ROOT / "target/release/examples/cancel"), str(RATE)]
+    options = {"off": [], "noise = low": ["low"], "noise = high": ["high"], "gain = auto": ["auto"]}
+    return {name: pipe([*ours, *arguments]) for name, arguments in options.items()}
+
+
 def pipe(command: list[str]) -> Canceller:
     def cancel(near: Any, far: Any) -> Any:
         pairs = np.stack([near, far], axis=1).astype(np.float32)

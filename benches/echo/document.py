@@ -28,6 +28,7 @@ class Report:
     alone: dict[str, dict[str, Any]] = field(default_factory=dict)
     false_starts: dict[str, int] = field(default_factory=dict)
     cpu_percent: dict[str, float] = field(default_factory=dict)
+    options: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         return list(self.alone)
@@ -37,7 +38,9 @@ class Report:
 
     def text(self) -> str:
         """The tables."""
-        return "\n".join([*self.echo(), "", *self.double_talk(), "", *self.rest()])
+        return "\n".join(
+            [*self.echo(), "", *self.double_talk(), "", *self.rest(), "", *self.words_found()]
+        )
 
     def echo(self) -> list[str]:
         """Far end alone."""
@@ -79,6 +82,14 @@ class Report:
         lines = [f"| | {' | '.join(names)} |", "|---|" + "--:|" * len(names)]
         return lines + [f"| {what} | {' | '.join(cells)} |" for what, cells in rows.items()]
 
+    def words_found(self) -> list[str]:
+        """Under each of the engine's options."""
+        places = list(next(iter(self.options.values())))
+        lines = [f"| `[clean]` | {' | '.join(places)} |", "|---|" + "--:|" * len(places)]
+        for name, found in self.options.items():
+            lines.append(f"| {name} | {' | '.join(str(found[place]) for place in places)} |")
+        return lines
+
 
 def cpu() -> str:
     with open("/proc/cpuinfo") as file:
@@ -88,18 +99,18 @@ def cpu() -> str:
 
 def write(report: Report) -> None:
     """The page and its picture."""
-    echo, talk, rest = (
-        "\n".join(part) for part in (report.echo(), report.double_talk(), report.rest())
-    )
+    parts = (report.echo(), report.double_talk(), report.rest(), report.words_found())
+    echo, talk, rest, options = ("\n".join(part) for part in parts)
     PAGE.write_text(
         f"""# Benchmarks: echo
 
 Written by `make bench-echo`; don't edit. Measured on {time.strftime("%Y-%m-%d")} on {cpu()}.
 
-A loudspeaker speaks in a room, beside it somebody reads; `clean` takes the one off the other, and so
-does PipeWire's module-echo-cancel (the plugin that it runs, with its defaults, fed 10 ms at a time as
-the module does); *none* is the microphone as it is. All three get the same samples, at 48 kHz, both
-sides aligned. Loudspeaker and reader are equally loud at the microphone unless a room says otherwise.
+A loudspeaker speaks in a room, beside it somebody reads; `clean` takes the one off the other, and
+so does PipeWire's module-echo-cancel (the plugin that it runs, with its defaults, fed 10 ms at a
+time as the module does); *none* is the microphone as it is. All three get the same samples, at
+48 kHz, both sides aligned. Loudspeaker and reader are equally loud at the microphone unless a room
+says otherwise.
 The loudspeaker's voices are espeak-ng's, the reader is one of LibriVox's in pocketsphinx-testdata,
 rooms are made by arithmetic ([`benches/echo/rooms.py`](../benches/echo/rooms.py)). What it means,
 and what to do about it, stands in [echo.md](echo.md).
@@ -115,19 +126,26 @@ By how many dB it becomes softer in the first second, in the second, and after t
 ## Both at once
 
 How many of the reader's {report.words} words pocketsphinx finds (without a loudspeaker:
-{report.alone["none"]["words"]}); at how many of the {report.sentences} sentences the engine's detector
-hears no beginning (from 0.3 s before to 0.7 s after it); and the correlation of what is left with the
-reader's voice.
+{report.alone["none"]["words"]}); at how many of the {report.sentences} sentences the engine's
+detector hears no beginning (from 0.3 s before to 0.7 s after it); and the correlation of what is
+left with the reader's voice.
 
 {talk}
 
 ## One at a time, and what it costs
 
-Speech starts are those of the engine's detector in the living room. The canceller's delay is that of
-its output behind its input, without what waits for a quantum; the engine's positions and times have it
-taken off.
+Speech starts are those of the engine's detector in the living room. Delays are those of output
+behind input, without the wait for 10 ms of it; of `clean` it is taken off here, as it is off the
+engine's positions and times.
 
 {rest}
+
+## Noise suppression and gain
+
+How many of the reader's {report.words} words pocketsphinx finds after `clean` with each option:
+alone, in pink noise 15 dB below the voice, and beside the loudspeaker in the living room.
+
+{options}
 """
     )
     PICTURE.write_text(picture(report))
@@ -168,7 +186,10 @@ def picture(report: Report) -> str:
     lines.append(f'<text x="{left}" y="16">dB taken off, each room and their median</text>')
     for place, (name, all) in enumerate(curves.items()):
         middle = [median(curve[step] for curve in all) for step in range(steps)]
-        for curve, style in [*((c, 'stroke-opacity="0.2"') for c in all), (middle, 'stroke-width="3"')]:
+        for curve, style in [
+            *((c, 'stroke-opacity="0.2"') for c in all),
+            (middle, 'stroke-width="3"'),
+        ]:
             points = " ".join(f"{x(step):.1f},{y(curve[step]):.1f}" for step in range(steps))
             lines.append(
                 f'<polyline points="{points}" fill="none" stroke="{COLOURS[name]}" {style}/>'

@@ -19,11 +19,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from cancellers import Canceller, build, cpu_s
+from cancellers import Canceller, build, cpu_s, with_options
 from document import Report, write
 from pocketsphinx import Decoder
-from rooms import RATE, ROOMS, Room, far_end, near_end, noise, resample
+from rooms import LEVEL, RATE, ROOMS, Room, far_end, near_end, noise, resample
 
+from rig.sounds import pink, to
 from v2m_engine import VADProcessor
 
 #: Of the far end alone, in each room.
@@ -76,7 +77,10 @@ def likeness(voice: Any, heard: Any, told: list[tuple[int, int, str]]) -> float:
     there = np.zeros(length, np.bool_)
     for begin, end, _ in told:
         there[begin:end] = True
-    a, b = voice[: length - late][there[: length - late]], heard[late:length][there[: length - late]]
+    a, b = (
+        voice[: length - late][there[: length - late]],
+        heard[late:length][there[: length - late]],
+    )
     return float(np.dot(a, b) / np.sqrt(np.dot(a, a) * np.dot(b, b)))
 
 
@@ -125,6 +129,20 @@ def near_alone(cancel: Canceller) -> dict[str, Any]:
     }
 
 
+def recognised(cancel: Canceller) -> dict[str, int]:
+    """Words found of the near end alone, in a room's noise, and beside the far end."""
+    voice, told = near_end(LEAD)
+    far = far_end(len(voice) / RATE, 101)
+    silent = np.zeros(len(voice), np.float32)
+    rumour = to(LEVEL - 15, resample(pink(len(voice) / RATE + 1), SPEECH, RATE)[: len(voice)])
+    microphones = {
+        "alone": (voice + noise(len(voice)), silent),
+        "in noise": (voice + rumour, silent),
+        "beside the loudspeaker": (voice + ROOMS[2].echo(far) + noise(len(far)), far),
+    }
+    return {what: words(cancel(*sides), told) for what, sides in microphones.items()}
+
+
 def false_starts(cancel: Canceller, minutes: float) -> int:
     """In the living room, at equal loudness."""
     far = far_end(minutes * 60, 77)
@@ -140,7 +158,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         cancellers = build(Path(place))
-        report = Report(options.minutes, len(near_end(0)[1]), sum(len(n.split()) for _, _, n in near_end(0)[1]))
+        report = Report(
+            options.minutes, len(near_end(0)[1]), sum(len(n.split()) for _, _, n in near_end(0)[1])
+        )
         for room in ROOMS:
             print(f"{room.name} ...", file=sys.stderr)
             for name, cancel in cancellers.items():
@@ -154,6 +174,8 @@ def main() -> None:
         for name, cancel in cancellers.items():
             costs = [cpu_s(cancel, near, far) for _ in range(5)]
             report.cpu_percent[name] = median(costs) / 60 * 100
+        for name, cancel in with_options().items():
+            report.options[name] = recognised(cancel)
     print(report.text())
     if options.document:
         write(report)

@@ -3,7 +3,7 @@
 Usage: python interrupt.py COMMAND...; the command plays something through the default sink:
 
     python interrupt.py pw-play answer.wav
-    python interrupt.py espeak-ng "It is a quarter past three, and the sun will set at half past nine."
+    python interrupt.py espeak-ng "It is a quarter past three, and the sun sets at half past nine."
 
 It listens to `clean`, the microphone without what the loudspeaker plays, so that the voice doesn't
 interrupt itself. While the engine doesn't know the room yet (`converging`), some of the voice may

@@ -98,9 +98,7 @@ def test_the_graph_may_run_at_any_rate(rig: PrivatePipeWire, tmp_path: Path, rat
     assert cleaned < raw - 30
 
 
-def windows(
-    stream: AudioStream, until: Callable[[Echo], bool], seconds: float = 20
-) -> list[Echo]:
+def windows(stream: AudioStream, until: Callable[[Echo], bool], seconds: float = 20) -> list[Echo]:
     """What is told of each window, up to the first of which that holds."""
     told: list[Echo] = []
     end = time.monotonic() + seconds

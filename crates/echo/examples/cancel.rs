@@ -1,14 +1,25 @@
-//! Cancels echo in a pipe: `cancel RATE` takes pairs of f32, microphone and loudspeaker, from
+//! Cancels echo in a pipe: `cancel RATE [low|high|auto]...` takes pairs of f32, microphone and loudspeaker, from
 //! standard input, and gives the microphone without the loudspeaker as f32; sample n of the
 //! output is sample n of the input.
 
 use std::io::{Read, Write, stdin, stdout};
 
-use v2m_echo::{Canceller, Cleaned, Options};
+use v2m_echo::{Canceller, Cleaned, Gain, Noise, Options};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let rate = std::env::args().nth(1).ok_or("usage: cancel RATE")?;
-    let mut canceller = Canceller::new(rate.parse()?, Options::default())?;
+    const USAGE: &str = "usage: cancel RATE [low|high|auto]...";
+    let mut arguments = std::env::args().skip(1);
+    let rate = arguments.next().ok_or(USAGE)?.parse()?;
+    let mut options = Options::default();
+    for argument in arguments {
+        match argument.as_str() {
+            "low" => options.noise = Noise::Low,
+            "high" => options.noise = Noise::High,
+            "auto" => options.gain = Gain::Auto,
+            _ => return Err(USAGE.into()),
+        }
+    }
+    let mut canceller = Canceller::new(rate, options)?;
     let mut input = Vec::new();
     stdin().lock().read_to_end(&mut input)?;
     let sample = |bytes: &[u8]| f32::from_ne_bytes(bytes.try_into().expect("4 bytes"));
