@@ -1,6 +1,6 @@
 """Echo taken off by the engine, by PipeWire's module-echo-cancel, and by nobody, in the same rooms.
 
-    python benches/echo/run.py [--document] [--minutes 10]
+    python benches/echo/run.py [--document] [--minutes 10] [--rooms 13]
 
 Loudspeaker, rooms and the talker beside it are made and read by `rooms.py`, at 48 kHz. PipeWire's
 canceller is the plugin that its module runs, fed as the module feeds it, both sides aligned to the
@@ -155,13 +155,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--document", action="store_true", help="write docs/benchmarks-echo.md")
     parser.add_argument("--minutes", type=float, default=10, help="of far end for false starts")
+    parser.add_argument("--rooms", type=int, default=len(ROOMS), help="the first so many of them")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         cancellers = build(Path(place))
         report = Report(
             options.minutes, len(near_end(0)[1]), sum(len(n.split()) for _, _, n in near_end(0)[1])
         )
-        for room in ROOMS:
+        for room in ROOMS[: options.rooms]:
             print(f"{room.name} ...", file=sys.stderr)
             for name, cancel in cancellers.items():
                 found = far_alone(room, cancel) | both(room, cancel)
