@@ -133,6 +133,7 @@ fn graph(config: &Config, source: &Source, channels: &Arc<Channels>) -> Result<H
         together: false,
         remote: None,
         channels: channels.clone(),
+        ..Options::default()
     };
     let ears = Ears::new()?;
     let (events, received) = channel();
