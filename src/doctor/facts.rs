@@ -11,6 +11,7 @@ use super::listen::{Heard, listen};
 use crate::Error;
 use crate::capture::pipewire::{Source, Survey, survey};
 use crate::config::{Config, SourceSpec};
+use crate::detect::detector::Detector;
 use crate::quantum::Quantum;
 use crate::rt;
 
@@ -110,10 +111,8 @@ impl Facts {
                 ".rules",
             ),
             unit: unit(),
-            vad: config
-                .vad
-                .open()
-                .map(|model| model.map(|model| model.name().to_owned())),
+            vad: Detector::open(&config.vad)
+                .map(|detector| detector.map(|detector| detector.name().to_owned())),
         }
     }
 }
