@@ -17,6 +17,7 @@ mod endpoint;
 mod flow;
 pub mod health_reader;
 mod known;
+mod readers;
 pub mod server;
 mod source;
 mod stream;
@@ -55,6 +56,8 @@ const TICK: Duration = Duration::from_millis(100);
 const SOON: Duration = Duration::from_millis(2);
 /// How long what was captured last may take to be judged when the engine is told to stop.
 const STOPPING: Duration = Duration::from_millis(500);
+/// So many sources are described to the service manager; the others are counted.
+const TOLD: usize = 3;
 /// How long a client waits to hear that its source can't be had, rather than getting a ring
 /// without audio.
 const REFUSAL: Duration = Duration::from_secs(1);
@@ -259,7 +262,7 @@ impl Engine {
         if live != self.awake.is_some() {
             self.awake = live.then(DmaLatency::hold);
         }
-        let line = self.sources[0].line();
+        let line = self.line();
         if self.told != line {
             self.manager.status(&line);
             self.told = line;
@@ -268,6 +271,22 @@ impl Engine {
         let server = self.server.as_ref();
         self.manager
             .alive(|| well && server.is_none_or(Server::is_alive));
+    }
+
+    /// What is captured and for whom, for people who ask the service manager.
+    fn line(&self) -> String {
+        let used: Vec<&Source> = self.sources.iter().filter(|s| !s.is_idle()).collect();
+        let mut line = match used[..] {
+            [] => self.sources[0].line(),
+            _ => {
+                let lines = used.iter().take(TOLD).map(|source| source.line());
+                lines.collect::<Vec<_>>().join("; ")
+            }
+        };
+        if let more @ 1.. = used.len().saturating_sub(TOLD) {
+            line += &format!("; and {more} more sources");
+        }
+        line
     }
 
     fn captured(&mut self, id: u64, event: Event) -> Result<()> {

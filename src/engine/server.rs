@@ -63,10 +63,12 @@ pub trait Held: Send + Sync {
     fn channel(&self) -> String;
     /// Of its samples.
     fn rate(&self) -> Rate;
+    /// Samples written so far.
+    fn position(&self) -> u64;
 }
 
 /// A client that holds a stream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     /// The stream's [`Held::id`].
     pub stream: u64,
@@ -76,6 +78,8 @@ pub struct Listener {
     pub together: bool,
     /// What it asked the graph for; `None`: the configured quantum.
     pub quantum: Option<Quantum>,
+    /// What it is called, fit to be shown.
+    pub name: String,
 }
 
 /// A client for the status, and the stream that it holds.
@@ -349,13 +353,7 @@ impl Serving {
             changed |= self.tell_status();
         }
         if changed {
-            let holding = self.peers.iter().filter_map(|peer| peer.holds.as_ref());
-            let listeners = holding.map(|holds| Listener {
-                stream: holds.stream.id(),
-                observes: holds.asked.observes,
-                together: holds.asked.together,
-                quantum: holds.asked.quantum,
-            });
+            let listeners = self.peers.iter().filter_map(Client::listener);
             self.engine.listeners(listeners.collect());
         }
     }

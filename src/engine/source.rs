@@ -10,6 +10,7 @@ use super::Message;
 use super::demand::{Capture, Demand};
 use super::flow::{Flow, Found};
 use super::health_reader::HealthReader;
+use super::readers;
 use super::server::{Held, Listener};
 use super::stream::{self, Stream};
 use crate::capture::channels::Channels;
@@ -79,10 +80,13 @@ impl Now {
     }
 
     /// For people who ask the service manager.
-    fn line(&self) -> String {
+    fn line(&self, readers: &str) -> String {
         let source = self.source();
         match (self.state(), &source.linked, &source.waiting) {
-            (State::Running, Some(linked), _) => format!("capturing {linked}"),
+            (State::Running, Some(linked), _) if readers.is_empty() => {
+                format!("capturing {linked}")
+            }
+            (State::Running, Some(linked), _) => format!("capturing {linked} for {readers}"),
             (_, _, Some(why)) => format!("not capturing: {why}"),
             (state, ..) => format!("{state:?}").to_lowercase(),
         }
@@ -146,6 +150,8 @@ pub(super) struct Source {
     ending: Option<Instant>,
     /// The user has muted it.
     muted: bool,
+    /// Who reads it, for people.
+    readers: String,
     backend: Box<dyn Backend>,
     channels: Arc<Channels>,
     ingest: Arc<Ingest>,
@@ -226,6 +232,7 @@ impl Source {
             heard_of: false,
             ending: None,
             muted,
+            readers: String::new(),
             backend,
             channels,
             ingest,
@@ -364,6 +371,11 @@ impl Source {
             let mut streams = self.streams.iter();
             streams.any(|stream| stream.shared.id == listener.stream)
         };
+        let readers = readers::names(listeners.iter().filter(own));
+        if readers != self.readers {
+            self.backend.set_readers(&readers);
+            self.readers = readers;
+        }
         let mut coupled = listeners.iter().filter(own);
         self.backend
             .set_together(coupled.any(|listener| listener.together));
@@ -416,7 +428,7 @@ impl Source {
 
     /// For people who ask the service manager.
     pub(super) fn line(&self) -> String {
-        self.shared.now().line()
+        self.shared.now().line(&self.readers)
     }
 
     /// Looks for calls into libraries that don't return, and says so.
@@ -497,7 +509,8 @@ impl Source {
             .collect()
     }
 
-    fn is_idle(&self) -> bool {
+    /// Nobody listens, so nothing is captured.
+    pub(super) fn is_idle(&self) -> bool {
         self.shared.idle.load(Ordering::Acquire)
     }
 

@@ -49,6 +49,10 @@ impl Held for Shared {
     fn rate(&self) -> Rate {
         self.ring.layout().rate
     }
+
+    fn position(&self) -> u64 {
+        self.reader.committed()
+    }
 }
 
 /// The writers of a new stream's ring.

@@ -51,6 +51,8 @@ pub struct Options {
     /// Driven by one clock with the engine's other nodes that are, see
     /// [`set_together`](Pipewire::set_together).
     pub together: bool,
+    /// Who reads what is captured, for people; empty for nobody.
+    pub readers: String,
     /// The daemon's socket, by name or path; `None` is the session's.
     pub remote: Option<String>,
     /// What is heard of the source's channels.
@@ -65,6 +67,7 @@ impl Default for Options {
             latency: Some(Quantum::DEFAULT),
             active: true,
             together: false,
+            readers: String::new(),
             remote: None,
             channels: Channels::auto(),
         }
@@ -105,6 +108,7 @@ enum Command {
     Quantum(Option<Quantum>),
     Active(bool),
     Together(bool),
+    Readers(String),
     /// Have the daemon answer.
     Ask,
     Stop,
@@ -179,6 +183,11 @@ impl Pipewire {
     /// are together by one clock; or by itself again.
     pub fn set_together(&self, together: bool) {
         self.send(Command::Together(together));
+    }
+
+    /// Has the node's text name who reads what is captured.
+    pub fn set_readers(&self, readers: &str) {
+        self.send(Command::Readers(readers.to_owned()));
     }
 
     /// Ends the capture; the ingest is not called any more when this returns, unless
