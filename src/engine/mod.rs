@@ -21,6 +21,7 @@ mod readers;
 pub mod server;
 mod source;
 mod stream;
+mod suspend;
 pub mod systemd;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant};
 use self::known::Known;
 use self::server::Listener;
 use self::source::{Source, Start};
+use self::suspend::Suspends;
 use crate::capture::Event;
 use crate::client::socket_path;
 use crate::config::{Config, SourceSpec};
@@ -105,6 +107,7 @@ pub struct Engine {
     sources: Vec<Source>,
     /// Whether microphones are heard.
     mute: Mute,
+    suspends: Suspends,
     /// Sources so far.
     numbers: u64,
     /// Held by threads that stop sources, each of which counts until it has.
@@ -164,6 +167,7 @@ impl Engine {
             openings: Vec::new(),
             sources: vec![main],
             mute,
+            suspends: Suspends::new(),
             numbers: 1,
             stopping: Arc::default(),
             awake: None,
@@ -252,6 +256,10 @@ impl Engine {
             for source in &mut self.sources {
                 source.set_muted(muted);
             }
+        }
+        if let Some(ns) = self.suspends.look() {
+            tracing::info!("the machine slept for {:.1} s", ns as f64 / 1e9);
+            self.sources.iter_mut().for_each(|source| source.slept(ns));
         }
         self.sources.iter_mut().for_each(Source::look_after);
         self.end_unwanted();

@@ -130,6 +130,13 @@ impl Stream {
         self.wall.0 = now;
     }
 
+    /// The machine slept for so many nanoseconds until about `now`.
+    pub(super) fn slept(&mut self, ns: i64, now: i64) {
+        let samples = self.rate().samples(ns).max(0).unsigned_abs();
+        self.control.suspend(samples, now);
+        self.wake_up_thread.notifier().notify();
+    }
+
     /// Keeps its ring in RAM.
     pub(super) fn lock(&self) {
         let ring = &self.shared.ring;
