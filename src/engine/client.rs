@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
+use super::allowed::Allowed;
 use super::server::{Described, EngineHandle, Held, Listener, MAX_PEERS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::{self, Reply, Request};
@@ -112,6 +113,7 @@ impl Client {
     pub(super) fn request(
         &mut self,
         engine: &dyn EngineHandle,
+        allowed: &Allowed,
         room: bool,
     ) -> Result<Option<OwnedFd>> {
         let socket = self.socket.as_fd();
@@ -134,6 +136,11 @@ impl Client {
                 together,
                 ..
             } => {
+                if let Err(why) = allowed.admit(self.pid) {
+                    tracing::warn!("process {} is refused: {why}", self.pid);
+                    refuse(why)?;
+                    return Ok(None);
+                }
                 self.waits = Some(Asked {
                     observes: observe,
                     together,

@@ -11,6 +11,7 @@
 //! Nothing here waits for a library: whatever calls one is a thread of its own, which is told
 //! what to do and left behind if it doesn't (`rt::bounded`).
 
+mod allowed;
 mod client;
 pub mod demand;
 mod endpoint;
@@ -29,6 +30,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use self::allowed::Allowed;
 use self::known::Known;
 use self::server::Listener;
 use self::source::{Source, Start};
@@ -175,7 +177,8 @@ impl Engine {
         if !service && !matches!(engine.config.source, SourceSpec::Pipewire(_)) {
             engine.await_source()?;
         }
-        let server = Server::start(endpoint, known)?;
+        let allowed = Allowed::new(engine.config.allow.clone());
+        let server = Server::start(endpoint, known, allowed)?;
         engine.answers = Some(server.answers());
         engine.server = Some(server);
         engine.manager.ready();

@@ -16,6 +16,7 @@ use rustix::io::Errno as Refusal;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::allowed::Allowed;
 use super::client::Client;
 use super::endpoint::set_nonblocking;
 pub use super::endpoint::{Bound, Endpoint, ServiceSocket};
@@ -141,7 +142,11 @@ impl Calls {
 
 impl Server {
     /// Starts serving.
-    pub fn start(endpoint: Endpoint, engine: Arc<dyn EngineHandle>) -> Result<Self> {
+    pub(super) fn start(
+        endpoint: Endpoint,
+        engine: Arc<dyn EngineHandle>,
+        allowed: Allowed,
+    ) -> Result<Self> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|cause| Error::system("cannot make an eventfd", cause))?;
         let calls = Arc::new(Calls {
@@ -157,6 +162,7 @@ impl Server {
             peers: Vec::new(),
             numbers: 0,
             engine,
+            allowed,
         };
         match endpoint {
             Endpoint::Service(socket) => serving.endpoint = Some(socket),
@@ -201,6 +207,7 @@ struct Serving {
     /// How many there were so far.
     numbers: u64,
     engine: Arc<dyn EngineHandle>,
+    allowed: Allowed,
 }
 
 impl Serving {
@@ -311,7 +318,7 @@ impl Serving {
     /// listens has changed already.
     fn serve(&mut self, ready: &[bool], mut changed: bool) {
         let mut at = 0;
-        let engine = self.engine.clone();
+        let (engine, allowed) = (self.engine.clone(), &self.allowed);
         let mut connections = Vec::new();
         let room = MAX_PEERS.saturating_sub(self.peers.len());
         self.peers.retain_mut(|peer| {
@@ -332,7 +339,7 @@ impl Serving {
                 changed |= peer.holds.is_some();
                 return peer.dropped(&Error::new(ErrorKind::Unavailable, "it hung up"));
             }
-            match peer.request(&*engine, room > connections.len()) {
+            match peer.request(&*engine, allowed, room > connections.len()) {
                 Ok(connection) => {
                     connections.extend(connection.map(|socket| (socket, peer.pid)));
                     true
