@@ -51,6 +51,7 @@ fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
         latency: None,
         active: start.active,
         together: false,
+        readers: String::new(),
         remote: None,
         channels: start.channels.clone(),
         ..Options::default()
@@ -149,6 +150,10 @@ impl Backend for Handover {
 
     fn set_together(&self, together: bool) {
         self.pipewire.set_together(together);
+    }
+
+    fn set_readers(&self, readers: &str) {
+        self.pipewire.set_readers(readers);
     }
 
     /// Captures, or leaves the microphone alone, whichever of the two has it.

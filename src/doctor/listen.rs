@@ -131,6 +131,7 @@ fn graph(config: &Config, source: &Source, channels: &Arc<Channels>) -> Result<H
         latency: Some(config.latency),
         active: true,
         together: false,
+        readers: String::new(),
         remote: None,
         channels: channels.clone(),
         ..Options::default()

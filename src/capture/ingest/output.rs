@@ -220,6 +220,14 @@ impl Output {
         self.fresh = false;
     }
 
+    /// The machine has slept: flags the samples of the next window, the first of which comes at
+    /// `time_ns`.
+    pub(super) fn slept(&mut self, time_ns: i64) {
+        let window = self.rate().window();
+        self.writer.gap(window, GapReason::Suspended, time_ns);
+        self.filling = false;
+    }
+
     /// What is missing from here on is a gap of its own.
     pub(super) fn break_off(&mut self) {
         self.filling = false;

@@ -160,6 +160,17 @@ impl Ingest {
         self.muted.store(muted, Ordering::Relaxed);
     }
 
+    /// The machine has slept: what comes next is flagged. Off the real-time thread; whether it
+    /// could be done, as another thread may be at it.
+    pub fn slept(&self, now_ns: i64) -> bool {
+        let flagged = self.inner.try_with(|inner| {
+            for output in inner.outputs.iter_mut().flatten() {
+                output.slept(now_ns);
+            }
+        });
+        flagged.is_some()
+    }
+
     /// Brings the rings to the present after a time in which nobody listened and
     /// nothing was captured. Off the real-time thread, before capture begins again.
     pub fn catch_up(&self, now_ns: i64) {
