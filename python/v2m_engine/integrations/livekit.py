@@ -161,7 +161,7 @@ class VAD(vad.VAD):
 
     @property
     def min_silence_duration(self) -> float:
-        """As given."""
+        """Seconds, as given."""
         return self._options.min_silence_duration
 
     def stream(self) -> vad.VADStream:

@@ -48,7 +48,7 @@ class MicrophoneHandler(AsyncEventHandler):
         self._format = AudioFormat(rate=capture.sample_rate, width=2, channels=1)
 
     async def handle_event(self, event: Event) -> bool:
-        """Answers `describe`, and ignores all else."""
+        """Answers an event that is `describe`, and ignores all else."""
         if Describe.is_type(event.type):
             await self.write_event(self._info().event())
         return True
