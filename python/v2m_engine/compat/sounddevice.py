@@ -293,7 +293,11 @@ class RawInputStream:
         self.stop(ignore_errors)
 
     def close(self, ignore_errors: bool = True) -> None:
-        """Stops it (as `stop` does) and lets go of the engine."""
+        """Stops it and lets go of the engine.
+
+        Args:
+            ignore_errors: as of `stop`.
+        """
         self.stop(ignore_errors)
         self._input.close()
         self._closed = True
