@@ -489,7 +489,8 @@ def play(*arguments: Any, **more: Any) -> NoReturn:
     raise no_output()
 
 
-playrec = check_output_settings = play
+playrec: Callable[..., NoReturn] = play
+check_output_settings: Callable[..., NoReturn] = play
 
 
 class _OutputStream:

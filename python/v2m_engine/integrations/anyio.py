@@ -21,8 +21,8 @@ try:
     import anyio
     import anyio.lowlevel
     import anyio.to_thread
-except ImportError as error:
-    raise missing(__name__, "anyio", error) from error
+except ImportError as _error:
+    raise missing(__name__, "anyio", _error) from _error
 
 #: Seconds from one attempt to connect again to the next.
 RETRY = 0.1

@@ -32,8 +32,8 @@ try:
     from pipecat.processors.frame_processor import FrameProcessor
     from pipecat.transports.base_input import BaseInputTransport
     from pipecat.transports.base_transport import BaseTransport, TransportParams
-except ImportError as error:
-    raise missing(__name__, "pipecat-ai", error) from error
+except ImportError as _error:
+    raise missing(__name__, "pipecat-ai", _error) from _error
 
 
 class V2MTransportParams(TransportParams):
@@ -60,7 +60,7 @@ class V2MInputTransport(BaseInputTransport):
             params: pipecat's, and what to capture.
         """
         super().__init__(params)
-        self.track = Track()
+        self.track: Track = Track()
         self._reading: asyncio.Task[None] | None = None
 
     async def start(self, frame: StartFrame) -> None:

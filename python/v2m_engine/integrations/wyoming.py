@@ -23,8 +23,8 @@ try:
     from wyoming.info import Attribution, Describe, Info, MicProgram
     from wyoming.server import AsyncEventHandler, AsyncServer
     from wyoming.vad import VoiceStarted, VoiceStopped
-except ImportError as error:
-    raise missing(__name__, "wyoming", error) from error
+except ImportError as _error:
+    raise missing(__name__, "wyoming", _error) from _error
 
 NS_PER_MS = 1_000_000
 
