@@ -94,14 +94,16 @@ sdist() {
 }
 
 # What the binaries are made of, as CycloneDX: every crate with its version, licence and checksum.
-# SOURCE_DATE_EPOCH is its time, and it has no serial number.
+# SOURCE_DATE_EPOCH is its time, it has no serial number, and no path from here.
 sbom() {
     stage "$work/sbom"
     cd "$work/sbom"
     rm -f "$dist"/*.cdx.json
-    for package in v2m-engine v2m-engine-python v2m-capi; do
-        cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$(rustc -vV | sed -n 's/^host: //p')" \
-            --override-filename "$package-$version.cdx" --manifest-path "$(manifest "$package")"
+    cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps \
+        --target "$(rustc -vV | sed -n 's/^host: //p')"
+    for list in v2m-engine.cdx.json python/v2m-engine-python.cdx.json crates/capi/v2m-capi.cdx.json; do
+        name=$(basename "$list" .cdx.json)
+        sed "s|file://$work/sbom|file:///v2m-engine|g" "$list" >"$dist/$name-$version.cdx.json"
     done
     cd "$root"
 }
