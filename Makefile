@@ -10,6 +10,7 @@
 # make test-integrations  pipecat, livekit-agents, RealtimeSTT and openWakeWord, which need over 300 MB,
 #              on recorded speech
 # make packages      .deb, .rpm, wheel and sdist into dist/
+# make release the packages, what they are made of (CycloneDX) and SHA256SUMS, in dist/
 # make test-packages  these in clean roots, on a booted Debian, and built twice over (as root; half
 #              an hour)
 # make bench   latencies and costs, measured against a plain reader in the same run
@@ -21,7 +22,7 @@ PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 LIBV2M := PKG_CONFIG_PATH=$(CURDIR)/target/release
 
-.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-record test-hostile test-integrations packages test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
+.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-record test-hostile test-integrations packages release test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -172,7 +173,10 @@ packages:
 	packaging/setup.sh packages
 	packaging/build.sh deb rpm wheel sdist
 
-test-packages: packages
+release: packages
+	packaging/build.sh sbom sums
+
+test-packages: release
 	@echo "== packages in clean roots, on a booted Debian, and all built again: some 20 minutes" >&2
 	$(PYTHON) -m pytest --timeout 900 -q --durations 10 -o tmp_path_retention_policy=failed \
 	    packaging/tests --ignore packaging/tests/quick
