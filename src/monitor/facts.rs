@@ -14,10 +14,12 @@ const PEAK: u64 = 250 * super::wave::BIN;
 const XRUN: u32 = GapReason::Xrun as u32;
 const UNUSED: u32 = GapReason::NotCaptured as u32;
 const MUTED: u32 = GapReason::Muted as u32;
+const SUSPENDED: u32 = GapReason::Suspended as u32;
 
-/// Whether audio was lost there: not where nobody wanted it, or it was not to be heard.
+/// Whether audio was lost there: not where nobody wanted it, it was not to be heard, or the
+/// machine slept.
 pub(crate) fn is_loss(gap: &Event) -> bool {
-    gap.detail != UNUSED && gap.detail != MUTED
+    ![UNUSED, MUTED, SUSPENDED].contains(&gap.detail)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,6 +163,7 @@ pub(crate) fn reason(gap: &Event) -> &'static str {
     match gap.detail {
         XRUN => "xrun",
         UNUSED => "nobody listened",
+        SUSPENDED => "suspend",
         _ => "interruption",
     }
 }

@@ -289,6 +289,9 @@ pub struct ReaderStatus {
     pub name: Option<String>,
     /// Seconds since it got the stream.
     pub age_s: f64,
+    /// When that was, in seconds since 1970.
+    #[serde(default)]
+    pub since_s: u64,
     /// The source of its stream.
     #[serde(default)]
     pub source: String,
@@ -302,6 +305,9 @@ pub struct ReaderStatus {
     pub quantum: Option<String>,
     /// How far it has read, as it says; null if it doesn't.
     pub position: Option<u64>,
+    /// Samples up to there since it got the stream: what came before isn't counted.
+    #[serde(default)]
+    pub read: Option<u64>,
     /// Samples that it has not read yet; null if unknown.
     pub lag: Option<u64>,
     /// The same in milliseconds.
@@ -312,6 +318,7 @@ impl ReaderStatus {
     /// Fills in how far it is behind; a position that can't be is forgotten.
     pub fn measure_lag(&mut self, committed: u64) {
         self.position = self.position.filter(|&position| position <= committed);
+        self.read = self.read.filter(|_| self.position.is_some());
         self.lag = self.position.map(|position| committed - position);
         let rate = f64::from(if self.rate == 0 {
             SAMPLE_RATE

@@ -43,7 +43,7 @@ fn state(speech_track: bool) -> State {
     capture.append(&tone(40_800, 59_200), 0);
     capture.gap(16_000, GapReason::Interrupted, 0);
     capture.append_silence(16_000, 0);
-    control.device(0);
+    control.device("microphone", 0);
     capture.append(&tone(116_000, 60_000), 0);
     if speech_track {
         for window in 0..176_000 / WINDOW {
