@@ -159,6 +159,8 @@ test-record: setup-test
 test-hostile: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_TEST_HOSTILE_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/hostile
+	V2M_TEST_HOSTILE_LONG=1 $(PYTHON) -m pytest --timeout 600 -q -k "go" \
+	    tests/engine/test_streams.py tests/pipewire/test_realtime.py
 
 # In a virtual environment of their own.
 test-integrations: setup-test
