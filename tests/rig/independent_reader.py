@@ -140,7 +140,7 @@ class Ring:
         for number, device in enumerate(records):
             if device.kind == 4:
                 pieces = records[number - -(-device.detail // 8) : number]
-                numbers = [piece.detail for piece in pieces if piece.kind == 8]
+                numbers = [piece.detail for piece in pieces if piece.kind == 9]
                 require(numbers == [*range(len(pieces))], "name")
                 data = b"".join(struct.pack("=Q", piece.length) for piece in pieces)
                 names.append(data[: device.detail].decode())

@@ -26,7 +26,8 @@ pub enum What {
     SpeechStart,
     /// Speech ended; it was as long as the event.
     SpeechEnd,
-    /// Lost audio, for which there is silence as long as the event.
+    /// Lost audio, for which there is silence as long as the event; or the machine slept for as
+    /// long, for which there is none.
     Gap(GapReason),
     /// The user has muted speech capture: silence from here on.
     Mute,
@@ -69,6 +70,7 @@ impl What {
                     GapReason::Continued => "continued",
                     GapReason::NotCaptured => "not-captured",
                     GapReason::Muted => "muted",
+                    GapReason::Suspended => "suspended",
                 }
                 .into(),
             ),
@@ -105,8 +107,12 @@ impl Event {
         } else if is(Kind::Gap) {
             match GapReason::from_number(detail)? {
                 GapReason::Muted => What::Mute,
+                // The engine's record says how long it was.
+                GapReason::Suspended => return None,
                 reason => What::Gap(reason),
             }
+        } else if is(Kind::Suspend) {
+            What::Gap(GapReason::Suspended)
         } else if is(Kind::Device) {
             What::Source(ring.device_name(number))
         } else if is(Kind::Channel) {

@@ -21,9 +21,12 @@ pub enum Kind {
     /// The wall clock was set, or the machine slept: from `time_ns` on CLOCK_REALTIME is
     /// `length` nanoseconds, signed, ahead of CLOCK_MONOTONIC. Also the first record.
     Clock = 7,
+    /// At about `position` the machine slept for as long as `length` samples take. No samples
+    /// stand for that: positions count CLOCK_MONOTONIC, which stood still.
+    Suspend = 8,
     /// Piece number `detail` of a name: `length` is eight bytes of it, UTF-8, the last ones zero
     /// where it is shorter.
-    Name = 8,
+    Name = 9,
 }
 
 /// Why audio is missing ([`Kind::Gap`]'s detail).
@@ -41,6 +44,9 @@ pub enum GapReason {
     NotCaptured = 4,
     /// The user has muted speech capture: no loss either.
     Muted = 5,
+    /// The machine slept just before, or in the tenth of a second before that: no loss, and the
+    /// samples are the source's own. [`Kind::Suspend`] says for how long.
+    Suspended = 6,
 }
 
 impl GapReason {
@@ -52,6 +58,7 @@ impl GapReason {
             Self::Continued,
             Self::NotCaptured,
             Self::Muted,
+            Self::Suspended,
         ];
         all.into_iter().find(|&reason| reason as u32 == number)
     }

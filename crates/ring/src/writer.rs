@@ -350,6 +350,11 @@ impl ControlWriter {
         self.note(Kind::Clock, 0, offset_ns as u64, time_ns);
     }
 
+    /// At about the newest position the machine slept for as long as so many samples take.
+    pub fn suspend(&mut self, samples: u64, time_ns: i64) {
+        self.note(Kind::Suspend, 0, samples, time_ns);
+    }
+
     fn notice(&mut self, kind: Kind, detail: u32, time_ns: i64) {
         self.note(kind, detail, 0, time_ns);
     }

@@ -43,6 +43,16 @@ impl Source {
         };
     }
 
+    /// The machine slept for so many nanoseconds.
+    pub(in crate::engine) fn slept(&mut self, ns: i64) {
+        let now = monotonic_ns();
+        for stream in &mut self.streams {
+            stream.slept(ns, now);
+        }
+        // If it can't be, the thread that is at it writes just now; the record is there.
+        self.ingest.slept(now);
+    }
+
     /// Whether its own threads work.
     pub(in crate::engine) fn is_well(&self) -> bool {
         self.barred.0 < STUCK
