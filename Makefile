@@ -4,6 +4,8 @@
 # make test-vad speech detection against its reference, at length (half an hour of audio,
 #              ten minutes of it live)
 # make test-vad-hours ten hours of audio through the engine, in some minutes
+# make test-python   the Python module at length: a thousand rounds of tasks that leave at bad
+#              moments, two minutes of chunks that are kept
 # make test-hostile  hostile peers, files and names at length: 100,000 messages, 10,000 connections
 # make audit   known vulnerabilities in dependencies (needs GitHub)
 # make test-record recordings at length: hours, 200 kills, disks that stall for 20 s or lose power
@@ -22,7 +24,7 @@ PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 LIBV2M := PKG_CONFIG_PATH=$(CURDIR)/target/release
 
-.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-record test-hostile test-integrations packages release test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
+.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-integrations packages release test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -148,6 +150,12 @@ test-vad: setup-test
 test-vad-hours: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_VAD_HOURS=10 $(PYTHON) -m pytest --timeout 7200 -q tests/engine/test_vad.py -k hours
+
+# Some ten minutes.
+test-python: setup-test
+	@$(MAKE) --no-print-directory install
+	V2M_TEST_ROUNDS=1000 V2M_TEST_KEPT_SECONDS=120 $(PYTHON) -m pytest --timeout 3000 -q \
+	    --durations 10 tests/python/test_leaving.py tests/python/test_samples.py
 
 # Some 22 minutes and 10 GB of disk.
 test-record: setup-test
