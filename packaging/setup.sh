@@ -118,13 +118,18 @@ if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted $bare" ]; then
     echo "$wanted $bare" >"$stamp"
 fi
 
-# sounddevice's own examples, which run on our module: its source distribution has them.
-examples=target/sounddevice-0.5.6
-if [ "$goal" = test ] && [ ! -d "$examples" ]; then
-    say "unpacking sounddevice's examples into $examples"
+# sounddevice's examples and silero-vad's own tests, which run on our modules: their source
+# distributions have them.
+unpack() {
+    name=$1 wanted=$2
+    shift 2
+    [ "$goal" = test ] && [ ! -d "target/$name" ] || return 0
+    say "unpacking $* into target"
     unpacked=$(mktemp -d)
-    .venv/bin/pip download --quiet --no-deps --no-binary :all: --dest "$unpacked" sounddevice==0.5.6
+    .venv/bin/pip download --quiet --no-deps --no-binary :all: --dest "$unpacked" "$wanted"
     mkdir -p target
-    tar -xzf "$unpacked"/sounddevice-*.tar.gz -C target
+    tar -xzf "$unpacked"/*.tar.gz -C target "$@"
     rm -rf "$unpacked"
-fi
+}
+unpack sounddevice-0.5.6 sounddevice==0.5.6 sounddevice-0.5.6
+unpack silero_vad-6.2.3 silero-vad==6.2.3 silero_vad-6.2.3/tests
