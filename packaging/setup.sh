@@ -35,8 +35,9 @@ test)
     bare="silero-vad==6.2.3"
     ;;
 bench)
-    apt_packages="$apt_packages $session valgrind pipewire-alsa strace"
-    dnf_packages="$dnf_packages $session valgrind pipewire-alsa strace"
+    # libc++ is what TEN VAD's wheel wants.
+    apt_packages="$apt_packages $session valgrind pipewire-alsa strace libc++1"
+    dnf_packages="$dnf_packages $session valgrind pipewire-alsa strace libcxx"
     wanted="$wanted onnxruntime==1.32.0 uvloop==0.23.0 av==18.1.0 soundfile==0.14.0"
     bare="silero-vad==6.2.3"
     ;;
