@@ -53,8 +53,9 @@ def program(name: str) -> Callable[[Path, int], None]:
         with tempfile.TemporaryDirectory() as place:
             out = Path(place) / "out.jsonl"
             command = [sys.executable, EXAMPLES / name, folder, out, str(workers)]
-            # Nothing of one run is kept for the next.
+            # Nothing of one run is kept for the next; Ray waits for a machine that is busy.
             env = os.environ | {"HF_HOME": place, "HF_DATASETS_CACHE": place}
+            env |= {"RAY_raylet_start_wait_time_s": "120"}
             done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=place)
             if done.returncode != 0:
                 raise SystemExit(f"{name} failed: {done.stderr}")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -240,7 +240,7 @@ def test_speech_that_is_too_long_is_cut_where_it_is_quiet() -> None:
     words = "and then we all went over the hill and along the river where more people were waiting "
     speech = say(words * 7)
 
-    def loudest_cut(split: str) -> float:
+    def loudest_cut(split: Literal["quietest", "longest"]) -> float:
         """Of the quietest 32 ms around each cut, the level in that of the speech."""
         loudest = 0.0
         for seed in range(10):
