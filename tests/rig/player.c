@@ -14,8 +14,8 @@
  * at a place in it that SEED decides, and prints "impulse <position> <ns>" for
  * each: the CLOCK_MONOTONIC time at which the callback wrote it.
  *
- * Prints "late <from> <to>" where the graph did not wait for it: what was to be
- * played in between may not have been heard, or one cycle later.
+ * Prints "late <from> <to> <ns>" where the graph did not wait for it: what was to be
+ * played in between may not have been heard, or one cycle later; CLOCK_MONOTONIC.
  * At the end, or on SIGTERM or SIGINT, prints "done <cycles> <late cycles>";
  * late are those whose position is not where the cycle before ended.
  *
@@ -113,7 +113,8 @@ static void on_notes(void *data, uint64_t count)
 			printf("impulse %lld %lld\n", (long long)n->a, (long long)n->b);
 			break;
 		case LATE:
-			printf("late %lld %lld\n", (long long)n->a, (long long)n->b);
+			printf("late %lld %lld %lld\n", (long long)n->a, (long long)n->b,
+			       (long long)n->c);
 			break;
 		case DONE:
 			pw_main_loop_quit(p->loop);
@@ -121,6 +122,13 @@ static void on_notes(void *data, uint64_t count)
 		}
 	}
 	fflush(stdout);
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
 static uint64_t mix(uint64_t v) /* splitmix64 */
@@ -168,10 +176,8 @@ static void play_impulses(struct player *p, float *out, int64_t position, int64_
 			continue;
 		out[at - position] = (float)p->gain;
 		if (s > p->last_impulse) {
-			struct timespec t;
-			clock_gettime(CLOCK_MONOTONIC, &t);
 			p->last_impulse = s;
-			note(p, IMPULSE, at, t.tv_sec * 1000000000ll + t.tv_nsec, 0);
+			note(p, IMPULSE, at, now_ns(), 0);
 		}
 	}
 }
@@ -203,7 +209,7 @@ static void on_process(void *data, struct spa_io_position *io)
 	} else if (position != p->expected) {
 		/* Those in between were not played; the one before came too late, maybe. */
 		p->late++;
-		note(p, LATE, p->expected - n, position, 0);
+		note(p, LATE, p->expected - n, position, now_ns());
 	}
 	p->expected = position + n;
 
@@ -213,12 +219,10 @@ static void on_process(void *data, struct spa_io_position *io)
 		play_file(p, out, position, n);
 
 	/* The graph has gone on, or is about to, before it has this cycle. */
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	uint64_t now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-	uint64_t guard = (uint64_t)n * 1000000000u / (uint64_t)rate / 8;
-	if (now + guard > io->clock.next_nsec || (int64_t)io->clock.position != position)
-		note(p, LATE, position, position + 2 * n, 0);
+	int64_t now = now_ns(), guard = n * 1000000000 / rate / 8;
+	if ((uint64_t)(now + guard) > io->clock.next_nsec ||
+	    (int64_t)io->clock.position != position)
+		note(p, LATE, position, position + 2 * n, now);
 
 	if (!p->impulses && !p->loop_file && !p->finished) {
 		int64_t length = p->length;
