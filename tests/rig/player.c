@@ -6,7 +6,8 @@
  * FILE is raw native f32, mono. At graph position p the output is x[p - p0]
  * (modulo its length with --loop, silence elsewhere), so lost and repeated
  * cycles shift nothing. Whenever the anchor is new (first cycle after being
- * linked, another clock, another rate) it prints "start <p0> <rate> <clock id>".
+ * linked, another clock, another rate) it prints "start <p0> <rate> <clock id> <ns>".
+ * Times are CLOCK_MONOTONIC's.
  * --rate is FILE's rate (default 48000); a graph at another rate gets linear
  * interpolation. --rate 0 plays one file sample per graph sample at any rate.
  *
@@ -15,7 +16,7 @@
  * each: the CLOCK_MONOTONIC time at which the callback wrote it.
  *
  * Prints "late <from> <to> <ns>" where the graph did not wait for it: what was to be
- * played in between may not have been heard, or one cycle later; CLOCK_MONOTONIC.
+ * played in between may not have been heard, or one cycle later.
  * At the end, or on SIGTERM or SIGINT, prints "done <cycles> <late cycles>";
  * late are those whose position is not where the cycle before ended.
  *
@@ -44,7 +45,7 @@
 
 struct note {
 	enum { START, IMPULSE, LATE, DONE } kind;
-	int64_t a, b, c;
+	int64_t a, b, c, ns;
 };
 
 struct port {
@@ -89,10 +90,17 @@ struct player {
 	unsigned read;
 };
 
+static int64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
 static void note(struct player *p, int kind, int64_t a, int64_t b, int64_t c)
 {
 	unsigned w = atomic_load_explicit(&p->written, memory_order_relaxed);
-	p->notes[w % NOTES] = (struct note){ kind, a, b, c };
+	p->notes[w % NOTES] = (struct note){ kind, a, b, c, now_ns() };
 	atomic_store_explicit(&p->written, w + 1, memory_order_release);
 	pw_loop_signal_event(pw_main_loop_get_loop(p->loop), p->notify);
 }
@@ -106,15 +114,15 @@ static void on_notes(void *data, uint64_t count)
 		struct note *n = &p->notes[p->read % NOTES];
 		switch (n->kind) {
 		case START:
-			printf("start %lld %lld %lld\n", (long long)n->a, (long long)n->b,
-			       (long long)n->c);
+			printf("start %lld %lld %lld %lld\n", (long long)n->a, (long long)n->b,
+			       (long long)n->c, (long long)n->ns);
 			break;
 		case IMPULSE:
-			printf("impulse %lld %lld\n", (long long)n->a, (long long)n->b);
+			printf("impulse %lld %lld\n", (long long)n->a, (long long)n->ns);
 			break;
 		case LATE:
 			printf("late %lld %lld %lld\n", (long long)n->a, (long long)n->b,
-			       (long long)n->c);
+			       (long long)n->ns);
 			break;
 		case DONE:
 			pw_main_loop_quit(p->loop);
@@ -122,13 +130,6 @@ static void on_notes(void *data, uint64_t count)
 		}
 	}
 	fflush(stdout);
-}
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
 static uint64_t mix(uint64_t v) /* splitmix64 */
@@ -177,7 +178,7 @@ static void play_impulses(struct player *p, float *out, int64_t position, int64_
 		out[at - position] = (float)p->gain;
 		if (s > p->last_impulse) {
 			p->last_impulse = s;
-			note(p, IMPULSE, at, now_ns(), 0);
+			note(p, IMPULSE, at, 0, 0);
 		}
 	}
 }
@@ -209,7 +210,7 @@ static void on_process(void *data, struct spa_io_position *io)
 	} else if (position != p->expected) {
 		/* Those in between were not played; the one before came too late, maybe. */
 		p->late++;
-		note(p, LATE, p->expected - n, position, now_ns());
+		note(p, LATE, p->expected - n, position, 0);
 	}
 	p->expected = position + n;
 
@@ -222,7 +223,7 @@ static void on_process(void *data, struct spa_io_position *io)
 	int64_t now = now_ns(), guard = n * 1000000000 / rate / 8;
 	if ((uint64_t)(now + guard) > io->clock.next_nsec ||
 	    (int64_t)io->clock.position != position)
-		note(p, LATE, position, position + 2 * n, now);
+		note(p, LATE, position, position + 2 * n, 0);
 
 	if (!p->impulses && !p->loop_file && !p->finished) {
 		int64_t length = p->length;

@@ -80,6 +80,7 @@ class Player:
         self._process = process
         self._news = threading.Condition()
         self._starts: list[tuple[int, int, int]] = []
+        self._started_ns: list[int] = []
         self._impulses: list[tuple[int, int]] = []
         self._late: list[tuple[int, int, int]] = []
         self._done: tuple[int, int] | None = None
@@ -94,6 +95,7 @@ class Player:
             with self._news:
                 if kind == "start":
                     self._starts.append((values[0], values[1], values[2]))
+                    self._started_ns.append(values[3])
                 elif kind == "impulse":
                     self._impulses.append((values[0], values[1]))
                 elif kind == "late":
@@ -108,6 +110,12 @@ class Player:
             if not self._news.wait_for(lambda: len(self._starts) >= count, timeout):
                 raise RigError(f"the player has not started {count} times within {timeout} s")
             return list(self._starts)
+
+    @property
+    def started_ns(self) -> list[int]:
+        """When each anchor was new, CLOCK_MONOTONIC."""
+        with self._news:
+            return list(self._started_ns)
 
     @property
     def impulses(self) -> list[tuple[int, int]]:

@@ -11,7 +11,9 @@ import secrets
 import shutil
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rig import ROOT
@@ -20,7 +22,7 @@ from soak.machine import Machine
 from soak.report import Report
 
 #: A fault that lasts does so for so long at most, and the engine remembers so much.
-SHORT = (4.0, 8)
+SHORT = (4.0, 4)
 LONG = (30.0, 20)
 
 
@@ -34,11 +36,28 @@ def soak(seconds: float, seed: int, directory: Path) -> Report:
         print(f"{time.monotonic_ns() / 1e9:.3f} {text}", file=sys.stderr, flush=True)
 
     with Machine(directory, random.Random(seed), history, lengths) as machine:
-        injected = inject(machine, seed, seconds, longest, say)
+        over = threading.Event()
+        watch = threading.Thread(target=tell, args=(machine, over, say))
+        watch.start()
+        try:
+            injected = inject(machine, seed, seconds, longest, say)
+        finally:
+            over.set()
+            watch.join()
         # Whatever is the matter is over by now.
         machine.command("unmute")
         time.sleep(3)
         return Report.of(machine, seed, time.monotonic() - began, injected)
+
+
+def tell(machine: Machine, over: threading.Event, say: Callable[[str], None]) -> None:
+    """Says what is found while it goes on."""
+    told: set[str] = set()
+    while not over.wait(5):
+        for wrong in machine.wrong_so_far():
+            if wrong not in told:
+                told.add(wrong)
+                say(f"FOUND {wrong}")
 
 
 def main() -> int:

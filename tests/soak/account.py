@@ -7,6 +7,7 @@ judged at the end, when it is known what the players themselves were late for.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -19,6 +20,8 @@ NS = 1_000_000_000
 OUT_OF_STEP = 8192
 #: What is noticed by a player reaches readers within so long, however much is being caught up.
 NOTICED_NS = 3 * NS
+#: So many samples at 16 kHz the resampler makes of what ends and of what begins.
+SMEARED = 41
 #: How far the time from one sample to another may be off by their positions where a clock other
 #: than the source's had to tell it: a block of the longest quantum, and what wakes late.
 TIME_IS_OFF_NS = 60_000_000
@@ -37,6 +40,9 @@ class World:
     engine_ends: list[int] = field(default_factory=list)
     #: From when to when the sound server's clock may have stood still, or another one begun.
     clock_stood: list[tuple[int, int]] = field(default_factory=list)
+    #: Virtual sources that bring a clock along. They hear a cycle last: where the sound server
+    #: catches up and doesn't wait for the player, silence is what they themselves give.
+    may_starve: frozenset[str] = frozenset()
 
     def within(self, spans: list[tuple[int, int]], from_ns: int, to_ns: int) -> bool:
         return any(first <= to_ns and from_ns <= last for first, last in list(spans))
@@ -57,6 +63,8 @@ class Break:
 
     position: int
     time_ns: int
+    #: What was heard last, before anything flagged.
+    source: str | None
     #: What would have followed, and what came then.
     expected: Place | None
     found: Place | None = None
@@ -103,6 +111,7 @@ class Account:
         self.time_ns = 0
         #: The place of the next sample; None: to be found.
         self.place: Place | None = None
+        self.source: str | None = None
         self.open: Break | None = None
         #: The last sample before something flagged: its position, time and place.
         self.before: tuple[int, int, Place] | None = None
@@ -110,13 +119,15 @@ class Account:
         #: Time of position 0, by the first and by all chunks of one ring.
         self.origin_ns: int | None = None
         self.off_ns = 0
+        #: An engine that was killed had written up to here.
+        self.due: int | None = None
 
     # What happens to the reader.
 
     def opened(self) -> None:
         """Another reader begins in its place, wherever it does."""
         self._leave()
-        self.next = self.before = self.origin_ns = None
+        self.next = self.before = self.origin_ns = self.due = None
 
     def overrun(self, lost: int) -> None:
         """It was told that so many samples are gone."""
@@ -128,7 +139,9 @@ class Account:
     def chunk(self, position: int, time_ns: int, flagged: bool, samples: Floats) -> None:
         """The next that it got."""
         if self.next is not None and position != self.next:
-            if not (flagged and self._is_anew(time_ns)):
+            if flagged and self._is_anew(time_ns):
+                self._end_ring(len(samples))
+            else:
                 self.wrong.append(
                     f"{self.name}: position {position} came after {self.next} "
                     f"({time_ns / NS:.3f} s)"
@@ -158,21 +171,32 @@ class Account:
             )
         self.chunk(position, time_ns, flagged, samples)
 
-    def ends_at(self, committed: int, window: int) -> None:
-        """An engine was killed; so much of it could be read, in whole windows."""
-        if self.next is not None and self.next + window <= committed:
+    def ends_at(self, committed: int) -> None:
+        """The engine was killed; so much of it can be read, before there is another."""
+        if self.next is not None:
+            self.due = committed
+
+    def _end_ring(self, window: int) -> None:
+        due, self.due = self.due, None
+        if due is not None and self.next is not None and self.next + window <= due:
             self.wrong.append(
-                f"{self.name}: the engine had written up to {committed}, "
-                f"and only {self.next} were read"
+                f"{self.name}: the engine had written up to {due}, and only {self.next} were read"
             )
+
+    def judge(self, until_ns: int) -> None:
+        """What came before that moment, for which everything is known that can be."""
+        waiting = []
+        for found in self.breaks:
+            if found.time_ns >= until_ns:
+                waiting.append(found)
+            elif not self._is_excused(found):
+                self.wrong.append(f"{self.name}: {found}")
+        self.breaks = waiting
 
     def judged(self) -> list[str]:
         """What was lost without a word, or is wrong otherwise. At the end."""
         self._leave()
-        for found in self.breaks:
-            if not self._is_excused(found):
-                self.wrong.append(f"{self.name}: {found}")
-        self.breaks.clear()
+        self.judge(sys.maxsize)
         return self.wrong
 
     # How.
@@ -201,7 +225,7 @@ class Account:
 
     def _stray(self, samples: Floats, position: int, time_ns: int) -> None:
         if self.open is None:
-            self.open = Break(position, time_ns, self.place)
+            self.open = Break(position, time_ns, self.source, self.place)
             self.place = None
         self.open.stray += len(samples)
         self.open.zeros &= not samples.any()
@@ -227,7 +251,7 @@ class Account:
                 at += same
                 if at == len(samples):
                     return
-                self.open = Break(position + at, time_ns, self.place)
+                self.open = Break(position + at, time_ns, self.source, self.place)
                 self.place = None
             if len(samples) - at < ENOUGH:
                 self.rest = samples[at:].copy()
@@ -239,7 +263,7 @@ class Account:
             if found:
                 self._close(found)
                 self._compare(position + at, time_ns, found)
-                self.place = found
+                self.place, self.source = found, found.source
 
     def _find(self, samples: Floats) -> tuple[Place | None, int]:
         """The first place that any of them has, and how many before it have none."""
@@ -280,13 +304,17 @@ class Account:
         length_ns = found.stray * NS // self.rate
         span = (found.time_ns, found.time_ns + length_ns)
         places = [place for place in (found.expected, found.found) if place]
-        if not found.stray and len(places) == 2 and places[0].source != places[1].source:
-            # Where one source ended another began, with nothing in between.
-            return True
+        if len(places) == 2 and places[0].source != places[1].source:
+            # Where one source ended another began, with nothing in between but what the
+            # resampler makes of both.
+            if found.stray <= (0 if self.rate == GRAPH_RATE else SMEARED):
+                return True
         if found.stray and self.world.within(self.world.silent, *span):
             self.tally.silent += found.stray
             return True
-        if any(self.world.was_late(place, *span) for place in places):
+        sources = {found.source, *(place.source for place in places)}
+        starved = sources & self.world.may_starve and self.world.within(self.world.clock_stood, *span)
+        if starved or any(self.world.was_late(place, *span) for place in places):
             self.tally.unknown += found.stray
             return True
         return False

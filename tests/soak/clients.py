@@ -15,7 +15,7 @@ import numpy as np
 
 from rig.player import die_with_parent
 from soak.account import Account, World
-from soak.readers import CHUNK, HOPS, OPENED, OVERRUN, RATES, RECORD
+from soak.readers import CHUNK, OPENED, OVERRUN, RATES, RECORD
 
 KINDS = ("sync", "asyncio", "segments")
 
@@ -33,8 +33,6 @@ class Client(threading.Thread):
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0
         self.overruns = 0
-        #: Stopped by itself, the others not.
-        self.is_frozen = False
         self._heard = threading.Event()
         self.start()
 
@@ -93,10 +91,6 @@ class Client(threading.Thread):
         self.signal(signal.SIGCONT)
         self.kill()
         self.join(20)
-
-    @property
-    def hop(self) -> int:
-        return HOPS[self.kind]
 
 
 def environment(runtime: dict[str, str]) -> dict[str, str]:

@@ -58,7 +58,7 @@ def freeze_daemon(machine: Machine, rng: random.Random, longest: float) -> None:
 
 
 def freeze_everything(machine: Machine, rng: random.Random, longest: float) -> None:
-    with machine.clock_may_stand(), machine.moves:
+    with machine.clock_may_stand():
         machine.signal_all(signal.SIGSTOP)
         time.sleep(rng.uniform(0.05, longest))
         machine.signal_all(signal.SIGCONT)
@@ -96,11 +96,9 @@ def kill_reader(machine: Machine, rng: random.Random, _longest: float) -> None:
 def freeze_reader(machine: Machine, rng: random.Random, longest: float) -> None:
     """Also for longer than the engine remembers."""
     client = rng.choice(machine.clients)
-    client.is_frozen = True
     client.signal(signal.SIGSTOP)
     time.sleep(rng.uniform(0.5, 1.5 * max(longest, machine.history)))
     client.signal(signal.SIGCONT)
-    client.is_frozen = False
 
 
 def kill_recorder(machine: Machine, _rng: random.Random, _longest: float) -> None:
@@ -164,7 +162,7 @@ class Lane(threading.Thread):
         self.rng = random.Random(f"{seed} {number}")
         self.longest, self.say = longest, say
         self.until = time.monotonic() + seconds
-        self.pause = min(longest, seconds / (2.5 * len(self.faults)))
+        self.pause = min(12.0, max(4.0, seconds / (2.5 * len(self.faults))))
         self.injected: Counter[str] = Counter()
         self.error: BaseException | None = None
         self.start()

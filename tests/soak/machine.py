@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,13 +36,11 @@ class Machine:
         """`history`: the engine's, in seconds; `lengths`: of recordings."""
         self.directory, self.rng, self.history = directory, rng, history
         self.lengths = lengths
-        self.world = World(late=self._late)
+        self.world = World(late=self._late, may_starve=frozenset({OWN_CLOCK}))
         self.rig = PrivatePipeWire(quantum=256)
         self.players: dict[str, list[Player]] = {name: [] for name in SOURCES}
         self.clients: list[Client] = []
         self.default = BUILT_IN
-        #: Held while everything stands still, or must not.
-        self.moves = threading.Lock()
         self._engine: subprocess.Popen[bytes] | None = None
 
     # Its beginning and end.
@@ -90,6 +87,15 @@ class Machine:
         self.rig.stop()
         self.disk.close()
 
+    def wrong_so_far(self) -> list[str]:
+        """What was found up to some seconds ago."""
+        found = list(self.recorder.wrong)
+        for client in self.clients:
+            with client.lock:
+                client.account.judge(time.monotonic_ns() - 15 * NS)
+                found += client.account.wrong
+        return found
+
     def finish(self) -> list[str]:
         """Stops everything in order; what is wrong, and was not told."""
         self.recorder.stop()
@@ -123,6 +129,8 @@ class Machine:
 
     def _late(self, source: str) -> Iterator[tuple[int, int, int]]:
         for player in self.players[source]:
+            # On the way from one clock to another it plays nothing.
+            yield from ((0, LENGTH, ns) for ns in player.started_ns)
             anchors = {p0 for p0, _, _ in player.started()}
             for first, end, ns in player.late_at:
                 for p0 in anchors:
@@ -187,19 +195,13 @@ class Machine:
                 os.close(descriptor)
                 peer.close()
         assert self._engine
-        before = [client.started for client in self.clients[:2]]
-        with self.moves:
-            self._engine.kill()
-            self._engine.wait()
-            self.world.engine_ends.append(time.monotonic_ns())
-            # Readers take what is there while there is nobody to ask for more.
-            time.sleep(1.0)
-        for client, started in zip(self.clients[:2], before, strict=True):
-            ring = rings.get(client.account.rate)
-            if ring is None or client.started != started or client.is_frozen:
-                continue
-            with client.lock:
-                client.account.ends_at(ring.committed(), client.hop)
+        self._engine.kill()
+        self._engine.wait()
+        self.world.engine_ends.append(time.monotonic_ns())
+        for client in self.clients[:2]:
+            if ring := rings.get(client.account.rate):
+                with client.lock:
+                    client.account.ends_at(ring.committed())
 
     def signal_engine(self, number: signal.Signals) -> None:
         assert self._engine

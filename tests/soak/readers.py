@@ -27,7 +27,8 @@ RATES = {"sync": 48_000, "asyncio": 16_000, "segments": 16_000}
 HOPS = {"sync": 480, "asyncio": 160, "segments": 512}
 #: The machine may stand still for a while.
 TIMEOUT_S = 300.0
-MAX_S = 5.0
+#: Three quarters of the shortest history are more.
+MAX_S = 2.5
 
 
 def hand_over(kind: bytes, flagged: bool, position: int, time_ns: int, samples: bytes) -> None:

@@ -109,11 +109,11 @@ class Recorder(threading.Thread):
         account = Account(self.world, f"file {self.files}", RATE)
         marked = np.zeros(len(wav.samples), bool)
         for at, length in wav.silences():
-            if marks(wav, at, length):
-                marked[at : at + length] = True
-            elif length > 1 and status != 0 and len(wav.cues) >= ROOM:
+            told = reach(wav, at)
+            if length > 1 and status != 0 and len(wav.cues) >= ROOM:
                 # Where not all cues have room those of gaps go.
-                marked[at : at + length] = True
+                told = at + length
+            marked[at : min(told, at + length)] = True
         edges = [0, *(np.flatnonzero(np.diff(marked)) + 1).tolist(), len(marked)]
         for first, end in zip(edges, edges[1:], strict=False):
             # Not in one piece: a break in it has a time of its own.
@@ -122,6 +122,10 @@ class Recorder(threading.Thread):
                 time_ns = began_ns + at * NS // RATE
                 account.chunk(at, time_ns, bool(marked[first]), piece)
         self._accounts.append(account)
+        for earlier in self._accounts[:-1]:
+            earlier.judge(time.monotonic_ns() - 15 * NS)
+            self.wrong += earlier.wrong
+            earlier.wrong = []
 
     def judged(self) -> list[str]:
         """What is wrong with the files. At the end."""
@@ -145,14 +149,14 @@ class Recorder(threading.Thread):
         self.join(240)
 
 
-def marks(wav: Wav, at: int, length: int) -> bool:
-    """Whether cues say that these samples are missing."""
-    reach = at
+def reach(wav: Wav, at: int) -> int:
+    """Up to where cues say that samples are missing, from that one on."""
+    end = at
     for cue, label in wav.cues:
         seconds = re.fullmatch(r"(?:gap|lost|unused|muted) ([0-9.]+) s", label)
-        if seconds and cue <= reach + ROUNDED:
-            reach = max(reach, cue + round(float(seconds[1]) * RATE) + ROUNDED)
-    return reach >= at + length
+        if seconds and cue <= end + ROUNDED:
+            end = max(end, cue + round(float(seconds[1]) * RATE) + ROUNDED)
+    return end
 
 
 class Disk:

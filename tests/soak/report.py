@@ -44,6 +44,10 @@ class Report:
         report.notes.append(f"files: {recorder.files}, of which {recorder.killed} were killed")
         return report
 
+    def seconds_kept(self, reader: str) -> float:
+        """Audio that is known to be what was played."""
+        return self.tallies[reader].kept / self.rates[reader]
+
     def text(self) -> str:
         lines = [f"{self.seconds / 60:.1f} minutes, seed {self.seed}", ""]
         for fault in FAULTS:

@@ -77,10 +77,7 @@ pub(super) struct DataThread {
     first: bool,
     /// Clock and end of the last cycle handed over.
     handed: (u32, u64),
-    /// The clock of the last cycle that had a buffer; none: there was no link.
-    linked: Option<u32>,
-    /// Cycles of nothing but zeros since the link is new; `None` once it gave more.
-    zeros: Option<u32>,
+    link: Link,
     /// One stretch for each port.
     scratch: Box<[f32]>,
     mixer: Mixer,
@@ -105,8 +102,7 @@ impl DataThread {
             wakes: false,
             first: true,
             handed: (0, 0),
-            linked: None,
-            zeros: None,
+            link: Link::default(),
             scratch,
             mixer,
         }
@@ -137,7 +133,7 @@ impl DataThread {
         // No buffer, or nobody's samples: lost, and a gap in the positions.
         let there = cycle.ports.iter().flatten().map(|samples| samples.len());
         let length = there.max();
-        let began = self.has_begun(cycle, length.is_some());
+        let began = self.link.has_begun(cycle);
         let Some(length) = length.filter(|_| began && self.trusts(cycle)) else {
             return;
         };
@@ -196,10 +192,33 @@ impl DataThread {
         self.handed = (cycle.clock_id, end);
     }
 
+    /// Whether a cycle's samples are what its position says.
+    ///
+    /// Where positions jump, some node was late, maybe this one: what it left unfinished
+    /// it finishes into the next cycle, whose clock it reads, so that samples of one cycle
+    /// meet the position of another. Only cycles in order are what they seem. What was
+    /// handed over already may come again: it is counted and ignored.
+    fn trusts(&self, cycle: &Cycle<'_>) -> bool {
+        let end = cycle.position.wrapping_add(u64::from(cycle.quantum));
+        !cycle.xrun || (cycle.clock_id == self.handed.0 && end <= self.handed.1)
+    }
+}
+
+/// What leads from the source to the node.
+#[derive(Default)]
+struct Link {
+    /// The clock of the last cycle that had a buffer; none: there was no link.
+    clock: Option<u32>,
+    /// Cycles of nothing but zeros since it is new; `None` once it gave more.
+    zeros: Option<u32>,
+}
+
+impl Link {
     /// Whether what comes is the source's: not yet the zeros that a new link begins with.
-    fn has_begun(&mut self, cycle: &Cycle<'_>, linked: bool) -> bool {
-        let linked = linked.then_some(cycle.clock_id);
-        if std::mem::replace(&mut self.linked, linked) != linked {
+    fn has_begun(&mut self, cycle: &Cycle<'_>) -> bool {
+        let buffer = cycle.ports.iter().flatten().next();
+        let clock = buffer.map(|_| cycle.clock_id);
+        if std::mem::replace(&mut self.clock, clock) != clock {
             self.zeros = Some(0);
         }
         let Some(zeros) = self.zeros else { return true };
@@ -210,17 +229,6 @@ impl DataThread {
         }
         self.zeros = Some(zeros + 1);
         false
-    }
-
-    /// Whether a cycle's samples are what its position says.
-    ///
-    /// Where positions jump, some node was late, maybe this one: what it left unfinished
-    /// it finishes into the next cycle, whose clock it reads, so that samples of one cycle
-    /// meet the position of another. Only cycles in order are what they seem. What was
-    /// handed over already may come again: it is counted and ignored.
-    fn trusts(&self, cycle: &Cycle<'_>) -> bool {
-        let end = cycle.position.wrapping_add(u64::from(cycle.quantum));
-        !cycle.xrun || (cycle.clock_id == self.handed.0 && end <= self.handed.1)
     }
 }
 
