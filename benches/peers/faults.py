@@ -1,4 +1,4 @@
-"""What everybody loses, and says of it, under the faults of tests/soak that they can be asked about.
+"""What everybody loses, and says of it, under the faults of tests/soak that they can be asked of.
 
 Usage: python benches/peers/faults.py [--json FILE] [--only NAME ...] [--seconds 10]
 

@@ -12,25 +12,23 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-
 use rustix::io::Errno as Refusal;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::client::{Asked, Client};
+use super::allowed::Allowed;
+use super::client::Client;
 use super::endpoint::set_nonblocking;
 pub use super::endpoint::{Bound, Endpoint, ServiceSocket};
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::{self, Reply, Request, Wanted};
+use crate::protocol::{self, Reply, Wanted};
 use crate::quantum::Quantum;
-use crate::reader_cursor::RemoteCursor;
 use crate::ring::Rate;
 use crate::rt::bounded::Bounded;
 use crate::status::{ReaderStatus, Status};
 
 /// Peers at once; the next one is refused.
-const MAX_PEERS: usize = 256;
+pub(super) const MAX_PEERS: usize = 256;
 /// Readers that a status describes: with each name at its longest it still fits
 /// into a reply.
 const MAX_DESCRIBED: usize = 128;
@@ -63,10 +61,12 @@ pub trait Held: Send + Sync {
     fn channel(&self) -> String;
     /// Of its samples.
     fn rate(&self) -> Rate;
+    /// Samples written so far.
+    fn position(&self) -> u64;
 }
 
 /// A client that holds a stream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     /// The stream's [`Held::id`].
     pub stream: u64,
@@ -76,6 +76,8 @@ pub struct Listener {
     pub together: bool,
     /// What it asked the graph for; `None`: the configured quantum.
     pub quantum: Option<Quantum>,
+    /// What it is called, fit to be shown.
+    pub name: String,
 }
 
 /// A client for the status, and the stream that it holds.
@@ -140,7 +142,11 @@ impl Calls {
 
 impl Server {
     /// Starts serving.
-    pub fn start(endpoint: Endpoint, engine: Arc<dyn EngineHandle>) -> Result<Self> {
+    pub(super) fn start(
+        endpoint: Endpoint,
+        engine: Arc<dyn EngineHandle>,
+        allowed: Allowed,
+    ) -> Result<Self> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|cause| Error::system("cannot make an eventfd", cause))?;
         let calls = Arc::new(Calls {
@@ -156,6 +162,7 @@ impl Server {
             peers: Vec::new(),
             numbers: 0,
             engine,
+            allowed,
         };
         match endpoint {
             Endpoint::Service(socket) => serving.endpoint = Some(socket),
@@ -200,6 +207,7 @@ struct Serving {
     /// How many there were so far.
     numbers: u64,
     engine: Arc<dyn EngineHandle>,
+    allowed: Allowed,
 }
 
 impl Serving {
@@ -296,7 +304,7 @@ impl Serving {
                 Ok(now) => changed |= now,
                 Err(error) => {
                     changed |= peer.holds.is_some();
-                    dropped(peer, &error);
+                    peer.dropped(&error);
                     peer.holds = None;
                     // The next look finds it hung up.
                     let _ = rustix::net::shutdown(&peer.socket, rustix::net::Shutdown::Both);
@@ -310,7 +318,7 @@ impl Serving {
     /// listens has changed already.
     fn serve(&mut self, ready: &[bool], mut changed: bool) {
         let mut at = 0;
-        let engine = self.engine.clone();
+        let (engine, allowed) = (self.engine.clone(), &self.allowed);
         let mut connections = Vec::new();
         let room = MAX_PEERS.saturating_sub(self.peers.len());
         self.peers.retain_mut(|peer| {
@@ -329,16 +337,16 @@ impl Serving {
             }
             if peer.waits.is_some() {
                 changed |= peer.holds.is_some();
-                return dropped(peer, &Error::new(ErrorKind::Unavailable, "it hung up"));
+                return peer.dropped(&Error::new(ErrorKind::Unavailable, "it hung up"));
             }
-            match answer(peer, &*engine, room > connections.len()) {
+            match peer.request(&*engine, allowed, room > connections.len()) {
                 Ok(connection) => {
                     connections.extend(connection.map(|socket| (socket, peer.pid)));
                     true
                 }
                 Err(error) => {
                     changed |= peer.holds.is_some();
-                    dropped(peer, &error)
+                    peer.dropped(&error)
                 }
             }
         });
@@ -349,13 +357,7 @@ impl Serving {
             changed |= self.tell_status();
         }
         if changed {
-            let holding = self.peers.iter().filter_map(|peer| peer.holds.as_ref());
-            let listeners = holding.map(|holds| Listener {
-                stream: holds.stream.id(),
-                observes: holds.asked.observes,
-                together: holds.asked.together,
-                quantum: holds.asked.quantum,
-            });
+            let listeners = self.peers.iter().filter_map(Client::listener);
             self.engine.listeners(listeners.collect());
         }
     }
@@ -386,7 +388,7 @@ impl Serving {
                 Ok(()) => true,
                 Err(error) => {
                     changed |= peer.holds.is_some();
-                    dropped(peer, &error)
+                    peer.dropped(&error)
                 }
             }
         });
@@ -414,16 +416,6 @@ impl Serving {
     }
 }
 
-/// Says that a peer is gone, or why it is dropped: it is not kept.
-fn dropped(peer: &Client, error: &Error) -> bool {
-    if error.kind() != ErrorKind::Unavailable {
-        tracing::warn!("dropped {}: {error}", peer.text());
-    } else if peer.holds.is_some() {
-        tracing::info!("{} listens no more", peer.text());
-    }
-    false
-}
-
 /// The reply with a status, of whose lists as much is left out as doesn't fit into it.
 fn fitting(mut status: Status) -> Reply {
     loop {
@@ -449,55 +441,6 @@ fn fitting(mut status: Status) -> Reply {
         status.readers.truncate(lists[1] * 3 / 4);
         status.degraded.truncate(lists[2] * 3 / 4);
     }
-}
-
-/// Takes one request; the other end of a connection that was asked for, if there is `room`.
-fn answer(peer: &mut Client, engine: &dyn EngineHandle, room: bool) -> Result<Option<OwnedFd>> {
-    let Some(packet) = protocol::receive::<Request>(peer.socket.as_fd(), protocol::MAX_REQUEST)?
-    else {
-        return Ok(None);
-    };
-    peer.known = true;
-    let socket = peer.socket.as_fd();
-    let refuse = |message: String| protocol::send(socket, &Reply::Refused { message }, None);
-    match packet.message {
-        Request::Open { version, .. } if version != protocol::VERSION => {
-            refuse(format!(
-                "this engine speaks version {} of the protocol, the client {version}: install the same release of both",
-                protocol::VERSION
-            ))?;
-        }
-        Request::Open {
-            wanted,
-            latency,
-            observe,
-            together,
-            ..
-        } => {
-            peer.waits = Some(Asked {
-                observes: observe,
-                together,
-                quantum: latency,
-                reader_cursor: packet.descriptor.and_then(RemoteCursor::accept),
-            });
-            engine.open(peer.number, wanted);
-        }
-        Request::Connect {} if !room => {
-            refuse(format!(
-                "the engine has {MAX_PEERS} clients, and no room for more"
-            ))?;
-        }
-        Request::Connect {} => {
-            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-            let made = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
-            let (ours, theirs) =
-                made.map_err(|cause| Error::system("cannot make a socket pair", cause))?;
-            protocol::send(socket, &Reply::Connected {}, Some(theirs.as_fd()))?;
-            return Ok(Some(ours));
-        }
-        Request::Status {} => peer.asks = true,
-    }
-    Ok(None)
 }
 
 /// A descriptor that becomes readable when the process ends; none on kernels

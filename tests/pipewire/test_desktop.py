@@ -30,6 +30,9 @@ def test_the_desktop_sees_the_stream_and_both_link_what_is_theirs() -> None:
     if visible:
         properties = seen["stream"]["properties"]
         assert properties["application.icon_name"] == "audio-input-microphone"
-        assert "recording stream" in seen["muted"][0]["text"]
+        assert seen["title"] == "Speech capture for v2m-engine listen"
+        assert (
+            "recording stream" in seen["mute found"] and "recording stream" in seen["volume found"]
+        )
         assert all(output.startswith("speakers:monitor") for output, _ in seen["moved"])
         assert seen["others_then"]

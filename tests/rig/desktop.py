@@ -53,11 +53,14 @@ class Desktop:
         seen["doctor"] = self.visibility()
         if stream is None:
             return seen
-        self.control("set-source-output-mute", "1", lambda: "muted" in self.kinds())
-        seen["muted"] = self.status()["health"]
-        for what, value in (("mute", "0"), ("volume", "0"), ("volume", "100%")):
-            heard = value != "0" or what == "mute"
-            self.control(f"set-source-output-{what}", value, partial(self.hears, heard))
+        seen["title"] = self.title_with_a_reader()
+        for what, off in (("mute", "1"), ("volume", "0")):
+            self.control(f"set-source-output-{what}", off, partial(self.hears, False))
+            finding = self.status()["health"][0]
+            seen[f"{what} found"] = finding["text"]
+            # What the engine says ends it, does.
+            self.run(*finding["remedy"].split("  #")[0].split())
+            self.wait(partial(self.hears, True), finding["remedy"])
         # Moved by hand it stays where it was put, and comes back when that is taken back.
         for to, name in (
             ("rig-mic-stereo", "rig-mic-stereo"),
@@ -69,6 +72,27 @@ class Desktop:
         seen["moved"] = self.links()
         seen["others_then"] = self.others_are_linked()
         return seen
+
+    def title_with_a_reader(self) -> str:
+        """What the desktop calls the stream while a program reads."""
+        reader = subprocess.Popen(
+            [self.engine, "listen"],
+            env=self.session.env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+        def title() -> str:
+            stream = self.stream()
+            text = stream["properties"]["media.name"] if stream else ""
+            return text if "listen" in text else ""
+
+        try:
+            named: str = self.wait(title, "the reader's name")
+            return named
+        finally:
+            reader.kill()
+            reader.wait()
 
     def status(self) -> dict[str, Any]:
         done = self.run(self.engine, "status", "--json")

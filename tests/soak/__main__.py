@@ -1,6 +1,6 @@
 """Everything that happens on a machine, for as long as you like; see `soak`.
 
-    python -m soak [--hours 2 | --seconds 90] [--seed N] [--keep DIRECTORY]
+python -m soak [--hours 2 | --seconds 90] [--seed N] [--report FILE]
 """
 
 from __future__ import annotations

@@ -304,16 +304,17 @@ class Account:
         length_ns = found.stray * NS // self.rate
         span = (found.time_ns, found.time_ns + length_ns)
         places = [place for place in (found.expected, found.found) if place]
-        if len(places) == 2 and places[0].source != places[1].source:
-            # Where one source ended another began, with nothing in between but what the
-            # resampler makes of both.
-            if found.stray <= (0 if self.rate == GRAPH_RATE else SMEARED):
-                return True
+        between = 0 if self.rate == GRAPH_RATE else SMEARED
+        if len({place.source for place in places}) == 2 and found.stray <= between:
+            # Another source follows, with nothing in between but what the resampler makes of both.
+            return True
         if found.stray and self.world.within(self.world.silent, *span):
             self.tally.silent += found.stray
             return True
         sources = {found.source, *(place.source for place in places)}
-        starved = sources & self.world.may_starve and self.world.within(self.world.clock_stood, *span)
+        starved = sources & self.world.may_starve and self.world.within(
+            self.world.clock_stood, *span
+        )
         if starved or any(self.world.was_late(place, *span) for place in places):
             self.tally.unknown += found.stray
             return True

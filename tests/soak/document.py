@@ -1,6 +1,6 @@
 """Writes the tables of docs/reliability.md: what was injected, what was lost, and by whom.
 
-    python -m soak.document target/soak/report.json target/peers/faults.json
+python -m soak.document target/soak/report.json target/peers/faults.json
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ def matrix(report: dict[str, Any]) -> str:
         tally, rate = report["tallies"][name], report["rates"][name]
         columns = ("kept", "flagged", "overrun", "silent", "unknown")
         rows.append([title, *(seconds(tally[column] / rate) for column in columns)])
-    audio = table(
-        ["reader", "as played", "flagged", "overrun", "source silent", "not known"], rows
-    )
+    audio = table(["reader", "as played", "flagged", "overrun", "source silent", "not known"], rows)
     minutes, times = report["seconds"] / 60, sum(report["injected"].values())
     words = "nothing" if lost == 0 else f"{lost} stretches"
     return (
@@ -64,7 +62,7 @@ def others(report: dict[str, Any]) -> str:
     rows = []
     for row in report["rows"]:
         if row["missing"]:
-            said, lost = row["missing"], "–"
+            said, lost = row["missing"], "-"
         else:
             lost = f"{max(0.0, row['lasted'] - row['kept']):.1f} s"
             said = row["said"].replace("|", "\\|") or "nothing"

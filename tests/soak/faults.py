@@ -188,9 +188,7 @@ def inject(
     machine: Machine, seed: int, seconds: float, longest: float, say: Callable[[str], None]
 ) -> Counter[str]:
     """All lanes for so long; how often each fault was injected."""
-    lanes = [
-        Lane(machine, number, seed, seconds, longest, say) for number in range(len(LANES))
-    ]
+    lanes = [Lane(machine, number, seed, seconds, longest, say) for number in range(len(LANES))]
     for lane in lanes:
         lane.join()
     errors = [lane.error for lane in lanes if lane.error]

@@ -14,8 +14,6 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
-
 from v2m_engine import AudioCapture, EngineUnavailableError, OverrunError, V2MError
 
 #: Kind, whether it is flagged, samples that follow, position (or samples lost), time.

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +116,7 @@ class Recorder(threading.Thread):
                 told = at + length
             marked[at : min(told, at + length)] = True
         edges = [0, *(np.flatnonzero(np.diff(marked)) + 1).tolist(), len(marked)]
-        for first, end in zip(edges, edges[1:], strict=False):
+        for first, end in pairwise(edges):
             # Not in one piece: a break in it has a time of its own.
             for at in range(first, end, RATE // 10):
                 piece = wav.samples[at : min(at + RATE // 10, end)]

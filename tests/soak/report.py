@@ -51,7 +51,7 @@ class Report:
     def text(self) -> str:
         lines = [f"{self.seconds / 60:.1f} minutes, seed {self.seed}", ""]
         for fault in FAULTS:
-            lines.append(f"{self.injected[fault.name]:5} × {fault.what}")
+            lines.append(f"{self.injected[fault.name]:5} x {fault.what}")
         columns = list(vars(Tally()))
         lines += ["", "seconds of audio".ljust(18) + "".join(name.rjust(10) for name in columns)]
         for name, tally in self.tallies.items():

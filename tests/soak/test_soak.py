@@ -25,7 +25,9 @@ def test_nothing_is_lost_without_a_word(tmp_path: Path) -> None:
     assert not report.wrong, text
     # Each fault came, and audio came through between them.
     assert set(report.injected) == {fault.name for fault in FAULTS}, text
-    assert all(report.seconds_kept(reader) > SECONDS / 20 for reader in ("sync", "asyncio", "files"))
+    assert all(
+        report.seconds_kept(reader) > SECONDS / 20 for reader in ("sync", "asyncio", "files")
+    )
 
 
 def test_the_page_has_every_fault() -> None:
