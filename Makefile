@@ -9,6 +9,8 @@
 # make test-hostile  hostile peers, files and names at length: 100,000 messages, 10,000 connections
 # make audit   known vulnerabilities in dependencies (needs GitHub)
 # make test-record recordings at length: hours, 200 kills, disks that stall for 20 s or lose power
+# make soak HOURS=2  everything that happens on a machine, drawn from a seed (SEED=7 repeats it), and
+#              an account of every sample; make soak-document writes docs/reliability.md
 # make test-integrations  pipecat, livekit-agents, RealtimeSTT and openWakeWord, which need over 300 MB,
 #              on recorded speech
 # make packages      .deb, .rpm, wheel and sdist into dist/
@@ -25,7 +27,7 @@ PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 LIBV2M := PKG_CONFIG_PATH=$(CURDIR)/target/release
 
-.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-integrations packages release test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters
+.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-integrations packages release test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters soak soak-document
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -176,6 +178,21 @@ test-hostile: setup-test
 	V2M_TEST_HOSTILE_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/hostile
 	V2M_TEST_HOSTILE_LONG=1 $(PYTHON) -m pytest --timeout 600 -q -k "go" \
 	    tests/engine/test_streams.py tests/pipewire/test_realtime.py
+
+# Default changes, unplugging, kills, stalls, full disks, clock steps, drawn from a seed; at the end
+# every sample is accounted for.
+HOURS := 2
+soak: setup-test
+	@$(MAKE) --no-print-directory install
+	$(PYTHON) -m soak --hours $(HOURS) $(if $(SEED),--seed $(SEED))
+
+# The same for an hour, and what others lose under the same faults: docs/reliability.md.
+soak-document: setup-test
+	packaging/setup.sh peers
+	@$(MAKE) --no-print-directory install
+	$(PYTHON) benches/peers/faults.py --json target/soak/peers.json
+	$(PYTHON) -m soak --hours 1 --report target/soak/report.json
+	$(PYTHON) -m soak.document target/soak/report.json target/soak/peers.json
 
 # In a virtual environment of their own.
 test-integrations: setup-test
