@@ -324,3 +324,28 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         assert!(wrong[0].remedy.is_some());
     }
 }
+
+#[test]
+fn where_pulseaudio_has_the_sound_no_pipewire_is_advised() {
+    let facts = |source: &str| Facts {
+        pipewire: Err("PipeWire can't be reached; start it".into()),
+        heard: Some(Ok(Heard {
+            source: source.into(),
+            ..hears()
+        })),
+        cards: (0, 0),
+        ..fine()
+    };
+    let checks = judge(&facts("alsa:pulse"));
+    let of = |name: &str| checks.iter().find(|check| check.name == name).unwrap();
+    assert_eq!(of("PipeWire").status, Status::Good);
+    assert!(of("visibility").meaning.contains("stream of PulseAudio"));
+    // A card of one's own is another matter.
+    let checks = judge(&facts("alsa:hw:CARD=USB"));
+    let check = checks
+        .iter()
+        .find(|check| check.name == "PipeWire")
+        .unwrap();
+    assert_eq!(check.status, Status::Degraded);
+    assert!(check.remedy.is_some());
+}
