@@ -40,6 +40,7 @@ static __thread uint64_t cycles; /* of this thread */
 static __thread int after;  /* it, until the thread rests */
 static __thread uint32_t allocations, locks, syscalls, wakes;
 static __thread uint64_t faults_before, waking; /* nanoseconds */
+static __thread uint64_t number; /* of the callback, of all threads' */
 
 static struct {
 	uint64_t cycles, streams, allocations, locks, syscalls, faults;
@@ -165,8 +166,12 @@ static void leave(uint64_t start)
 
 	inside = 0;
 	after = 1;
-	if (++cycles > WARM_UP && ++total.cycles <= MAX_CYCLES)
-		durations[total.cycles - 1] = (struct duration){ start, took };
+	/* Each source has a thread of its own. */
+	if (++cycles <= WARM_UP)
+		return;
+	number = __atomic_add_fetch(&total.cycles, 1, __ATOMIC_RELAXED);
+	if (number <= MAX_CYCLES)
+		durations[number - 1] = (struct duration){ start, took };
 }
 
 static void process(void *data, struct spa_io_position *position)
@@ -203,8 +208,8 @@ int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 				total.most_syscalls = syscalls;
 			if (wakes > total.most_wakes)
 				total.most_wakes = wakes;
-			if (total.cycles <= MAX_CYCLES)
-				woke[total.cycles - 1] = waking;
+			if (number <= MAX_CYCLES)
+				woke[number - 1] = waking;
 		}
 	}
 	return real(fd, events, n, timeout);

@@ -44,6 +44,11 @@ impl Cues {
         self.gaps.push((gap, "gap"));
     }
 
+    /// The machine slept.
+    pub(super) fn sleep(&mut self, slept: Stretch) {
+        self.gaps.push((slept, "suspended"));
+    }
+
     pub(super) fn lost(&self) -> u64 {
         self.lost.iter().map(|lost| lost.samples).sum()
     }
@@ -58,6 +63,8 @@ impl Cues {
                 samples: gap.end().min(position + count) - first,
             };
             let what = match gap.detail {
+                // Its silence has a cue of its own.
+                detail if detail == GapReason::Suspended as u32 => continue,
                 detail if detail == GapReason::NotCaptured as u32 => "unused",
                 detail if detail == GapReason::Muted as u32 => "muted",
                 _ => "gap",

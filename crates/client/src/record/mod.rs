@@ -26,6 +26,7 @@ mod resume;
 mod segments;
 mod speech;
 mod stop;
+mod suspend;
 mod target;
 mod wav;
 mod write_queue;
@@ -50,6 +51,7 @@ use recording_file::RecordingFile;
 use resume::{Lost, Resumed};
 use speech::Speech;
 pub use stop::Stop;
+use suspend::Suspends;
 
 /// How long a recording that has ended waits for a disk that refuses, or a pipe
 /// that nobody reads.
@@ -70,6 +72,7 @@ pub struct Recorder {
     end: Option<u64>,
     speech: Option<Speech>,
     file: Option<RecordingFile>,
+    suspends: Suspends,
     /// The engine that is gone, until another gives audio.
     lost: Option<Lost>,
     /// What was committed when the engine was connected to, and when that was.
@@ -155,6 +158,7 @@ impl Recorder {
             path: path.to_owned(),
             engine,
             locator,
+            suspends: Suspends::from(&ring, next),
             ring,
             format,
             next,
@@ -311,6 +315,8 @@ impl Recorder {
             return self.advance_speech(end, ending, is_gone);
         }
         self.bridge(end)?;
+        self.pass_suspends(end)?;
+        let end = self.end.map_or(end, |last| last.min(end));
         let Some(file) = &mut self.file else {
             return Ok(());
         };

@@ -32,7 +32,7 @@ impl Heard {
             block.position
         );
         self.0
-            .extend((block.position..).zip(block.samples.iter().copied()));
+            .extend((block.position..).zip(block.channels.channel(0).iter().copied()));
     }
 }
 
@@ -97,7 +97,7 @@ proptest! {
                 }
                 pair.give(true, |block, _| {
                     assert_eq!(block.position, next);
-                    next += block.samples.len() as u64;
+                    next += block.frames() as u64;
                 });
             }
             prop_assert!((at + quantum as u64 - next) * 1000 <= 20 * u64::from(rate));
