@@ -241,7 +241,9 @@ def judge(found: dict[str, Rounds]) -> None:
             change = growth(rounds, most)
             met = "met" if change <= aim else "NOT MET"
             many = most or max(rounds)
-            print(f"  {met:<8} the callback with up to {many} {what}: {change:+.1%} (aim: {aim:.0%})")
+            print(
+                f"  {met:<8} the callback with up to {many} {what}: {change:+.1%} (aim: {aim:.0%})"
+            )
     for what in ("sources", "rates", "engines"):
         if rounds := found.get(what):
             cpu = further(rounds, lambda cost: cost.engine_percent)
