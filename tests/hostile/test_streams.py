@@ -77,7 +77,7 @@ def test_streams_without_end(user: User, tmp_path: Path) -> None:
             thread.join()
         wait_until(lambda: len(user.status()["streams"]) == 1, "all gone")
 
-    # What an allocator keeps for as many threads at once, and libraries of what they loaded.
+    # What libraries load, and a part of what an allocator keeps for so many threads at once.
     attack(60, 0)
     before, bytes_before = open_descriptors(pid), memory(pid)
     with undisturbed(user.env):
@@ -88,7 +88,8 @@ def test_streams_without_end(user: User, tmp_path: Path) -> None:
         peer.close()
     wait_until(lambda: len(user.status()["streams"]) == 1, "all gone")
     wait_until(lambda: open_descriptors(pid) <= before, "the descriptors to return")
-    assert memory(pid) < bytes_before + (8 << 20)
+    # The allocator's part levels off at some 30 MiB after 3,000; a leak of 5 KiB would show.
+    assert memory(pid) < bytes_before + (48 << 20)
     assert all(is_clean(message) for message in shown)
     said = (tmp_path / "log").read_text()
     assert is_clean(said) and "panicked" not in said
