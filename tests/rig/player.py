@@ -37,8 +37,13 @@ def require_programs(programs: dict[str, str]) -> None:
 
 
 def build_player(cache: Path = CACHE) -> Path:
-    """Compile ``player.c`` unless the cache has it already; return the program."""
-    source, program = HERE / "player.c", cache / "player"
+    """The program of ``player.c``."""
+    return build("player", cache)
+
+
+def build(name: str, cache: Path = CACHE) -> Path:
+    """Compile a program of this directory unless the cache has it already; return it."""
+    source, program = HERE / f"{name}.c", cache / name
     if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
         return program
     require_programs(COMPILER)
@@ -54,7 +59,7 @@ def build_player(cache: Path = CACHE) -> Path:
         raise RigError("libpipewire's headers are missing: apt-get install libpipewire-0.3-dev")
     # Two tests may build at once: each its own file, then one rename.
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        built = Path(scratch) / "player"
+        built = Path(scratch) / name
         cc = subprocess.run(
             ["cc", "-O2", "-w", "-o", str(built), str(source), *flags.stdout.split()],
             capture_output=True,
@@ -63,7 +68,7 @@ def build_player(cache: Path = CACHE) -> Path:
             check=False,
         )
         if cc.returncode != 0:
-            raise RigError(f"player.c does not compile:\n{cc.stderr}")
+            raise RigError(f"{name}.c does not compile:\n{cc.stderr}")
         built.replace(program)
     return program
 

@@ -54,10 +54,10 @@ class Session:
         has_pulse = shutil.which("pipewire-pulse") is not None
         if has_pulse:
             self._start("pipewire-pulse")
-        self.rig.wait_for(self._is_default, "WirePlumber to name the microphone", 15)
+        self.rig.wait_for(self._is_default, "WirePlumber to name the microphone", 30)
         if has_pulse:
             pulse = self.rig.directory / "pulse/native"
-            self.rig.wait_for(pulse.exists, "pipewire-pulse to listen", 15)
+            self.rig.wait_for(pulse.exists, "pipewire-pulse to listen", 30)
 
     def kill_daemon(self) -> None:
         """And what can't go on without it."""
