@@ -19,6 +19,8 @@ dnf_packages="gcc gcc-c++ make pkgconf-pkg-config clang clang-devel pipewire-dev
 # A whole session: streams, unlike filters, need somebody who links them.
 session="wireplumber dbus-daemon"
 wanted="maturin==1.16.0 numpy"
+# Node's foreign-function interface, and the other type checker.
+node="koffi@3.3.4 pyright@1.1.414"
 # Installed without what it asks for: the reference model's files, whose package brings torch.
 bare=
 case $goal in
@@ -105,15 +107,16 @@ for place in .venv/lib/python3*/site-packages; do
     echo "$PWD/tests" >"$place/v2m-tests.pth"
 done
 stamp=.venv/.installed-$goal
-if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted $bare" ]; then
+if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted $bare $node" ]; then
     say "installing Python packages into .venv: $wanted $bare"
     # shellcheck disable=SC2086 # a list of names
     .venv/bin/pip install --quiet $wanted
     [ -z "$bare" ] || .venv/bin/pip install --quiet --no-deps "$bare"
-    # Node's foreign-function interface; certificates are the system's, as for everything else.
+    # Certificates are the system's, as for everything else.
+    # shellcheck disable=SC2086 # a list of names
     [ "$goal" != test ] || PATH="$PWD/.venv/bin:$PATH" NODE_USE_SYSTEM_CA=1 timeout 300 \
-        .venv/bin/npm install --silent --no-fund --prefix .venv/node koffi@3.3.4
-    echo "$wanted $bare" >"$stamp"
+        .venv/bin/npm install --silent --no-fund --prefix .venv/node $node
+    echo "$wanted $bare $node" >"$stamp"
 fi
 
 # sounddevice's own examples, which run on our module: its source distribution has them.

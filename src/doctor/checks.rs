@@ -1,16 +1,21 @@
 //! What facts mean.
 
+mod streams;
+
 use super::{Check, Facts, Heard};
 use crate::ErrorKind;
 use crate::health::{Finding, Kind};
 
 /// One check for each thing that may be wrong, in the order of importance.
 pub fn judge(facts: &Facts) -> Vec<Check> {
-    vec![
+    let mut checks = vec![
         pipewire(facts),
         manager(facts),
         visibility(facts),
         source(facts),
+    ];
+    checks.extend(streams::streams(facts));
+    checks.extend([
         graph(facts),
         devices(facts),
         groups(facts),
@@ -24,7 +29,8 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         onnx(facts),
         udev(facts),
         unit(facts),
-    ]
+    ]);
+    checks
 }
 
 fn pipewire(facts: &Facts) -> Check {

@@ -134,6 +134,7 @@ fn graph(config: &Config, source: &Source, channels: &Arc<Channels>) -> Result<H
         readers: String::new(),
         remote: None,
         channels: channels.clone(),
+        ..Options::default()
     };
     let ears = Ears::new()?;
     let (events, received) = channel();

@@ -375,12 +375,12 @@ impl Source {
                 tracing::info!("capturing {source}");
                 {
                     let mut now = self.shared.now();
-                    now.source.linked = Some(source);
+                    now.source.linked = Some(source.clone());
                     now.source.waiting = None;
                 }
                 self.health.forget();
                 for stream in &mut self.streams {
-                    stream.control.device(monotonic_ns());
+                    stream.control.device(&source, monotonic_ns());
                 }
                 self.set_state(State::Running);
             }

@@ -4,7 +4,7 @@
 use super::state::State;
 use super::wave::Wave;
 use crate::ring::{self, Event, GapReason, SAMPLE_RATE};
-use crate::status::{SourceStatus, Status, VadStatus};
+use crate::status::{SourceStatus, Status, StreamStatus, VadStatus};
 
 /// Audio that the level is measured over: 0.3 s.
 const LEVEL: u64 = 38 * super::wave::BIN;
@@ -46,8 +46,29 @@ pub(crate) fn level(wave: &Wave) -> Option<Level> {
     })
 }
 
-pub(crate) fn state(status: &Status) -> (&'static str, Severity) {
-    match status.state {
+/// The streams that are worth a lane: the engine's own, and those that somebody reads. Who
+/// only looks on, as the monitor does itself, is nobody.
+pub(crate) fn lanes(status: &Status) -> impl Iterator<Item = &StreamStatus> {
+    let streams = status.streams.iter().enumerate();
+    let read = |stream: &StreamStatus| {
+        status.readers.iter().any(|reader| {
+            !reader.observes && reader.source == stream.source && reader.rate == stream.rate
+        })
+    };
+    let lanes = streams.filter(move |(number, stream)| *number == 0 || read(stream));
+    lanes.map(|(_, stream)| stream)
+}
+
+/// `16 kHz`; what is no whole number of them, in Hz.
+pub(crate) fn rate(hz: u32) -> String {
+    match hz % 1000 {
+        0 => format!("{} kHz", hz / 1000),
+        _ => format!("{hz} Hz"),
+    }
+}
+
+pub(crate) fn state(state: ring::State) -> (&'static str, Severity) {
+    match state {
         ring::State::Starting => ("starting", Severity::Warning),
         ring::State::Running => ("running", Severity::Fine),
         ring::State::Waiting => ("no audio", Severity::Bad),

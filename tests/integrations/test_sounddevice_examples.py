@@ -87,5 +87,10 @@ def test_its_plot_and_its_window_are_programs_for_a_screen() -> None:
         assert used <= ours, used - ours
 
 
+def test_the_page_says_of_each_whether_it_runs() -> None:
+    page = (ROOT / "docs/use-with.md").read_text()
+    assert [path.name for path in EXAMPLES.glob("*.py") if f"`{path.name}`" not in page] == []
+
+
 def _names(text: str) -> list[str]:
     return re.findall(r"\bsd\.(\w+)", text)

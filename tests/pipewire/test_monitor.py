@@ -18,6 +18,8 @@ import pytest
 
 from rig import BINARY, PrivatePipeWire
 from rig.demo import write_speech
+from rig.independent_reader import GAPS
+from rig.peer import Peer
 from rig.service import Engine
 from v2m_engine import AudioCapture
 
@@ -294,6 +296,48 @@ def test_the_engine_dies_and_comes_back(
             terminal.shows("ended=0")
         finally:
             again.process.send_signal(signal.SIGCONT)
+
+
+def test_a_lane_for_each_stream(
+    speaking: Engine, rig: PrivatePipeWire, terminals: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    rig.create_source("other-mic")
+    terminal = terminals()
+    terminal.type(MONITOR)
+    # One alone has none.
+    assert "streams" not in terminal.shows("running", "rig-mic", "back, forward")
+    peers = [
+        Peer(speaking.socket, source=source, rate=rate)
+        for source, rate in [("rig-mic", 16_000), ("other-mic", 48_000), ("other-mic", 24_000)]
+    ]
+    assert all(peer.ring for peer in peers), [peer.reply for peer in peers]
+    shown = terminal.shows("streams 3", "1 of 3", "48 kHz", "24 kHz")
+    lanes = [line for line in shown.splitlines() if " kHz " in line]
+    assert [line[0] for line in lanes] == ["▸", " ", " "]
+    assert [line.split()[-1] for line in lanes] == ["1", "1", "1"], shown
+    # Speech comes by in the one and not in the other, which is silent; the keys choose which
+    # of them has the rest of the screen.
+    terminal.shows("speaks")
+    terminal.press("Down")
+    shown = terminal.shows("2 of 3", "other-mic → other-mic", "-inf")
+    terminal.press("Up")
+    terminal.shows("1 of 3", "rig-mic → rig-mic" if "→ rig-mic" in shown else "rig-mic")
+    terminal.press("Up")
+    terminal.shows("3 of 3")
+    once = run(rig, "monitor", "--once").stdout
+    for rate in (48, 24):
+        assert re.search(rf"^stream +other-mic at {rate} kHz: -inf dBFS", once, re.MULTILINE), once
+    # What only the monitors look at ends with its readers.
+    for peer in peers[1:]:
+        peer.close()
+    terminal.shows("back, forward", "rig-mic")
+    rig.wait_for(
+        lambda: "other-mic" not in run(rig, "status", "--json").stdout, "the end of the source"
+    )
+    terminal.press("q")
+    terminal.shows("ended=0")
+    assert {gap.detail for ring in [peers[0].ring] if ring for gap in ring.records(GAPS)} <= {1}
+    peers[0].close()
 
 
 def test_losses_show_where_they_are(

@@ -222,7 +222,7 @@ impl From<events::Event> for Event {
             What::Gap(reason) => (EventKind::Gap, reason as u32),
             What::Mute => (EventKind::Mute, 0),
             What::Unmute => (EventKind::Unmute, 0),
-            What::Source => (EventKind::Device, 0),
+            What::Source(_) => (EventKind::Device, 0),
             What::Channel(number) => (EventKind::Channel, number),
             What::State(state) => (EventKind::State, state as u32),
             What::EngineLost => (EventKind::State, State::Stopped as u32),

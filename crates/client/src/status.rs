@@ -351,7 +351,7 @@ pub struct VadStatus {
     pub caught_up: u64,
     /// Windows without a probability (NaN): overwritten before they could be looked at, or the model failed.
     pub missed: u64,
-    /// From a window's samples in the ring to its probability beside them, in µs; null without any.
+    /// To judge one window, in µs; of several judged together, its share. Null without any.
     pub cost_us: Option<Percentiles>,
     /// From the commit of a window's last sample to that of its probability, in µs; null without any.
     pub delay_us: Option<Percentiles>,

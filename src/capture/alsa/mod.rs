@@ -292,7 +292,7 @@ impl AlsaSource {
     ) -> (End, bool) {
         let mut flowed = false;
         let name = opened.setup.pcm.clone();
-        let mixer = match self.channels.mixer(opened.layout.channels, convert::CHUNK) {
+        let mixer = match self.channels.mixer(opened.layout.channels) {
             Ok(mixer) => mixer,
             Err(error) => {
                 tracing::error!("{error}");

@@ -83,6 +83,7 @@ impl Clean {
             // One clock for both, or the echo's delay would wander.
             together: true,
             channels,
+            ..Options::default()
         };
         let told = status.clone();
         let far = Pipewire::start(

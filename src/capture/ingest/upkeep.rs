@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::mailbox::{Mailbox, Outputs};
-use super::output::{Output, SCRATCH, Scratch};
+use super::output::{CHUNK, Output, SCRATCH, Scratch};
 use super::{Ingest, Inner, Missing, TICK_NS};
 use crate::capture::stamps::{Lag, Slip};
 use crate::capture::timeline::Timeline;
@@ -51,6 +51,7 @@ impl Ingest {
                 heard_ns: 0,
                 missing: Missing::Lost,
                 scratch: Box::new([0.0; SCRATCH]),
+                sum: [0.0; CHUNK],
             }),
             mailbox: Mailbox::new(),
             wanted: AtomicU32::new(0),

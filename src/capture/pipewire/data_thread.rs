@@ -1,6 +1,6 @@
 //! What runs on PipeWire's data thread, and the numbers it leaves for others.
 //!
-//! Per cycle: read the clock, copy, mix, hand over. No allocation, lock, log or system
+//! Per cycle: read the clock, copy, hand over. No allocation, lock, log or system
 //! call, but for asking the thread's id in the first cycle. Clients are woken when the graph
 //! has what it waits for (`loop_hook.rs`).
 
@@ -15,7 +15,7 @@ use crate::channels::Planar;
 use crate::rt;
 
 /// The longest cycle that is copied in one piece; longer ones in several.
-pub(super) const SCRATCH: usize = 8192;
+const SCRATCH: usize = 8192;
 
 /// Written by the data thread; read by anyone.
 #[derive(Debug, Default)]
@@ -65,6 +65,8 @@ impl Gain {
 pub(super) struct DataThread {
     ingest: Arc<dyn Sink>,
     gauges: Arc<Gauges>,
+    /// Another backend captures.
+    unheard: Arc<AtomicBool>,
     /// Tells this connection's clocks from those of a daemon before it.
     generation: u32,
     /// The thread that wakes clients before it rests; another wakes them at a cycle's end.
@@ -82,6 +84,7 @@ impl DataThread {
     pub(super) fn new(
         ingest: Arc<dyn Sink>,
         gauges: Arc<Gauges>,
+        unheard: Arc<AtomicBool>,
         generation: u32,
         rests: Option<i32>,
         ports: usize,
@@ -92,6 +95,7 @@ impl DataThread {
         Self {
             ingest,
             gauges,
+            unheard,
             generation,
             rests,
             wakes: false,
@@ -126,7 +130,8 @@ impl DataThread {
         }
         // No buffer, or nobody's samples: lost, and a gap in the positions.
         let there = cycle.ports.iter().flatten().map(|samples| samples.len());
-        let Some(length) = there.max().filter(|_| self.trusts(cycle)) else {
+        let heard = !self.unheard.load(Acquire);
+        let Some(length) = there.max().filter(|_| heard && self.trusts(cycle)) else {
             return;
         };
 
@@ -173,7 +178,8 @@ impl DataThread {
             let offset = first as u64;
             let block = Planar::new(&self.scratch, SCRATCH, frames, channels);
             self.ingest.block(&Block {
-                samples: self.mixer.mix(block, cycle.rate),
+                channels: block,
+                heard: self.mixer.hear(block, cycle.rate),
                 rate: cycle.rate,
                 clock: u64::from(self.generation) << 32 | u64::from(cycle.clock_id),
                 position: cycle.position.wrapping_add(offset),
@@ -222,6 +228,7 @@ mod tests {
 
     use super::*;
     use crate::capture::channels::Channels;
+    use crate::capture::ingest::heard;
     use crate::channels::names_for;
 
     type Seen = (Vec<f32>, u64, u64, i64);
@@ -231,7 +238,12 @@ mod tests {
 
     impl Sink for Collect {
         fn block(&self, b: &Block<'_>) {
-            let seen = (b.samples.to_vec(), b.clock, b.position, b.time_ns);
+            let seen = (
+                heard(b, 0, &mut vec![0.0; b.frames()]).to_vec(),
+                b.clock,
+                b.position,
+                b.time_ns,
+            );
             self.0.lock().unwrap().push(seen);
         }
     }
@@ -261,8 +273,16 @@ mod tests {
     fn thread(ingest: &Arc<Collect>, gauges: &Arc<Gauges>, hear: &str, ports: usize) -> DataThread {
         let channels = Channels::new(hear.parse().unwrap(), Box::new(drop));
         channels.arrange(&names_for(ports)).unwrap();
-        let mixer = channels.mixer(ports, SCRATCH).unwrap();
-        DataThread::new(ingest.clone(), gauges.clone(), 7, None, ports, mixer)
+        let mixer = channels.mixer(ports).unwrap();
+        DataThread::new(
+            ingest.clone(),
+            gauges.clone(),
+            Arc::default(),
+            7,
+            None,
+            ports,
+            mixer,
+        )
     }
 
     fn run(hear: &str, cycle: &Cycle<'_>) -> (Vec<Seen>, Arc<Gauges>) {

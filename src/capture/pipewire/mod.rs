@@ -14,6 +14,7 @@ mod linker;
 mod session;
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -57,6 +58,8 @@ pub struct Options {
     pub remote: Option<String>,
     /// What is heard of the source's channels.
     pub channels: Arc<Channels>,
+    /// While it is true, what the graph gives is passed over: another backend captures.
+    pub unheard: Arc<AtomicBool>,
 }
 
 impl Default for Options {
@@ -70,6 +73,7 @@ impl Default for Options {
             readers: String::new(),
             remote: None,
             channels: Channels::auto(),
+            unheard: Arc::default(),
         }
     }
 }

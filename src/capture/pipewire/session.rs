@@ -15,7 +15,7 @@ use pipewire::proxy::{ProxyListener, ProxyT};
 
 use super::Options;
 use super::connection::Connection;
-use super::data_thread::{DataThread, Gauges, SCRATCH};
+use super::data_thread::{DataThread, Gauges};
 use super::filter::{Failure, Filter, Recording};
 use super::linker::{Ends, Linker};
 use super::loop_hook::LoopHook;
@@ -167,10 +167,11 @@ impl Session {
         let mut data_thread = DataThread::new(
             self.ingest.clone(),
             self.gauges.clone(),
+            options.unheard.clone(),
             self.generation,
             self.rest.thread(),
             ports,
-            options.channels.mixer(ports, SCRATCH)?,
+            options.channels.mixer(ports)?,
         );
         let failed = self.sender.clone();
         let (gauges, own_volume) = (self.gauges.clone(), self.own_volume.clone());

@@ -80,7 +80,7 @@ proptest! {
         let block = |count: u64, clock: u64, position: &mut u64, start_ns: i64| {
             let samples: Vec<f32> = (*position..*position + count).map(sound).collect();
             let time_ns = start_ns - START_NS + time_of(*position, rate);
-            arrive(&ingest, &Block { samples: &samples, rate, clock, position: *position, time_ns });
+            arrive(&ingest, &Block { rate, clock, position: *position, time_ns, ..Block::mono(&samples) });
             *position += count;
         };
         block(400, clock, &mut position, start_ns);
