@@ -85,8 +85,9 @@ class Player:
         self._process = process
         self._news = threading.Condition()
         self._starts: list[tuple[int, int, int]] = []
+        self._started_ns: list[int] = []
         self._impulses: list[tuple[int, int]] = []
-        self._late: list[tuple[int, int]] = []
+        self._late: list[tuple[int, int, int]] = []
         self._done: tuple[int, int] | None = None
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -99,10 +100,11 @@ class Player:
             with self._news:
                 if kind == "start":
                     self._starts.append((values[0], values[1], values[2]))
+                    self._started_ns.append(values[3])
                 elif kind == "impulse":
                     self._impulses.append((values[0], values[1]))
                 elif kind == "late":
-                    self._late.append((values[0], values[1]))
+                    self._late.append((values[0], values[1], values[2]))
                 elif kind == "done":
                     self._done = (values[0], values[1])
                 self._news.notify_all()
@@ -115,6 +117,12 @@ class Player:
             return list(self._starts)
 
     @property
+    def started_ns(self) -> list[int]:
+        """When each anchor was new, CLOCK_MONOTONIC."""
+        with self._news:
+            return list(self._started_ns)
+
+    @property
     def impulses(self) -> list[tuple[int, int]]:
         """Impulses so far as ``(graph position, CLOCK_MONOTONIC ns)``."""
         with self._news:
@@ -123,8 +131,18 @@ class Player:
     @property
     def late(self) -> list[tuple[int, int]]:
         """Stretches of graph positions, first and end, that may not have been heard."""
+        return [(first, end) for first, end, _ in self.late_at]
+
+    @property
+    def late_at(self) -> list[tuple[int, int, int]]:
+        """The same, each with the CLOCK_MONOTONIC ns at which it was noticed."""
         with self._news:
             return list(self._late)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def wait(self, timeout: float) -> tuple[int, int]:
         """Wait for the file's end; ``(cycles, late cycles)``."""
