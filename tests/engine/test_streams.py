@@ -217,9 +217,7 @@ def test_another_connection_can_be_asked_for(user: User) -> None:
     wait_until(lambda: user.status()["clients"] == 1, "one")
 
 
-def test_who_comes_and_goes_disturbs_nobody_and_leaves_nothing(
-    user: User, tmp_path: Path
-) -> None:
+def test_who_comes_and_goes_disturbs_nobody_and_leaves_nothing(user: User, tmp_path: Path) -> None:
     few = ("--log", "warn", "--linger", "0", "--history", "4")
     engine = user.start("--source", "null:", *few)
     friend = Peer(user.socket)
