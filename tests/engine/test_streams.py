@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rig import wait_until
+from rig.hostile import LONG, memory, open_descriptors
 from rig.independent_reader import GAPS, RATES, SAMPLES, Ring
 from rig.independent_reader import SPEECH as SPEECH_LANE
 from rig.peer import Peer
@@ -216,26 +217,41 @@ def test_another_connection_can_be_asked_for(user: User) -> None:
     wait_until(lambda: user.status()["clients"] == 1, "one")
 
 
-def test_who_comes_and_goes_disturbs_nobody(user: User) -> None:
-    engine = user.start("--source", "null:", "--linger", "0", "--history", "4")
+def test_who_comes_and_goes_disturbs_nobody_and_leaves_nothing(
+    user: User, tmp_path: Path
+) -> None:
+    few = ("--log", "warn", "--linger", "0", "--history", "4")
+    engine = user.start("--source", "null:", *few)
     friend = Peer(user.socket)
     ring = friend.ring
     assert ring is not None
     wait_until(lambda: ring.committed() > 4000, "audio")
+    noise(tmp_path / "noise.wav", 16000, 5)
     rates = [rate for rate in RATES if rate != 16000]
 
-    def descriptors() -> int:
-        return len(os.listdir(f"/proc/{engine.pid}/fd"))
+    def come_and_go(times: int) -> None:
+        """By turns for another rate, and for another source."""
+        for n in range(times):
+            source = {"source": f"file:{tmp_path}/noise.wav"} if n % 3 == 0 else {}
+            peer = Peer(user.socket, rate=rates[n % 4], **source)
+            assert peer.reply["reply"] == "opened", peer.reply
+            if n % 5 == 0:
+                time.sleep(0.02)
+            peer.close()
+        wait_until(lambda: len(user.status()["streams"]) == 1, "all gone")
 
-    before = descriptors()
-    for n in range(60):
-        peer = Peer(user.socket, rate=rates[n % 4])
-        assert peer.reply["reply"] == "opened"
-        if n % 3 == 0:
-            time.sleep(0.02)
-        peer.close()
-    wait_until(lambda: len(user.status()["streams"]) == 1, "all gone")
-    wait_until(lambda: descriptors() <= before, "all descriptors closed")
+    def left() -> tuple[int, int, int]:
+        """Descriptors, maps and threads."""
+        process = Path(f"/proc/{engine.pid}")
+        maps = (process / "maps").read_text().count("memfd:")
+        return open_descriptors(engine.pid), maps, len(os.listdir(process / "task"))
+
+    come_and_go(40)
+    before, bytes_before = left(), memory(engine.pid)
+    come_and_go(1000 if LONG else 60)
+    wait_until(lambda: left() <= before, "descriptors, maps and threads to return")
+    # What the allocator keeps doesn't grow with the number of them.
+    assert memory(engine.pid) < bytes_before + (1 << 20)
     # The clock of `null:` doesn't wait for a busy machine: what it lost it says.
     assert ring.counters()["repeated"] == 0
     gaps = sum(gap.length for gap in ring.records(GAPS))

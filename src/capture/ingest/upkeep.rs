@@ -214,9 +214,10 @@ impl Ingest {
         self.blocks.load(Ordering::Relaxed)
     }
 
-    /// Whether nobody is in it, who then may be stuck there.
+    /// Whether nobody is in it, who then may be stuck there. Only looked at where no blocks come,
+    /// as a look keeps the real-time thread out.
     pub fn is_free(&self) -> bool {
-        self.inner.try_with(|_| ()).is_some()
+        !self.stands_still() || self.inner.try_with(|_| ()).is_some()
     }
 
     /// See [`expect`](crate::capture::Sink::expect).
