@@ -43,7 +43,7 @@ def test_samples_as_they_are() -> None:
 
 
 def test_a_pipe_of_samples(speaking: PrivatePipeWire) -> None:
-    command = [BINARY, "record", "-", "--format", "s16le", "--rate", "24000"]
+    command = [str(BINARY), "record", "-", "--format", "s16le", "--rate", "24000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(speaking)) as record:
         pipe = record.stdout
         assert pipe is not None
