@@ -727,7 +727,7 @@ class VADProcessor:
             sample_rate: of the audio, in Hz.
 
         Raises:
-            ValueError: a probability beyond 0 to 1, or another argument that can't be.
+            TypeError: `probabilities` are no numbers.
         """
 
     def speech_timestamps_many(
