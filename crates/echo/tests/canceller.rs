@@ -44,7 +44,7 @@ fn echo_reduction(rate: u32, room: Room, level_dbfs: f64) -> f64 {
 fn echoes_of_every_room_lose_thirty_decibels_within_two_seconds() {
     for (rate, delays) in [
         (16_000, [0.0, 5.0, 20.0, 60.0, 150.0, 300.0].as_slice()),
-        (48_000, [0.0, 5.0, 300.0].as_slice()),
+        (48_000, [5.0, 300.0].as_slice()),
     ] {
         for &delay_ms in delays {
             for reverberation_ms in [0.0, 100.0, 350.0] {
