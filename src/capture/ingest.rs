@@ -32,8 +32,8 @@ use super::stamps::{Drift, Lag, Slip};
 use super::timeline::{Timeline, Verdict};
 use super::{Block, Sink};
 use crate::channels::Heard;
-use crate::ring::GapReason;
 use crate::ring::rate::TICKS;
+use crate::ring::{Echo, GapReason};
 use crate::sync::TryCell;
 use crate::time::monotonic_ns;
 
@@ -153,6 +153,15 @@ impl Ingest {
                     output.announce();
                 }
             }
+        });
+    }
+
+    /// What is taken off the next block's audio, for whoever reads it. Of the thread that
+    /// gives the blocks.
+    pub fn set_echo(&self, echo: Echo) {
+        self.inner.try_with(|inner| {
+            let outputs = inner.outputs.iter_mut().flatten();
+            outputs.for_each(|output| output.set_echo(echo));
         });
     }
 }
