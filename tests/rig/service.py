@@ -30,8 +30,9 @@ class Engine:
         self.rig = rig
         # Most tests look at the node without being a client.
         policy = () if "--capture" in arguments else ("--capture", "always")
+        log = () if "--log" in arguments else ("--log", "debug")
         self.process = subprocess.Popen(
-            [*before, BINARY, "run", "--log", "debug", *policy, *arguments],
+            [*before, BINARY, "run", *log, *policy, *arguments],
             env=rig.env | {"HOME": str(rig.directory)} | env,
             stderr=subprocess.PIPE,
             text=True,

@@ -50,6 +50,7 @@ impl Ingest {
                 next_ns: 0,
                 heard_ns: 0,
                 missing: Missing::Lost,
+                cut: false,
                 scratch: Box::new([0.0; SCRATCH]),
                 sum: [0.0; CHUNK],
             }),
@@ -214,9 +215,10 @@ impl Ingest {
         self.blocks.load(Ordering::Relaxed)
     }
 
-    /// Whether nobody is in it, who then may be stuck there.
+    /// Whether nobody is in it, who then may be stuck there. Only looked at where no blocks come,
+    /// as a look keeps the real-time thread out.
     pub fn is_free(&self) -> bool {
-        self.inner.try_with(|_| ()).is_some()
+        !self.stands_still() || self.inner.try_with(|_| ()).is_some()
     }
 
     /// See [`expect`](crate::capture::Sink::expect).

@@ -417,3 +417,28 @@ fn each_source_that_is_open_is_judged_by_itself() {
     let hangs = hangs.iter().find(|check| check.name == "streams").unwrap();
     assert_eq!(hangs.status, Status::Broken);
 }
+
+#[test]
+fn where_pulseaudio_has_the_sound_no_pipewire_is_advised() {
+    let facts = |source: &str| Facts {
+        pipewire: Err("PipeWire can't be reached; start it".into()),
+        heard: Some(Ok(Heard {
+            source: source.into(),
+            ..hears()
+        })),
+        cards: (0, 0),
+        ..fine()
+    };
+    let checks = judge(&facts("alsa:pulse"));
+    let of = |name: &str| checks.iter().find(|check| check.name == name).unwrap();
+    assert_eq!(of("PipeWire").status, Status::Good);
+    assert!(of("visibility").meaning.contains("stream of PulseAudio"));
+    // A card of one's own is another matter.
+    let checks = judge(&facts("alsa:hw:CARD=USB"));
+    let check = checks
+        .iter()
+        .find(|check| check.name == "PipeWire")
+        .unwrap();
+    assert_eq!(check.status, Status::Degraded);
+    assert!(check.remedy.is_some());
+}

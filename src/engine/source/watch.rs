@@ -36,7 +36,6 @@ impl Source {
         self.watch_flow(now);
         self.watch_end();
         let blocks = self.ingest.blocks();
-        // While blocks come, the real-time thread is not to be disturbed.
         self.barred = match self.barred.1 != blocks || self.ingest.is_free() {
             true => (0, blocks),
             false => (self.barred.0 + 1, blocks),

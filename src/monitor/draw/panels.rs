@@ -195,10 +195,16 @@ fn graph_lines(state: &State, theme: Theme, status: &Status) -> Vec<(&'static st
 
 pub(super) fn clients(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let status = state.status.as_ref();
-    let (count, readers) =
-        status.map_or((0, &[][..]), |status| (status.clients, &status.readers[..]));
+    let all = status.map_or(&[][..], |status| &status.readers[..]);
+    // Of several streams, those that read the source that is shown.
+    let shown = state.streams().nth(state.number());
+    let source = shown.filter(|_| state.streams().nth(1).is_some());
+    let of_source =
+        |reader: &&ReaderStatus| source.is_none_or(|stream| reader.source == stream.source);
+    let readers: Vec<&ReaderStatus> = all.iter().filter(of_source).collect();
     // Whatever an engine says, all of them have a row, or aren't shown.
-    let count = count.max(readers.len());
+    let unlisted = status.map_or(0, |status| status.clients.saturating_sub(all.len()));
+    let count = readers.len() + unlisted;
     let heading = format!("clients {count}");
     rule(theme, area, &[&heading], "age           behind by", buffer);
     let room = usize::from(area.height.saturating_sub(1));
