@@ -190,9 +190,9 @@ soak: setup-test
 soak-document: setup-test
 	packaging/setup.sh peers
 	@$(MAKE) --no-print-directory install
-	$(PYTHON) benches/peers/faults.py --json target/soak/peers.json
+	$(PYTHON) benches/peers/faults.py
 	$(PYTHON) -m soak --hours 1 --report target/soak/report.json
-	$(PYTHON) -m soak.document target/soak/report.json target/soak/peers.json
+	$(PYTHON) -m soak.document target/soak/report.json target/peers/faults.json
 
 # In a virtual environment of their own.
 test-integrations: setup-test

@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alsa::device_name::HintIter;
 use alsa::Direction;
+use alsa::device_name::HintIter;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 pub use alsa::pcm::Access;
