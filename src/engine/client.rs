@@ -4,12 +4,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::server::{Described, Held};
-use crate::error::Result;
-use crate::protocol::{self, Reply};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+use super::server::{Described, EngineHandle, Held, MAX_PEERS};
+use crate::error::{Error, ErrorKind, Result};
+use crate::protocol::{self, Reply, Request};
 use crate::quantum::Quantum;
 use crate::reader_cursor::{self, Note, RemoteCursor};
 use crate::status::ReaderStatus;
+
 pub(super) struct Client {
     /// Tells it from all others there ever were.
     pub(super) number: u64,
@@ -71,6 +74,58 @@ impl Client {
         Some((holds.stream.id(), status))
     }
 
+    /// Takes one request; the other end of a connection that was asked for, if there is `room`.
+    pub(super) fn request(
+        &mut self,
+        engine: &dyn EngineHandle,
+        room: bool,
+    ) -> Result<Option<OwnedFd>> {
+        let socket = self.socket.as_fd();
+        let Some(packet) = protocol::receive::<Request>(socket, protocol::MAX_REQUEST)? else {
+            return Ok(None);
+        };
+        self.known = true;
+        let refuse = |message: String| protocol::send(socket, &Reply::Refused { message }, None);
+        match packet.message {
+            Request::Open { version, .. } if version != protocol::VERSION => {
+                refuse(format!(
+                    "this engine speaks version {} of the protocol, the client {version}: install the same release of both",
+                    protocol::VERSION
+                ))?;
+            }
+            Request::Open {
+                wanted,
+                latency,
+                observe,
+                together,
+                ..
+            } => {
+                self.waits = Some(Asked {
+                    observes: observe,
+                    together,
+                    quantum: latency,
+                    reader_cursor: packet.descriptor.and_then(RemoteCursor::accept),
+                });
+                engine.open(self.number, wanted);
+            }
+            Request::Connect {} if !room => {
+                refuse(format!(
+                    "the engine has {MAX_PEERS} clients, and no room for more"
+                ))?;
+            }
+            Request::Connect {} => {
+                let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+                let made = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
+                let (ours, theirs) =
+                    made.map_err(|cause| Error::system("cannot make a socket pair", cause))?;
+                protocol::send(socket, &Reply::Connected {}, Some(theirs.as_fd()))?;
+                return Ok(Some(ours));
+            }
+            Request::Status {} => self.asks = true,
+        }
+        Ok(None)
+    }
+
     /// Gives it what it asked for; whether what it holds has changed.
     pub(super) fn answer(&mut self, answer: Result<Arc<dyn Held>>) -> Result<bool> {
         let Some(asked) = self.waits.take() else {
@@ -101,6 +156,16 @@ impl Client {
             tracing::info!("{} listens to {what}", self.text());
         }
         Ok(true)
+    }
+
+    /// Says that it is gone, or why it is dropped: it is not kept.
+    pub(super) fn dropped(&self, error: &Error) -> bool {
+        if error.kind() != ErrorKind::Unavailable {
+            tracing::warn!("dropped {}: {error}", self.text());
+        } else if self.holds.is_some() {
+            tracing::info!("{} listens no more", self.text());
+        }
+        false
     }
 }
 

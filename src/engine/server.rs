@@ -12,25 +12,22 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-
 use rustix::io::Errno as Refusal;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::client::{Asked, Client};
+use super::client::Client;
 use super::endpoint::set_nonblocking;
 pub use super::endpoint::{Bound, Endpoint, ServiceSocket};
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::{self, Reply, Request, Wanted};
+use crate::protocol::{self, Reply, Wanted};
 use crate::quantum::Quantum;
-use crate::reader_cursor::RemoteCursor;
 use crate::ring::Rate;
 use crate::rt::bounded::Bounded;
 use crate::status::{ReaderStatus, Status};
 
 /// Peers at once; the next one is refused.
-const MAX_PEERS: usize = 256;
+pub(super) const MAX_PEERS: usize = 256;
 /// Readers that a status describes: with each name at its longest it still fits
 /// into a reply.
 const MAX_DESCRIBED: usize = 128;
@@ -296,7 +293,7 @@ impl Serving {
                 Ok(now) => changed |= now,
                 Err(error) => {
                     changed |= peer.holds.is_some();
-                    dropped(peer, &error);
+                    peer.dropped(&error);
                     peer.holds = None;
                     // The next look finds it hung up.
                     let _ = rustix::net::shutdown(&peer.socket, rustix::net::Shutdown::Both);
@@ -329,16 +326,16 @@ impl Serving {
             }
             if peer.waits.is_some() {
                 changed |= peer.holds.is_some();
-                return dropped(peer, &Error::new(ErrorKind::Unavailable, "it hung up"));
+                return peer.dropped(&Error::new(ErrorKind::Unavailable, "it hung up"));
             }
-            match answer(peer, &*engine, room > connections.len()) {
+            match peer.request(&*engine, room > connections.len()) {
                 Ok(connection) => {
                     connections.extend(connection.map(|socket| (socket, peer.pid)));
                     true
                 }
                 Err(error) => {
                     changed |= peer.holds.is_some();
-                    dropped(peer, &error)
+                    peer.dropped(&error)
                 }
             }
         });
@@ -386,7 +383,7 @@ impl Serving {
                 Ok(()) => true,
                 Err(error) => {
                     changed |= peer.holds.is_some();
-                    dropped(peer, &error)
+                    peer.dropped(&error)
                 }
             }
         });
@@ -414,16 +411,6 @@ impl Serving {
     }
 }
 
-/// Says that a peer is gone, or why it is dropped: it is not kept.
-fn dropped(peer: &Client, error: &Error) -> bool {
-    if error.kind() != ErrorKind::Unavailable {
-        tracing::warn!("dropped {}: {error}", peer.text());
-    } else if peer.holds.is_some() {
-        tracing::info!("{} listens no more", peer.text());
-    }
-    false
-}
-
 /// The reply with a status, of whose lists as much is left out as doesn't fit into it.
 fn fitting(mut status: Status) -> Reply {
     loop {
@@ -449,55 +436,6 @@ fn fitting(mut status: Status) -> Reply {
         status.readers.truncate(lists[1] * 3 / 4);
         status.degraded.truncate(lists[2] * 3 / 4);
     }
-}
-
-/// Takes one request; the other end of a connection that was asked for, if there is `room`.
-fn answer(peer: &mut Client, engine: &dyn EngineHandle, room: bool) -> Result<Option<OwnedFd>> {
-    let Some(packet) = protocol::receive::<Request>(peer.socket.as_fd(), protocol::MAX_REQUEST)?
-    else {
-        return Ok(None);
-    };
-    peer.known = true;
-    let socket = peer.socket.as_fd();
-    let refuse = |message: String| protocol::send(socket, &Reply::Refused { message }, None);
-    match packet.message {
-        Request::Open { version, .. } if version != protocol::VERSION => {
-            refuse(format!(
-                "this engine speaks version {} of the protocol, the client {version}: install the same release of both",
-                protocol::VERSION
-            ))?;
-        }
-        Request::Open {
-            wanted,
-            latency,
-            observe,
-            together,
-            ..
-        } => {
-            peer.waits = Some(Asked {
-                observes: observe,
-                together,
-                quantum: latency,
-                reader_cursor: packet.descriptor.and_then(RemoteCursor::accept),
-            });
-            engine.open(peer.number, wanted);
-        }
-        Request::Connect {} if !room => {
-            refuse(format!(
-                "the engine has {MAX_PEERS} clients, and no room for more"
-            ))?;
-        }
-        Request::Connect {} => {
-            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-            let made = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
-            let (ours, theirs) =
-                made.map_err(|cause| Error::system("cannot make a socket pair", cause))?;
-            protocol::send(socket, &Reply::Connected {}, Some(theirs.as_fd()))?;
-            return Ok(Some(ours));
-        }
-        Request::Status {} => peer.asks = true,
-    }
-    Ok(None)
 }
 
 /// A descriptor that becomes readable when the process ends; none on kernels

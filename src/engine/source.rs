@@ -2,93 +2,36 @@
 //! rate that somebody listens to; the one at 16 kHz is always there, as speech and the
 //! source's health are heard in it.
 
+mod shared;
+mod watch;
+
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+pub(super) use self::shared::Shared;
+use self::shared::{Now, lock};
 use super::Message;
 use super::demand::{Capture, Demand};
-use super::flow::{Flow, Found};
+use super::flow::Flow;
 use super::health_reader::HealthReader;
 use super::server::{Held, Listener};
-use super::stream::{self, Stream};
+use super::stream::Stream;
 use crate::capture::channels::Channels;
 use crate::capture::ingest::Ingest;
 use crate::capture::{self, Backend, Event};
 use crate::config::{Config, SourceSpec};
 use crate::error::Result;
-use crate::health::{self, Channel, Facts};
+use crate::health;
 use crate::quantum::Quantum;
 use crate::ring::{Rate, Reader, State};
-use crate::status::{FindingStatus, SourceStatus};
+use crate::status::SourceStatus;
 use crate::time::monotonic_ns;
 use crate::vad;
-use crate::vad::worker::{SourceTrack, Worker};
+use crate::vad::worker::Worker;
 
 /// How long the last windows of a file may take to be judged before its end is announced.
 const LAST_WINDOWS: Duration = Duration::from_secs(2);
-/// Without audio for so long, it is known why.
-const KNOWN_NS: i64 = 1_500_000_000;
-/// So many looks in vain for the ingest: whoever has it doesn't give it back.
-const STUCK: u32 = 20;
-
-/// What others than the main thread know of it.
-pub(super) struct Shared {
-    pub(super) asked: String,
-    pub(super) channel: String,
-    pub(super) track: SourceTrack,
-    /// Nothing is captured, as nobody listens.
-    idle: AtomicBool,
-    now: Mutex<Now>,
-    /// The first is the one at 16 kHz.
-    streams: Mutex<Vec<Arc<stream::Shared>>>,
-}
-
-/// How it is.
-pub(super) struct Now {
-    /// By what the backend told.
-    state: State,
-    source: SourceStatus,
-    /// Why no audio comes although the source is there.
-    silent: Option<String>,
-    /// A call that has not returned for long.
-    pub(super) hanging: Option<String>,
-    pub(super) health: Vec<FindingStatus>,
-}
-
-impl Now {
-    /// By what really comes, too.
-    pub(super) fn state(&self) -> State {
-        match self.state {
-            State::Running if self.silent.is_some() => State::Waiting,
-            state => state,
-        }
-    }
-
-    pub(super) fn source(&self) -> SourceStatus {
-        let mut source = self.source.clone();
-        match (self.state, &self.silent, &self.hanging) {
-            (State::Running, Some(why), _) => {
-                source.linked = None;
-                source.waiting = Some(why.clone());
-            }
-            (State::Starting, _, Some(_)) => source.waiting.clone_from(&self.hanging),
-            _ => {}
-        }
-        source
-    }
-
-    /// For people who ask the service manager.
-    fn line(&self) -> String {
-        let source = self.source();
-        match (self.state(), &source.linked, &source.waiting) {
-            (State::Running, Some(linked), _) => format!("capturing {linked}"),
-            (_, _, Some(why)) => format!("not capturing: {why}"),
-            (state, ..) => format!("{state:?}").to_lowercase(),
-        }
-    }
-}
-
 /// Whether it hears the people in a room.
 fn is_microphone(source: &SourceSpec) -> bool {
     use v2m_pw_graph::Source::{Default, Node};
@@ -97,20 +40,6 @@ fn is_microphone(source: &SourceSpec) -> bool {
             true
         }
         SourceSpec::Pipewire(_) | SourceSpec::File(_) | SourceSpec::Null => false,
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Shared {
-    pub(super) fn now(&self) -> MutexGuard<'_, Now> {
-        lock(&self.now)
-    }
-
-    pub(super) fn streams(&self) -> Vec<Arc<stream::Shared>> {
-        lock(&self.streams).clone()
     }
 }
 
@@ -373,38 +302,6 @@ impl Source {
             .set_quantum(self.config.quantum_for(asked.into_iter()));
     }
 
-    /// To be called ten times a second or more often.
-    pub(super) fn look_after(&mut self) {
-        let now = monotonic_ns();
-        for stream in &mut self.streams {
-            stream.heartbeat(now);
-        }
-        self.ingest.prepare();
-        self.follow_demand();
-        self.end_unwanted(Instant::now());
-        if self.is_idle() {
-            self.ingest.wipe();
-        } else if self.backend.is_live() {
-            self.ingest.fill(now);
-        }
-        let health = self.health();
-        self.shared.now().health = health;
-        self.watch_calls();
-        self.watch_flow(now);
-        self.watch_end();
-        let blocks = self.ingest.blocks();
-        // While blocks come, the real-time thread is not to be disturbed.
-        self.barred = match self.barred.1 != blocks || self.ingest.is_free() {
-            true => (0, blocks),
-            false => (self.barred.0 + 1, blocks),
-        };
-    }
-
-    /// Whether its own threads work.
-    pub(super) fn is_well(&self) -> bool {
-        self.barred.0 < STUCK
-    }
-
     /// Its end is near, and worth a closer look.
     pub(super) fn is_ending(&self) -> bool {
         self.ending.is_some()
@@ -417,84 +314,6 @@ impl Source {
     /// For people who ask the service manager.
     pub(super) fn line(&self) -> String {
         self.shared.now().line()
-    }
-
-    /// Looks for calls into libraries that don't return, and says so.
-    fn watch_calls(&mut self) {
-        let hanging = self.backend.hanging();
-        let mut now = self.shared.now();
-        self.backend.describe(&mut now.source);
-        now.source.channels = self.channels.status();
-        if let (None, Some(what)) = (&now.hanging, &hanging) {
-            tracing::warn!("{what}");
-        }
-        now.hanging = hanging;
-    }
-
-    /// Looks whether audio comes, and says so.
-    fn watch_flow(&mut self, now_ns: i64) {
-        let (state, linked) = {
-            let now = self.shared.now();
-            (now.state, now.source.linked.clone())
-        };
-        let due = state == State::Running && !self.is_idle() && self.backend.keeps_time();
-        let seconds = |ns: i64| ns as f64 / 1e9;
-        match self.flow.look(now_ns, self.ingest.blocks(), due) {
-            Found::Nothing => {}
-            Found::Stopped => self.backend.ask(),
-            Found::Resumed(ns) => {
-                tracing::info!("audio comes again after {:.1} s without", seconds(ns));
-            }
-            Found::Frozen(ns) => tracing::warn!(
-                "this process stood still for {:.1} s: it was stopped, or its machine too busy",
-                seconds(ns)
-            ),
-        }
-        let silent_ns = self.flow.silent_ns(now_ns);
-        let silent = (self.flow.is_stopped() && silent_ns >= KNOWN_NS).then(|| {
-            let source = linked.unwrap_or_default();
-            format!("{source} gives no audio: {}", self.backend.why_silent())
-        });
-        let newly = {
-            let mut now = self.shared.now();
-            let newly = silent.clone().filter(|_| now.silent.is_none());
-            now.silent = silent;
-            newly
-        };
-        if let Some(why) = newly {
-            tracing::warn!("{why}");
-        }
-        self.publish_state();
-    }
-
-    /// Announces the end once the last windows are judged.
-    fn watch_end(&mut self) {
-        let Some(limit) = self.ending else { return };
-        if self.shared.track.is_drained() || Instant::now() >= limit {
-            self.ending = None;
-            self.set_state(State::Ended);
-        }
-    }
-
-    /// What is wrong with it. What isn't captured is neither well nor ill.
-    fn health(&mut self) -> Vec<FindingStatus> {
-        let state = self.shared.now().state();
-        if !matches!(state, State::Running | State::Ended) {
-            self.health.forget();
-            return Vec::new();
-        }
-        let mute = self.backend.mute();
-        let channels = self.channels.status();
-        let channels: Vec<Channel> = channels.iter().map(Channel::from).collect();
-        let facts = Facts {
-            mute: mute.as_ref(),
-            channels: &channels,
-        };
-        self.health
-            .look(&facts)
-            .iter()
-            .map(FindingStatus::from)
-            .collect()
     }
 
     fn is_idle(&self) -> bool {

@@ -3,63 +3,23 @@
 //! No lock is held while a thread waits, except `connecting`, which is only taken to
 //! connect.
 
+mod session;
+mod window;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use crate::cursor::{Cursor, Hop, Step};
+use self::session::Session;
+pub use self::window::Window;
+use crate::cursor::{Cursor, Hop};
 use crate::engine::{self, Engine, is_same, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locator::Locator;
 use crate::progress::{Poll, Source};
 use crate::quantum::Quantum;
 use crate::readiness::Readiness;
-use crate::ring::{Rate, Reader, State};
-
-/// Windows that may vanish one after the other while they are taken. A true engine needs
-/// its whole history of time to overwrite the next one.
-const VANISHED: u32 = 16;
-
-/// A stretch of a ring, and what is known about it.
-#[derive(Clone, Debug)]
-pub struct Window {
-    /// Keeps the memory.
-    pub ring: Arc<Reader>,
-    /// Of the first sample.
-    pub position: u64,
-    pub count: u64,
-    /// CLOCK_MONOTONIC nanoseconds at which the first sample was captured.
-    pub time_ns: i64,
-    /// It holds silence filled in for lost audio, or does not follow on what came before.
-    pub gap: bool,
-}
-
-impl Window {
-    /// That of `count` samples from `position` on.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Overrun`]: it is overwritten already.
-    pub fn new(ring: &Arc<Reader>, position: u64, count: u64) -> Result<Self> {
-        ring.window(position, count)?;
-        // The oldest window's time goes a little before its last samples do.
-        let time_ns = ring.time_ns(position).or_else(|| {
-            let (rate, window) = (ring.rate(), ring.rate().window());
-            let next = ring.time_ns(position.checked_add(window)?)?;
-            next.checked_sub(rate.ns(window as i64))
-        });
-        let time_ns = time_ns.ok_or_else(|| {
-            let message = format!("the time of position {position} was overwritten");
-            Error::new(ErrorKind::Overrun, message)
-        })?;
-        Ok(Self {
-            gap: ring.has_gap(position, count),
-            ring: ring.clone(),
-            position,
-            count,
-            time_ns,
-        })
-    }
-}
+use crate::ring::Rate;
 
 /// Audio as it arrives. Shared by those who read from it.
 #[derive(Debug)]
@@ -80,119 +40,6 @@ pub struct Stream {
     connecting: Mutex<()>,
     /// What event loops wait by, if any do.
     readiness: Mutex<Weak<Readiness>>,
-}
-
-/// The engine and ring that a stream reads now.
-#[derive(Debug)]
-struct Session {
-    engine: Arc<Engine>,
-    cursor: Cursor,
-    /// Where the next [`Piece`](crate::reading::Pieces) begins.
-    read: u64,
-    /// Where the stream was entered; forgotten once anything was taken from it.
-    entered: Option<u64>,
-    /// The next window does not follow on the one before.
-    broken: bool,
-    /// When the engine was lost for which this one, or the next, stands in;
-    /// forgotten once audio came.
-    lost_since: Option<Instant>,
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.engine.count_stream(false);
-    }
-}
-
-impl Session {
-    fn is_lost(&self) -> bool {
-        self.engine.ring().state() == State::Stopped || self.engine.is_lost()
-    }
-
-    fn took(&mut self) {
-        self.lost_since = None;
-        self.entered = None;
-    }
-
-    /// Why there is no window; None: there is one.
-    fn state<T>(&self) -> Option<Poll<T>> {
-        self.state_until(self.cursor.due())
-    }
-
-    /// Why not so many samples are committed; None: they are.
-    fn state_until<T>(&self, due: u64) -> Option<Poll<T>> {
-        // Before the count: once it says that no more comes, the count is final.
-        let state = self.engine.ring().state();
-        if self.engine.ring().committed() >= due {
-            None
-        } else if state == State::Ended {
-            Some(Poll::Ended)
-        } else if state == State::Stopped || self.engine.is_lost() {
-            Some(Poll::EngineLost)
-        } else {
-            Some(Poll::Pending)
-        }
-    }
-
-    fn piece(&mut self, count: u64) -> Result<Poll<Window>> {
-        let ring = self.engine.ring().clone();
-        let found = self.state_until::<Window>(self.read.saturating_add(count));
-        let left = ring.committed().saturating_sub(self.read);
-        let count = match found {
-            None => count,
-            // What there is of it.
-            Some(Poll::Ended | Poll::EngineLost) if left > 0 => left.min(count),
-            Some(found) => return Ok(found),
-        };
-        let position = self.read;
-        match Window::new(&ring, position, count) {
-            Ok(window) => {
-                self.read += count;
-                self.took();
-                self.engine.reached(self.read);
-                Ok(Poll::Ready(window))
-            }
-            Err(error) if error.kind() == ErrorKind::Overrun => {
-                // Far enough ahead that what comes next isn't overwritten at once.
-                let kept = ring.layout().history() / 4 * 3;
-                let fresh = ring.committed().saturating_sub(kept);
-                self.read = fresh.max(position.saturating_add(1));
-                Ok(Poll::Overrun(self.read - position))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The next window, or why there is none.
-    fn next(&mut self, size: u64) -> Result<Poll<Window>> {
-        if let Some(found) = self.state() {
-            return Ok(found);
-        }
-        let ring = self.engine.ring().clone();
-        for _ in 0..VANISHED {
-            let before = self.cursor.clone();
-            let position = match self.cursor.step(ring.committed(), ring.oldest()) {
-                Step::Window(position) => position,
-                Step::Wait => return Ok(Poll::Pending),
-                Step::Overrun(lost) => return Ok(Poll::Overrun(lost)),
-            };
-            match Window::new(&ring, position, size) {
-                Ok(window) => {
-                    self.took();
-                    self.engine.reached(self.cursor.done());
-                    let gap = window.gap | std::mem::take(&mut self.broken);
-                    return Ok(Poll::Ready(Window { gap, ..window }));
-                }
-                // Overwritten just now: the next step counts it.
-                Err(error) if error.kind() == ErrorKind::Overrun => self.cursor = before,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(Error::new(
-            ErrorKind::Protocol,
-            "the engine's ring contradicts itself: its counters and its clock don't agree; restart the engine",
-        ))
-    }
 }
 
 impl Stream {

@@ -30,144 +30,22 @@
 //! it grows: same start as the final one, end at the newest window's. The final
 //! one follows always, and may end earlier (at its last pause).
 
-use super::{SAMPLE_RATE, WINDOW};
-use crate::{Error, ErrorKind, Result};
+mod on_off;
+mod params;
+
 use std::collections::VecDeque;
-use std::str::FromStr;
+
+pub use self::on_off::{Edge, OnOff};
+use self::params::decimal;
+pub use self::params::{Params, Split};
+use super::{SAMPLE_RATE, WINDOW};
+use crate::Result;
 
 /// Samples per millisecond.
 const MS: u64 = SAMPLE_RATE as u64 / 1000;
 /// How far back [`Split::Quietest`] looks, and no further than half of what is too long: 5 s.
 const LOOK_BACK: u64 = 5 * SAMPLE_RATE as u64;
 const STEP: u64 = WINDOW as u64;
-
-/// What counts as a segment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Params {
-    /// From this probability on a window is speech.
-    pub threshold: f32,
-    /// Below this one it is a pause; `None`: 0.15 below `threshold`, at least 0.01.
-    pub neg_threshold: Option<f32>,
-    /// Speech must be longer than this to count, in ms.
-    pub min_speech_ms: u32,
-    /// A pause this long ends a segment, in ms.
-    pub min_silence_ms: u32,
-    /// Added before and after each segment, in ms.
-    pub pad_ms: u32,
-    /// The longest segment including its pads, in seconds; may be infinite.
-    pub max_s: f64,
-    /// A pause longer than this may split a segment that gets too long, in ms.
-    pub split_silence_ms: u32,
-    /// Where a segment that gets too long is cut.
-    pub split: Split,
-    /// Also report a growing segment each time it grew by this many ms.
-    pub partial_ms: Option<u32>,
-}
-
-impl Default for Params {
-    fn default() -> Self {
-        Self {
-            threshold: 0.5,
-            neg_threshold: None,
-            min_speech_ms: 250,
-            min_silence_ms: 500,
-            pad_ms: 200,
-            max_s: 30.0,
-            split_silence_ms: 98,
-            split: Split::default(),
-            partial_ms: None,
-        }
-    }
-}
-
-/// Where speech is cut that gets too long.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Split {
-    /// At its longest finished pause; without one, where it is too long. silero-vad's default.
-    Longest,
-    /// At its last pause, finished or not; without one, where it is too long. silero-vad's
-    /// `use_max_poss_sil_at_max_speech=False`.
-    Last,
-    /// At its longest finished pause; without one, in the last five seconds before the window
-    /// in which speech was least likely. A pause shorter than some 200 ms lowers the
-    /// probability, but seldom to the lower threshold.
-    #[default]
-    Quietest,
-}
-
-impl Split {
-    const ALL: [Self; 3] = [Self::Longest, Self::Last, Self::Quietest];
-
-    /// As it is written: `longest`, `last`, `quietest`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Longest => "longest",
-            Self::Last => "last",
-            Self::Quietest => "quietest",
-        }
-    }
-}
-
-impl FromStr for Split {
-    type Err = Error;
-
-    /// Errors: [`ErrorKind::Invalid`], naming what there is.
-    fn from_str(text: &str) -> Result<Self> {
-        let named = |split: &Self| split.name() == text;
-        Self::ALL.into_iter().find(named).ok_or_else(|| {
-            let message = format!("{text:?} is no place to split: write longest, last or quietest");
-            Error::new(ErrorKind::Invalid, message)
-        })
-    }
-}
-
-impl Params {
-    /// Errors: [`ErrorKind::Invalid`], naming the parameter and what it may be.
-    pub fn validate(&self) -> Result<()> {
-        let invalid = |message: String| Err(Error::new(ErrorKind::Invalid, message));
-        let threshold = self.threshold;
-        if !(threshold > 0.0 && threshold <= 1.0) {
-            return invalid(format!(
-                "threshold = {threshold}: must be above 0 and at most 1"
-            ));
-        }
-        if let Some(neg) = self.neg_threshold
-            && !(neg > 0.0 && neg <= threshold)
-        {
-            return invalid(format!(
-                "neg_threshold = {neg}: must be above 0 and at most threshold ({threshold})"
-            ));
-        }
-        let least = (2 * self.pad() + 2 * STEP) as f64 / f64::from(SAMPLE_RATE);
-        let max_s = self.max_s;
-        if max_s.is_nan() || max_s < least {
-            return invalid(format!(
-                "max_s = {max_s}: must be at least {least}, two pads and two windows"
-            ));
-        }
-        if self.partial_ms == Some(0) {
-            return invalid("partial_ms = 0: must be at least 1, or absent".into());
-        }
-        Ok(())
-    }
-
-    fn pad(&self) -> u64 {
-        u64::from(self.pad_ms) * MS
-    }
-
-    /// In f64, as thresholds of Python's floats compare.
-    fn neg_threshold(&self) -> f64 {
-        match self.neg_threshold {
-            Some(neg) => decimal(neg),
-            None => (decimal(self.threshold) - 0.15).max(0.01),
-        }
-    }
-}
-
-/// The f64 that is written like `x`: 0.35f32 as 0.35, not 0.3499999940395355.
-fn decimal(x: f32) -> f64 {
-    x.to_string().parse().expect("a float's own digits")
-}
 
 /// Samples from `start` to `end`, exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -485,66 +363,5 @@ impl Segmenter {
         self.next = None;
         self.speech = None;
         self.ended = None;
-    }
-}
-
-/// Speech began or ended, as an event for everyone: with the default parameters
-/// and without delaying the start or padding anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Edge {
-    /// Speech from this position on.
-    Start(u64),
-    /// It ended at this position, [`Params::min_silence_ms`] ago.
-    End(u64),
-}
-
-/// The engine's own hysteresis: rules 1 to 3 of the module with no least length.
-pub struct OnOff {
-    threshold: f64,
-    neg_threshold: f64,
-    min_silence: u64,
-    on: bool,
-    pause: Option<u64>,
-}
-
-impl OnOff {
-    /// Uses the thresholds and `min_silence_ms` of `params`.
-    ///
-    /// Errors: those of [`Params::validate`].
-    pub fn new(params: &Params) -> Result<Self> {
-        params.validate()?;
-        Ok(Self {
-            threshold: decimal(params.threshold),
-            neg_threshold: params.neg_threshold(),
-            min_silence: u64::from(params.min_silence_ms) * MS,
-            on: false,
-            pause: None,
-        })
-    }
-
-    /// Takes the probability of window `index`.
-    pub fn push(&mut self, index: u64, probability: f32) -> Option<Edge> {
-        let (now, p) = (index * STEP, f64::from(probability));
-        if p >= self.threshold {
-            self.pause = None;
-            return (!std::mem::replace(&mut self.on, true)).then_some(Edge::Start(now));
-        }
-        if !self.on || (p >= self.neg_threshold && self.pause.is_none()) {
-            return None;
-        }
-        let pause = *self.pause.get_or_insert(now);
-        // Only a window below the lower threshold ends speech, as in rule 3.
-        if p < self.neg_threshold && now - pause >= self.min_silence {
-            self.on = false;
-            self.pause = None;
-            return Some(Edge::End(pause));
-        }
-        None
-    }
-
-    /// Ends what is open, as where audio is missing.
-    pub fn reset(&mut self, position: u64) -> Option<Edge> {
-        self.pause = None;
-        std::mem::replace(&mut self.on, false).then_some(Edge::End(position))
     }
 }
