@@ -17,8 +17,10 @@ const FEW: usize = 8;
 const HYSTERESIS: f64 = 0.6;
 /// After an interruption more than this (in samples) isn't drift: another line begins.
 const BREAK: f64 = 1.0;
-/// What is off by more than this part of a second is another line in any case.
-const JUMP: u32 = 100;
+/// What is off by more than this part of a second is another line in any case, once so many
+/// looks in a row agree to the sample: a graph that was rearranged.
+const JUMP: u32 = 1000;
+const AGREE: usize = 3;
 
 /// How far the positions of another stream are ahead of the first one's, in the other's
 /// samples. Their rates may differ.
@@ -31,6 +33,8 @@ pub(crate) struct Alignment {
     /// Audio was missing in one of them since the last look.
     interrupted: bool,
     samples: Option<i64>,
+    /// The last looks, as far as they are off the line.
+    off: Vec<(u64, f64)>,
 }
 
 impl Alignment {
@@ -102,13 +106,25 @@ impl Alignment {
 
     /// The other stream is `now` ahead at `position`, where there is audio in both.
     fn take(&mut self, position: u64, rate: Rate, now: f64, jump: f64) {
-        let limit = match std::mem::take(&mut self.interrupted) {
-            true => BREAK,
-            false => jump,
-        };
+        let was_interrupted = std::mem::take(&mut self.interrupted);
         let expected = self.estimate(position, rate);
-        if expected.is_none_or(|expected| (now - expected).abs() > limit) {
+        let off = expected.map_or(f64::INFINITY, |expected| (now - expected).abs());
+        match off > jump {
+            true => self.off.push((position, now)),
+            false => self.off.clear(),
+        }
+        let agree = self
+            .off
+            .windows(2)
+            .all(|two| (two[1].1 - two[0].1).abs() <= BREAK);
+        if off > BREAK && (was_interrupted || expected.is_none()) {
             self.looks.clear();
+            self.off.clear();
+        } else if self.off.len() >= AGREE && agree {
+            self.looks = self.off.drain(..).collect();
+            self.looks.pop_back();
+        } else if self.off.len() >= AGREE {
+            self.off.remove(0);
         }
         if self.looks.len() as u64 == LOOKS {
             self.looks.pop_front();
@@ -121,8 +137,8 @@ impl Alignment {
         }
     }
 
-    /// What the looks say of `position`: the line through them of which the median is true
-    /// (Theil and Sen's), so that single times that are wrong don't matter.
+    /// What the looks say of `position`: the line of the median slope and height (after Theil
+    /// and Sen), so that single times that are wrong don't matter.
     fn estimate(&self, position: u64, rate: Rate) -> Option<f64> {
         let seconds = |at: u64| rate.seconds(position.saturating_sub(at));
         let looks: Vec<(f64, f64)> = self
@@ -133,10 +149,9 @@ impl Alignment {
         let slope = match looks.len() {
             0..FEW => 0.0,
             _ => {
-                let pairs = looks.iter().enumerate().flat_map(|(n, (x, y))| {
-                    let after = looks[n + 1..].iter();
-                    after.map(move |(later, there)| (there - y) / (later - x))
-                });
+                let half = looks.len() / 2;
+                let pairs = looks.iter().zip(&looks[half..]);
+                let pairs = pairs.map(|((x, y), (later, there))| (there - y) / (later - x));
                 median(pairs.collect())?
             }
         };
@@ -182,4 +197,79 @@ pub(crate) fn position_at(ring: &Reader, time_ns: i64) -> Option<(i64, f64)> {
     let whole = rate.samples(off_ns);
     let rest = off_ns.saturating_sub(rate.ns(whole)) as f64 / rate.ns(1) as f64;
     Some(((known.0 as i64).saturating_add(whole), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RATE: Rate = Rate::ALL[4];
+
+    /// An alignment that was given these: positions of windows, and how far the other is ahead.
+    fn given(looks: impl IntoIterator<Item = (u64, f64, bool)>) -> (Alignment, Vec<i64>) {
+        let mut alignment = Alignment::default();
+        let mut found = Vec::new();
+        for (window, ahead, interrupted) in looks {
+            alignment.interrupted |= interrupted;
+            let jump = f64::from(RATE.hz() / JUMP);
+            alignment.take(window * RATE.window(), RATE, ahead, jump);
+            found.push(alignment.samples.unwrap());
+        }
+        (alignment, found)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Clocks that differ by up to 500 ppm are followed to the sample, whatever single
+        /// times are worth.
+        #[test]
+        fn a_drift_is_followed_to_the_sample(
+            ppm in -500.0..500.0_f64,
+            apart in -1e6..1e6_f64,
+            late in prop::collection::vec((0..6_u32, 0.0..400.0_f64), 200),
+        ) {
+            let truly = |window: u64| apart + ppm * 1e-6 * (window * RATE.window()) as f64;
+            let told = |(window, (often, late)): (u64, &(u32, f64))| {
+                let late = if *often == 0 { *late } else { 0.0 };
+                (window, truly(window) + late, false)
+            };
+            let (_, found) = given((0..).zip(&late).map(told));
+            for (window, samples) in found.into_iter().enumerate().skip(LOOKS as usize) {
+                let off = samples as f64 - truly(window as u64);
+                prop_assert!(off.abs() <= 1.0, "{off} at window {window}");
+            }
+        }
+
+        /// Behind an interruption the first look counts, however little it is off.
+        #[test]
+        fn another_line_is_taken_at_once(apart in -1e6..1e6_f64, step in 2.0..1e6_f64) {
+            let looks = (0..200).map(|n| match n {
+                0..100 => (n, apart, false),
+                _ => (n, apart + step, n == 100),
+            });
+            let (_, found) = given(looks);
+            prop_assert_eq!(found[99], apart.round() as i64);
+            prop_assert_eq!(found[100], (apart + step).round() as i64);
+            prop_assert_eq!(found[199], found[100]);
+        }
+
+        /// A graph that is rearranged without a gap is followed within 0.1 s.
+        #[test]
+        fn a_jump_is_taken_once_it_is_sure(apart in -1e6..1e6_f64, step in 64.0..1e6_f64) {
+            let looks = (0..200).map(|n| (n, if n < 100 { apart } else { apart + step }, false));
+            let (_, found) = given(looks);
+            prop_assert_eq!(found[101], apart.round() as i64);
+            prop_assert_eq!(found[102], (apart + step).round() as i64);
+        }
+    }
+
+    #[test]
+    fn a_single_wrong_time_changes_nothing() {
+        let looks = (0..200).map(|n| (n, if n % 20 == 7 { 900.0 } else { 100.0 }, false));
+        let (_, found) = given(looks);
+        assert!(found[8..].iter().all(|samples| *samples == 100));
+    }
 }
