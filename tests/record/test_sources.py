@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from rig import BINARY, PrivatePipeWire, wait_until
+from rig.alsa import AlsaMic
 from rig.impulses import Recorded, link_impulses, play_into, read
 from rig.service import Engine
 
@@ -64,6 +65,23 @@ def test_impulses_stand_at_the_same_sample(quantum: int, tmp_path: Path) -> None
         if LONG:
             found = recorded(rig, tmp_path / "long.wav", HALF_AN_HOUR)
             assert found.assert_aligned() > HALF_AN_HOUR * 10, found.labels
+
+
+def test_clocks_that_differ_are_followed(tmp_path: Path) -> None:
+    """Of two cards whose clocks are 200 ppm apart, each the other's leader."""
+    mics = AlsaMic(tmp_path, {"fast": {"ppm": 200, "impulses": 1}}, impulses=1)
+    seconds = HALF_AN_HOUR * (1 if LONG else 2)
+    with PrivatePipeWire() as rig:
+        running = {}
+        for order in (("mic", "fast"), ("fast", "mic")):
+            out = tmp_path / f"{order[0]}.wav"
+            sources = [word for name in order for word in ("--source", f"alsa:{name}")]
+            running[out] = recorder(rig, out, "--seconds", str(seconds), *sources, **mics.env)
+        for out, recording in running.items():
+            ends(recording, seconds * 1.5 + 30)
+            found = read(out)
+            # The lines through their times are found in the first two seconds.
+            assert found.assert_aligned(settled=2) >= 10 * (seconds - 2), found.labels
 
 
 def test_it_goes_on_whatever_happens_to_the_sources(tmp_path: Path) -> None:

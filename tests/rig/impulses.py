@@ -13,8 +13,9 @@ from rig.recorder import read_wav
 
 #: An impulse is full scale, and nothing else that is played comes near.
 THRESHOLD = 0.2
-#: What a cue's length is rounded by, in seconds.
-ROUNDED_S = 0.002
+#: Where a graph is rearranged, cycles overlap: so far from a marked gap, in seconds, an
+#: impulse may be missing as well. (A cue's length is rounded to 1 ms.)
+EDGE_S = 0.012
 
 
 def play_into(rig: PrivatePipeWire, *names: str, seed: int = 7) -> Player:
@@ -62,13 +63,15 @@ class Recorded:
         nearest = np.abs(distances).argmin(0)
         return np.asarray(distances[nearest, np.arange(len(own))])
 
-    def assert_aligned(self, quiet: list[tuple[float, float]] | None = None) -> int:
+    def assert_aligned(
+        self, quiet: list[tuple[float, float]] | None = None, settled: float = 0
+    ) -> int:
         """Each impulse stands at the same sample in both channels, give or take one, or one of
         them has a marked gap there; how many do. ``quiet``: stretches of CLOCK_MONOTONIC
-        seconds in which not both were played to.
+        seconds in which not both were played to; ``settled``: from this second on.
         """
         began = self.began_ns / 1e9
-        silent = [(a - began - 0.3, b - began + 0.3) for a, b in quiet or []]
+        silent = [(-1.0, settled)] + [(a - began - 0.3, b - began + 0.3) for a, b in quiet or []]
         together = 0
         for channel in (0, 1):
             excused = self.gaps[0] + self.gaps[1] + silent
@@ -78,7 +81,7 @@ class Recorded:
                     together += 1
                     continue
                 at = sample / self.rate
-                near = (bounds[:, 0] - ROUNDED_S <= at) & (at <= bounds[:, 1] + ROUNDED_S)
+                near = (bounds[:, 0] - EDGE_S <= at) & (at <= bounds[:, 1] + EDGE_S)
                 assert near.any(), (
                     f"channel {channel + 1} at {at:.4f} s: off by {off} samples, no gap marked "
                     f"among {bounds.round(4).tolist()}"
