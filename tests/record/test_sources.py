@@ -4,19 +4,16 @@ and every gap marked."""
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from rig import BINARY, PrivatePipeWire, wait_until
 from rig.alsa import AlsaMic
 from rig.impulses import Recorded, link_impulses, play_into, read
-from rig.service import Engine
 
 #: `make test-together`: twenty starts and half an hour of each.
 LONG = bool(os.environ.get("V2M_TEST_TOGETHER_LONG"))
@@ -24,9 +21,7 @@ STARTS = 20 if LONG else 2
 HALF_AN_HOUR = 1800 if LONG else 6
 
 
-def recorder(
-    rig: PrivatePipeWire, out: Path, *arguments: str, **env: str
-) -> subprocess.Popen[str]:
+def recorder(rig: PrivatePipeWire, out: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
     sources = () if "--source" in arguments else ("--source", "mic", "--source", "monitor:speaker")
     return subprocess.Popen(
         [BINARY, "record", out, "--rate", "48000", *sources, *arguments],
@@ -80,8 +75,10 @@ def test_clocks_that_differ_are_followed(tmp_path: Path) -> None:
         for out, recording in running.items():
             ends(recording, seconds * 1.5 + 30)
             found = read(out)
-            # The lines through their times are found in the first two seconds.
-            assert found.assert_aligned(settled=2) >= 10 * (seconds - 2), found.labels
+            # The lines through their times are found in the first two seconds. That one is a
+            # sample off shows in impulses, which are half of one off in each, as up to two.
+            assert found.assert_aligned(settled=2, most=2) >= 10 * (seconds - 2), found.labels
+            assert np.abs(found.off(0)[found.impulses[0] > 2 * found.rate]).mean() < 1
 
 
 def test_it_goes_on_whatever_happens_to_the_sources(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ class AlsaMic:
         library = directory / "alsa_mic.so"
         flags = ["-O2", "-shared", "-fPIC", "-DPIC"]
         subprocess.run(
-            ["cc", *flags, "-o", library, HERE / "alsa_mic.c", "-lasound", "-lm"], check=True, timeout=60
+            ["cc", *flags, "-o", library, HERE / "alsa_mic.c", "-lasound", "-lm"],
+            check=True,
+            timeout=60,
         )
         self.config = directory / "alsa.conf"
         pcms = {"mic": settings, "default": settings} | (others or {})

@@ -64,10 +64,10 @@ class Recorded:
         return np.asarray(distances[nearest, np.arange(len(own))])
 
     def assert_aligned(
-        self, quiet: list[tuple[float, float]] | None = None, settled: float = 0
+        self, quiet: list[tuple[float, float]] | None = None, settled: float = 0, most: int = 1
     ) -> int:
-        """Each impulse stands at the same sample in both channels, give or take one, or one of
-        them has a marked gap there; how many do. ``quiet``: stretches of CLOCK_MONOTONIC
+        """Each impulse stands at the same sample in both channels, give or take ``most``, or one
+        of them has a marked gap there; how many do. ``quiet``: stretches of CLOCK_MONOTONIC
         seconds in which not both were played to; ``settled``: from this second on.
         """
         began = self.began_ns / 1e9
@@ -77,7 +77,7 @@ class Recorded:
             excused = self.gaps[0] + self.gaps[1] + silent
             bounds = np.array(sorted(excused)).reshape(-1, 2)
             for sample, off in zip(self.impulses[channel], self.off(channel), strict=True):
-                if abs(off) <= 1:
+                if abs(off) <= most:
                     together += 1
                     continue
                 at = sample / self.rate

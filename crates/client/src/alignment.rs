@@ -130,7 +130,10 @@ impl Alignment {
             self.looks.pop_front();
         }
         self.looks.push_back((position, now));
-        let estimate = self.estimate(position, rate).unwrap_or(now);
+        // For the middle of the window that begins there.
+        let estimate = self
+            .estimate(position + rate.window() / 2, rate)
+            .unwrap_or(now);
         match self.samples {
             Some(samples) if (estimate - samples as f64).abs() <= HYSTERESIS => {}
             _ => self.samples = Some(estimate.round() as i64),
@@ -238,8 +241,9 @@ mod tests {
             };
             let (_, found) = given((0..).zip(&late).map(told));
             for (window, samples) in found.into_iter().enumerate().skip(LOOKS as usize) {
-                let off = samples as f64 - truly(window as u64);
-                prop_assert!(off.abs() <= 1.0, "{off} at window {window}");
+                let (begin, end) = (truly(window as u64), truly(window as u64 + 1));
+                let off = samples as f64 - (begin + end) / 2.0;
+                prop_assert!(off.abs() <= 0.7, "{off} at window {window}");
             }
         }
 

@@ -11,7 +11,7 @@ const SMOOTHING: f64 = 1.0 / 32.0;
 const FEW: f64 = 8.0;
 
 /// A thread only ever wakes late: of so many times the earliest counts.
-const LATE: usize = 8;
+const LATE: usize = 16;
 
 /// A time so far off the line is no jitter: the line starts anew there.
 const JITTER_NS: i64 = 20_000_000;
