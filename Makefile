@@ -5,15 +5,21 @@
 #              ten minutes of it live)
 # make test-vad-hours ten hours of audio through the engine, in some minutes
 # make test-together  sources that are recorded together: twenty starts and half an hour of each
+# make test-python   the Python module at length: a thousand rounds of tasks that leave at bad
+#              moments, two minutes of chunks that are kept
 # make test-hostile  hostile peers, files and names at length: 100,000 messages, 10,000 connections
 # make audit   known vulnerabilities in dependencies (needs GitHub)
 # make test-record recordings at length: hours, 200 kills, disks that stall for 20 s or lose power
+# make soak HOURS=2  everything that happens on a machine, drawn from a seed (SEED=7 repeats it), and
+#              an account of every sample; make soak-document writes docs/reliability.md
 # make test-integrations  pipecat, livekit-agents, RealtimeSTT and openWakeWord, which need over 300 MB,
 #              on recorded speech
 # make packages      .deb, .rpm, wheel and sdist into dist/
+# make release the packages, what they are made of (CycloneDX) and SHA256SUMS, in dist/
 # make test-packages  these in clean roots, on a booted Debian, and built twice over (as root; half
 #              an hour)
 # make bench   latencies and costs, measured against a plain reader in the same run
+# make bench-clusters  what Ray Data, Dask and Hugging Face datasets add to finding speech in recordings
 # make bench-peers  the same impulses to what people use today; make bench-document writes docs/benchmarks.md
 
 SHELL := /bin/bash
@@ -22,7 +28,7 @@ PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 LIBV2M := PKG_CONFIG_PATH=$(CURDIR)/target/release
 
-.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-record test-together test-hostile test-integrations packages test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean
+.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-together test-hostile test-integrations packages release test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters soak soak-document
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -73,6 +79,12 @@ bench-peers:
 	packaging/setup.sh peers
 	@$(MAKE) --no-print-directory install
 	$(PYTHON) benches/peers/run.py
+
+# Some ten minutes on an otherwise quiet machine, and the frameworks' virtual environment.
+bench-clusters: setup-test
+	@$(MAKE) --no-print-directory install
+	packaging/frameworks.sh
+	target/frameworks/bin/python benches/vad_clusters.py
 
 # Twenty minutes on an otherwise quiet machine.
 bench-document:
@@ -149,6 +161,12 @@ test-vad-hours: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_VAD_HOURS=10 $(PYTHON) -m pytest --timeout 7200 -q tests/engine/test_vad.py -k hours
 
+# Some ten minutes.
+test-python: setup-test
+	@$(MAKE) --no-print-directory install
+	V2M_TEST_ROUNDS=1000 V2M_TEST_KEPT_SECONDS=120 $(PYTHON) -m pytest --timeout 3000 -q \
+	    --durations 10 tests/python/test_leaving.py tests/python/test_samples.py
+
 # Some 22 minutes and 10 GB of disk.
 test-record: setup-test
 	@$(MAKE) --no-print-directory install
@@ -165,6 +183,23 @@ test-together: setup-test
 test-hostile: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_TEST_HOSTILE_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/hostile
+	V2M_TEST_HOSTILE_LONG=1 $(PYTHON) -m pytest --timeout 600 -q -k "go" \
+	    tests/engine/test_streams.py tests/pipewire/test_realtime.py
+
+# Default changes, unplugging, kills, stalls, full disks, clock steps, drawn from a seed; at the end
+# every sample is accounted for.
+HOURS := 2
+soak: setup-test
+	@$(MAKE) --no-print-directory install
+	$(PYTHON) -m soak --hours $(HOURS) $(if $(SEED),--seed $(SEED))
+
+# The same for an hour, and what others lose under the same faults: docs/reliability.md.
+soak-document: setup-test
+	packaging/setup.sh peers
+	@$(MAKE) --no-print-directory install
+	$(PYTHON) benches/peers/faults.py
+	$(PYTHON) -m soak --hours 1 --report target/soak/report.json
+	$(PYTHON) -m soak.document target/soak/report.json target/peers/faults.json
 
 # In a virtual environment of their own.
 test-integrations: setup-test
@@ -179,7 +214,10 @@ packages:
 	packaging/setup.sh packages
 	packaging/build.sh deb rpm wheel sdist
 
-test-packages: packages
+release: packages
+	packaging/build.sh sbom sums
+
+test-packages: release
 	@echo "== packages in clean roots, on a booted Debian, and all built again: some 20 minutes" >&2
 	$(PYTHON) -m pytest --timeout 900 -q --durations 10 -o tmp_path_retention_policy=failed \
 	    packaging/tests --ignore packaging/tests/quick

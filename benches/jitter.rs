@@ -36,7 +36,7 @@ impl Sink for Calls {
         if let Ok(mut all) = self.all.try_lock() {
             let at = self.next.fetch_add(1, Ordering::Relaxed);
             if let Some(call) = all.get_mut(at) {
-                *call = (now, block.position, block.samples.len(), block.rate);
+                *call = (now, block.position, block.frames(), block.rate);
             }
         }
     }

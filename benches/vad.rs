@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use v2m_engine::vad::hearing::Hearing;
-use v2m_engine::vad::native::{Batch, Memory, Native, Network, Part, Path, Recordings};
+use v2m_engine::vad::native::{Memory, Native, Network, Part, Path, Recordings};
 use v2m_engine::vad::{Model, WINDOW};
 
 /// Multiply-adds of one window after the STFT: taps x inputs x outputs of the
@@ -260,6 +260,27 @@ fn recordings(path: Path, windows: &[[f32; WINDOW]], together: usize) -> f64 {
     time / (windows.len() * together) as f64
 }
 
+/// Seconds a window of live streams, each of which has one window due at a time.
+fn live(path: Path, windows: &[[f32; WINDOW]], streams: usize) -> f64 {
+    let mut network = Recordings::with_path(Network::embedded(), path).expect("a path");
+    let mut heard = vec![(Memory::new(), Vec::with_capacity(1)); streams];
+    let time = best_of(3, || {
+        for windows in windows.chunks_exact(streams) {
+            let parts = heard.iter_mut().zip(windows);
+            let parts = parts.map(|((memory, out), window)| Part {
+                memory,
+                samples: window,
+                out,
+            });
+            network.advance(&mut parts.collect::<Vec<_>>());
+            heard
+                .iter_mut()
+                .for_each(|(_, out)| sink(out.pop().unwrap_or(0.0)));
+        }
+    });
+    time / (windows.len() / streams * streams) as f64
+}
+
 fn main() {
     let options = options();
     if let Some((name, hearing, steps)) = options.steps {
@@ -300,8 +321,16 @@ fn main() {
             median / 1e3,
             p99 / 1e3
         );
-        if let Some((rate, read)) = bounds(path, bytes) {
-            let arithmetic = MULTIPLY_ADDS as f64 / rate;
+        let bounds =
+            bounds(path, bytes).map(|(rate, read)| (rate, MULTIPLY_ADDS as f64 / rate, read));
+        // Recordings and batches share the weights, so that arithmetic is what binds them.
+        let of_bound = |time: f64| {
+            let arithmetic = bounds.map(|(_, arithmetic, _)| arithmetic);
+            arithmetic.map_or(String::new(), |bound| {
+                format!(", {:.1} x the arithmetic bound", time / bound)
+            })
+        };
+        if let Some((rate, arithmetic, read)) = bounds {
             let bound = arithmetic.max(read);
             println!(
                 "  bound {:.1} us, of it {:.1} x: arithmetic {:.1} us ({:.0} G multiply-adds/s measured), reading the weights {:.1} us ({:.0} GB/s measured); the FFT is extra",
@@ -329,27 +358,19 @@ fn main() {
                 }
             }
         }
-        let mut out = vec![0.0; windows.len()];
         for together in [1, 4] {
             let time = recordings(path, &windows, together);
             println!(
-                "  {together} recordings at once: {:.1} us per window, {:.0} x real time",
+                "  offline, {together} recordings at once: {:.1} us per window, {:.0} x real time per core{}",
                 time * 1e6,
-                0.032 / time
+                0.032 / time,
+                of_bound(time)
             );
         }
         for streams in [1, 8, 64] {
-            let mut batch = Batch::new(Network::embedded(), path, streams).expect("a path");
-            let time = best_of(3, || {
-                for windows in windows.chunks_exact(streams) {
-                    batch
-                        .probabilities(windows, &mut out[..streams])
-                        .expect("as many");
-                }
-            });
-            let time = time / (windows.len() / streams * streams) as f64;
+            let time = live(path, &windows, streams);
             println!(
-                "  batch of {streams:2}: {:.1} us per window, {:.0} streams per core",
+                "  {streams:2} live at once: {:.1} us per window, {:.0} streams per core",
                 time * 1e6,
                 0.032 / time
             );

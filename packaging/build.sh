@@ -1,11 +1,11 @@
 #!/bin/sh
 # Builds packages into dist/, the same bytes from the same commit.
-# Usage: packaging/build.sh deb|rpm|wheel|sdist ...
+# Usage: packaging/build.sh deb|rpm|wheel|sdist|sbom|sums ...
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD dist=$PWD/dist work=$PWD/target/package anywhere=$PWD/packaging/anywhere.sh
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-[ $# -gt 0 ] || { echo "usage: packaging/build.sh deb|rpm|wheel|sdist ..." >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: packaging/build.sh deb|rpm|wheel|sdist|sbom|sums ..." >&2; exit 2; }
 
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 # Dependencies are compiled once for all packages that use the system's compiler.
@@ -93,15 +93,39 @@ sdist() {
     cd "$root"
 }
 
+# What the binaries are made of, as CycloneDX: every crate with its version, licence and checksum.
+# SOURCE_DATE_EPOCH is its time, it has no serial number, and no path from here.
+sbom() {
+    stage "$work/sbom"
+    cd "$work/sbom"
+    rm -f "$dist"/*.cdx.json
+    cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps \
+        --target "$(rustc -vV | sed -n 's/^host: //p')"
+    for list in v2m-engine.cdx.json python/v2m-engine-python.cdx.json crates/capi/v2m-capi.cdx.json; do
+        name=$(basename "$list" .cdx.json)
+        sed "s|file://$work/sbom|file:///v2m-engine|g" "$list" >"$dist/$name-$version.cdx.json"
+    done
+    cd "$root"
+}
+
+# To be checked by `sha256sum --check`; last, as it goes over all that is in dist.
+sums() {
+    cd "$dist"
+    rm -f SHA256SUMS
+    sha256sum -- * >"$work/SHA256SUMS"
+    mv "$work/SHA256SUMS" .
+    cd "$root"
+}
+
 mkdir -p "$dist"
 for package in "$@"; do
     case $package in
-    deb | rpm | wheel | sdist)
+    deb | rpm | wheel | sdist | sbom | sums)
         say "building: $package"
         ("$package")
         ;;
     *)
-        echo "packaging/build.sh: $package is none of deb, rpm, wheel, sdist" >&2
+        echo "packaging/build.sh: $package is none of deb, rpm, wheel, sdist, sbom, sums" >&2
         exit 2
         ;;
     esac

@@ -5,12 +5,11 @@ set -eu
 cd "$(dirname "$0")/.."
 
 wanted="pipecat-ai==1.14.0 livekit-agents==1.8.9 openai==3.57.0 scipy==1.17.1 onnx==1.23.2 pocketsphinx==5.1.1
-    pytest==9.2.0 pytest-timeout==2.4.0 matplotlib==3.11.2 datasets==5.2.0 dask[distributed]==2026.8.0 ray[data]==2.60.0"
+    pytest==9.2.0 pytest-timeout==2.4.0 matplotlib==3.11.2 datasets==5.2.0 dask[distributed]==2026.8.0 ray[data]==2.60.0
+    scikit-learn==1.9.1 halo==0.0.31 websocket-client==1.9.0 requests"
 # Installed without what they ask for: RealtimeSTT wants PyTorch, of which it uses the
 # multiprocessing only; openWakeWord wants a TFLite runtime, which is there for few Pythons.
-bare="RealtimeSTT==1.1.2 openwakeword==0.6.0 silero-vad==6.2.3 webrtcvad-wheels==2.0.14 halo==0.0.31
-    log-symbols==0.0.14 spinners==0.0.24 termcolor==3.3.0 six scikit-learn==1.9.1 joblib threadpoolctl requests
-    urllib3 charset-normalizer websocket-client==1.9.0"
+bare="RealtimeSTT==1.1.2 openwakeword==0.6.0 silero-vad==6.2.3 webrtcvad-wheels==2.0.14"
 place=target/frameworks
 
 if [ ! -x $place/bin/python ]; then

@@ -22,6 +22,8 @@ engine)
     put "$built" 755 /usr/bin/v2m-engine
     put packaging/systemd/v2m-engine.socket 644 "${UNITDIR:-/usr/lib/systemd/user}/v2m-engine.socket"
     put packaging/systemd/v2m-engine.service 644 "${UNITDIR:-/usr/lib/systemd/user}/v2m-engine.service"
+    metainfo=io.github.v2m_engine.v2m_engine.metainfo.xml
+    put "packaging/metainfo/$metainfo" 644 "/usr/share/metainfo/$metainfo"
     put udev/60-v2m-engine.rules 644 "${RULESDIR:-/usr/lib/udev/rules.d}/60-v2m-engine.rules"
 
     generated=$(mktemp -d)

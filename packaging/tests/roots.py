@@ -50,6 +50,8 @@ def tarball(release: str, booted: bool) -> Path:
         subprocess.run(
             [
                 *("mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(include)}"),
+                # A mirror of Debian's testing may be older than its word is good for.
+                '--aptopt=Acquire::Check-Valid-Until "false"',
                 *(release, made),
             ],
             check=True,
@@ -107,13 +109,15 @@ class Root:
         self.release = release
         subprocess.run(["tar", "-xf", tarball(release, booted), "-C", directory], check=True)
         shutil.copy("/etc/resolv.conf", directory / "etc/resolv.conf")
-        # The tests' own, and a player that is compiled already.
+        # The tests' own, and what of it is compiled already.
         self.give(TREE / "tests/rig", "/v2m/tests/rig")
-        self.give(TREE / "target/rig/player", "/v2m/target/rig/player")
+        for program in ("player", "headset"):
+            self.give(TREE / "target/rig" / program, f"/v2m/target/rig/{program}")
         self.give(SPEECH, "/v2m/speech.f32")
         self.give(TREE / "packaging/tests/use.py", "/v2m/use.py")
         subprocess.run(["chmod", "-R", "a+rX", directory / "v2m"], check=True)
-        os.utime(directory / "v2m/target/rig/player")
+        for program in ("player", "headset"):
+            os.utime(directory / "v2m/target/rig" / program)
 
     def give(self, source: Path, path: str) -> None:
         to = self.directory / path.lstrip("/")

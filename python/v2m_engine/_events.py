@@ -21,10 +21,12 @@ class Event:
     * `"gap"`: lost audio, for which there is silence of this `length`. `detail` is the
       reason: `"xrun"` (the audio server or the driver skipped it), `"interrupted"` (capture
       stopped, or moved to another clock), `"continued"` (there is still none: this follows
-      on the gap before), `"not-captured"` (nobody listened).
+      on the gap before), `"not-captured"` (nobody listened),
+      `"suspended"` (the machine slept for as long as `length`, for which no samples stand).
     * `"mute"`: `v2m-engine mute` has silenced all readers; from here on there is silence.
       `"unmute"`: that has ended; it was `length` long.
-    * `"source"`: from here on another source is captured.
+    * `"source"`: from here on the source of the name `detail` is captured: a PipeWire node, an
+      ALSA PCM (`"alsa:hw:0"`), the path of a file.
     * `"channel"`: from here on the channel of number `detail` (from 1) is heard.
     * `"state"`: the engine's state is `detail`: `"starting"`, `"running"`, `"waiting"` (no
       audio from the source; silence stands in), `"ended"`, `"idle"`, `"stopped"`; or

@@ -24,6 +24,9 @@ pub trait Backend: Send {
     /// where there is a choice.
     fn set_together(&self, _together: bool) {}
 
+    /// Who reads what is captured, to be shown where the system shows who captures.
+    fn set_readers(&self, _readers: &str) {}
+
     /// Captures, or leaves the microphone alone.
     fn set_active(&self, active: bool);
 

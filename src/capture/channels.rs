@@ -1,8 +1,7 @@
-//! Which of the source's channels are heard: between the backends, which have all of
-//! them, and the ingest, which takes one.
+//! Which of the source's channels are heard: said to the ingest with each block.
 //!
 //! ```text
-//! audio thread:    block ─> Mixer ─> what is heard ─> ingest
+//! audio thread:    block ─> Mixer ─> what each channel counts for ─> ingest
 //!                             │ ▲
 //!                       copies│ │weights
 //!                             ▼ │
@@ -22,7 +21,9 @@ use std::time::Duration;
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::Event;
-use crate::channels::{Aim, Chooser, MAX_CHANNELS, Mix, Planar, Selection, Weights, names_for};
+use crate::channels::{
+    Aim, Chooser, Heard, MAX_CHANNELS, Mix, Planar, Selection, Weights, names_for,
+};
 use crate::error::Result;
 use crate::rt;
 use crate::status::ChannelStatus;
@@ -153,12 +154,11 @@ impl Channels {
         Ok(())
     }
 
-    /// The half that applies it to blocks of up to `channels` channels on an audio thread,
-    /// where every call is real-time safe.
+    /// The half for an audio thread, for blocks of up to `channels` channels.
     ///
     /// # Errors
     /// [`crate::ErrorKind::System`] if no thread can be started.
-    pub fn mixer(&self, channels: usize, longest: usize) -> Result<Mixer> {
+    pub fn mixer(&self, channels: usize) -> Result<Mixer> {
         let channels = channels.clamp(1, MAX_CHANNELS);
         let (mut tap, copies) = RingBuffer::<u32>::new(channels * (FRAMES + HEAD));
         if let Ok(mut all) = tap.write_chunk(channels * (FRAMES + HEAD)) {
@@ -169,8 +169,6 @@ impl Channels {
                 std::mem::size_of_val(memory),
             );
         }
-        let out = vec![0.0; longest].into_boxed_slice();
-        rt::lock("mix", out.as_ptr().cast(), size_of_val(&*out));
         let notes = self.listener()?;
         let arranged = lock(&self.report).arranged;
         let _ = notes.send(Note::Tap(copies, channels));
@@ -181,7 +179,6 @@ impl Channels {
             arrangement: u32::MAX,
             mix: Mix::default(),
             tap,
-            out,
         })
     }
 
@@ -331,15 +328,11 @@ pub struct Mixer {
     arrangement: u32,
     mix: Mix,
     tap: Producer<u32>,
-    out: Box<[f32]>,
 }
 
 impl Mixer {
     /// What is heard of `block`. Real-time safe: no allocation, lock or system call.
-    ///
-    /// # Panics
-    /// If the block is longer than [`Channels::mixer`] was told.
-    pub fn mix<'a>(&'a mut self, block: Planar<'a>, rate: u32) -> &'a [f32] {
+    pub fn hear(&mut self, block: Planar<'_>, rate: u32) -> Heard<'_> {
         let version = self.aims.version.load(Acquire);
         if version != self.seen {
             // Just being changed: the next block takes it up.
@@ -354,7 +347,7 @@ impl Mixer {
             }
         }
         self.copy(block, rate);
-        self.mix.mix(block, rate, &mut self.out)
+        self.mix.hear(block, rate)
     }
 
     /// For the thread that listens; where that is late, it misses a block.

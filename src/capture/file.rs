@@ -223,11 +223,11 @@ pub fn play(
         }
         let (clock, time_ns) = (start as u64, time(position));
         ingest.block(&Block {
-            samples,
             rate,
             clock,
             position,
             time_ns,
+            ..Block::mono(samples)
         });
         ingest.wake();
         position = end;

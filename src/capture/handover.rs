@@ -14,7 +14,7 @@ use super::alsa::{self, AlsaCapture, AlsaSource};
 use super::channels::Channels;
 use super::ingest::Ingest;
 use super::pipewire::{self, Options, Pipewire, Source};
-use super::{Backend, Block, Event, Events, Kind, Sink, Start};
+use super::{Backend, Event, Events, Kind, Start};
 use crate::config::{Fallback, SourceSpec};
 use crate::error::Result;
 use crate::health::Mute;
@@ -51,8 +51,10 @@ fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
         latency: None,
         active: start.active,
         together: false,
+        readers: String::new(),
         remote: None,
         channels: start.channels.clone(),
+        ..Options::default()
     };
     Ok(match pcm {
         Ok(pcm) => {
@@ -105,24 +107,6 @@ enum Note {
     Stop,
 }
 
-/// Takes blocks from PipeWire only while it is PipeWire's turn.
-struct Gate {
-    open: AtomicBool,
-    ingest: Arc<Ingest>,
-}
-
-impl Sink for Gate {
-    fn block(&self, block: &Block<'_>) {
-        if self.open.load(Ordering::Acquire) {
-            self.ingest.block(block);
-        }
-    }
-
-    fn wake(&self) {
-        self.ingest.wake();
-    }
-}
-
 impl Handover {
     pub(super) fn start(
         options: Options,
@@ -131,19 +115,16 @@ impl Handover {
         events: Events,
     ) -> Result<Self> {
         let (notes, inbox) = channel();
-        let gate = Arc::new(Gate {
-            open: AtomicBool::new(true),
-            ingest: ingest.clone(),
-        });
+        let unheard = options.unheard.clone();
         let told = notes.clone();
         let tell = Box::new(move |event| drop(told.send(Note::Pipewire(event))));
         let shared = Arc::<Shared>::default();
         shared.active.store(options.active, Ordering::Relaxed);
-        let pipewire = Pipewire::start(options, gate.clone(), tell)?;
+        let pipewire = Pipewire::start(options, ingest.clone(), tell)?;
         let switch = Switch {
             standby,
             ingest,
-            gate,
+            unheard,
             events,
             shared: shared.clone(),
             notes: notes.clone(),
@@ -169,6 +150,10 @@ impl Backend for Handover {
 
     fn set_together(&self, together: bool) {
         self.pipewire.set_together(together);
+    }
+
+    fn set_readers(&self, readers: &str) {
+        self.pipewire.set_readers(readers);
     }
 
     /// Captures, or leaves the microphone alone, whichever of the two has it.
@@ -247,7 +232,8 @@ impl Drop for Handover {
 struct Switch {
     standby: FallbackSession,
     ingest: Arc<Ingest>,
-    gate: Arc<Gate>,
+    /// What PipeWire gives is passed over: it is ALSA's turn.
+    unheard: Arc<AtomicBool>,
     events: Events,
     shared: Arc<Shared>,
     notes: Sender<Note>,
@@ -307,7 +293,7 @@ impl Switch {
 
     fn take_alsa(&mut self) {
         self.due = None;
-        self.gate.open.store(false, Ordering::Release);
+        self.unheard.store(true, Ordering::Release);
         let source = AlsaSource::later(self.standby.pcm.as_deref(), self.standby.options)
             .with_channels(self.standby.channels.clone());
         let told = self.notes.clone();
@@ -324,6 +310,6 @@ impl Switch {
         let alsa = self.shared.alsa().take();
         // Waits for its thread, which has the ingest until then.
         drop(alsa);
-        self.gate.open.store(true, Ordering::Release);
+        self.unheard.store(false, Ordering::Release);
     }
 }

@@ -1,5 +1,5 @@
-//! From a backend's blocks to the rings: loss accounting once for the source, then one
-//! output for each rate that somebody listens to.
+//! From a backend's blocks to the rings: what is heard of the channels and loss accounting
+//! once for the source, then one output for each rate that somebody listens to.
 //! All of it runs on the real-time thread; what is left to others stands in `upkeep.rs`.
 //!
 //! Lost audio becomes silence of the same length, so that a position always
@@ -31,6 +31,7 @@ use self::output::{CHUNK, Scratch};
 use super::stamps::{Drift, Lag, Slip};
 use super::timeline::{Timeline, Verdict};
 use super::{Block, Sink};
+use crate::channels::Heard;
 use crate::ring::GapReason;
 use crate::ring::rate::TICKS;
 use crate::sync::TryCell;
@@ -83,7 +84,12 @@ struct Inner {
     heard_ns: i64,
     /// Why audio is missing, until some comes.
     missing: Missing,
+    /// The run was ended because its clock had counted more samples than time has passed: a
+    /// tick of silence, flagged, tells of those that are dropped.
+    cut: bool,
     scratch: Box<Scratch>,
+    /// A sum of channels.
+    sum: [f32; CHUNK],
 }
 
 /// Why audio is missing.
@@ -189,7 +195,7 @@ impl Inner {
 
     /// Takes a block that arrives at `now_ns`; whether anything was written.
     fn take(&mut self, block: &Block<'_>, now_ns: i64, wanted: &AtomicU32) -> bool {
-        if block.samples.is_empty() || block.rate == 0 {
+        if block.frames() == 0 || block.rate == 0 {
             return false;
         }
         let before = self.written();
@@ -223,8 +229,7 @@ impl Inner {
             }
         };
         self.timeline.follow(block);
-        let first_ns = time_ns + duration_ns(ignored as i64, block.rate);
-        self.convert(&block.samples[ignored..], block.rate, first_ns);
+        self.convert(block, ignored, time_ns);
         self.heard_ns = now_ns;
         self.written() != before
     }
@@ -251,20 +256,30 @@ impl Inner {
         }
     }
 
-    /// Resamples and writes; `time_ns` is the time of the first input sample.
-    fn convert(&mut self, samples: &[f32], rate: u32, mut time_ns: i64) {
+    /// Resamples and writes a block's frames from `first` on; `time_ns` is the time of the
+    /// block's first.
+    fn convert(&mut self, block: &Block<'_>, first: usize, time_ns: i64) {
         let Some(mut run) = self.run else { return };
-        for chunk in samples.chunks(CHUNK) {
+        let (frames, rate) = (block.frames(), block.rate);
+        let mut next_ns = time_ns + duration_ns(first as i64, rate);
+        for first in (first..frames).step_by(CHUNK) {
+            let count = (frames - first).min(CHUNK);
+            let samples = heard(block, first, &mut self.sum[..count]);
             for output in self.outputs.iter_mut().flatten() {
-                output.take(&run, chunk, time_ns, &mut self.scratch);
+                let first_ns = next_ns + output.offset_ns(&run);
+                let Some((resampler, writer)) = output.way(rate) else {
+                    continue;
+                };
+                let written = resampler.process(samples, &mut self.scratch[..]);
+                writer.append(&self.scratch[..written], first_ns);
             }
-            run.inputs += chunk.len() as u64;
-            time_ns += duration_ns(chunk.len() as i64, rate);
+            run.inputs += count as u64;
+            next_ns += duration_ns(count as i64, rate);
         }
         self.run = Some(run);
-        let passed_ns = duration_ns(samples.len() as i64, rate);
+        let passed_ns = duration_ns((frames - first) as i64, rate);
         self.next_ns += passed_ns;
-        let (off_ns, drift_ns) = (time_ns - self.next_ns, passed_ns / DRIFT);
+        let (off_ns, drift_ns) = (next_ns - self.next_ns, passed_ns / DRIFT);
         self.next_ns += off_ns.clamp(-drift_ns, drift_ns);
     }
 
@@ -285,23 +300,28 @@ impl Inner {
     fn restart(&mut self, block: &Block<'_>, time_ns: i64, now_ns: i64) -> Option<usize> {
         let mut ignored = 0;
         if self.begun {
+            // The same clock, and a run that goes on: what is dropped of it nothing stands for.
+            self.cut |= self.run.is_some() && self.timeline.ahead(block).is_some();
             self.end_run(Some(self.missing.reason()));
-            let gap_ns = time_ns - self.next_ns;
-            let gap = (gap_ns + TICK_NS / 2).div_euclid(TICK_NS);
+            let mut gap_ns = time_ns - self.next_ns;
+            let mut gap = (gap_ns + TICK_NS / 2).div_euclid(TICK_NS);
             if gap > LONGEST_GAP {
                 return None;
             }
+            let told = i64::from(self.cut && gap <= 0);
+            gap -= told;
+            gap_ns -= told * TICK_NS;
             if gap < 0 {
                 let late = i128::from(gap_ns.unsigned_abs()) * i128::from(block.rate);
                 let late = (late + 999_999_999) / 1_000_000_000;
-                if late >= block.samples.len() as i128 {
+                if late >= block.frames() as i128 {
                     // Its source catches up: no silence is to be put in its way.
                     self.heard_ns = now_ns;
                     return None;
                 }
                 ignored = late as usize;
             }
-            self.silence(gap.max(0) as u64, Some(block.rate));
+            self.silence((gap.max(0) + told) as u64, Some(block.rate));
         } else {
             self.next_ns = time_ns;
         }
@@ -316,6 +336,7 @@ impl Inner {
         });
         self.slip = Slip::default();
         self.missing = Missing::Lost;
+        self.cut = false;
         Some(ignored)
     }
 
@@ -341,6 +362,33 @@ impl Inner {
             output.silence(self.tick, self.next_ns, self.missing, then);
         }
     }
+}
+
+/// What is heard of a block from frame `first` on: one of its channels as it is, or `sum`,
+/// which it fills.
+///
+/// # Panics
+/// If the block is shorter than that.
+pub fn heard<'a>(block: &Block<'a>, first: usize, sum: &'a mut [f32]) -> &'a [f32] {
+    let frames = first..first + sum.len();
+    let mix = match block.heard {
+        Heard::Channel(channel) => return &block.channels.channel(channel)[frames],
+        Heard::Sum(mix) => mix,
+    };
+    sum.fill(0.0);
+    let ramps = mix.ramps();
+    for (channel, ramp) in ramps.take_while(|&(channel, _)| channel < block.channels.channels()) {
+        let samples = &block.channels.channel(channel)[frames.clone()];
+        let fading = ramp.frames.saturating_sub(first).min(samples.len());
+        let (faded, rest) = samples.split_at(fading);
+        for (n, (sum, sample)) in sum.iter_mut().zip(faded).enumerate() {
+            *sum += ramp.at(first + n) * sample;
+        }
+        for (sum, sample) in sum[fading..].iter_mut().zip(rest) {
+            *sum += ramp.to * sample;
+        }
+    }
+    sum
 }
 
 /// Nanoseconds of so many samples; short ones.

@@ -18,6 +18,7 @@ pub use backend::{Backend, Kind, Start};
 pub use thread::{CaptureThread, Orders};
 pub use v2m_client::status::{SourceInfo, SourceKind};
 
+use crate::channels::{Heard, Planar};
 use crate::error::{Error, ErrorKind, Result};
 
 /// All backends, in the order in which their sources are listed.
@@ -42,11 +43,13 @@ pub fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
     )
 }
 
-/// One cycle of audio as a backend got it: mono, at the rate of its own clock.
+/// One cycle of audio as a backend got it, at the rate of its own clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
-    /// The samples of what is heard of the source's channels; full scale is ±1.
-    pub samples: &'a [f32],
+    /// The source's channels; full scale is ±1.
+    pub channels: Planar<'a>,
+    /// What is heard of them.
+    pub heard: Heard<'a>,
     /// Samples per second of this block and of `position`.
     pub rate: u32,
     /// Which clock `position` counts on. A change means: the two can't be compared.
@@ -58,10 +61,27 @@ pub struct Block<'a> {
     pub time_ns: i64,
 }
 
-impl Block<'_> {
+impl<'a> Block<'a> {
+    /// A source's only channel; rate, clock, position and time are 0.
+    pub fn mono(samples: &'a [f32]) -> Self {
+        Self {
+            channels: Planar::new(samples, samples.len(), samples.len(), 1),
+            heard: Heard::Channel(0),
+            rate: 0,
+            clock: 0,
+            position: 0,
+            time_ns: 0,
+        }
+    }
+
+    /// How long it is, in samples of each channel.
+    pub fn frames(&self) -> usize {
+        self.channels.frames()
+    }
+
     /// How long it is, in nanoseconds.
     pub fn duration_ns(&self) -> i64 {
-        self.samples.len() as i64 * 1_000_000_000 / i64::from(self.rate.max(1))
+        self.frames() as i64 * 1_000_000_000 / i64::from(self.rate.max(1))
     }
 
     /// CLOCK_MONOTONIC nanoseconds at which its last sample had been captured.

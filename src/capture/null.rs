@@ -45,11 +45,11 @@ fn capture(
             let left = (next + 1) * BLOCK_NS - monotonic_ns();
             std::thread::sleep(Duration::from_nanos(left.max(0) as u64));
             ingest.block(&Block {
-                samples: &[0.0; BLOCK],
                 rate: RATE,
                 clock: 0,
                 position: next as u64 * BLOCK as u64,
                 time_ns: next * BLOCK_NS,
+                ..Block::mono(&[0.0; BLOCK])
             });
             ingest.wake();
             next += 1;

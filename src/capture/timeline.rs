@@ -54,7 +54,7 @@ impl Timeline {
             None => Verdict::Elsewhere,
             Some(ahead @ 1..) => Verdict::Skipped(ahead as u64),
             Some(ahead) => Verdict::Continues {
-                repeated: block.samples.len().min(ahead.unsigned_abs() as usize),
+                repeated: block.frames().min(ahead.unsigned_abs() as usize),
             },
         }
     }
@@ -62,7 +62,7 @@ impl Timeline {
     /// The block was taken: its end is where the next one is expected, unless
     /// we are further already.
     pub(super) fn follow(&mut self, block: &Block<'_>) {
-        let end = block.position.wrapping_add(block.samples.len() as u64);
+        let end = block.position.wrapping_add(block.frames() as u64);
         let next = match self.followed {
             Some(before) if self.judge(block) != Verdict::Elsewhere => before.next.max(end),
             _ => end,
@@ -81,11 +81,11 @@ mod tests {
 
     fn block(clock: u64, position: u64, samples: &[f32]) -> Block<'_> {
         Block {
-            samples,
             rate: 48_000,
             clock,
             position,
             time_ns: 0,
+            ..Block::mono(samples)
         }
     }
 

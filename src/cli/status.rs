@@ -202,10 +202,21 @@ fn client(reader: &ReaderStatus) -> String {
         (Some(lag), Some(ms)) => format!("lag {lag} samples ({ms:.1} ms)"),
         _ => "lag unknown".into(),
     };
+    let read = match (reader.read, reader.rate) {
+        (Some(read), rate @ 1..) => format!(", read {:.1} s", read as f64 / f64::from(rate)),
+        _ => String::new(),
+    };
+    let since = i64::try_from(reader.since_s).unwrap_or(0);
+    let since = jiff::Timestamp::from_second(since).unwrap_or_default();
+    let since = since.to_zoned_datetime(jiff::tz::TimeZone::system());
     let observes = if reader.observes { ", looks on" } else { "" };
     format!(
-        "{} {name}, {} at {} Hz, {:.0} s, {lag}{observes}",
-        reader.pid, reader.source, reader.rate, reader.age_s
+        "{} {name}, {} at {} Hz, since {} ({:.0} s){read}, {lag}{observes}",
+        reader.pid,
+        reader.source,
+        reader.rate,
+        since.strftime("%Y-%m-%d %H:%M:%S"),
+        reader.age_s
     )
 }
 

@@ -55,13 +55,13 @@ pub struct AlsaOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// Nothing but errors.
+    /// Errors only.
     Error,
-    /// And what degrades.
+    /// Also what degrades.
     Warn,
-    /// And what changes.
+    /// Also what changes.
     Info,
-    /// And what is decided.
+    /// Also what is decided.
     Debug,
 }
 
@@ -118,6 +118,11 @@ pub struct Layer {
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
 
+    /// A program that may listen, by its file's absolute path; again for another one (in a file,
+    /// a list: ["/usr/bin/python3"]). Others are refused. By default all of the user's programs may
+    #[arg(long, value_name = "PROGRAM")]
+    pub allow: Option<Vec<PathBuf>>,
+
     /// How much to log, to standard error or, under systemd, to the journal [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<LogLevel>,
@@ -172,6 +177,7 @@ impl Layer {
             capture: self.capture.or(below.capture),
             linger: self.linger.or(below.linger),
             node_name: self.node_name.or(below.node_name),
+            allow: self.allow.or(below.allow),
             log: self.log.or(below.log),
             vad: self.vad.over(below.vad),
             alsa: self.alsa.over(below.alsa),
@@ -272,6 +278,8 @@ pub struct Config {
     pub linger: Duration,
     /// The node's name in the graph.
     pub node_name: String,
+    /// The programs that may listen; `None`: all.
+    pub allow: Option<Vec<PathBuf>>,
     /// How much to log.
     pub log: LogLevel,
     /// Speech detection.
@@ -313,6 +321,7 @@ impl Config {
             capture: layer.capture.unwrap_or(Capture::WhileUsed),
             linger: Duration::from_secs(u64::from(layer.linger.unwrap_or(5))),
             node_name: layer.node_name.unwrap_or_else(|| "v2m-engine".into()),
+            allow: layer.allow,
             log: layer.log.unwrap_or(LogLevel::Info),
             vad: layer.vad.settings(),
             fallback: layer.alsa.fallback.unwrap_or_default(),
@@ -324,6 +333,14 @@ impl Config {
             clean: layer.clean.options(),
             microphone: layer.virtual_microphone.options(),
         };
+        let mut programs = config.allow.iter().flatten();
+        if let Some(program) = programs.find(|program| !program.is_absolute()) {
+            let message = format!(
+                "allow: {} is no absolute path: name the program's file, as `readlink -f \"$(which {0})\"` tells it",
+                program.display()
+            );
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
         if config.latency_lowest.ns() > config.latency_highest.ns() {
             let message = format!(
                 "latency_lowest ({}) is above latency_highest ({}): swap them",

@@ -9,6 +9,10 @@ use v2m_pw_graph::Source;
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// Bytes of an ALSA PCM's name, at most: alsa-lib makes lines of it, and ends the process at one
+/// that is longer than 256.
+const LONGEST_PCM: usize = 200;
+
 /// What to capture.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -41,6 +45,14 @@ impl FromStr for SourceSpec {
             Some(("clean", source)) => source.parse().map(Self::Clean),
             Some(("file", "")) => missing("file:PATH"),
             Some(("alsa", "")) => missing("alsa:PCM"),
+            Some(("alsa", pcm)) if pcm.len() > LONGEST_PCM => {
+                let message = format!(
+                    "the name of an ALSA PCM has {} bytes: define it in ~/.asoundrc under a name \
+                     of {LONGEST_PCM} at most",
+                    pcm.len()
+                );
+                Err(Error::new(ErrorKind::Invalid, message))
+            }
             Some(("null", "")) => Ok(Self::Null),
             Some(("file", path)) => Ok(Self::File(path.into())),
             Some(("alsa", pcm)) => Ok(Self::Alsa(pcm.into())),

@@ -149,3 +149,12 @@ fn clients_get_the_shortest_quantum_within_limits() {
     let asked = [latency("1024/48000"), latency("32/48000")];
     assert_eq!(config.quantum_for(asked.into_iter()), latency("64/48000"));
 }
+
+#[test]
+fn a_pcms_name_is_no_longer_than_alsa_lib_bears() {
+    let named = |length: usize| format!("alsa:{}", "x".repeat(length)).parse::<SourceSpec>();
+    assert!(named(200).is_ok());
+    let refused = named(201).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert!(refused.to_string().contains("has 201 bytes"), "{refused}");
+}

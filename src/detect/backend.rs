@@ -8,7 +8,6 @@ use serde::Deserialize;
 
 use super::Model;
 use super::hearing::Hearing;
-use super::native::{self, Native, Network};
 #[cfg(feature = "ort")]
 use super::ort::Ort;
 use super::place::Cpu;
@@ -60,27 +59,21 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The model as configured; none if speech detection is off.
+    /// A model run by ONNX Runtime.
     ///
     /// Errors: the reason why it can't run, and what to do.
-    pub fn open(&self) -> Result<Option<Box<dyn Model>>> {
-        let file = self.model.as_deref();
-        let model: Box<dyn Model> = match self.backend {
-            Backend::Off => return Ok(None),
-            Backend::Native => {
-                let network = file.map_or_else(|| Ok(Network::embedded()), Network::read)?;
-                Box::new(Native::with_path(network, native::Path::best())?)
-            }
-            #[cfg(feature = "ort")]
-            Backend::Ort => Box::new(Ort::new(&self.places(), file)?),
-            #[cfg(not(feature = "ort"))]
-            Backend::Ort => {
-                let message = "this build runs no model by ONNX Runtime: use the backend native, \
-                               or a build with the feature ort";
-                return Err(Error::new(ErrorKind::Invalid, message));
-            }
-        };
-        Ok(Some(self.hearing.apply(model)))
+    #[cfg(feature = "ort")]
+    pub fn ort(&self) -> Result<Box<dyn Model>> {
+        let ort = Ort::new(&self.places(), self.model.as_deref())?;
+        Ok(self.hearing.apply(Box::new(ort)))
+    }
+
+    /// Errors: it is not in this build.
+    #[cfg(not(feature = "ort"))]
+    pub fn ort(&self) -> Result<Box<dyn Model>> {
+        let message = "this build runs no model by ONNX Runtime: use the backend native, \
+                       or a build with the feature ort";
+        Err(Error::new(ErrorKind::Invalid, message))
     }
 
     /// Where ONNX Runtime may be.

@@ -4,6 +4,7 @@
 //! is the same model, or another one, through ONNX Runtime.
 
 pub mod backend;
+pub mod detector;
 mod meter;
 #[cfg(feature = "ort")]
 pub mod ort;

@@ -1,7 +1,7 @@
 //! The VAD worker: an ordinary reader of the rings at 16 kHz, of all sources, on a thread of
 //! its own. For every window it publishes a probability, and where speech begins and ends,
-//! beside the samples of each of the source's rings. It can be late; it never skips a window
-//! and never holds anybody up.
+//! beside the samples of each of the source's rings. What is due of several sources is judged
+//! together. It can be late; it never skips a window and never holds anybody up.
 //!
 //! Here is when it works and what it tells others; [`source`] is what a source's owner has
 //! of it, and [`track`] what it does with a window.
@@ -19,6 +19,7 @@ use self::source::Progress;
 pub use self::source::{Backpressure, SourceTrack};
 use self::track::{Track, Turn};
 use super::backend::{Backend, Settings};
+use super::detector::{Detector, Due, Session, TOGETHER};
 use super::meter::Meter;
 use super::place::{self, Cpu};
 use super::segment::{OnOff, Params};
@@ -27,6 +28,7 @@ use crate::ring::{Notifier, Rate, Reader, SpeechWriter, Subscription, WINDOW};
 use crate::rt::bounded::{Bounded, Calls};
 use crate::rt::{self, Promotion, Role};
 use crate::status::VadStatus;
+use crate::time::monotonic_ns;
 
 const WINDOW_MS: u64 = WINDOW * 1000 / super::SAMPLE_RATE as u64;
 /// Windows of one source judged in a row before anybody is told.
@@ -305,18 +307,16 @@ impl Drop for Stopped<'_> {
 /// The thread.
 fn work(shared: &Arc<Shared>, settings: &Settings, windows: &Subscription, calls: &Calls) {
     // At an ordinary priority: ONNX Runtime takes its time to load.
-    let opened = calls.during("loading the speech model", || settings.open());
-    let mut spare = match opened {
-        Ok(Some(model)) => Some(model),
+    let opened = calls.during("loading the speech model", || Detector::open(settings));
+    let mut detector = match opened {
+        Ok(Some(detector)) => detector,
         Ok(None) => return,
         Err(error) => {
             *lock(&shared.problem) = Some(error.to_string());
             return;
         }
     };
-    let _ = shared
-        .model
-        .set(spare.iter().map(|model| model.name()).collect());
+    let _ = shared.model.set(detector.name().into());
     let mut tracks: Vec<Track> = Vec::new();
     let mut real_time = None;
     loop {
@@ -334,16 +334,12 @@ fn work(shared: &Arc<Shared>, settings: &Settings, windows: &Subscription, calls
                         real_time = Some(source.live);
                         begin(shared, settings, source.live);
                     }
-                    let opened = match spare.take() {
-                        Some(model) => Ok(Some(model)),
-                        None => settings.open(),
-                    };
                     let turns = OnOff::new(&Params::default());
-                    match (opened, turns) {
-                        (Ok(Some(model)), Ok(turns)) => tracks.push(Track::new(
+                    match (begin_session(&mut detector), turns) {
+                        (Ok(session), Ok(turns)) => tracks.push(Track::new(
                             source,
                             shared.clone(),
-                            model,
+                            session,
                             writer,
                             notifier,
                             turns,
@@ -351,7 +347,6 @@ fn work(shared: &Arc<Shared>, settings: &Settings, windows: &Subscription, calls
                         (Err(error), _) | (_, Err(error)) => {
                             *lock(&shared.problem) = Some(error.to_string());
                         }
-                        (Ok(None), _) => {}
                     }
                 }
                 Request::Add {
@@ -379,10 +374,11 @@ fn work(shared: &Arc<Shared>, settings: &Settings, windows: &Subscription, calls
         }
         let (mut idle, mut late) = (true, false);
         for track in &mut tracks {
-            let turn = track.advance();
+            let turn = track.begin();
             idle &= turn == Turn::Idle;
             late |= turn == Turn::Late;
         }
+        while judge(&mut detector, &mut tracks) {}
         if idle {
             if ending {
                 return;
@@ -392,6 +388,41 @@ fn work(shared: &Arc<Shared>, settings: &Settings, windows: &Subscription, calls
             thread::sleep(REST);
         }
     }
+}
+
+/// What a source begins with: a session, and the probability of silence after nothing else.
+fn begin_session(detector: &mut Detector) -> Result<(Session, f32)> {
+    let mut session = detector.session()?;
+    let mut silence = [Due {
+        session: &mut session,
+        window: &mut [0.0; super::WINDOW],
+        found: Ok(0.0),
+    }];
+    detector.judge(&mut silence);
+    let [Due { found, .. }] = silence;
+    session.reset();
+    Ok((session, found.unwrap_or(0.0)))
+}
+
+/// Judges and publishes the next window of each source that has one for this turn; whether
+/// there was any.
+fn judge(detector: &mut Detector, tracks: &mut [Track]) -> bool {
+    let due = tracks
+        .iter_mut()
+        .filter_map(|track| track.next().then_some(track));
+    let mut due: Vec<&mut Track> = due.collect();
+    for group in due.chunks_mut(TOGETHER) {
+        let start_ns = monotonic_ns();
+        let mut windows: Vec<Due<'_>> = group.iter_mut().map(|track| track.due()).collect();
+        detector.judge(&mut windows);
+        let found: Vec<Result<f32>> = windows.into_iter().map(|due| due.found).collect();
+        // Each one's share: together they take less than one after the other.
+        let ns = (monotonic_ns() - start_ns) / found.len() as i64;
+        for (track, found) in group.iter_mut().zip(found) {
+            track.judged(found, ns);
+        }
+    }
+    !due.is_empty()
 }
 
 fn of<'t>(tracks: &'t mut [Track], source: &Arc<Progress>) -> Option<&'t mut Track> {

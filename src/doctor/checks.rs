@@ -1,16 +1,21 @@
 //! What facts mean.
 
+mod streams;
+
 use super::{Check, Facts, Heard};
 use crate::ErrorKind;
 use crate::health::{Finding, Kind};
 
 /// One check for each thing that may be wrong, in the order of importance.
 pub fn judge(facts: &Facts) -> Vec<Check> {
-    vec![
+    let mut checks = vec![
         pipewire(facts),
         manager(facts),
         visibility(facts),
         source(facts),
+    ];
+    checks.extend(streams::streams(facts));
+    checks.extend([
         graph(facts),
         devices(facts),
         groups(facts),
@@ -24,13 +29,21 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         onnx(facts),
         udev(facts),
         unit(facts),
-    ]
+    ]);
+    checks
 }
 
 fn pipewire(facts: &Facts) -> Check {
     let remedy = "systemctl --user start pipewire.socket wireplumber.service";
     match &facts.pipewire {
         Ok(survey) => Check::good("PipeWire", format!("{} answers", survey.version)),
+        Err(reason) if is_by_pulseaudio(facts) => Check::good(
+            "PipeWire",
+            format!(
+                "{}, and isn't needed: PulseAudio has the sound, which is captured through it",
+                short(reason)
+            ),
+        ),
         Err(reason) if facts.cards.1 > 0 || heard(facts).is_some() => Check::degraded(
             "PipeWire",
             format!(
@@ -48,6 +61,11 @@ fn pipewire(facts: &Facts) -> Check {
             remedy,
         ),
     }
+}
+
+/// Whether what was heard came by ALSA's plugin for PulseAudio.
+fn is_by_pulseaudio(facts: &Facts) -> bool {
+    heard(facts).is_some_and(|heard| heard.source == "alsa:pulse")
 }
 
 /// Without the advice: that is what the remedies are for.
@@ -73,6 +91,10 @@ fn manager(facts: &Facts) -> Check {
 /// Whether the desktop shows that somebody listens.
 fn visibility(facts: &Facts) -> Check {
     let name = "visibility";
+    if facts.pipewire.is_err() && is_by_pulseaudio(facts) {
+        let why = "a recording stream of PulseAudio, ALSA plug-in [v2m-engine]";
+        return Check::good(name, why);
+    }
     let Ok(survey) = &facts.pipewire else {
         let why = "no desktop sees who records by ALSA: v2m-engine status names them";
         return Check::good(name, why);

@@ -8,11 +8,14 @@ use nix::sys::utsname::uname;
 use nix::unistd::{AccessFlags, Group, access, getegid, geteuid, getgroups};
 
 use super::listen::{Heard, listen};
-use crate::Error;
 use crate::capture::pipewire::{Source, Survey, survey};
+use crate::client::Connection;
 use crate::config::{Config, SourceSpec};
+use crate::detect::detector::Detector;
 use crate::quantum::Quantum;
 use crate::rt;
+use crate::status::StreamStatus;
+use crate::{Error, ErrorKind};
 
 /// Everything that [`super::judge`] goes by.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub struct Facts {
     pub library: (u32, u32),
     /// What some seconds of listening gave, or why nothing; `None` where the source is a file.
     pub heard: Option<Result<Heard, String>>,
+    /// What the running service has open, or why it doesn't say; `None` if none runs.
+    pub streams: Option<Result<Vec<StreamStatus>, String>>,
     /// The quantum that the engine asks the graph for.
     pub latency: Quantum,
     /// The highest SCHED_FIFO priority that the limits allow; 99 with CAP_SYS_NICE.
@@ -79,6 +84,7 @@ impl Facts {
         Self {
             heard: listen(config, pipewire.is_ok()),
             pipewire,
+            streams: streams(),
             library: v2m_pw_filter::filter::library_version(),
             latency: config.latency,
             rtprio: rtprio(),
@@ -110,11 +116,18 @@ impl Facts {
                 ".rules",
             ),
             unit: unit(),
-            vad: config
-                .vad
-                .open()
-                .map(|model| model.map(|model| model.name().to_owned())),
+            vad: Detector::open(&config.vad)
+                .map(|detector| detector.map(|detector| detector.name().to_owned())),
         }
+    }
+}
+
+fn streams() -> Option<Result<Vec<StreamStatus>, String>> {
+    let status = Connection::service().and_then(|mut service| service.status());
+    match status {
+        Err(error) if error.kind() == ErrorKind::Unavailable => None,
+        Err(error) => Some(Err(error.to_string())),
+        Ok(status) => Some(Ok(status.streams)),
     }
 }
 

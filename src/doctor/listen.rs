@@ -131,8 +131,10 @@ fn graph(config: &Config, source: &Source, channels: &Arc<Channels>) -> Result<H
         latency: Some(config.latency),
         active: true,
         together: false,
+        readers: String::new(),
         remote: None,
         channels: channels.clone(),
+        ..Options::default()
     };
     let ears = Ears::new()?;
     let (events, received) = channel();

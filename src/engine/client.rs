@@ -2,11 +2,12 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
-use super::server::{Described, EngineHandle, Held, MAX_PEERS};
+use super::allowed::Allowed;
+use super::server::{Described, EngineHandle, Held, Listener, MAX_PEERS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::{self, Reply, Request};
 use crate::quantum::Quantum;
@@ -40,9 +41,26 @@ pub(super) struct Asked {
 pub(super) struct Holds {
     pub(super) stream: Arc<dyn Held>,
     pub(super) since: Instant,
+    /// The same by the wall clock.
+    began: SystemTime,
+    /// Samples that were written by then.
+    first: u64,
     pub(super) asked: Asked,
     /// What the kernel calls its program.
     pub(super) program: Option<String>,
+}
+
+impl Holds {
+    /// What its reader says of itself.
+    fn look(&self) -> Note {
+        let cursor = self.asked.reader_cursor.as_ref();
+        cursor.map(RemoteCursor::look).unwrap_or_default()
+    }
+
+    /// What it calls itself, or the kernel calls it.
+    fn name(&self, note: &Note) -> Option<String> {
+        note.name.clone().or_else(|| self.program.clone())
+    }
 }
 
 impl Client {
@@ -54,20 +72,37 @@ impl Client {
         format!("process {} ({program})", self.pid)
     }
 
+    /// For the engine, if it holds a stream.
+    pub(super) fn listener(&self) -> Option<Listener> {
+        let holds = self.holds.as_ref()?;
+        Some(Listener {
+            stream: holds.stream.id(),
+            observes: holds.asked.observes,
+            together: holds.asked.together,
+            quantum: holds.asked.quantum,
+            name: holds
+                .name(&holds.look())
+                .unwrap_or_else(|| format!("process {}", self.pid)),
+        })
+    }
+
     /// For the status, if it holds a stream.
     pub(super) fn describe(&self) -> Option<Described> {
         let holds = self.holds.as_ref()?;
-        let reader_cursor = holds.asked.reader_cursor.as_ref();
-        let Note { position, name } = reader_cursor.map(RemoteCursor::look).unwrap_or_default();
+        let note = holds.look();
+        let position = note.position;
+        let began = holds.began.duration_since(SystemTime::UNIX_EPOCH);
         let status = ReaderStatus {
             pid: self.pid.try_into().unwrap_or(0),
-            name: name.or_else(|| holds.program.clone()),
+            name: holds.name(&note),
             age_s: holds.since.elapsed().as_secs_f64(),
+            since_s: began.map_or(0, |began| began.as_secs()),
             source: holds.stream.source(),
             rate: holds.stream.rate().hz(),
             observes: holds.asked.observes,
             quantum: holds.asked.quantum.map(|quantum| quantum.to_string()),
             position,
+            read: position.map(|position| position.saturating_sub(holds.first)),
             lag: None,
             lag_ms: None,
         };
@@ -78,6 +113,7 @@ impl Client {
     pub(super) fn request(
         &mut self,
         engine: &dyn EngineHandle,
+        allowed: &Allowed,
         room: bool,
     ) -> Result<Option<OwnedFd>> {
         let socket = self.socket.as_fd();
@@ -100,6 +136,11 @@ impl Client {
                 together,
                 ..
             } => {
+                if let Err(why) = allowed.admit(self.pid) {
+                    tracing::warn!("process {} is refused: {why}", self.pid);
+                    refuse(why)?;
+                    return Ok(None);
+                }
                 self.waits = Some(Asked {
                     observes: observe,
                     together,
@@ -147,8 +188,10 @@ impl Client {
         protocol::send(self.socket.as_fd(), &reply, Some(stream.ring()))?;
         let what = format!("{} at {} Hz", stream.source(), stream.rate());
         let again = self.holds.replace(Holds {
+            first: stream.position(),
             stream,
             since: Instant::now(),
+            began: SystemTime::now(),
             asked,
             program: program_of(self.pid),
         });

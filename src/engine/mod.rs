@@ -11,15 +11,18 @@
 //! Nothing here waits for a library: whatever calls one is a thread of its own, which is told
 //! what to do and left behind if it doesn't (`rt::bounded`).
 
+mod allowed;
 mod client;
 pub mod demand;
 mod endpoint;
 mod flow;
 pub mod health_reader;
 mod known;
+mod readers;
 pub mod server;
 mod source;
 mod stream;
+mod suspend;
 pub mod systemd;
 
 use std::sync::Arc;
@@ -27,9 +30,11 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use self::allowed::Allowed;
 use self::known::Known;
 use self::server::Listener;
 use self::source::{Source, Start};
+use self::suspend::Suspends;
 use crate::capture::Event;
 use crate::client::socket_path;
 use crate::config::{Config, SourceSpec};
@@ -55,6 +60,8 @@ const TICK: Duration = Duration::from_millis(100);
 const SOON: Duration = Duration::from_millis(2);
 /// How long what was captured last may take to be judged when the engine is told to stop.
 const STOPPING: Duration = Duration::from_millis(500);
+/// So many sources are described to the service manager; the others are counted.
+const TOLD: usize = 3;
 /// How long a client waits to hear that its source can't be had, rather than getting a ring
 /// without audio.
 const REFUSAL: Duration = Duration::from_secs(1);
@@ -102,6 +109,7 @@ pub struct Engine {
     sources: Vec<Source>,
     /// Whether microphones are heard.
     mute: Mute,
+    suspends: Suspends,
     /// Sources so far.
     numbers: u64,
     /// Held by threads that stop sources, each of which counts until it has.
@@ -161,6 +169,7 @@ impl Engine {
             openings: Vec::new(),
             sources: vec![main],
             mute,
+            suspends: Suspends::new(),
             numbers: 1,
             stopping: Arc::default(),
             awake: None,
@@ -168,7 +177,8 @@ impl Engine {
         if !service && !matches!(engine.config.source, SourceSpec::Pipewire(_)) {
             engine.await_source()?;
         }
-        let server = Server::start(endpoint, known)?;
+        let allowed = Allowed::new(engine.config.allow.clone());
+        let server = Server::start(endpoint, known, allowed)?;
         engine.answers = Some(server.answers());
         engine.server = Some(server);
         engine.manager.ready();
@@ -250,6 +260,10 @@ impl Engine {
                 source.set_muted(muted);
             }
         }
+        if let Some(ns) = self.suspends.look() {
+            tracing::info!("the machine slept for {:.1} s", ns as f64 / 1e9);
+            self.sources.iter_mut().for_each(|source| source.slept(ns));
+        }
         self.sources.iter_mut().for_each(Source::look_after);
         self.end_unwanted();
         self.answer_late();
@@ -259,7 +273,7 @@ impl Engine {
         if live != self.awake.is_some() {
             self.awake = live.then(DmaLatency::hold);
         }
-        let line = self.sources[0].line();
+        let line = self.line();
         if self.told != line {
             self.manager.status(&line);
             self.told = line;
@@ -268,6 +282,22 @@ impl Engine {
         let server = self.server.as_ref();
         self.manager
             .alive(|| well && server.is_none_or(Server::is_alive));
+    }
+
+    /// What is captured and for whom, for people who ask the service manager.
+    fn line(&self) -> String {
+        let used: Vec<&Source> = self.sources.iter().filter(|s| !s.is_idle()).collect();
+        let mut line = match used[..] {
+            [] => self.sources[0].line(),
+            _ => {
+                let lines = used.iter().take(TOLD).map(|source| source.line());
+                lines.collect::<Vec<_>>().join("; ")
+            }
+        };
+        if let more @ 1.. = used.len().saturating_sub(TOLD) {
+            line += &format!("; and {more} more sources");
+        }
+        line
     }
 
     fn captured(&mut self, id: u64, event: Event) -> Result<()> {

@@ -16,6 +16,7 @@ use rustix::io::Errno as Refusal;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::allowed::Allowed;
 use super::client::Client;
 use super::endpoint::set_nonblocking;
 pub use super::endpoint::{Bound, Endpoint, ServiceSocket};
@@ -60,10 +61,12 @@ pub trait Held: Send + Sync {
     fn channel(&self) -> String;
     /// Of its samples.
     fn rate(&self) -> Rate;
+    /// Samples written so far.
+    fn position(&self) -> u64;
 }
 
 /// A client that holds a stream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     /// The stream's [`Held::id`].
     pub stream: u64,
@@ -73,6 +76,8 @@ pub struct Listener {
     pub together: bool,
     /// What it asked the graph for; `None`: the configured quantum.
     pub quantum: Option<Quantum>,
+    /// What it is called, fit to be shown.
+    pub name: String,
 }
 
 /// A client for the status, and the stream that it holds.
@@ -137,7 +142,11 @@ impl Calls {
 
 impl Server {
     /// Starts serving.
-    pub fn start(endpoint: Endpoint, engine: Arc<dyn EngineHandle>) -> Result<Self> {
+    pub(super) fn start(
+        endpoint: Endpoint,
+        engine: Arc<dyn EngineHandle>,
+        allowed: Allowed,
+    ) -> Result<Self> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|cause| Error::system("cannot make an eventfd", cause))?;
         let calls = Arc::new(Calls {
@@ -153,6 +162,7 @@ impl Server {
             peers: Vec::new(),
             numbers: 0,
             engine,
+            allowed,
         };
         match endpoint {
             Endpoint::Service(socket) => serving.endpoint = Some(socket),
@@ -197,6 +207,7 @@ struct Serving {
     /// How many there were so far.
     numbers: u64,
     engine: Arc<dyn EngineHandle>,
+    allowed: Allowed,
 }
 
 impl Serving {
@@ -307,7 +318,7 @@ impl Serving {
     /// listens has changed already.
     fn serve(&mut self, ready: &[bool], mut changed: bool) {
         let mut at = 0;
-        let engine = self.engine.clone();
+        let (engine, allowed) = (self.engine.clone(), &self.allowed);
         let mut connections = Vec::new();
         let room = MAX_PEERS.saturating_sub(self.peers.len());
         self.peers.retain_mut(|peer| {
@@ -328,7 +339,7 @@ impl Serving {
                 changed |= peer.holds.is_some();
                 return peer.dropped(&Error::new(ErrorKind::Unavailable, "it hung up"));
             }
-            match peer.request(&*engine, room > connections.len()) {
+            match peer.request(&*engine, allowed, room > connections.len()) {
                 Ok(connection) => {
                     connections.extend(connection.map(|socket| (socket, peer.pid)));
                     true
@@ -346,13 +357,7 @@ impl Serving {
             changed |= self.tell_status();
         }
         if changed {
-            let holding = self.peers.iter().filter_map(|peer| peer.holds.as_ref());
-            let listeners = holding.map(|holds| Listener {
-                stream: holds.stream.id(),
-                observes: holds.asked.observes,
-                together: holds.asked.together,
-                quantum: holds.asked.quantum,
-            });
+            let listeners = self.peers.iter().filter_map(Client::listener);
             self.engine.listeners(listeners.collect());
         }
     }

@@ -15,6 +15,7 @@ use super::Message;
 use super::demand::{Capture, Demand};
 use super::flow::Flow;
 use super::health_reader::HealthReader;
+use super::readers;
 use super::server::{Held, Listener};
 use super::stream::Stream;
 use crate::capture::channels::Channels;
@@ -75,6 +76,8 @@ pub(super) struct Source {
     ending: Option<Instant>,
     /// The user has muted it.
     muted: bool,
+    /// Who reads it, for people.
+    readers: String,
     backend: Box<dyn Backend>,
     channels: Arc<Channels>,
     ingest: Arc<Ingest>,
@@ -155,6 +158,7 @@ impl Source {
             heard_of: false,
             ending: None,
             muted,
+            readers: String::new(),
             backend,
             channels,
             ingest,
@@ -293,6 +297,11 @@ impl Source {
             let mut streams = self.streams.iter();
             streams.any(|stream| stream.shared.id == listener.stream)
         };
+        let readers = readers::names(listeners.iter().filter(own));
+        if readers != self.readers {
+            self.backend.set_readers(&readers);
+            self.readers = readers;
+        }
         let mut coupled = listeners.iter().filter(own);
         self.backend
             .set_together(coupled.any(|listener| listener.together));
@@ -313,10 +322,11 @@ impl Source {
 
     /// For people who ask the service manager.
     pub(super) fn line(&self) -> String {
-        self.shared.now().line()
+        self.shared.now().line(&self.readers)
     }
 
-    fn is_idle(&self) -> bool {
+    /// Nobody listens, so nothing is captured.
+    pub(super) fn is_idle(&self) -> bool {
         self.shared.idle.load(Ordering::Acquire)
     }
 
@@ -365,12 +375,12 @@ impl Source {
                 tracing::info!("capturing {source}");
                 {
                     let mut now = self.shared.now();
-                    now.source.linked = Some(source);
+                    now.source.linked = Some(source.clone());
                     now.source.waiting = None;
                 }
                 self.health.forget();
                 for stream in &mut self.streams {
-                    stream.control.device(monotonic_ns());
+                    stream.control.device(&source, monotonic_ns());
                 }
                 self.set_state(State::Running);
             }

@@ -49,6 +49,10 @@ impl Held for Shared {
     fn rate(&self) -> Rate {
         self.ring.layout().rate
     }
+
+    fn position(&self) -> u64 {
+        self.reader.committed()
+    }
 }
 
 /// The writers of a new stream's ring.
@@ -124,6 +128,13 @@ impl Stream {
             self.wall.1 = offset;
         }
         self.wall.0 = now;
+    }
+
+    /// The machine slept for so many nanoseconds until about `now`.
+    pub(super) fn slept(&mut self, ns: i64, now: i64) {
+        let samples = self.rate().samples(ns).max(0).unsigned_abs();
+        self.control.suspend(samples, now);
+        self.wake_up_thread.notifier().notify();
     }
 
     /// Keeps its ring in RAM.

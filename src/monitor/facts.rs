@@ -4,7 +4,7 @@
 use super::state::State;
 use super::wave::Wave;
 use crate::ring::{self, Event, GapReason, SAMPLE_RATE};
-use crate::status::{SourceStatus, Status, VadStatus};
+use crate::status::{SourceStatus, Status, StreamStatus, VadStatus};
 
 /// Audio that the level is measured over: 0.3 s.
 const LEVEL: u64 = 38 * super::wave::BIN;
@@ -14,10 +14,12 @@ const PEAK: u64 = 250 * super::wave::BIN;
 const XRUN: u32 = GapReason::Xrun as u32;
 const UNUSED: u32 = GapReason::NotCaptured as u32;
 const MUTED: u32 = GapReason::Muted as u32;
+const SUSPENDED: u32 = GapReason::Suspended as u32;
 
-/// Whether audio was lost there: not where nobody wanted it, or it was not to be heard.
+/// Whether audio was lost there: not where nobody wanted it, it was not to be heard, or the
+/// machine slept.
 pub(crate) fn is_loss(gap: &Event) -> bool {
-    gap.detail != UNUSED && gap.detail != MUTED
+    ![UNUSED, MUTED, SUSPENDED].contains(&gap.detail)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,8 +46,29 @@ pub(crate) fn level(wave: &Wave) -> Option<Level> {
     })
 }
 
-pub(crate) fn state(status: &Status) -> (&'static str, Severity) {
-    match status.state {
+/// The streams that are worth a lane: the engine's own, and those that somebody reads. Who
+/// only looks on, as the monitor does itself, is nobody.
+pub(crate) fn lanes(status: &Status) -> impl Iterator<Item = &StreamStatus> {
+    let streams = status.streams.iter().enumerate();
+    let read = |stream: &StreamStatus| {
+        status.readers.iter().any(|reader| {
+            !reader.observes && reader.source == stream.source && reader.rate == stream.rate
+        })
+    };
+    let lanes = streams.filter(move |(number, stream)| *number == 0 || read(stream));
+    lanes.map(|(_, stream)| stream)
+}
+
+/// `16 kHz`; what is no whole number of them, in Hz.
+pub(crate) fn rate(hz: u32) -> String {
+    match hz % 1000 {
+        0 => format!("{} kHz", hz / 1000),
+        _ => format!("{hz} Hz"),
+    }
+}
+
+pub(crate) fn state(state: ring::State) -> (&'static str, Severity) {
+    match state {
         ring::State::Starting => ("starting", Severity::Warning),
         ring::State::Running => ("running", Severity::Fine),
         ring::State::Waiting => ("no audio", Severity::Bad),
@@ -140,6 +163,7 @@ pub(crate) fn reason(gap: &Event) -> &'static str {
     match gap.detail {
         XRUN => "xrun",
         UNUSED => "nobody listened",
+        SUSPENDED => "suspend",
         _ => "interruption",
     }
 }

@@ -4,9 +4,10 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use super::ear;
+use super::ear::{Ear, Heard};
 use super::facts;
 use super::state::State;
+use super::track::Track;
 use super::wakes::Since;
 use super::wave::dbfs;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,7 +22,7 @@ const GAPS: usize = 5;
 ///
 /// Fails with [`ErrorKind::Unavailable`] if none runs.
 pub fn once() -> Result<(Status, String)> {
-    let updates = ear::listen()?;
+    let ear = Ear::listen()?;
     let mut state = State::new();
     let end = Instant::now() + LOOK;
     loop {
@@ -29,7 +30,10 @@ pub fn once() -> Result<(Status, String)> {
         if left.is_zero() {
             break;
         }
-        if let Ok(update) = updates.recv_timeout(left.min(Duration::from_millis(50))) {
+        if let Ok(update) = ear
+            .updates
+            .recv_timeout(left.min(Duration::from_millis(50)))
+        {
             state.update(update);
         }
         state.follow(monotonic_ns());
@@ -51,28 +55,9 @@ fn text(state: &State) -> String {
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "{name:<10} {value}");
     };
-    let track = &state.track;
-    match facts::level(&track.wave) {
-        Some(level) => line(
-            "level",
-            format!(
-                "{:.1} dBFS, peak {:.1} dBFS",
-                dbfs(level.rms),
-                dbfs(level.peak)
-            ),
-        ),
-        None => line("level", "no audio yet".into()),
-    }
-    let end = track.wave.end();
-    let speech = match track.newest_speech() {
-        Some(probability) => {
-            let speaks = track.is_speech(end.saturating_sub(1), end);
-            let now = if speaks { "speech" } else { "no speech" };
-            format!("{probability:.2}, {now} now")
-        }
-        None => "no probability yet".into(),
-    };
-    line("speech", speech);
+    let track = state.track();
+    line("level", level(track));
+    line("speech", speech(track));
     for (name, since) in [("written", Since::Commit), ("captured", Since::Capture)] {
         let summary = state.wakes.summary(since);
         let value = match summary.count {
@@ -84,6 +69,14 @@ fn text(state: &State) -> String {
             }
         };
         line(name, value);
+    }
+    for stream in state.streams().skip(1) {
+        let (name, rate) = (&stream.source, facts::rate(stream.rate));
+        let heard = match state.track_of(&Heard::of(stream)) {
+            Some(track) => format!("{}; speech {}", level(track), speech(track)),
+            None => "not heard".into(),
+        };
+        line("stream", format!("{name} at {rate}: {heard}"));
     }
     for gap in track.gaps.iter().rev().take(GAPS) {
         line(
@@ -106,4 +99,26 @@ fn text(state: &State) -> String {
         }
     }
     out
+}
+
+fn level(track: &Track) -> String {
+    facts::level(&track.wave).map_or_else(
+        || "no audio yet".into(),
+        |level| {
+            let (rms, peak) = (dbfs(level.rms), dbfs(level.peak));
+            format!("{rms:.1} dBFS, peak {peak:.1} dBFS")
+        },
+    )
+}
+
+fn speech(track: &Track) -> String {
+    let end = track.wave.end();
+    match track.newest_speech() {
+        Some(probability) => {
+            let speaks = track.is_speech(end.saturating_sub(1), end);
+            let now = if speaks { "speech" } else { "no speech" };
+            format!("{probability:.2}, {now} now")
+        }
+        None => "no probability yet".into(),
+    }
 }

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use super::ear::Update;
+use super::ear::{Heard, Update};
+use super::facts;
 use super::track::Track;
 use super::wakes::{Since, Wakes};
 use super::wave::BIN;
 use crate::reader_cursor::ReaderCursor;
 use crate::ring::{Reader, SAMPLE_RATE};
-use crate::status::Status;
+use crate::status::{Status, StreamStatus};
 use crate::time::monotonic_ns;
 
 /// Samples of one dot of the waveform at the nearest zoom: 8 ms.
@@ -33,6 +34,9 @@ pub(crate) enum Action {
     /// Count wake-ups from the capture instead of from the writing, and back.
     Histogram,
     Reset,
+    /// The stream before, or after, the one that is shown.
+    Previous,
+    Next,
 }
 
 /// How the waveform is looked at.
@@ -52,9 +56,36 @@ impl View {
     }
 }
 
+/// A source as it is heard.
+#[derive(Debug, Default)]
+struct Lane {
+    heard: Heard,
+    track: Track,
+    ring: Option<(Arc<Reader>, Option<Arc<ReaderCursor>>)>,
+}
+
+/// Which stream is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Shown {
+    heard: Heard,
+    rate: u32,
+}
+
+impl Shown {
+    fn of(stream: &StreamStatus) -> Self {
+        Self {
+            heard: Heard::of(stream),
+            rate: stream.rate,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) track: Track,
+    /// What is heard, the engine's own source first; at least one.
+    lanes: Vec<Lane>,
+    /// None: the engine's own.
+    shown: Option<Shown>,
     /// The engine's newest answer.
     pub(crate) status: Option<Status>,
     /// Why there is no engine, and since when (CLOCK_MONOTONIC); None: there is one.
@@ -62,13 +93,13 @@ pub(crate) struct State {
     pub(crate) wakes: Wakes,
     pub(crate) view: View,
     pub(crate) now_ns: i64,
-    ring: Option<(Arc<Reader>, Option<Arc<ReaderCursor>>)>,
 }
 
 impl State {
     pub(crate) fn new() -> Self {
         Self {
-            track: Track::new(),
+            lanes: vec![Lane::default()],
+            shown: None,
             status: None,
             lost: None,
             wakes: Wakes::default(),
@@ -78,24 +109,49 @@ impl State {
                 zoom: 3,
             },
             now_ns: monotonic_ns(),
-            ring: None,
         }
     }
 
     pub(crate) fn update(&mut self, update: Update) {
         match update {
             Update::Ring {
+                heard,
                 ring,
                 reader_cursor,
             } => {
-                // Positions of another ring mean other moments.
-                self.track = Track::new();
-                self.view.paused = None;
-                self.wakes.clear();
-                self.lost = None;
-                self.ring = Some((ring, reader_cursor));
+                let lane = Lane {
+                    heard,
+                    // Positions of another ring mean other moments.
+                    track: Track::new(),
+                    ring: Some((ring, reader_cursor)),
+                };
+                // The first one of an engine is that of its own source.
+                let first = self.lost.take().is_some() || self.lanes[0].ring.is_none();
+                let same = self
+                    .lanes
+                    .iter()
+                    .position(|known| known.heard == lane.heard);
+                match same {
+                    _ if first => {
+                        self.lanes = vec![lane];
+                        self.show(None);
+                    }
+                    Some(at) => self.lanes[at] = lane,
+                    None => self.lanes.push(lane),
+                }
             }
-            Update::Status(status) => self.status = Some(*status),
+            Update::Gone(heard) => {
+                let mut number = 0..;
+                self.lanes
+                    .retain(|lane| number.next() == Some(0) || lane.heard != heard);
+            }
+            Update::Status(status) => {
+                self.status = Some(*status);
+                let shown = self.shown.as_ref();
+                if shown.is_some_and(|shown| !self.streams().any(|it| Shown::of(it) == *shown)) {
+                    self.show(None);
+                }
+            }
             Update::Wake(wake) => self.wakes.add(wake),
             Update::Lost(why) => {
                 // What was read stays on the screen.
@@ -105,19 +161,60 @@ impl State {
         }
     }
 
-    /// Reads what is new in the ring, at `now_ns`.
+    /// Reads what is new in the rings, at `now_ns`.
     pub(crate) fn follow(&mut self, now_ns: i64) {
         self.now_ns = now_ns;
-        if let Some((ring, reader_cursor)) = &self.ring {
-            let position = self.track.follow(ring);
+        for lane in &mut self.lanes {
+            let Some((ring, reader_cursor)) = &lane.ring else {
+                continue;
+            };
+            let position = lane.track.follow(ring);
             if let Some(reader_cursor) = reader_cursor {
                 reader_cursor.reached(position);
             }
         }
     }
 
+    /// What is known of the audio of the stream that is shown.
+    pub(crate) fn track(&self) -> &Track {
+        let heard = self.shown.as_ref().map(|shown| &shown.heard);
+        heard
+            .and_then(|heard| self.track_of(heard))
+            .unwrap_or(&self.lanes[0].track)
+    }
+
+    /// The same of another one; None: it isn't heard.
+    pub(crate) fn track_of(&self, heard: &Heard) -> Option<&Track> {
+        let lane = self.lanes.iter().find(|lane| lane.heard == *heard);
+        lane.map(|lane| &lane.track)
+    }
+
+    /// A lane's stream each.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = &StreamStatus> {
+        self.status.iter().flat_map(facts::lanes)
+    }
+
+    /// The number of the one that is shown among them.
+    pub(crate) fn number(&self) -> usize {
+        let shown = |stream| self.shown.as_ref() == Some(&Shown::of(stream));
+        self.streams().position(shown).unwrap_or(0)
+    }
+
+    /// Which source's status and wake-ups are wanted; None: the engine's own.
+    pub(crate) fn chosen(&self) -> Option<Heard> {
+        self.shown.as_ref().map(|shown| shown.heard.clone())
+    }
+
+    fn show(&mut self, shown: Option<Shown>) {
+        if self.shown.as_ref().map(|it| &it.heard) != shown.as_ref().map(|it| &it.heard) {
+            self.wakes.clear();
+        }
+        self.view.paused = None;
+        self.shown = shown;
+    }
+
     pub(crate) fn act(&mut self, action: Action) {
-        let (start, end) = (self.track.wave.start(), self.track.wave.end());
+        let (start, end) = (self.track().wave.start(), self.track().wave.end());
         let step = STEP * self.view.column();
         match action {
             Action::Pause => {
@@ -144,17 +241,26 @@ impl State {
                 }
             }
             Action::Reset => self.wakes.clear(),
+            Action::Previous | Action::Next => {
+                let (count, number) = (self.streams().count().max(1), self.number());
+                let number = match action {
+                    Action::Next => (number + 1) % count,
+                    _ => (number + count - 1) % count,
+                };
+                let shown = self.streams().nth(number).map(Shown::of);
+                self.show(shown.filter(|_| number > 0));
+            }
         }
     }
 
     /// Position at the right edge of the picture.
     pub(crate) fn edge(&self) -> u64 {
-        self.view.paused.unwrap_or_else(|| self.track.wave.end())
+        self.view.paused.unwrap_or_else(|| self.track().wave.end())
     }
 
     /// Seconds from `position` to the newest sample read.
     pub(crate) fn ago(&self, position: u64) -> f64 {
-        let samples = self.track.wave.end().saturating_sub(position);
+        let samples = self.track().wave.end().saturating_sub(position);
         samples as f64 / f64::from(SAMPLE_RATE)
     }
 }
@@ -178,6 +284,7 @@ mod tests {
         let reader_cursor = ReaderCursor::new("test").map(Arc::new).unwrap();
         let mut state = State::new();
         state.update(Update::Ring {
+            heard: Heard::default(),
             ring: Arc::new(reader),
             reader_cursor: Some(reader_cursor),
         });
@@ -187,7 +294,7 @@ mod tests {
         state.act(Action::Pause);
         capture.append(&[0.5; 1_000], 0);
         state.follow(0);
-        assert_eq!((state.edge(), state.track.wave.end()), (50_000, 51_000));
+        assert_eq!((state.edge(), state.track().wave.end()), (50_000, 51_000));
         state.act(Action::Pause);
         assert_eq!(state.edge(), 51_000);
         // Back as far as there is something, forward until it moves again.
@@ -230,6 +337,7 @@ mod tests {
         let (ring, ..) = Ring::create(1 << 16).unwrap();
         let ring = Arc::new(Reader::new(ring.duplicate().unwrap()).unwrap());
         state.update(Update::Ring {
+            heard: Heard::default(),
             ring,
             reader_cursor: None,
         });

@@ -15,7 +15,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::draw::{self, Theme};
-use super::ear::{self, Update};
+use super::ear::{Ear, Update};
 use super::state::{Action, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::monotonic_ns;
@@ -45,12 +45,13 @@ pub fn run(theme: Theme) -> Result<()> {
         return Err(Error::new(ErrorKind::Invalid, message));
     }
     let ended = end_by_signals()?;
-    let updates = ear::listen()?;
+    let ear = Ear::listen()?;
     let keyboard = Keyboard::open()?;
     let mut screen = Screen::open()?;
     let mut state = State::new();
     while !ended.load(Ordering::Acquire) {
-        take(&updates, &mut state)?;
+        take(&ear.updates, &mut state)?;
+        ear.choose(state.chosen());
         state.follow(monotonic_ns());
         screen.draw(&state, theme)?;
         match keyboard.command(Instant::now(), screen.frame())? {
@@ -180,6 +181,8 @@ fn command(key: KeyEvent) -> Option<Command> {
         KeyCode::Right | KeyCode::Char('>' | '.') => Action::Forward,
         KeyCode::Char('h') => Action::Histogram,
         KeyCode::Char('r') => Action::Reset,
+        KeyCode::Up | KeyCode::BackTab => Action::Previous,
+        KeyCode::Down | KeyCode::Tab => Action::Next,
         _ => return None,
     };
     Some(Command::Act(action))

@@ -246,7 +246,7 @@ mod tests {
             speech.probability(probability);
         }
         speech.turn(record(Kind::SpeechStart, 600, 0));
-        control.device(0);
+        control.device("microphone", 0);
         assert_eq!(track.follow(&reader), 5_150);
         assert_eq!(track.wave.between(0, 4096).unwrap().peak(), 0.25);
         assert_eq!(track.gaps.len(), 1);

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rig import wait_until
+from rig.hostile import LONG, memory, open_descriptors
 from rig.independent_reader import GAPS, RATES, SAMPLES, Ring
 from rig.independent_reader import SPEECH as SPEECH_LANE
 from rig.peer import Peer
@@ -138,7 +139,13 @@ def test_a_source_that_cannot_be_had_is_an_error_of_that_stream_alone(
     for wanted, why in [
         ({"source": f"file:{tmp_path}/nothing.wav"}, "No such file"),
         ({"source": f"file:{tmp_path}/text.wav"}, "not an audio file"),
+        ({"source": f"file:{tmp_path}"}, "is a directory"),
+        ({"source": "file:/dev/zero"}, "is a device"),
         ({"source": "file:"}, "file:PATH"),
+        ({"source": "alsa:nobody"}, "there is no ALSA PCM nobody"),
+        ({"source": "alsa:hw:9"}, "there is no ALSA PCM hw:9"),
+        # Its own errors would end the process.
+        ({"source": "alsa:" + "x" * 201}, "has 201 bytes"),
         ({"source": ""}, "empty"),
         ({"source": f"file:{SPEECH}", "channel": "AUX7"}, "MONO"),
         ({"channel": "no channel"}, "channel"),
@@ -151,6 +158,18 @@ def test_a_source_that_cannot_be_had_is_an_error_of_that_stream_alone(
         # It may ask for another one.
         peer.open(rate=8000)
         assert peer.reply["reply"] == "opened"
+        peer.close()
+    # What may yet come is waited for, and says so; there is no PipeWire here.
+    awaited = ("mic", "app:player", "monitor:sink", "clean:mic")
+    waiting = [Peer(user.socket, source=source) for source in awaited]
+    assert [peer.reply["reply"] for peer in waiting] == ["opened"] * 4
+
+    def why() -> dict[str, str | None]:
+        return {stream["source"]: stream["waiting"] for stream in user.status()["streams"]}
+
+    wait_until(lambda: all(why().get(source) for source in awaited), "the reasons")
+    assert why()["null:"] is None and "PipeWire" in str(why()["app:player"])
+    for peer in waiting:
         peer.close()
     ring = friend.ring
     assert ring is not None and ring.counters()["gaps"] == 0
@@ -216,26 +235,39 @@ def test_another_connection_can_be_asked_for(user: User) -> None:
     wait_until(lambda: user.status()["clients"] == 1, "one")
 
 
-def test_who_comes_and_goes_disturbs_nobody(user: User) -> None:
-    engine = user.start("--source", "null:", "--linger", "0", "--history", "4")
+def test_who_comes_and_goes_disturbs_nobody_and_leaves_nothing(user: User, tmp_path: Path) -> None:
+    few = ("--log", "warn", "--linger", "0", "--history", "4")
+    engine = user.start("--source", "null:", *few)
     friend = Peer(user.socket)
     ring = friend.ring
     assert ring is not None
     wait_until(lambda: ring.committed() > 4000, "audio")
+    noise(tmp_path / "noise.wav", 16000, 5)
     rates = [rate for rate in RATES if rate != 16000]
 
-    def descriptors() -> int:
-        return len(os.listdir(f"/proc/{engine.pid}/fd"))
+    def come_and_go(times: int) -> None:
+        """By turns for another rate, and for another source."""
+        for n in range(times):
+            source = {"source": f"file:{tmp_path}/noise.wav"} if n % 3 == 0 else {}
+            peer = Peer(user.socket, rate=rates[n % 4], **source)
+            assert peer.reply["reply"] == "opened", peer.reply
+            if n % 5 == 0:
+                time.sleep(0.02)
+            peer.close()
+        wait_until(lambda: len(user.status()["streams"]) == 1, "all gone")
 
-    before = descriptors()
-    for n in range(60):
-        peer = Peer(user.socket, rate=rates[n % 4])
-        assert peer.reply["reply"] == "opened"
-        if n % 3 == 0:
-            time.sleep(0.02)
-        peer.close()
-    wait_until(lambda: len(user.status()["streams"]) == 1, "all gone")
-    wait_until(lambda: descriptors() <= before, "all descriptors closed")
+    def left() -> tuple[int, int, int]:
+        """Descriptors, maps and threads."""
+        process = Path(f"/proc/{engine.pid}")
+        maps = (process / "maps").read_text().count("memfd:")
+        return open_descriptors(engine.pid), maps, len(os.listdir(process / "task"))
+
+    come_and_go(40)
+    before, bytes_before = left(), memory(engine.pid)
+    come_and_go(1000 if LONG else 60)
+    wait_until(lambda: left() <= before, "descriptors, maps and threads to return")
+    # What the allocator keeps doesn't grow with the number of them.
+    assert memory(engine.pid) < bytes_before + (1 << 20)
     # The clock of `null:` doesn't wait for a busy machine: what it lost it says.
     assert ring.counters()["repeated"] == 0
     gaps = sum(gap.length for gap in ring.records(GAPS))

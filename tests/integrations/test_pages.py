@@ -85,6 +85,15 @@ def test_the_page_shows_the_examples_as_they_are(example: Path) -> None:
     assert f"`python/examples/{example.name}`:\n\n```python\n{program}\n```" in page
 
 
+def test_the_page_names_the_versions_that_are_installed() -> None:
+    page = (ROOT / "docs/use-with.md").read_text()
+    scripts = [(ROOT / f"packaging/{name}.sh").read_text() for name in ("setup", "frameworks")]
+    named = re.findall(r"\| .*?\d+\.\d+\.\d+.*", page)
+    versions = [version for line in named for version in re.findall(r"\d+\.\d+\.\d+", line)]
+    assert len(versions) > 8
+    assert [version for version in versions if f"=={version}" not in "".join(scripts)] == []
+
+
 def programs(page: str) -> list[str]:
     """The Python in a page."""
     return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)

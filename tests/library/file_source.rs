@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use nix::time::{ClockId, clock_gettime};
 use v2m_engine::capture::channels::Channels;
 use v2m_engine::capture::file::{FileSource, Pace, play};
+use v2m_engine::capture::ingest::heard;
 use v2m_engine::capture::{Block, Sink};
 use v2m_engine::{ErrorKind, Result};
 
@@ -398,7 +399,7 @@ fn now_ns() -> i64 {
 impl Sink for Kept {
     fn block(&self, block: &Block<'_>) {
         self.0.lock().unwrap().push(Seen {
-            samples: block.samples.to_vec(),
+            samples: heard(block, 0, &mut vec![0.0; block.frames()]).to_vec(),
             rate: block.rate,
             clock: block.clock,
             position: block.position,

@@ -1,10 +1,12 @@
 //! Loss accounting without a sound server: blocks that are missing, repeated,
 //! late, or from another clock, and what the ring says afterwards.
 
+mod channels;
 mod rates;
 mod time;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use v2m_engine::capture::ingest::Ingest;
@@ -61,11 +63,11 @@ fn give(ingest: &Ingest, rate: u32, clock: u64, position: u64, count: u64) {
     arrive(
         ingest,
         &Block {
-            samples: &samples,
             rate,
             clock,
             position,
             time_ns,
+            ..Block::mono(&samples)
         },
     );
 }
@@ -169,11 +171,11 @@ fn another_clock_continues_where_time_is() {
     let samples = [0.5; 4410];
     let time_ns = time_of(4800, 48_000) + 250_000_000;
     let block = Block {
-        samples: &samples,
         rate: 44_100,
         clock: 2,
         position: 0,
         time_ns,
+        ..Block::mono(&samples)
     };
     arrive(&ingest, &block);
     // 100 ms and 250 ms and 100 ms, less what the resampler still holds.
@@ -201,11 +203,11 @@ fn a_clock_that_overlaps_gives_nothing_twice() {
     give(&ingest, 48_000, 1, 0, 4800);
     let time_ns = time_of(2400, 48_000);
     let block = Block {
-        samples: &[0.5; 4800],
         rate: 48_000,
         clock: 2,
         position: 0,
         time_ns,
+        ..Block::mono(&[0.5; 4800])
     };
     arrive(&ingest, &block);
     // 50 ms of the new block were there already.
@@ -249,11 +251,11 @@ fn silence_is_filled_in_while_nothing_comes_and_audio_finds_its_place() {
     // The daemon is back after 4 s: a new clock.
     let samples = [0.25; 4800];
     let block = Block {
-        samples: &samples,
         rate: 48_000,
         clock: 9,
         position: 0,
         time_ns: end + 4_000_000_000,
+        ..Block::mono(&samples)
     };
     arrive(&ingest, &block);
     let missing = (1600 + 64_000 + 1600) - reader.committed() as i64;
@@ -281,11 +283,11 @@ fn after_rest_the_ring_is_at_the_present_and_nothing_counts_as_lost() {
         assert!(after.abs_diff(present) <= 1, "{after} is not {present}");
         // Audio begins 30 ms later, on the clock of a new link.
         let block = Block {
-            samples: &[0.25; 4800],
             rate: 48_000,
             clock: 2,
             position: 0,
             time_ns: now + 30_000_000,
+            ..Block::mono(&[0.25; 4800])
         };
         arrive(&ingest, &block);
         let end = reader.committed();
@@ -348,4 +350,28 @@ fn a_rate_nobody_expected_is_prepared_and_then_taken() {
     ingest.prepare();
     give(&ingest, 50_000, 1, 500, 5000);
     assert!(reader.committed() > 1500);
+}
+
+/// The main thread looks at it whenever it has anything to do, on a busy machine in the middle of
+/// a block, too.
+#[test]
+fn whoever_looks_after_it_costs_no_block() {
+    let setup = setup();
+    let (over, looks) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let _ = setup.ingest.is_free();
+                looks.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let mut position = 0;
+        while looks.load(Ordering::Relaxed) < 300_000 {
+            give(&setup.ingest, 16_000, 1, position, 10);
+            position += 10;
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let lost = setup.reader.losses();
+    assert_eq!((lost.gaps, lost.samples, lost.xruns), (0, 0, 0));
 }

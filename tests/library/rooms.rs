@@ -211,3 +211,26 @@ fn unsafe_code_stands_in_few_files() {
     all.retain(is_unsafe);
     assert!((1..=15).contains(&all.len()), "{}: {all:#?}", all.len());
 }
+
+/// A way that is longer is to be told, and one that is told is there.
+#[test]
+fn a_sample_passes_eight_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = fs::read_to_string(root.join("docs/architecture.md")).expect("the map");
+    let (_, way) = map
+        .split_once("## Follow a sample")
+        .expect("the sample's way");
+    let rows = way.lines().filter_map(|line| line.strip_prefix("| `"));
+    let files: Vec<&str> = rows
+        .filter_map(|row| row.split('`').next())
+        .take(9)
+        .collect();
+    let files = &files[..files
+        .iter()
+        .position(|file| !file.ends_with(".rs"))
+        .unwrap_or(files.len())];
+    assert!((6..=8).contains(&files.len()), "{files:#?}");
+    for file in files {
+        assert!(root.join(file).is_file(), "there is no {file}");
+    }
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use v2m_engine::ring::notifier::WakeUpThread;
 use v2m_engine::ring::{
-    CaptureWriter, Event, EventLane, GapReason, Kind, NS_PER_SAMPLE, Reader, Ring,
+    CaptureWriter, Event, EventLane, GapReason, Kind, NS_PER_SAMPLE, Reader, Ring, Subscription,
 };
 use v2m_engine::status::VadStatus;
 use v2m_engine::vad::backend::{Backend, Settings};
@@ -157,6 +157,57 @@ fn a_backlog_is_worked_off_window_by_window() {
         let setup = setup(Settings::default(), live, &audio);
         setup.wake_up_thread.notifier().notify();
         assert_eq!(setup.probabilities(), expected(&audio, &[]), "live: {live}");
+    }
+}
+
+/// Any number of sources, of different beginnings, lengths and gaps: each gets what the model
+/// says of it alone, but for the order of sums.
+#[test]
+fn sources_that_are_judged_together_do_not_concern_each_other() {
+    let audio = audio();
+    for count in [2, 3, 5, 17] {
+        let wake_up = Subscription::default();
+        let worker = Worker::start(Settings::default(), wake_up.clone()).unwrap();
+        let mut sources = Vec::new();
+        for n in 0..count {
+            let (ring, mut capture, speech, _) = Ring::create(1 << 18).unwrap();
+            let reader = || Reader::new(ring.duplicate().unwrap()).unwrap();
+            let (reader, theirs) = (reader(), reader());
+            let thread = WakeUpThread::start(Arc::new(ring), || {}).unwrap();
+            let mut samples: Vec<f32> = audio[n * 5_000..][..60_000 + n * 1_000].to_vec();
+            // Silence that nobody captured, in some of them, each at another time.
+            let gap = (n % 2 == 1).then_some(20_000 + n * 777..21_000 + n * 777);
+            for position in (0..samples.len()).step_by(500) {
+                let piece = position..(position + 500).min(samples.len());
+                let lost = gap.as_ref().is_some_and(|gap| gap.contains(&position));
+                if lost {
+                    samples[piece.clone()].fill(0.0);
+                    capture.gap(500, GapReason::Xrun, 0);
+                    capture.append_silence(500, 0);
+                } else {
+                    capture.append(&samples[piece], 0);
+                }
+            }
+            let lost = (0..samples.len() / WINDOW)
+                .filter(|n| reader.has_gap((n * WINDOW) as u64, WINDOW as u64));
+            let expected = expected(&samples, &lost.collect::<Vec<_>>());
+            let track = worker.hear(theirs, n % 3 == 0, speech, thread.notifier());
+            sources.push((track, reader, expected, thread));
+        }
+        for (n, (track, reader, expected, _)) in sources.iter().enumerate() {
+            track.finish(LIMIT);
+            assert_eq!(reader.speech_committed() as usize, expected.len());
+            let mut found = vec![0.0; expected.len()];
+            reader.read_speech(0, &mut found).unwrap();
+            for (window, (found, expected)) in found.iter().zip(expected).enumerate() {
+                let difference = (found - expected).abs();
+                assert!(
+                    difference <= 1e-6,
+                    "source {n} of {count}, window {window}: {difference:e}"
+                );
+            }
+            assert_eq!(worker.status(track).0.missed, 0);
+        }
     }
 }
 

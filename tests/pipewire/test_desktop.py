@@ -8,17 +8,19 @@ from typing import Any
 import pytest
 
 from rig import BINARY
-from rig.desktop import look
+from rig.desktop import look, look_at_headset
 
 
 def version(seen: dict[str, Any]) -> tuple[int, ...]:
     return tuple(int(part) for part in seen["version"].split(".")[:2])
 
 
-@pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(
     shutil.which("wireplumber") is None or shutil.which("pactl") is None,
     reason="WirePlumber or pactl is not installed",
 )
+
+
 def test_the_desktop_sees_the_stream_and_both_link_what_is_theirs() -> None:
     seen = look(str(BINARY))
     assert seen["others"], "another program's stream is not linked while the engine captures"
@@ -30,6 +32,13 @@ def test_the_desktop_sees_the_stream_and_both_link_what_is_theirs() -> None:
     if visible:
         properties = seen["stream"]["properties"]
         assert properties["application.icon_name"] == "audio-input-microphone"
-        assert "recording stream" in seen["muted"][0]["text"]
+        assert seen["title"] == "Speech capture for v2m-engine listen"
+        assert (
+            "recording stream" in seen["mute found"] and "recording stream" in seen["volume found"]
+        )
         assert all(output.startswith("speakers:monitor") for output, _ in seen["moved"])
         assert seen["others_then"]
+
+
+def test_a_bluetooth_headset_has_its_microphone_while_it_is_captured() -> None:
+    assert look_at_headset(str(BINARY)) == ["a2dp-sink", "headset-head-unit", "a2dp-sink"]

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from rig import BINARY, PrivatePipeWire
 from rig.alsa import AlsaMic
 from rig.demo import write_speech
-from rig.service import CHECKS, doctor
+from rig.peer import Peer
+from rig.service import CHECKS, Engine, doctor
+from rig.session import Session
 
 
 def test_a_microphone_that_is_heard(rig: PrivatePipeWire, tmp_path: Path) -> None:
@@ -50,6 +55,52 @@ def test_silent_muted_and_missing_sources(rig: PrivatePipeWire, tmp_path: Path) 
     assert "volume of rig-mic is zero" in source["meaning"] and "set-volume" in source["remedy"]
     rig.set_default_source("usb-mic")
     assert "usb-mic is gone" in doctor(env, 1)["source"]["meaning"]
+
+
+def test_each_source_that_the_service_has_open(rig: PrivatePipeWire, tmp_path: Path) -> None:
+    env = rig.env | {"HOME": str(tmp_path)}
+    assert "none is open" in doctor(env)["streams"]["meaning"]
+    rig.create_source("other-mic")
+    with Engine(rig, "--source", "rig-mic", "--linger", "0") as engine:
+        peers = [
+            Peer(engine.socket, source=source, rate=rate)
+            for source, rate in [("rig-mic", 48_000), ("other-mic", 24_000), ("other-mic", 8_000)]
+        ]
+        rig.wait_for_links("other-mic", "v2m-engine")
+        checks = doctor(env)
+        assert checks["stream 1"]["meaning"].startswith("rig-mic at 16000, 48000 Hz: ")
+        other = checks["stream 2"]["meaning"]
+        assert other.startswith("other-mic at 16000, 24000, 8000 Hz: captures other-mic; ")
+        assert ", 2 clients" in other
+        # One that goes is said of that one alone.
+        rig.destroy_node("other-mic")
+        rig.wait_for(
+            lambda: doctor(env)["stream 2"]["meaning"].startswith(
+                "other-mic at 16000, 24000, 8000 Hz: no audio: "
+            ),
+            "the source's end",
+        )
+        assert "no audio" not in doctor(env)["stream 1"]["meaning"]
+        for peer in peers:
+            peer.close()
+
+
+@pytest.mark.skipif(shutil.which("wpctl") is None, reason="WirePlumber is not installed")
+def test_what_it_says_mends_it_does(tmp_path: Path) -> None:
+    """As it is printed, in a shell of the session."""
+    write_speech(tmp_path / "speech.f32")
+    # A quantum that is forced on the graph, and a source that the desktop has muted.
+    with Session(quantum=1024) as session:
+        rig, env = session.rig, session.env
+        rig.play(tmp_path / "speech.f32", "rig-mic", loop=True)
+        rig.tool("wpctl", "set-mute", str(rig.node_id("rig-mic")), "1")
+        found = doctor(env, 1)
+        mended = [found["source"], found["quantum"]]
+        assert "muted" in found["source"]["meaning"] and found["quantum"]["status"] == "degraded"
+        for check in mended:
+            subprocess.run(["sh", "-c", check["remedy"]], env=env, check=True, timeout=20)
+        found = doctor(env, 0)
+        assert found["source"]["status"] == found["quantum"]["status"] == "good", found
 
 
 def test_alsa_stands_in(tmp_path: Path) -> None:

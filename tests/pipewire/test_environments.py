@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rig import BINARY, PrivatePipeWire, wait_until
 from rig.alsa import AlsaMic
-from rig.service import Engine, status
+from rig.service import Engine, status, tone
 from rig.session import Session
 from v2m_engine import AudioCapture
 
@@ -90,6 +91,41 @@ def test_a_bundles_libraries_are_not_the_engines(
     rig: PrivatePipeWire, foreign_libraries: Path
 ) -> None:
     assert client(rig.env | {"LD_LIBRARY_PATH": str(foreign_libraries)})
+
+
+@pytest.fixture
+def older_library(tmp_path: Path) -> Path:
+    """The system's libpipewire without a function that came in 0.3.50 only."""
+    listed = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
+    paths = [line.split()[-1] for line in listed.splitlines() if "libpipewire-0.3.so.0" in line]
+    library = Path(paths[0]).read_bytes()
+    assert library.count(b"\0pw_context_get_data_loop\0") == 1
+    directory = tmp_path / "older"
+    directory.mkdir()
+    (directory / "libpipewire-0.3.so.0").write_bytes(
+        library.replace(b"pw_context_get_data_loop", b"pw_context_get_data_l00p")
+    )
+    return directory
+
+
+def test_a_libpipewire_before_0_3_50_captures_too(
+    rig: PrivatePipeWire, older_library: Path, tmp_path: Path
+) -> None:
+    rig.play(tone(rig, tmp_path / "a", 0.5), "rig-mic", loop=True)
+    with Engine(rig, LD_LIBRARY_PATH=str(older_library)) as engine:
+        maps = Path(f"/proc/{engine.process.pid}/maps").read_text()
+        assert str(older_library) in maps, "the system's was taken"
+        done = subprocess.run(
+            [BINARY, "record", "-", "--format", "f32le", "--seconds", "1"],
+            env=rig.env | {"HOME": str(rig.directory)},
+            capture_output=True,
+            timeout=30,
+            check=True,
+        )
+        heard = np.frombuffer(done.stdout, "<f4")
+        # All but what a loaded machine's graph skipped.
+        assert len(heard) == 16_000
+        assert np.count_nonzero(np.abs(heard - 0.5) < 5e-3) > 8_000
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -18,6 +18,7 @@ import pytest
 
 from rig import BINARY, PrivatePipeWire
 from rig.demo import write_speech
+from rig.peer import Peer
 from rig.service import Engine
 from v2m_engine import AudioCapture
 
@@ -294,6 +295,44 @@ def test_the_engine_dies_and_comes_back(
             terminal.shows("ended=0")
         finally:
             again.process.send_signal(signal.SIGCONT)
+
+
+def test_a_lane_for_each_stream(
+    speaking: Engine, rig: PrivatePipeWire, terminals: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    rig.create_source("other-mic")
+    terminal = terminals()
+    terminal.type(MONITOR)
+    # One alone has none.
+    assert "streams" not in terminal.shows("running", "rig-mic", "back, forward")
+    other = [Peer(speaking.socket, source="other-mic", rate=rate) for rate in (48_000, 24_000)]
+    assert all(peer.ring for peer in other), [peer.reply for peer in other]
+    shown = terminal.shows("streams 3", "1 of 3", "16 kHz", "48 kHz", "24 kHz")
+    lanes = [line for line in shown.splitlines() if " kHz " in line]
+    assert [line.split()[0] for line in lanes] == ["▸", "other-mic", "other-mic"], shown
+    # Speech comes by in the one and not in the other, which is silent; the keys choose which
+    # of them has the rest of the screen.
+    terminal.shows("speaks")
+    terminal.press("Down")
+    shown = terminal.shows("2 of 3", "source  other-mic", "peak  -inf", "▸ other-mic")
+    assert "speaks" not in shown
+    terminal.shows("clients 3", "median")
+    terminal.press("Up")
+    terminal.shows("1 of 3", "source  default", "speaks")
+    terminal.press("Up")
+    terminal.shows("3 of 3")
+    once = run(rig, "monitor", "--once").stdout
+    for rate in (48, 24):
+        assert re.search(rf"^stream +other-mic at {rate} kHz: -inf dBFS", once, re.MULTILINE), once
+    # What nobody but a monitor looks at ends.
+    for peer in other:
+        peer.close()
+    terminal.shows("back, forward", "rig-mic")
+    rig.wait_for(
+        lambda: "other-mic" not in run(rig, "status", "--json").stdout, "the end of the source"
+    )
+    terminal.press("q")
+    terminal.shows("ended=0")
 
 
 def test_losses_show_where_they_are(

@@ -102,3 +102,16 @@ def test_muting_is_an_event(here: PrivatePipeWire) -> None:
         unmute = told("unmute")
         assert unmute.kind == "unmute"
         assert unmute.position - unmute.length == mute.position and unmute.length > RATE // 4
+
+
+def test_another_source_is_an_event_with_its_name(here: PrivatePipeWire) -> None:
+    here.create_source("studio", channels=("FL", "FR"))
+    here.set_default_source("rig-mic")
+    with Engine(here), AudioCapture(buffer_size=1600).stream() as audio:
+        running(here)
+        events = (event for event in audio.events() if event.kind == "source")
+        told = []
+        for name in ("studio", "rig-mic", "studio"):
+            here.set_default_source(name)
+            told.append(next(event for event in events if event.detail == name))
+        assert all(a.position < b.position for a, b in pairwise(told))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import signal
 import threading
 import time
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from rig.playing import Recording
+from rig import independent_reader
+from rig.playing import Recording, Service
 from rig.speech import Talk
 from v2m_engine import AudioCapture, Event, V2MError
 
@@ -71,6 +73,46 @@ def test_speech_on_a_loop(tmp_path: Path, waiting: str) -> None:
         check(speech(one), talk)
 
     asyncio.run(main())
+
+
+def test_speech_is_known_as_soon_as_it_is_decided(
+    tmp_path: Path, service: Callable[..., Service]
+) -> None:
+    """Before a window more of audio: the engine is stopped as soon as its decision stands in the
+    ring. Where the machine lets a window pass before that, or stops the engine before it wakes
+    anybody, the next utterance tells."""
+    talk = Talk(tmp_path / "talk.wav", lead=0.5)
+    engine = service("--source", talk.source)
+    peer, descriptor, _ = independent_reader.connect(os.environ["V2M_ENGINE_SOCKET"])
+    ring = independent_reader.Ring(descriptor)
+    told: queue.Queue[Event] = queue.Queue()
+    with AudioCapture(buffer_size=512).stream() as audio:
+
+        def listen() -> None:
+            for event in audio.events():
+                if event.kind == "speech-start":
+                    told.put(event)
+
+        threading.Thread(target=listen, daemon=True).start()
+        for number, _ in enumerate(talk.spoken):
+            turns = 2 * number
+            while ring.committed(independent_reader.TURNS) <= turns and ring.state() != 3:
+                time.sleep(0.0005)
+            decided = ring.committed()
+            os.kill(engine.pid, signal.SIGSTOP)
+            try:
+                while (event := told.get(timeout=2)).position < talk.spoken[number][0] - 3200:
+                    pass  # of an utterance before
+                if ring.committed() <= decided + 512:
+                    break
+            except queue.Empty:
+                pass
+            finally:
+                os.kill(engine.pid, signal.SIGCONT)
+        else:
+            pytest.fail("it was told after a window more of audio, each time")
+        assert abs(event.position - talk.spoken[number][0]) < 3200
+    peer.close()
 
 
 def test_an_engine_that_is_lost(recording: Callable[..., Recording]) -> None:

@@ -23,8 +23,8 @@ Recorder = Callable[..., Recording]
 
 # What runs in the background of a script has SIGINT ignored, and passes that on.
 CLIENT = """
-import asyncio, signal, sys
-from v2m_engine import AudioCapture
+import asyncio, pathlib, signal, sys, threading, time
+from v2m_engine import AudioCapture, together
 signal.signal(signal.SIGINT, signal.default_int_handler)
 capture = AudioCapture(engine="private", source=sys.argv[1])
 async def on_a_loop(audio, wait):
@@ -37,8 +37,20 @@ WAITS = {
     "segments": lambda audio: audio.segments(),
     "events": lambda audio: audio.events(),
     "reading": lambda audio: iter(lambda: audio.read(160_000), None),
+    "together": lambda audio: together(audio),
 }
 how, _, what = sys.argv[2].rpartition(" ")
+def tell():
+    engines = lambda: "".join(
+        (task / "children").read_text() for task in pathlib.Path("/proc/self/task").iterdir()
+    )
+    while not engines():
+        time.sleep(0.01)
+    print(engines(), flush=True)
+if what == "entering":
+    threading.Thread(target=tell).start()
+    with capture.stream(timeout=None) as audio:
+        pass
 if how == "async":
     asyncio.run(on_a_loop(capture, WAITS[what]))
 with capture.stream() as audio:
@@ -49,7 +61,7 @@ with capture.stream() as audio:
     for _ in WAITS[what](audio):
         pass
 """
-ALL_WAITS = ["chunks", "segments", "events", "reading", "recording"]
+ALL_WAITS = ["chunks", "segments", "events", "reading", "together", "recording"]
 ASYNC_WAITS = ["async chunks", "async segments", "async events"]
 
 
@@ -91,6 +103,19 @@ def test_ctrl_c_ends_a_wait(recording: Recorder, wait: str) -> None:
     _, errors = process.communicate(timeout=10)
     assert "KeyboardInterrupt" in errors
     assert process.returncode == -signal.SIGINT
+    wait_until(lambda: process_is_gone(engine), "the engine's end", 1)
+
+
+def test_ctrl_c_ends_the_wait_for_a_stream(recording: Recorder) -> None:
+    """Out of this pipe nothing comes."""
+    silent = recording(1)
+    silent.path.unlink()
+    os.mkfifo(silent.path)
+    process, engine = client(silent, "entering")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert "KeyboardInterrupt" in errors
     wait_until(lambda: process_is_gone(engine), "the engine's end", 1)
 
 

@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -222,6 +223,38 @@ def test_small_pieces_have_the_answer_of_the_last_window() -> None:
         before, now = (end - 160) // 512, end // 512
         expected = max(windows[before:now], default=windows[before - 1] if before else 0)
         assert answer == (expected >= 0.5), end
+
+
+def pauses_drawn(rng: np.random.Generator, speech: Floats) -> Floats:
+    """With 64 to 190 ms of digital silence every 2 to 4.5 s."""
+    parts: list[Floats] = []
+    while len(speech) > 5 * RATE:
+        cut = int(rng.uniform(2, 4.5) * RATE)
+        parts += [speech[:cut], np.zeros(int(rng.uniform(0.064, 0.19) * RATE), np.float32)]
+        speech = speech[cut:]
+    return np.concatenate([*parts, speech])
+
+
+def test_speech_that_is_too_long_is_cut_where_it_is_quiet() -> None:
+    """Silero's own rules cut some of these in mid-word: they know pauses, not where it is quiet."""
+    words = "and then we all went over the hill and along the river where more people were waiting "
+    speech = say(words * 7)
+
+    def loudest_cut(split: Literal["quietest", "longest"]) -> float:
+        """Of the quietest 32 ms around each cut, the level in that of the speech."""
+        loudest = 0.0
+        for seed in range(10):
+            audio = pauses_drawn(np.random.default_rng(seed), speech)
+            vad = VADProcessor(max_s=12, pad_ms=0, split=split)
+            found = vad.speech_timestamps(audio)
+            assert len(found) > 1 and all(s["end"] - s["start"] <= 12 * RATE for s in found)
+            for before, after in pairwise(found):
+                around = range(int(before["end"]) - 512, int(after["start"]) + 513, 128)
+                quietest = min(float(np.mean(audio[n : n + 512] ** 2)) for n in around)
+                loudest = max(loudest, (quietest / float(np.mean(speech**2))) ** 0.5)
+        return loudest
+
+    assert loudest_cut("quietest") < 0.05 < loudest_cut("longest")
 
 
 def test_a_sequence_has_one_rate() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import array
 import importlib
 import os
+import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -275,6 +277,26 @@ def test_the_model_is_called_as_silero_s(monkeypatch: pytest.MonkeyPatch) -> Non
     assert np.shape(whole) == (1, 200)
     with pytest.raises(ValueError, match="Provided number of samples is 100"):
         model(samples[:100], 16000)
+
+
+#: A program whose `import silero_vad` is of our module.
+SILERO_IS_OURS = """
+import sys
+import pytest
+from v2m_engine.compat import silero_vad
+sys.modules["silero_vad"] = silero_vad
+sys.exit(pytest.main(["--noconftest", "-q", "-p", "no:cacheprovider", *sys.argv[1:]]))
+"""
+
+
+def test_silero_s_own_tests() -> None:
+    """Those of its source distribution that need no PyTorch; of its audio, too."""
+    place = ROOT / "target/silero_vad-6.2.3"
+    if not place.exists():
+        pytest.skip("packaging/setup.sh test unpacks them")
+    command = [sys.executable, "-c", SILERO_IS_OURS, "tests/test_sequence_parity.py"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0 and "30 passed" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.skipif(torch is None, reason="V2M_TEST_TORCH=1 compares with silero in PyTorch")

@@ -38,6 +38,7 @@ static __thread int inside; /* the callback */
 static __thread int after;  /* it, until the thread rests */
 static __thread uint32_t allocations, locks, syscalls, wakes;
 static __thread uint64_t faults_before, waking; /* nanoseconds */
+static __thread uint64_t number; /* of the callback, of all threads' */
 
 static struct {
 	uint64_t cycles, allocations, locks, syscalls, faults;
@@ -156,8 +157,10 @@ static void process(void *data, struct spa_io_position *position)
 	took = now() - start;
 	inside = 0;
 	after = 1;
-	if (total.cycles++ >= WARM_UP && total.cycles - WARM_UP <= MAX_CYCLES)
-		durations[total.cycles - WARM_UP - 1] = (struct duration){ start, took };
+	/* Each source has a thread of its own. */
+	number = __atomic_add_fetch(&total.cycles, 1, __ATOMIC_RELAXED);
+	if (number > WARM_UP && number - WARM_UP <= MAX_CYCLES)
+		durations[number - WARM_UP - 1] = (struct duration){ start, took };
 }
 
 /* The thread rests: the cycle is over. */
@@ -168,7 +171,7 @@ int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 		if (sabotage && !strcmp(sabotage, "later-malloc"))
 			commit_sabotage();
 		after = 0;
-		if (total.cycles > WARM_UP) {
+		if (number > WARM_UP) {
 			total.allocations += allocations;
 			total.locks += locks;
 			total.syscalls += syscalls;
@@ -177,8 +180,8 @@ int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 				total.most_syscalls = syscalls;
 			if (wakes > total.most_wakes)
 				total.most_wakes = wakes;
-			if (total.cycles - WARM_UP <= MAX_CYCLES)
-				woke[total.cycles - WARM_UP - 1] = waking;
+			if (number - WARM_UP <= MAX_CYCLES)
+				woke[number - WARM_UP - 1] = waking;
 		}
 	}
 	return real(fd, events, n, timeout);

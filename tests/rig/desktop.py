@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from rig import RigError
+from rig.headset import SOURCE, Headset
 from rig.session import Session
 
 
@@ -37,6 +38,45 @@ def look(engine: str) -> dict[str, Any]:
             process.wait(10)
 
 
+def look_at_headset(engine: str) -> list[str]:
+    """The profiles that the session manager gives a Bluetooth headset before, while and after
+    a program listens to it."""
+    with Session(quantum=0) as session:
+        headset = Headset(session.rig)
+        running = [headset.stop]
+
+        def start(*arguments: str) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen(
+                [engine, *arguments],
+                env=session.env,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            running.extend((process.wait, process.kill))
+            return process
+
+        try:
+            start("run", "--source", SOURCE, "--linger", "1")
+            session.rig.wait_for(
+                lambda: (
+                    subprocess.run(
+                        [engine, "status"], env=session.env, capture_output=True, timeout=20
+                    ).returncode
+                    == 0
+                ),
+                "the engine",
+                15,
+            )
+            reader = start("listen")
+            session.rig.wait_for(lambda: len(headset.profiles) > 1, "its microphone", 20)
+            reader.kill()
+            session.rig.wait_for(lambda: len(headset.profiles) > 2, "its way back", 20)
+            return headset.profiles
+        finally:
+            while running:
+                running.pop()()
+
+
 class Desktop:
     def __init__(self, session: Session, engine: str) -> None:
         self.session, self.engine = session, engine
@@ -53,11 +93,14 @@ class Desktop:
         seen["doctor"] = self.visibility()
         if stream is None:
             return seen
-        self.control("set-source-output-mute", "1", lambda: "muted" in self.kinds())
-        seen["muted"] = self.status()["health"]
-        for what, value in (("mute", "0"), ("volume", "0"), ("volume", "100%")):
-            heard = value != "0" or what == "mute"
-            self.control(f"set-source-output-{what}", value, partial(self.hears, heard))
+        seen["title"] = self.title_with_a_reader()
+        for what, off in (("mute", "1"), ("volume", "0")):
+            self.control(f"set-source-output-{what}", off, partial(self.hears, False))
+            finding = self.status()["health"][0]
+            seen[f"{what} found"] = finding["text"]
+            # What the engine says ends it, does.
+            self.run(*finding["remedy"].split("  #")[0].split())
+            self.wait(partial(self.hears, True), finding["remedy"])
         # Moved by hand it stays where it was put, and comes back when that is taken back.
         for to, name in (
             ("rig-mic-stereo", "rig-mic-stereo"),
@@ -69,6 +112,27 @@ class Desktop:
         seen["moved"] = self.links()
         seen["others_then"] = self.others_are_linked()
         return seen
+
+    def title_with_a_reader(self) -> str:
+        """What the desktop calls the stream while a program reads."""
+        reader = subprocess.Popen(
+            [self.engine, "listen"],
+            env=self.session.env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+        def title() -> str:
+            stream = self.stream()
+            text = stream["properties"]["media.name"] if stream else ""
+            return text if "listen" in text else ""
+
+        try:
+            named: str = self.wait(title, "the reader's name")
+            return named
+        finally:
+            reader.kill()
+            reader.wait()
 
     def status(self) -> dict[str, Any]:
         done = self.run(self.engine, "status", "--json")
@@ -170,4 +234,5 @@ class Desktop:
 
 
 if __name__ == "__main__":
-    print(json.dumps(look(sys.argv[1])))
+    seen = look(sys.argv[1])
+    print(json.dumps(seen | {"profiles": look_at_headset(sys.argv[1])}))

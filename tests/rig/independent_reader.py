@@ -133,6 +133,19 @@ class Ring:
         data = self.read(lane, first, committed - first)
         return [Record(*fields) for fields in struct.iter_unpack("=IIQQq", data)]
 
+    def sources(self) -> list[str]:
+        """The names of the sources that were captured, in order."""
+        records = self.records(NOTICES)
+        names = []
+        for number, device in enumerate(records):
+            if device.kind == 4:
+                pieces = records[number - -(-device.detail // 8) : number]
+                numbers = [piece.detail for piece in pieces if piece.kind == 9]
+                require(numbers == [*range(len(pieces))], "name")
+                data = b"".join(struct.pack("=Q", piece.length) for piece in pieces)
+                names.append(data[: device.detail].decode())
+        return names
+
     def counters(self) -> dict[str, int]:
         names = ("gaps", "lost_samples", "xruns", "repeated", "written_ns")
         return dict(zip(names, struct.unpack_from("=5Q", self.map, 0x880), strict=True))

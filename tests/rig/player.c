@@ -6,7 +6,8 @@
  * FILE is raw native f32, mono. At graph position p the output is x[p - p0]
  * (modulo its length with --loop, silence elsewhere), so lost and repeated
  * cycles shift nothing. Whenever the anchor is new (first cycle after being
- * linked, another clock, another rate) it prints "start <p0> <rate> <clock id>".
+ * linked, another clock, another rate) it prints "start <p0> <rate> <clock id> <ns>".
+ * Times are CLOCK_MONOTONIC's.
  * --rate is FILE's rate (default 48000); a graph at another rate gets linear
  * interpolation. --rate 0 plays one file sample per graph sample at any rate.
  *
@@ -14,7 +15,7 @@
  * at a place in it that SEED decides, and prints "impulse <position> <ns>" for
  * each: the CLOCK_MONOTONIC time at which the callback wrote it.
  *
- * Prints "late <from> <to>" where the graph did not wait for it: what was to be
+ * Prints "late <from> <to> <ns>" where the graph did not wait for it: what was to be
  * played in between may not have been heard, or one cycle later.
  * At the end, or on SIGTERM or SIGINT, prints "done <cycles> <late cycles>";
  * late are those whose position is not where the cycle before ended.
@@ -44,7 +45,7 @@
 
 struct note {
 	enum { START, IMPULSE, LATE, DONE } kind;
-	int64_t a, b, c;
+	int64_t a, b, c, ns;
 };
 
 struct port {
@@ -89,10 +90,17 @@ struct player {
 	unsigned read;
 };
 
+static int64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
 static void note(struct player *p, int kind, int64_t a, int64_t b, int64_t c)
 {
 	unsigned w = atomic_load_explicit(&p->written, memory_order_relaxed);
-	p->notes[w % NOTES] = (struct note){ kind, a, b, c };
+	p->notes[w % NOTES] = (struct note){ kind, a, b, c, now_ns() };
 	atomic_store_explicit(&p->written, w + 1, memory_order_release);
 	pw_loop_signal_event(pw_main_loop_get_loop(p->loop), p->notify);
 }
@@ -106,14 +114,15 @@ static void on_notes(void *data, uint64_t count)
 		struct note *n = &p->notes[p->read % NOTES];
 		switch (n->kind) {
 		case START:
-			printf("start %lld %lld %lld\n", (long long)n->a, (long long)n->b,
-			       (long long)n->c);
+			printf("start %lld %lld %lld %lld\n", (long long)n->a, (long long)n->b,
+			       (long long)n->c, (long long)n->ns);
 			break;
 		case IMPULSE:
-			printf("impulse %lld %lld\n", (long long)n->a, (long long)n->b);
+			printf("impulse %lld %lld\n", (long long)n->a, (long long)n->ns);
 			break;
 		case LATE:
-			printf("late %lld %lld\n", (long long)n->a, (long long)n->b);
+			printf("late %lld %lld %lld\n", (long long)n->a, (long long)n->b,
+			       (long long)n->ns);
 			break;
 		case DONE:
 			pw_main_loop_quit(p->loop);
@@ -168,10 +177,8 @@ static void play_impulses(struct player *p, float *out, int64_t position, int64_
 			continue;
 		out[at - position] = (float)p->gain;
 		if (s > p->last_impulse) {
-			struct timespec t;
-			clock_gettime(CLOCK_MONOTONIC, &t);
 			p->last_impulse = s;
-			note(p, IMPULSE, at, t.tv_sec * 1000000000ll + t.tv_nsec, 0);
+			note(p, IMPULSE, at, 0, 0);
 		}
 	}
 }
@@ -213,11 +220,9 @@ static void on_process(void *data, struct spa_io_position *io)
 		play_file(p, out, position, n);
 
 	/* The graph has gone on, or is about to, before it has this cycle. */
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	uint64_t now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-	uint64_t guard = (uint64_t)n * 1000000000u / (uint64_t)rate / 8;
-	if (now + guard > io->clock.next_nsec || (int64_t)io->clock.position != position)
+	int64_t now = now_ns(), guard = n * 1000000000 / rate / 8;
+	if ((uint64_t)(now + guard) > io->clock.next_nsec ||
+	    (int64_t)io->clock.position != position)
 		note(p, LATE, position, position + 2 * n, 0);
 
 	if (!p->impulses && !p->loop_file && !p->finished) {

@@ -37,8 +37,13 @@ def require_programs(programs: dict[str, str]) -> None:
 
 
 def build_player(cache: Path = CACHE) -> Path:
-    """Compile ``player.c`` unless the cache has it already; return the program."""
-    source, program = HERE / "player.c", cache / "player"
+    """The program of ``player.c``."""
+    return build("player", cache)
+
+
+def build(name: str, cache: Path = CACHE) -> Path:
+    """Compile a program of this directory unless the cache has it already; return it."""
+    source, program = HERE / f"{name}.c", cache / name
     if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
         return program
     require_programs(COMPILER)
@@ -54,7 +59,7 @@ def build_player(cache: Path = CACHE) -> Path:
         raise RigError("libpipewire's headers are missing: apt-get install libpipewire-0.3-dev")
     # Two tests may build at once: each its own file, then one rename.
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        built = Path(scratch) / "player"
+        built = Path(scratch) / name
         cc = subprocess.run(
             ["cc", "-O2", "-w", "-o", str(built), str(source), *flags.stdout.split()],
             capture_output=True,
@@ -63,7 +68,7 @@ def build_player(cache: Path = CACHE) -> Path:
             check=False,
         )
         if cc.returncode != 0:
-            raise RigError(f"player.c does not compile:\n{cc.stderr}")
+            raise RigError(f"{name}.c does not compile:\n{cc.stderr}")
         built.replace(program)
     return program
 
@@ -80,8 +85,9 @@ class Player:
         self._process = process
         self._news = threading.Condition()
         self._starts: list[tuple[int, int, int]] = []
+        self._started_ns: list[int] = []
         self._impulses: list[tuple[int, int]] = []
-        self._late: list[tuple[int, int]] = []
+        self._late: list[tuple[int, int, int]] = []
         self._done: tuple[int, int] | None = None
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -94,10 +100,11 @@ class Player:
             with self._news:
                 if kind == "start":
                     self._starts.append((values[0], values[1], values[2]))
+                    self._started_ns.append(values[3])
                 elif kind == "impulse":
                     self._impulses.append((values[0], values[1]))
                 elif kind == "late":
-                    self._late.append((values[0], values[1]))
+                    self._late.append((values[0], values[1], values[2]))
                 elif kind == "done":
                     self._done = (values[0], values[1])
                 self._news.notify_all()
@@ -110,6 +117,12 @@ class Player:
             return list(self._starts)
 
     @property
+    def started_ns(self) -> list[int]:
+        """When each anchor was new, CLOCK_MONOTONIC."""
+        with self._news:
+            return list(self._started_ns)
+
+    @property
     def impulses(self) -> list[tuple[int, int]]:
         """Impulses so far as ``(graph position, CLOCK_MONOTONIC ns)``."""
         with self._news:
@@ -118,8 +131,18 @@ class Player:
     @property
     def late(self) -> list[tuple[int, int]]:
         """Stretches of graph positions, first and end, that may not have been heard."""
+        return [(first, end) for first, end, _ in self.late_at]
+
+    @property
+    def late_at(self) -> list[tuple[int, int, int]]:
+        """The same, each with the CLOCK_MONOTONIC ns at which it was noticed."""
         with self._news:
             return list(self._late)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def wait(self, timeout: float) -> tuple[int, int]:
         """Wait for the file's end; ``(cycles, late cycles)``."""

@@ -41,6 +41,20 @@ class Recording:
         got = np.asarray(samples)
         return bool(np.array_equal(got, self.samples[position : position + len(got)]))
 
+    @property
+    def int16(self) -> npt.NDArray[np.int16]:
+        """The samples as they stand in the file."""
+        return (self.samples * 32768).astype(np.int16)
+
+
+def begin_of(known: npt.NDArray[Any], piece: Any) -> int:
+    """Where this piece stands in what is known, which has no window twice."""
+    piece = np.asarray(piece).ravel()
+    for at in np.flatnonzero(known[: len(known) - len(piece) + 1] == piece[0]):
+        if np.array_equal(known[at : at + len(piece)], piece):
+            return int(at)
+    raise AssertionError("it isn't in there")
+
 
 def process_is_gone(pid: int) -> bool:
     """Ended, reaped or not."""

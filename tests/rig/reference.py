@@ -42,8 +42,8 @@ def at_16k(played: Samples) -> list[npt.NDArray[np.float64]]:
     return [filtered[phase::3][: (len(played) - phase) // 3] for phase in range(3)]
 
 
-def speech_with_marker(seconds: float) -> Samples:
-    """Recorded speech at 48 kHz, under it noise that makes every stretch unique."""
+def speech_once() -> npt.NDArray[np.float64]:
+    """All of the recorded speech at 48 kHz."""
     assert SPEECH, "no recordings in /usr/share/sounds/alsa: install alsa-utils"
     parts = []
     for path in SPEECH:
@@ -51,7 +51,12 @@ def speech_with_marker(seconds: float) -> Samples:
             assert file.getframerate() == 48_000 and file.getsampwidth() == 2
             raw = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
             parts.append(raw.reshape(-1, file.getnchannels())[:, 0] / 32_768)
-    once = np.concatenate(parts)
+    return np.concatenate(parts)
+
+
+def speech_with_marker(seconds: float) -> Samples:
+    """Recorded speech at 48 kHz, under it noise that makes every stretch unique."""
+    once = speech_once()
     count = int(seconds * 48_000)
     speech = np.tile(once, -(-count // len(once)))[:count]
     marker = np.random.default_rng(20_261).standard_normal(count)

@@ -42,18 +42,32 @@ class Session:
         self.rig.start()
         try:
             (self.rig.directory / "asound.conf").write_text(ALSA)
-            self._start("dbus-run-session", "--", "wireplumber")
-            has_pulse = shutil.which("pipewire-pulse") is not None
-            if has_pulse:
-                self._start("pipewire-pulse")
-            self.rig.wait_for(self._is_default, "WirePlumber to name the microphone", 15)
-            if has_pulse:
-                pulse = self.rig.directory / "pulse/native"
-                self.rig.wait_for(pulse.exists, "pipewire-pulse to listen", 15)
+            self._start_all()
         except BaseException:
             self.stop()
             raise
         return self
+
+    def _start_all(self) -> None:
+        """What a user's services are, beside the daemon."""
+        self._start("dbus-run-session", "--", "wireplumber")
+        has_pulse = shutil.which("pipewire-pulse") is not None
+        if has_pulse:
+            self._start("pipewire-pulse")
+        self.rig.wait_for(self._is_default, "WirePlumber to name the microphone", 30)
+        if has_pulse:
+            pulse = self.rig.directory / "pulse/native"
+            self.rig.wait_for(pulse.exists, "pipewire-pulse to listen", 30)
+
+    def kill_daemon(self) -> None:
+        """And what can't go on without it."""
+        self.rig.kill()
+        self._end_all()
+
+    def start_daemon(self) -> None:
+        """After it was killed: all of it, as systemd does."""
+        self.rig.start()
+        self._start_all()
 
     def _start(self, *command: str) -> None:
         with open(self.rig.directory / f"{command[-1]}.log", "wb") as log:
@@ -76,8 +90,7 @@ class Session:
                 log = (self.rig.directory / f"{name}.log").read_text(errors="replace")
                 raise RigError(f"{name} ended with status {process.returncode}:\n{log[-2000:]}")
 
-    def stop(self) -> None:
-        """Ends everything, the newest first."""
+    def _end_all(self) -> None:
         while self._processes:
             process = self._processes.pop()
             process.terminate()
@@ -86,6 +99,10 @@ class Session:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def stop(self) -> None:
+        """Ends everything, the newest first."""
+        self._end_all()
         self.rig.stop()
 
     def __exit__(

@@ -45,13 +45,13 @@ class User:
             check=False,
         )
 
-    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
-        """Starts the service and waits until it answers."""
+    def start(self, *arguments: str, log: Path | None = None, **env: str) -> subprocess.Popen[str]:
+        """Starts the service and waits until it answers. ``log``: where it goes."""
         source = () if "--source" in arguments else ("--source", f"file:{SPEECH}")
         engine = subprocess.Popen(
             [BINARY, "run", *source, *arguments],
             env=self.env | env,
-            stderr=subprocess.PIPE,
+            stderr=log.open("w") if log else subprocess.PIPE,
             text=True,
         )
         self.engines.append(engine)

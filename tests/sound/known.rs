@@ -4,6 +4,7 @@
 
 use std::sync::Mutex;
 
+use v2m_engine::capture::ingest::heard;
 use v2m_engine::capture::{Block, Sink};
 
 /// After so many frames the content repeats.
@@ -46,7 +47,7 @@ impl Sink for Kept {
             rate: block.rate,
             position: block.position,
             time_ns: block.time_ns,
-            samples: block.samples.to_vec(),
+            samples: heard(block, 0, &mut vec![0.0; block.frames()]).to_vec(),
         });
     }
 }

@@ -9,6 +9,7 @@ use crate::rig::Rig;
 use serde_json::json;
 use v2m_engine::ErrorKind;
 use v2m_engine::capture::channels::Channels;
+use v2m_engine::capture::ingest::heard;
 use v2m_engine::capture::pipewire::{Options, Pipewire, Source, State, sources};
 use v2m_engine::capture::{Block, Event, Sink};
 use v2m_engine::quantum::Quantum;
@@ -40,7 +41,7 @@ impl Sink for Collect {
     fn block(&self, b: &Block<'_>) {
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
         self.0.lock().unwrap().push(Seen {
-            samples: b.samples.to_vec(),
+            samples: heard(b, 0, &mut vec![0.0; b.frames()]).to_vec(),
             rate: b.rate,
             clock: b.clock,
             position: b.position,

@@ -19,6 +19,8 @@ def main() -> None:
 
     def arrived(data, count, time_info, status):
         recorder.take(now(), data)
+        if status:
+            print("status", status, file=sys.stderr, flush=True)
         return None, pyaudio.paContinue
 
     audio = pyaudio.PyAudio()

@@ -30,11 +30,16 @@ def callback(recorder: Recorder, form: str) -> None:
     blocks: queue.Queue = queue.Queue()
 
     def arrived(indata, frames, time, status) -> None:
+        if status:
+            print(status, file=sys.stderr, flush=True)
         blocks.put(indata.copy())
 
     with sounddevice.InputStream(callback=arrived, **settings(form)):
         while not recorder.over:
-            block = blocks.get(timeout=5)
+            try:
+                block = blocks.get(timeout=1)
+            except queue.Empty:
+                continue
             recorder.take(now(), block.tobytes())
 
 

@@ -134,6 +134,8 @@ enum v2m_gap
     V2M_GAP_NOT_CAPTURED = 4,
     // The user has muted speech capture. Not a loss.
     V2M_GAP_MUTED = 5,
+    // The machine slept for as long as the event. Not a loss, and no samples stand for it.
+    V2M_GAP_SUSPENDED = 6,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

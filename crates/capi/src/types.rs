@@ -222,7 +222,7 @@ impl From<events::Event> for Event {
             What::Gap(reason) => (EventKind::Gap, reason as u32),
             What::Mute => (EventKind::Mute, 0),
             What::Unmute => (EventKind::Unmute, 0),
-            What::Source => (EventKind::Device, 0),
+            What::Source(_) => (EventKind::Device, 0),
             What::Channel(number) => (EventKind::Channel, number),
             What::State(state) => (EventKind::State, state as u32),
             What::EngineLost => (EventKind::State, State::Stopped as u32),
@@ -273,6 +273,8 @@ pub enum Gap {
     NotCaptured = 4,
     /// The user has muted speech capture. Not a loss.
     Muted = 5,
+    /// The machine slept for as long as the event. Not a loss, and no samples stand for it.
+    Suspended = 6,
 }
 
 /// What the engine is doing.
@@ -332,6 +334,7 @@ const _: () = {
     assert!(Gap::Continued as u32 == ring::GapReason::Continued as u32);
     assert!(Gap::NotCaptured as u32 == ring::GapReason::NotCaptured as u32);
     assert!(Gap::Muted as u32 == ring::GapReason::Muted as u32);
+    assert!(Gap::Suspended as u32 == ring::GapReason::Suspended as u32);
     assert!(StreamState::Starting as u32 == State::Starting as u32);
     assert!(StreamState::Running as u32 == State::Running as u32);
     assert!(StreamState::Waiting as u32 == State::Waiting as u32);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use crate::engine::{Engine, is_same, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Poll, Source};
-use crate::ring::{self, EventLane, GapReason, Kind, Reader, State};
+use crate::ring::{EventLane, GapReason, Kind, Reader, State};
 use crate::stream::Stream;
 
 /// Lanes of records, in the order in which they are told where positions are equal.
@@ -20,20 +20,21 @@ const LANES: [EventLane; 3] = [
 const GAPS: usize = 1;
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// Speech began, as the engine decided just now.
     SpeechStart,
     /// Speech ended; it was as long as the event.
     SpeechEnd,
-    /// Lost audio, for which there is silence as long as the event.
+    /// Lost audio, for which there is silence as long as the event; or the machine slept for as
+    /// long, for which there is none.
     Gap(GapReason),
     /// The user has muted speech capture: silence from here on.
     Mute,
     /// That has ended; it was as long as the event.
     Unmute,
-    /// Another source is captured.
-    Source,
+    /// The source of this name is captured; None if its name isn't told.
+    Source(Option<String>),
     /// The source's channel of this number, from 1, is heard.
     Channel(u32),
     /// The engine's state is this one.
@@ -44,23 +45,24 @@ pub enum What {
 
 impl What {
     /// Its name, as programs have it.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::SpeechStart => "speech-start",
             Self::SpeechEnd => "speech-end",
             Self::Gap(_) => "gap",
             Self::Mute => "mute",
             Self::Unmute => "unmute",
-            Self::Source => "source",
+            Self::Source(_) => "source",
             Self::Channel(_) => "channel",
             Self::State(_) | Self::EngineLost => "state",
         }
     }
 
-    /// More of it, in a word: a gap's reason, a channel's number, a state.
-    pub fn detail(self) -> Option<String> {
+    /// More of it, in a word: a gap's reason, a source's name, a channel's number, a state.
+    pub fn detail(&self) -> Option<String> {
         match self {
-            Self::SpeechStart | Self::SpeechEnd | Self::Source | Self::Mute | Self::Unmute => None,
+            Self::SpeechStart | Self::SpeechEnd | Self::Mute | Self::Unmute => None,
+            Self::Source(name) => name.clone(),
             Self::Gap(reason) => Some(
                 match reason {
                     GapReason::Xrun => "xrun",
@@ -68,6 +70,7 @@ impl What {
                     GapReason::Continued => "continued",
                     GapReason::NotCaptured => "not-captured",
                     GapReason::Muted => "muted",
+                    GapReason::Suspended => "suspended",
                 }
                 .into(),
             ),
@@ -79,7 +82,7 @@ impl What {
 }
 
 /// Something that happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// What it was.
     pub what: What,
@@ -92,8 +95,9 @@ pub struct Event {
 }
 
 impl Event {
-    /// None for a record of a version to come.
-    fn of(record: &ring::Event) -> Option<Self> {
+    /// Record `number` of a lane; None for one of a version to come.
+    fn of(ring: &Reader, lane: EventLane, number: u64) -> Option<Self> {
+        let record = ring.record(lane, number)?;
         let detail = record.detail;
         let is = |kind: Kind| kind as u32 == record.kind;
         let what = if is(Kind::SpeechStart) {
@@ -103,10 +107,14 @@ impl Event {
         } else if is(Kind::Gap) {
             match GapReason::from_number(detail)? {
                 GapReason::Muted => What::Mute,
+                // The engine's record says how long it was.
+                GapReason::Suspended => return None,
                 reason => What::Gap(reason),
             }
+        } else if is(Kind::Suspend) {
+            What::Gap(GapReason::Suspended)
         } else if is(Kind::Device) {
-            What::Source
+            What::Source(ring.device_name(number))
         } else if is(Kind::Channel) {
             What::Channel(detail)
         } else if is(Kind::State) {
@@ -175,14 +183,13 @@ impl Following {
         let ring = &self.ring;
         // Before the records: what is muted of this is in one of them.
         let committed = ring.committed();
-        let mut due = [None; LANES.len()];
+        let mut due = [const { None }; LANES.len()];
         for ((&lane, next), due) in LANES.iter().zip(&mut self.next).zip(&mut due) {
             // Once: no more are looked at than the lane holds, whatever the counters do.
             let there = ring.records_committed(lane);
             *next = (*next).max(ring.records_oldest(lane));
             while due.is_none() && *next < there {
-                let record = ring.record(lane, *next);
-                *due = record.as_ref().and_then(Event::of);
+                *due = Event::of(ring, lane, *next);
                 if let (Some(event), Some((_, end))) = (&*due, &mut self.muted)
                     && event.position <= *end
                     && matches!(event.what, What::Mute | What::Gap(GapReason::Continued))
@@ -197,7 +204,7 @@ impl Following {
         }
         if let Some((begin, end)) = self.muted
             && committed > end
-            && due[GAPS].is_none_or(|event| event.position >= end)
+            && due[GAPS].as_ref().is_none_or(|event| event.position >= end)
         {
             due[GAPS] = Some(Event {
                 what: What::Unmute,
@@ -324,7 +331,7 @@ impl Source for Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ring::Ring;
+    use crate::ring::{self, Ring};
 
     fn following(reader: Reader) -> Following {
         Following {
@@ -358,12 +365,12 @@ mod tests {
             length: 0,
             time_ns: 32_000_000,
         });
-        control.device(96_000_000);
+        control.device("a_microphone", 96_000_000);
         let all = [
             (What::State(State::Running), 0, 0),
             (What::SpeechStart, 512, 0),
             (What::Gap(GapReason::Xrun), 1024, 512),
-            (What::Source, 1536, 0),
+            (What::Source(Some("a_microphone".into())), 1536, 0),
         ];
         assert_eq!(told(&mut following), all);
         assert_eq!(told(&mut following), []);

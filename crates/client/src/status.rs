@@ -289,6 +289,9 @@ pub struct ReaderStatus {
     pub name: Option<String>,
     /// Seconds since it got the stream.
     pub age_s: f64,
+    /// When that was, in seconds since 1970.
+    #[serde(default)]
+    pub since_s: u64,
     /// The source of its stream.
     #[serde(default)]
     pub source: String,
@@ -302,6 +305,9 @@ pub struct ReaderStatus {
     pub quantum: Option<String>,
     /// How far it has read, as it says; null if it doesn't.
     pub position: Option<u64>,
+    /// Samples up to there since it got the stream: what came before isn't counted.
+    #[serde(default)]
+    pub read: Option<u64>,
     /// Samples that it has not read yet; null if unknown.
     pub lag: Option<u64>,
     /// The same in milliseconds.
@@ -312,6 +318,7 @@ impl ReaderStatus {
     /// Fills in how far it is behind; a position that can't be is forgotten.
     pub fn measure_lag(&mut self, committed: u64) {
         self.position = self.position.filter(|&position| position <= committed);
+        self.read = self.read.filter(|_| self.position.is_some());
         self.lag = self.position.map(|position| committed - position);
         let rate = f64::from(if self.rate == 0 {
             SAMPLE_RATE
@@ -344,7 +351,7 @@ pub struct VadStatus {
     pub caught_up: u64,
     /// Windows without a probability (NaN): overwritten before they could be looked at, or the model failed.
     pub missed: u64,
-    /// From a window's samples in the ring to its probability beside them, in µs; null without any.
+    /// To judge one window, in µs; of several judged together, its share. Null without any.
     pub cost_us: Option<Percentiles>,
     /// From the commit of a window's last sample to that of its probability, in µs; null without any.
     pub delay_us: Option<Percentiles>,

@@ -1,7 +1,7 @@
 //! Drawn devices: which of their channels are heard, and at which level.
 
 use proptest::prelude::*;
-use v2m_dsp::channels::{Aim, Chooser, Mix, Planar};
+use v2m_dsp::channels::{Aim, Chooser, Heard, Mix, Planar, Ramp};
 
 /// One channel of a device, in relation to one sound that they share.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +57,15 @@ fn hear(planar: &[f32], channels: usize, rate: u32, cuts: &[usize]) -> (Vec<f32>
         }
         let length = (*cut).min(frames - at);
         let block = Planar::new(&planar[at..], frames, length, channels);
-        let mut out = vec![0.0; length];
-        heard.extend_from_slice(mix.mix(block, rate, &mut out));
+        match mix.hear(block, rate) {
+            Heard::Channel(channel) => heard.extend_from_slice(block.channel(channel)),
+            Heard::Sum(mix) => heard.extend((0..length).map(|n| {
+                let factor = |ramp: Ramp| if n < ramp.frames { ramp.at(n) } else { ramp.to };
+                let all = mix.ramps();
+                all.map(|(channel, ramp)| factor(ramp) * block.channel(channel)[n])
+                    .sum::<f32>()
+            })),
+        }
         if chooser.listen(block).unwrap() {
             mix.fade_to(chooser.aim(), rate);
         }

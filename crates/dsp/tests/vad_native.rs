@@ -6,7 +6,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use v2m_dsp::vad::native::{Batch, Memory, Native, Network, Part, Path, Recordings};
+use v2m_dsp::vad::native::{Memory, Native, Network, Part, Path, Recordings};
 use v2m_dsp::vad::{Model, WINDOW};
 
 const TOLERANCE: f32 = 1e-4;
@@ -204,32 +204,39 @@ fn recordings_that_share_the_weights_do_not_concern_each_other() {
 }
 
 #[test]
-fn streams_of_a_batch_do_not_concern_each_other() {
+fn live_streams_judged_together_do_not_concern_each_other() {
     let (golden, windows) = (golden(), 90usize);
     for path in Path::available() {
         // Stream s is s windows late, silence before that, and starts afresh with the audio.
-        for streams in [1, 18] {
-            let mut batch = Batch::new(Network::embedded(), path, streams).expect("a path");
+        for streams in [1, 2, 3, 4, 18] {
+            let mut network = recordings(path);
+            let mut memories = vec![Memory::new(); streams];
             let mut found = vec![Vec::new(); streams];
-            let mut out = vec![0.0; streams];
             for step in 0..windows {
-                let window = |s: usize| match step.checked_sub(s) {
-                    Some(n) => golden.windows[n],
-                    None => [0.0; WINDOW],
-                };
-                let windows: Vec<_> = (0..streams).map(window).collect();
-                if step < streams {
-                    batch.reset(step);
+                if let Some(memory) = memories.get_mut(step) {
+                    memory.reset();
                 }
-                batch
-                    .probabilities(&windows, &mut out)
-                    .expect("one window per stream");
-                (0..=step.min(streams - 1)).for_each(|s| found[s].push(out[s]));
+                let state = memories.iter_mut().zip(&mut found).enumerate();
+                let parts = state.map(|(s, (memory, out))| Part {
+                    memory,
+                    samples: step
+                        .checked_sub(s)
+                        .map_or(&[0.0; WINDOW], |n| &golden.windows[n]),
+                    out,
+                });
+                network.advance(&mut parts.collect::<Vec<_>>());
             }
+            let mut alone = native(path);
             for (s, found) in found.iter().enumerate() {
-                assert_equal(path.name(), found, &golden.probabilities[..windows - s]);
+                let found = &found[s..];
+                assert_equal(path.name(), found, &golden.probabilities[..found.len()]);
+                // One alone is the same to the bit.
+                if streams == 1 {
+                    let windows = golden.windows[..found.len()].iter();
+                    let alone: Vec<_> = windows.map(|window| alone.step(window)).collect();
+                    assert_eq!(found, alone);
+                }
             }
-            assert!(batch.probabilities(&[], &mut []).is_err());
         }
     }
 }
@@ -312,8 +319,6 @@ fn no_window_allocates() {
     let golden = golden();
     for path in Path::available() {
         let mut native = native(path);
-        let mut batch = Batch::new(Network::embedded(), path, 20).expect("an available path");
-        let mut out = vec![0.0; 20];
         let (mut network, mut memory) = (recordings(path), Memory::new());
         let mut found = Vec::with_capacity(golden.windows.len());
         let before = ALLOCATIONS.get();
@@ -322,9 +327,6 @@ fn no_window_allocates() {
             .iter()
             .for_each(|window| assert!(native.step(window) < 1.0));
         at_once(&mut network, &mut memory, &golden.windows, &mut found);
-        batch
-            .probabilities(&golden.windows[..20], &mut out)
-            .expect("as many");
         native.reset();
         assert_eq!(ALLOCATIONS.get(), before, "{}", path.name());
     }

@@ -11,7 +11,8 @@ pub enum Kind {
     SpeechStart = 2,
     /// Speech ended at `position`; `length` is how long it was.
     SpeechEnd = 3,
-    /// Another source is captured from about `position` on.
+    /// Another source is captured from about `position` on; `detail` are the bytes of its name,
+    /// which is in the records of [`Kind::Name`] before this one.
     Device = 4,
     /// The engine's state became `detail` (a [`State`](super::State)) at about `position`.
     State = 5,
@@ -20,6 +21,12 @@ pub enum Kind {
     /// The wall clock was set, or the machine slept: from `time_ns` on CLOCK_REALTIME is
     /// `length` nanoseconds, signed, ahead of CLOCK_MONOTONIC. Also the first record.
     Clock = 7,
+    /// At about `position` the machine slept for as long as `length` samples take. No samples
+    /// stand for that: positions count CLOCK_MONOTONIC, which stood still.
+    Suspend = 8,
+    /// Piece number `detail` of a name: `length` is eight bytes of it, UTF-8, the last ones zero
+    /// where it is shorter.
+    Name = 9,
 }
 
 /// Why audio is missing ([`Kind::Gap`]'s detail).
@@ -37,6 +44,9 @@ pub enum GapReason {
     NotCaptured = 4,
     /// The user has muted speech capture: no loss either.
     Muted = 5,
+    /// The machine slept just before, or in the tenth of a second before that: no loss, and the
+    /// samples are the source's own. [`Kind::Suspend`] says for how long.
+    Suspended = 6,
 }
 
 impl GapReason {
@@ -48,10 +58,14 @@ impl GapReason {
             Self::Continued,
             Self::NotCaptured,
             Self::Muted,
+            Self::Suspended,
         ];
         all.into_iter().find(|&reason| reason as u32 == number)
     }
 }
+
+/// Of a source's name so much is told.
+pub(crate) const NAME_BYTES: usize = 1024;
 
 /// One record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,9 @@
     allow(dead_code, unused_imports, reason = "only the protocol is modelled")
 )]
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("v2m_engine needs a 64-bit target: positions are 64-bit atomics in mapped memory");
+
 pub mod event;
 mod lane;
 pub mod layout;

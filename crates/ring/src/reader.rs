@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
-use super::event::{Event, GapReason, Kind};
+use super::event::{Event, GapReason, Kind, NAME_BYTES};
 use super::lane::Lane;
 use super::layout::{HEADER_BYTES, LaneId, Layout};
 use super::memory::Memory;
@@ -283,6 +283,28 @@ impl Reader {
     pub fn record(&self, records: EventLane, number: u64) -> Option<Event> {
         (number < self.records_committed(records))
             .then(|| self.record_at(records.lane(), number))?
+    }
+
+    /// The name of the source whose [`Kind::Device`] is record `number` of the engine's events;
+    /// None if it is not told, or not there any more.
+    pub fn device_name(&self, number: u64) -> Option<String> {
+        let device = self.record(EventLane::EngineEvents, number)?;
+        let length = device.detail as usize;
+        if device.kind != Kind::Device as u32 || !(1..=NAME_BYTES).contains(&length) {
+            return None;
+        }
+        let pieces = length.div_ceil(8) as u32;
+        let mut name = Vec::with_capacity(8 * pieces as usize);
+        for piece in 0..pieces {
+            let at = number.checked_sub(u64::from(pieces - piece))?;
+            let record = self.record(EventLane::EngineEvents, at)?;
+            if (record.kind, record.detail) != (Kind::Name as u32, piece) {
+                return None;
+            }
+            name.extend_from_slice(&record.length.to_ne_bytes());
+        }
+        name.truncate(length);
+        String::from_utf8(name).ok()
     }
 
     fn record_at(&self, lane: LaneId, number: u64) -> Option<Event> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::State;
-use super::event::{Event, GapReason, Kind};
+use super::event::{Event, GapReason, Kind, NAME_BYTES};
 use super::layout::{LaneId, Layout};
 use super::memory::Memory;
 use super::rate::Rate;
@@ -327,9 +327,17 @@ impl ControlWriter {
         self.notice(Kind::State, state as u32, time_ns);
     }
 
-    /// Another source from about the newest position on.
-    pub fn device(&mut self, time_ns: i64) {
-        self.notice(Kind::Device, 0, time_ns);
+    /// The source of this name from about the newest position on; of a name that is longer
+    /// than [`NAME_BYTES`] the beginning is told.
+    pub fn device(&mut self, name: &str, time_ns: i64) {
+        let name = &name[..name.floor_char_boundary(NAME_BYTES)];
+        for (number, piece) in name.as_bytes().chunks(8).enumerate() {
+            let mut bytes = [0; 8];
+            bytes[..piece.len()].copy_from_slice(piece);
+            let bytes = u64::from_ne_bytes(bytes);
+            self.note(Kind::Name, number as u32, bytes, time_ns);
+        }
+        self.notice(Kind::Device, name.len() as u32, time_ns);
     }
 
     /// From about the newest position on, this channel of the source is heard.
@@ -340,6 +348,11 @@ impl ControlWriter {
     /// From `time_ns` on the wall clock is so far ahead of CLOCK_MONOTONIC.
     pub fn clock(&mut self, offset_ns: i64, time_ns: i64) {
         self.note(Kind::Clock, 0, offset_ns as u64, time_ns);
+    }
+
+    /// At about the newest position the machine slept for as long as so many samples take.
+    pub fn suspend(&mut self, samples: u64, time_ns: i64) {
+        self.note(Kind::Suspend, 0, samples, time_ns);
     }
 
     fn notice(&mut self, kind: Kind, detail: u32, time_ns: i64) {

@@ -9,7 +9,7 @@ use nix::sys::stat::Mode;
 use proptest::prelude::*;
 use v2m_ring::ErrorKind;
 use v2m_ring::shm;
-use v2m_ring::{EventLane, GapReason, Layout, NS_PER_SAMPLE, Rate, Reader, Ring, WINDOW};
+use v2m_ring::{EventLane, GapReason, Kind, Layout, NS_PER_SAMPLE, Rate, Reader, Ring, WINDOW};
 
 const HISTORY: u64 = 1 << 16;
 
@@ -378,6 +378,7 @@ fn counters_that_lie_neither_crash_nor_hang_a_reader() {
                 let _ = reader.time_ns(position);
                 let _ = reader.has_gap(position, 600);
                 let _ = reader.record(EventLane::EngineEvents, position);
+                let _ = reader.device_name(position);
                 let _ = reader.is_valid(position);
             }
         }
@@ -416,6 +417,33 @@ proptest! {
         prop_assert_eq!(all, ramp(position - kept, kept));
         for at in [position - kept, position - kept / 2, position - 1] {
             prop_assert_eq!(reader.time_ns(at), Some(at as i64 * NS_PER_SAMPLE));
+        }
+    }
+
+    #[test]
+    fn a_source_s_name_is_told_whatever_it_is(names in prop::collection::vec(".{0,400}", 1..4)) {
+        let (ring, .., mut control) = Ring::create(HISTORY).unwrap();
+        let reader = reader(&ring);
+        let mut told = Vec::new();
+        for name in &names {
+            control.device(name, 0);
+            let device = reader.records_committed(EventLane::EngineEvents) - 1;
+            told.push(reader.device_name(device));
+            // What belongs to it is no name by itself.
+            let others = (0..device).rev().map_while(|number| {
+                let record = reader.record(EventLane::EngineEvents, number)?;
+                (record.kind == Kind::Name as u32).then_some(number)
+            });
+            for number in others {
+                prop_assert_eq!(reader.device_name(number), None);
+            }
+        }
+        for (name, told) in names.iter().zip(told) {
+            match told {
+                None => prop_assert!(name.is_empty()),
+                Some(told) if name.len() <= 1024 => prop_assert_eq!(&told, name),
+                Some(told) => prop_assert!(name.starts_with(&told) && told.len() > 1020),
+            }
         }
     }
 }

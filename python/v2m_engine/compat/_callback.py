@@ -37,6 +37,10 @@ class CallbackFlags:
     }
 
     def __init__(self, flags: int = 0) -> None:
+        """
+        Args:
+            flags: PortAudio's bits.
+        """
         self._flags = flags
 
     def __repr__(self) -> str:
@@ -107,6 +111,10 @@ class TimeInfo:
     __slots__ = ("currentTime", "inputBufferAdcTime", "outputBufferDacTime")
 
     def __init__(self, captured: float) -> None:
+        """
+        Args:
+            captured: seconds, of the block's first sample.
+        """
         self.inputBufferAdcTime = captured
         self.currentTime = time.monotonic()
         self.outputBufferDacTime = 0.0

@@ -23,8 +23,8 @@ class Pair:
     """A default for input and output; only the input's counts."""
 
     def __init__(self, value: Any, unset: Callable[[], Any] = lambda: None) -> None:
-        self.values = list(split(value))
-        self.unset = unset
+        self.values: list[Any] = list(split(value))
+        self.unset: Callable[[], Any] = unset
 
     def __getitem__(self, index: int | str) -> Any:
         at = {"input": 0, "output": 1}.get(str(index), index)

@@ -39,7 +39,7 @@ __all__ = [
     "save_audio",
 ]
 
-languages = ["ru", "en", "de", "es"]
+languages: list[str] = ["ru", "en", "de", "es"]
 
 #: What silero's functions take: whatever holds samples.
 _Samples = Any
@@ -181,7 +181,8 @@ class SileroVADSequence:
     ) -> None:
         if sampling_rate not in (8000, 16000):
             raise ValueError(f"Unsupported sampling_rate {sampling_rate}; supported: [8000, 16000]")
-        self.sampling_rate, self.max_frames = sampling_rate, max_frames
+        self.sampling_rate: int = sampling_rate
+        self.max_frames: int = max_frames
 
     def audio_forward(
         self, audio: _Samples, sampling_rate: int = 16000, max_frames: int | None = None
@@ -374,17 +375,19 @@ class VADIterator:
     ) -> None:
         if sampling_rate not in (8000, 16000):
             raise ValueError("VADIterator does not support sampling rates other than [8000, 16000]")
-        self.model, self.threshold, self.sampling_rate = model, threshold, sampling_rate
-        self.min_silence_samples = sampling_rate * min_silence_duration_ms / 1000
-        self.speech_pad_samples = sampling_rate * speech_pad_ms / 1000
+        self.model: Any = model
+        self.threshold: float = threshold
+        self.sampling_rate: int = sampling_rate
+        self.min_silence_samples: float = sampling_rate * min_silence_duration_ms / 1000
+        self.speech_pad_samples: float = sampling_rate * speech_pad_ms / 1000
         self.reset_states()
 
     def reset_states(self) -> None:
         """Begins a new recording."""
         self.model.reset_states()
-        self.triggered = False
-        self.temp_end = 0
-        self.current_sample = 0
+        self.triggered: bool = False
+        self.temp_end: int = 0
+        self.current_sample: int = 0
 
     def __call__(
         self, x: _Samples, return_seconds: bool = False, time_resolution: int = 1

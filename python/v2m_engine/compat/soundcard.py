@@ -100,7 +100,7 @@ def default_speaker() -> NoReturn:
 
 
 def get_speaker(id: object) -> NoReturn:
-    """There is none: RuntimeError."""
+    """There is none, whatever the id: RuntimeError."""
     default_speaker()
 
 
@@ -233,6 +233,6 @@ def get_name() -> str:
 
 
 def set_name(name: str) -> None:
-    """Only kept: the desktop shows the engine, and who reads from it."""
+    """Keeps the name for `get_name`: the desktop shows the engine, and who reads from it."""
     global _name
     _name = name

@@ -88,7 +88,8 @@ def check_input_settings(
     extra_settings: Any = None,
     samplerate: float | None = None,
 ) -> None:
-    """Raises what `InputStream` with these arguments would."""
+    """Raises what `InputStream` with this samplerate, device, channels, dtype and extra_settings
+    would: see there."""
     Settings(device, channels, dtype, extra_settings, samplerate)
 
 
@@ -159,7 +160,7 @@ class RawInputStream:
 
     @property
     def channels(self) -> int:
-        """As asked for."""
+        """How many, as asked for."""
         return self._channels
 
     @property
@@ -197,7 +198,7 @@ class RawInputStream:
 
     @property
     def time(self) -> float:
-        """Now, on the clock of a block's times."""
+        """Now, in seconds on the clock of a block's times."""
         return _time.monotonic()
 
     @property
@@ -267,7 +268,14 @@ class RawInputStream:
         return memoryview(bytearray(samples))
 
     def stop(self, ignore_errors: bool = True) -> None:
-        """Ends capturing, after the callback that runs."""
+        """Ends capturing, after the callback that runs.
+
+        Args:
+            ignore_errors: False: raise the error by which audio ended before, if one did.
+
+        Raises:
+            PortAudioError: that error.
+        """
         if not self._running:
             return
         self._running = False
@@ -285,7 +293,11 @@ class RawInputStream:
         self.stop(ignore_errors)
 
     def close(self, ignore_errors: bool = True) -> None:
-        """Stops it and lets go of the engine."""
+        """Stops it and lets go of the engine.
+
+        Args:
+            ignore_errors: as of `stop`.
+        """
         self.stop(ignore_errors)
         self._input.close()
         self._closed = True
@@ -309,7 +321,11 @@ class RawInputStream:
         return self._spread(data), overflow
 
     def read(self, frames: int) -> tuple[Any, bool]:
-        """The next `frames`, waited for, as bytes; and whether samples were lost before.
+        """The next frames, waited for, as bytes or (of an `InputStream`) an array of the shape
+        (frames, channels), in the stream's format; and whether samples were lost before.
+
+        Args:
+            frames: how many.
 
         Raises:
             PortAudioError: a stream with a callback, or stopped; or the source ended.
@@ -319,7 +335,7 @@ class RawInputStream:
 
 
 class InputStream(RawInputStream):
-    """A stream whose blocks are NumPy arrays of shape (frames, 1)."""
+    """A stream whose blocks are NumPy arrays of shape (frames, channels)."""
 
     def _as_block(self, samples: bytes) -> Any:
         import numpy as np
@@ -417,12 +433,23 @@ def rec(
 
 
 def wait(ignore_errors: bool = True) -> CallbackFlags | None:
-    """Waits until `rec()` is complete: the flags of its blocks, if any is set."""
+    """Waits until `rec()` is complete: the flags of its blocks, if any is set.
+
+    Args:
+        ignore_errors: False: raise the error by which audio ended, if one did.
+
+    Raises:
+        PortAudioError: that error.
+    """
     return _recording.wait(ignore_errors) if _recording else None
 
 
 def stop(ignore_errors: bool = True) -> None:
-    """Ends `rec()`; the rest of its array stays as it is."""
+    """Ends `rec()`; the rest of its array stays as it is.
+
+    Args:
+        ignore_errors: as of `wait`.
+    """
     if _recording:
         _recording.stream.close(ignore_errors)
 
@@ -444,7 +471,11 @@ def _last() -> _Recording:
 
 
 def sleep(msec: int) -> None:
-    """Milliseconds."""
+    """Sleeps.
+
+    Args:
+        msec: milliseconds.
+    """
     _time.sleep(msec / 1000)
 
 
@@ -458,7 +489,8 @@ def play(*arguments: Any, **more: Any) -> NoReturn:
     raise no_output()
 
 
-playrec = check_output_settings = play
+playrec: Callable[..., NoReturn] = play
+check_output_settings: Callable[..., NoReturn] = play
 
 
 class _OutputStream:

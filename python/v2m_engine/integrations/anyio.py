@@ -21,8 +21,8 @@ try:
     import anyio
     import anyio.lowlevel
     import anyio.to_thread
-except ImportError as error:
-    raise missing(__name__, "anyio", error) from error
+except ImportError as _error:
+    raise missing(__name__, "anyio", _error) from _error
 
 #: Seconds from one attempt to connect again to the next.
 RETRY = 0.1
@@ -78,7 +78,8 @@ class _News:
 
 
 class Items(Generic[Item]):
-    """An iterator of chunks or segments; tasks that share one get an item each."""
+    """An iterator of chunks, segments or events, which `Stream` makes of their source and its
+    news; tasks that share one get an item each."""
 
     def __init__(self, source: _Source[Item], news: _News) -> None:
         self._source, self._news = source, news
@@ -127,6 +128,10 @@ async def open_stream(
     switch_interval: float | None = None,
 ) -> AsyncIterator[Stream]:
     """`capture.stream(...)`, open as long as the `async with` lasts.
+
+    Args:
+        capture: what to capture.
+        hop, timeout, switch_interval: of `AudioCapture.stream`.
 
     Raises:
         V2MError: no engine, or no audio.

@@ -22,8 +22,8 @@ try:
     from livekit import rtc
     from livekit.agents import vad
     from livekit.agents.voice import io
-except ImportError as error:
-    raise missing(__name__, "livekit-agents", error) from error
+except ImportError as _error:
+    raise missing(__name__, "livekit-agents", _error) from _error
 
 _CHUNK = "v2m_engine.chunk"
 #: Hz: of which livekit's events count samples.
@@ -161,7 +161,7 @@ class VAD(vad.VAD):
 
     @property
     def min_silence_duration(self) -> float:
-        """As given."""
+        """Seconds, as given."""
         return self._options.min_silence_duration
 
     def stream(self) -> vad.VADStream:

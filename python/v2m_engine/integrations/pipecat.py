@@ -32,8 +32,8 @@ try:
     from pipecat.processors.frame_processor import FrameProcessor
     from pipecat.transports.base_input import BaseInputTransport
     from pipecat.transports.base_transport import BaseTransport, TransportParams
-except ImportError as error:
-    raise missing(__name__, "pipecat-ai", error) from error
+except ImportError as _error:
+    raise missing(__name__, "pipecat-ai", _error) from _error
 
 
 class V2MTransportParams(TransportParams):
@@ -49,17 +49,23 @@ class V2MTransportParams(TransportParams):
 
 
 class V2MInputTransport(BaseInputTransport):
-    """Captures while the pipeline runs."""
+    """Captures while the pipeline runs: what `V2MTransport.input()` gives. Pipecat calls its
+    methods."""
 
     _params: V2MTransportParams
 
     def __init__(self, params: V2MTransportParams) -> None:
+        """
+        Args:
+            params: pipecat's, and what to capture.
+        """
         super().__init__(params)
-        self.track = Track()
+        self.track: Track = Track()
         self._reading: asyncio.Task[None] | None = None
 
     async def start(self, frame: StartFrame) -> None:
-        """Opens the stream; an engine that can't be had is an error of the pipeline."""
+        """Opens the stream, on pipecat's start frame; an engine that can't be had is an error of
+        the pipeline."""
         await super().start(frame)
         if not self._params.audio_in_enabled or self._reading is not None:
             return
@@ -67,12 +73,12 @@ class V2MInputTransport(BaseInputTransport):
         self._reading = self.create_task(self._read())
 
     async def stop(self, frame: EndFrame) -> None:
-        """Closes it."""
+        """Closes it, on pipecat's end frame."""
         await self._end()
         await super().stop(frame)
 
     async def cancel(self, frame: CancelFrame) -> None:
-        """Closes it."""
+        """Closes it, on pipecat's cancel frame."""
         await self._end()
         await super().cancel(frame)
 
@@ -125,6 +131,10 @@ class V2MTransport(BaseTransport):
     """The microphone as a transport. For sound take another transport's `output()`."""
 
     def __init__(self, params: V2MTransportParams) -> None:
+        """
+        Args:
+            params: pipecat's, and what to capture.
+        """
         super().__init__()
         self._input = V2MInputTransport(params)
 
@@ -163,17 +173,18 @@ class V2MVADAnalyzer(VADAnalyzer):
         self._judge: Judge | None = None
 
     def set_sample_rate(self, sample_rate: int) -> None:
-        """Pipecat calls it."""
+        """Pipecat calls it, with a sample_rate in Hz that one given to `__init__` overrides."""
         rate = self._init_sample_rate or sample_rate
         self._judge = Judge(self._track, Model(rate, _resampler))
         super().set_sample_rate(sample_rate)
 
     def num_frames_required(self) -> int:
-        """32 ms."""
+        """Frames of 32 ms."""
         return window(self.sample_rate)
 
     def voice_confidence(self, buffer: bytes) -> float:
-        """0 to 1, of 32 ms; in the analyzer's own thread."""
+        """Probability of speech, 0 to 1, in a buffer of 32 ms of int16; pipecat calls it in the
+        analyzer's own thread."""
         assert self._judge is not None, "pipecat sets the sample rate first"
         return self._judge.probability(bytes(buffer))
 

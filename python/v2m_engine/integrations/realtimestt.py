@@ -24,7 +24,7 @@ class Recorder(Protocol):
     """`RealtimeSTT.AudioToTextRecorder`, or another object that takes 16-bit audio so."""
 
     def feed_audio(self, chunk: bytes, original_sample_rate: int = RATE) -> None:
-        """Takes mono samples."""
+        """Takes a chunk of mono samples, int16, of original_sample_rate Hz."""
 
 
 class Feed:

@@ -21,8 +21,8 @@ from . import missing
 
 try:
     from speech_recognition import AudioData, AudioSource
-except ImportError as error:
-    raise missing(__name__, "SpeechRecognition", error) from error
+except ImportError as _error:
+    raise missing(__name__, "SpeechRecognition", _error) from _error
 
 
 class Microphone(AudioSource):

@@ -16,8 +16,8 @@ from . import missing
 try:
     import numpy as np
     import numpy.typing as npt
-except ImportError as error:
-    raise missing(__name__, "numpy", error) from error
+except ImportError as _error:
+    raise missing(__name__, "numpy", _error) from _error
 
 
 class Frames:
@@ -47,7 +47,7 @@ class Frames:
         )
         self._stream: AudioStream | None = None
         #: Samples that were lost so far, by a consumer that is a minute late.
-        self.lost = 0
+        self.lost: int = 0
 
     def __enter__(self) -> Frames:
         """Begins to capture.

@@ -23,8 +23,8 @@ try:
     from wyoming.info import Attribution, Describe, Info, MicProgram
     from wyoming.server import AsyncEventHandler, AsyncServer
     from wyoming.vad import VoiceStarted, VoiceStopped
-except ImportError as error:
-    raise missing(__name__, "wyoming", error) from error
+except ImportError as _error:
+    raise missing(__name__, "wyoming", _error) from _error
 
 NS_PER_MS = 1_000_000
 
@@ -48,7 +48,7 @@ class MicrophoneHandler(AsyncEventHandler):
         self._format = AudioFormat(rate=capture.sample_rate, width=2, channels=1)
 
     async def handle_event(self, event: Event) -> bool:
-        """Answers `describe`, and ignores all else."""
+        """Answers an event that is `describe`, and ignores all else."""
         if Describe.is_type(event.type):
             await self.write_event(self._info().event())
         return True

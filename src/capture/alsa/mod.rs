@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use alsa::Direction;
 use alsa::device_name::HintIter;
-use alsa::{Direction, Output};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 pub use alsa::pcm::Access;
@@ -32,6 +32,7 @@ use super::{Event, Sink, SourceInfo, SourceKind};
 use crate::rt::bounded::Calls;
 use crate::{Error, Result, text};
 use negotiate::Opened;
+use pcm::quiet;
 use stream::{End, Stream};
 use wait::{Watch, Woken};
 
@@ -170,7 +171,7 @@ impl AlsaSource {
     /// As [`open`](Self::open); [`crate::ErrorKind::Invalid`] if the PCM has no such
     /// channel as is to be heard.
     pub fn prepare(&mut self) -> Result<()> {
-        let _quiet = quiet();
+        quiet();
         let opened = self.reopen()?;
         self.publish(Some(opened.setup.clone()));
         self.opened = Some(opened);
@@ -208,7 +209,7 @@ impl AlsaSource {
     /// changes when the PCM had to be opened anew: it may then run at another rate,
     /// be it that it offers others now, or that it didn't start at the one agreed.
     pub fn capture(&mut self, ingest: &dyn Sink, events: &dyn Fn(Event), stop: &Stop) {
-        let _quiet = quiet();
+        quiet();
         let mut told = false;
         let tell = |told: &mut bool, reason: String| {
             if !std::mem::replace(told, true) {
@@ -292,7 +293,7 @@ impl AlsaSource {
     ) -> (End, bool) {
         let mut flowed = false;
         let name = opened.setup.pcm.clone();
-        let mixer = match self.channels.mixer(opened.layout.channels, convert::CHUNK) {
+        let mixer = match self.channels.mixer(opened.layout.channels) {
             Ok(mixer) => mixer,
             Err(error) => {
                 tracing::error!("{error}");
@@ -322,14 +323,9 @@ fn is_card(name: &str) -> bool {
     ["hw:", "plughw:"].iter().any(|own| name.starts_with(own))
 }
 
-/// Keeps alsa-lib from writing to stderr on this thread; what failed is in our errors.
-fn quiet() -> Option<impl Drop> {
-    Output::local_error_handler().ok()
-}
-
 /// The PCMs that capture, as alsa-lib's configuration lists them.
 pub fn sources() -> Vec<SourceInfo> {
-    let _quiet = quiet();
+    quiet();
     let mut sources: Vec<SourceInfo> = hints()
         .map(|(name, description)| SourceInfo {
             default: name == "default",

@@ -77,7 +77,7 @@ impl Drop for MuteWatch {
 
 impl Watched {
     fn watch(&self, calls: &Calls) {
-        let _quiet = quiet();
+        quiet();
         while !self.stop.is_ended() {
             let found = self.card().and_then(|card| {
                 let looking = format!("looking into the mixer of card {card}");

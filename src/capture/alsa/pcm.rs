@@ -3,7 +3,7 @@
 //! alsa-lib directly, because the `alsa` crate maps interleaved buffers only
 //! and keeps its handle to itself. Its enumerations are used.
 
-use std::ffi::{CStr, c_int, c_uint, c_ushort, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ushort, c_void};
 use std::mem;
 use std::ptr;
 use std::slice;
@@ -27,6 +27,22 @@ pub(super) fn check(result: c_int) -> Result<c_int> {
 
 fn frames(result: snd_pcm_sframes_t) -> Result<usize> {
     usize::try_from(result).map_err(|_| Errno::from_raw(-(result as i32)))
+}
+
+/// Keeps alsa-lib from writing to stderr on this thread; what failed is in our errors. Its own
+/// buffer for such text ends the process at a line of more than 256 bytes (alsa-lib 1.2.8).
+pub(super) fn quiet() {
+    unsafe extern "C" fn ignore(
+        _file: *const c_char,
+        _line: c_int,
+        _function: *const c_char,
+        _code: c_int,
+        _format: *const c_char,
+        _arguments: *mut __va_list_tag,
+    ) {
+    }
+    // SAFETY: it sets a thread's own pointer, to a function that lives as long as the program.
+    unsafe { snd_lib_error_set_local(Some(ignore)) };
 }
 
 /// What the driver says of one moment.

@@ -265,7 +265,8 @@ impl<'a> Stream<'a> {
             let time_ns = self.line.time_ns(self.position);
             let (clock, position) = (self.clock, self.position);
             self.ingest.block(&Block {
-                samples: self.mixer.mix(block, rate),
+                channels: block,
+                heard: self.mixer.hear(block, rate),
                 rate,
                 clock,
                 position,

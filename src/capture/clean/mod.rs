@@ -78,10 +78,12 @@ impl Clean {
             source,
             latency: None,
             active: start.active,
+            readers: String::new(),
             remote: None,
             // One clock for both, or the echo's delay would wander.
             together: true,
             channels,
+            ..Options::default()
         };
         let told = status.clone();
         let far = Pipewire::start(
@@ -126,6 +128,11 @@ impl Backend for Clean {
     fn set_quantum(&self, latency: Option<Quantum>) {
         self.near.set_quantum(latency);
         self.far.set_quantum(latency);
+    }
+
+    fn set_readers(&self, readers: &str) {
+        self.near.set_readers(readers);
+        self.far.set_readers(readers);
     }
 
     fn set_active(&self, active: bool) {

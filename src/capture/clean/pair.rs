@@ -216,11 +216,11 @@ impl Pair {
             if let Some(&(at, time_ns)) = self.stamps.front().filter(|_| !lost) {
                 let since = (self.next - at) as i64 * 1_000_000_000;
                 give(&Block {
-                    samples: piece,
                     rate: self.near.rate,
                     clock: self.near.clock,
                     position: self.next,
                     time_ns: time_ns + since / i64::from(self.near.rate.max(1)),
+                    ..Block::mono(piece)
                 });
             }
             self.next += count as u64;

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::Result;
+use crate::capture::Block;
 use crate::capture::channels::Channels;
+use crate::capture::ingest::heard;
 use crate::channels::{Aim, Chooser, MAX_CHANNELS, Mix, Planar};
 
 /// Listened to so much before: 1/4 s. Speech in another channel is found within less, and
@@ -130,15 +132,20 @@ impl Heard {
 
     /// Hands on up to `frames` of what is heard.
     pub(super) fn take(&mut self, frames: usize, out: &mut Vec<f32>) {
-        let mut scratch = [0.0; PIECE];
+        let mut sum = [0.0; PIECE];
         while out.len() < frames {
             self.look_ahead();
             let Some(piece) = self.waiting.front() else {
                 return;
             };
             let count = (piece.frames - self.front).min(frames - out.len());
-            let block = Planar::new(&piece.planar[self.front..], PIECE, count, self.count);
-            out.extend_from_slice(self.mix.mix(block, self.rate, &mut scratch));
+            let channels = Planar::new(&piece.planar[self.front..], PIECE, count, self.count);
+            let block = Block {
+                channels,
+                heard: self.mix.hear(channels, self.rate),
+                ..Block::mono(&[])
+            };
+            out.extend_from_slice(heard(&block, 0, &mut sum[..count]));
             self.front += count;
             self.frames -= count;
             if self.front == piece.frames {

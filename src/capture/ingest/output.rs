@@ -1,4 +1,5 @@
-//! One rate of a source on its way into its ring. Everything but [`Output::new`] is for the
+//! One rate of a source: the way into its ring, and what is written where audio begins, ends
+//! or is missing. Everything but [`Output::new`] is for the
 //! real-time thread.
 
 use super::Missing;
@@ -109,8 +110,16 @@ impl Output {
         all.find(|resampler| resampler.input_rate() == rate)
     }
 
+    /// What audio of this rate passes through.
+    #[inline]
+    pub(super) fn way(&mut self, rate: u32) -> Option<(&mut Resampler, &mut CaptureWriter)> {
+        let mut all = self.usual.iter_mut().chain(&mut self.spare);
+        let resampler = all.find(|resampler| resampler.input_rate() == rate)?;
+        Some((resampler, &mut self.writer))
+    }
+
     /// Nanoseconds from the run's next input to its own next sample; mostly negative.
-    fn offset_ns(&self, run: &Run) -> i64 {
+    pub(super) fn offset_ns(&self, run: &Run) -> i64 {
         let rate = self.rate();
         // Negative for who joins the run and has not been told of its begin.
         let outputs = self.position() as i64 - (run.start * rate.per_tick()) as i64;
@@ -143,16 +152,6 @@ impl Output {
             .gap(missing + settling, GapReason::NotCaptured, time_ns);
         self.writer.append_silence(missing, time_ns);
         self.fresh = false;
-    }
-
-    /// Takes a run's next samples, of which the first was captured at `time_ns`.
-    pub(super) fn take(&mut self, run: &Run, input: &[f32], time_ns: i64, scratch: &mut Scratch) {
-        let first_ns = time_ns + self.offset_ns(run);
-        let Some(resampler) = self.resampler(run.rate) else {
-            return;
-        };
-        let written = resampler.process(input, scratch);
-        self.writer.append(&scratch[..written], first_ns);
     }
 
     /// `missing` of a run's samples were lost, the first of which was captured at `time_ns`.
@@ -219,6 +218,14 @@ impl Output {
         self.writer.append_silence(count, first_ns);
         self.filling = !self.fresh;
         self.fresh = false;
+    }
+
+    /// The machine has slept: flags the samples of the next window, the first of which comes at
+    /// `time_ns`.
+    pub(super) fn slept(&mut self, time_ns: i64) {
+        let window = self.rate().window();
+        self.writer.gap(window, GapReason::Suspended, time_ns);
+        self.filling = false;
     }
 
     /// What is missing from here on is a gap of its own.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::mailbox::{Mailbox, Outputs};
-use super::output::{Output, SCRATCH, Scratch};
+use super::output::{CHUNK, Output, SCRATCH, Scratch};
 use super::{Ingest, Inner, Missing, TICK_NS};
 use crate::capture::stamps::{Lag, Slip};
 use crate::capture::timeline::Timeline;
@@ -50,7 +50,9 @@ impl Ingest {
                 next_ns: 0,
                 heard_ns: 0,
                 missing: Missing::Lost,
+                cut: false,
                 scratch: Box::new([0.0; SCRATCH]),
+                sum: [0.0; CHUNK],
             }),
             mailbox: Mailbox::new(),
             wanted: AtomicU32::new(0),
@@ -159,6 +161,17 @@ impl Ingest {
         self.muted.store(muted, Ordering::Relaxed);
     }
 
+    /// The machine has slept: what comes next is flagged. Off the real-time thread; whether it
+    /// could be done, as another thread may be at it.
+    pub fn slept(&self, now_ns: i64) -> bool {
+        let flagged = self.inner.try_with(|inner| {
+            for output in inner.outputs.iter_mut().flatten() {
+                output.slept(now_ns);
+            }
+        });
+        flagged.is_some()
+    }
+
     /// Brings the rings to the present after a time in which nobody listened and
     /// nothing was captured. Off the real-time thread, before capture begins again.
     pub fn catch_up(&self, now_ns: i64) {
@@ -202,9 +215,10 @@ impl Ingest {
         self.blocks.load(Ordering::Relaxed)
     }
 
-    /// Whether nobody is in it, who then may be stuck there.
+    /// Whether nobody is in it, who then may be stuck there. Only looked at where no blocks come,
+    /// as a look keeps the real-time thread out.
     pub fn is_free(&self) -> bool {
-        self.inner.try_with(|_| ()).is_some()
+        !self.stands_still() || self.inner.try_with(|_| ()).is_some()
     }
 
     /// See [`expect`](crate::capture::Sink::expect).

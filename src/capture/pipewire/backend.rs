@@ -15,6 +15,10 @@ impl Backend for Pipewire {
         Self::set_together(self, together);
     }
 
+    fn set_readers(&self, readers: &str) {
+        Self::set_readers(self, readers);
+    }
+
     fn set_active(&self, active: bool) {
         Self::set_active(self, active);
     }

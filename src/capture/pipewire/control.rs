@@ -300,6 +300,7 @@ impl Control<'_> {
                 Command::Quantum(latency) => self.options.latency = latency,
                 Command::Active(active) => self.options.active = active,
                 Command::Together(together) => self.options.together = together,
+                Command::Readers(readers) => self.options.readers = readers,
                 Command::Ask => self.ask = true,
                 Command::Stop => return End::Stop,
             }

@@ -1,6 +1,6 @@
 //! What runs on PipeWire's data thread, and the numbers it leaves for others.
 //!
-//! Per cycle: read the clock, copy, mix, hand over. No allocation, lock, log or system
+//! Per cycle: read the clock, copy, hand over. No allocation, lock, log or system
 //! call, but for asking the thread's id in the first cycle. Clients are woken when the graph
 //! has what it waits for (`loop_hook.rs`).
 
@@ -15,7 +15,11 @@ use crate::channels::Planar;
 use crate::rt;
 
 /// The longest cycle that is copied in one piece; longer ones in several.
-pub(super) const SCRATCH: usize = 8192;
+const SCRATCH: usize = 8192;
+
+/// A new link gives zeros until its source has had a turn. Who gives zeros for more cycles than
+/// these is silent.
+const FIRST_TURN: u32 = 4;
 
 /// Written by the data thread; read by anyone.
 #[derive(Debug, Default)]
@@ -65,6 +69,8 @@ impl Gain {
 pub(super) struct DataThread {
     ingest: Arc<dyn Sink>,
     gauges: Arc<Gauges>,
+    /// Another backend captures.
+    unheard: Arc<AtomicBool>,
     /// Tells this connection's clocks from those of a daemon before it.
     generation: u32,
     /// The thread that wakes clients before it rests; another wakes them at a cycle's end.
@@ -73,6 +79,7 @@ pub(super) struct DataThread {
     first: bool,
     /// Clock and end of the last cycle handed over.
     handed: (u32, u64),
+    link: Link,
     /// One stretch for each port.
     scratch: Box<[f32]>,
     mixer: Mixer,
@@ -82,6 +89,7 @@ impl DataThread {
     pub(super) fn new(
         ingest: Arc<dyn Sink>,
         gauges: Arc<Gauges>,
+        unheard: Arc<AtomicBool>,
         generation: u32,
         rests: Option<i32>,
         ports: usize,
@@ -92,11 +100,13 @@ impl DataThread {
         Self {
             ingest,
             gauges,
+            unheard,
             generation,
             rests,
             wakes: false,
             first: true,
             handed: (0, 0),
+            link: Link::default(),
             scratch,
             mixer,
         }
@@ -126,7 +136,9 @@ impl DataThread {
         }
         // No buffer, or nobody's samples: lost, and a gap in the positions.
         let there = cycle.ports.iter().flatten().map(|samples| samples.len());
-        let Some(length) = there.max().filter(|_| self.trusts(cycle)) else {
+        let length = there.max();
+        let heard = self.link.has_begun(cycle) && !self.unheard.load(Acquire);
+        let Some(length) = length.filter(|_| heard && self.trusts(cycle)) else {
             return;
         };
 
@@ -177,7 +189,8 @@ impl DataThread {
             let offset = first as u64;
             let block = Planar::new(&self.scratch, SCRATCH, frames, channels);
             self.ingest.block(&Block {
-                samples: self.mixer.mix(block, cycle.rate),
+                channels: block,
+                heard: self.mixer.hear(block, cycle.rate),
                 rate: cycle.rate,
                 clock,
                 position: cycle.position.wrapping_add(offset),
@@ -197,6 +210,34 @@ impl DataThread {
     fn trusts(&self, cycle: &Cycle<'_>) -> bool {
         let end = cycle.position.wrapping_add(u64::from(cycle.quantum));
         !cycle.xrun || (cycle.clock_id == self.handed.0 && end <= self.handed.1)
+    }
+}
+
+/// What leads from the source to the node.
+#[derive(Default)]
+struct Link {
+    /// The clock of the last cycle that had a buffer; none: there was no link.
+    clock: Option<u32>,
+    /// Cycles of nothing but zeros since it is new; `None` once it gave more.
+    zeros: Option<u32>,
+}
+
+impl Link {
+    /// Whether what comes is the source's: not yet the zeros that a new link begins with.
+    fn has_begun(&mut self, cycle: &Cycle<'_>) -> bool {
+        let buffer = cycle.ports.iter().flatten().next();
+        let clock = buffer.map(|_| cycle.clock_id);
+        if std::mem::replace(&mut self.clock, clock) != clock {
+            self.zeros = Some(0);
+        }
+        let Some(zeros) = self.zeros else { return true };
+        let mut samples = cycle.ports.iter().flatten().copied().flatten();
+        if zeros == FIRST_TURN || samples.any(|bits| f32::from_bits(bits.load(Relaxed)) != 0.0) {
+            self.zeros = None;
+            return true;
+        }
+        self.zeros = Some(zeros + 1);
+        false
     }
 }
 
@@ -226,6 +267,7 @@ mod tests {
 
     use super::*;
     use crate::capture::channels::Channels;
+    use crate::capture::ingest::heard;
     use crate::channels::names_for;
 
     type Seen = (Vec<f32>, u64, u64, i64);
@@ -235,7 +277,12 @@ mod tests {
 
     impl Sink for Collect {
         fn block(&self, b: &Block<'_>) {
-            let seen = (b.samples.to_vec(), b.clock, b.position, b.time_ns);
+            let seen = (
+                heard(b, 0, &mut vec![0.0; b.frames()]).to_vec(),
+                b.clock,
+                b.position,
+                b.time_ns,
+            );
             self.0.lock().unwrap().push(seen);
         }
     }
@@ -265,8 +312,16 @@ mod tests {
     fn thread(ingest: &Arc<Collect>, gauges: &Arc<Gauges>, hear: &str, ports: usize) -> DataThread {
         let channels = Channels::new(hear.parse().unwrap(), Box::new(drop));
         channels.arrange(&names_for(ports)).unwrap();
-        let mixer = channels.mixer(ports, SCRATCH).unwrap();
-        DataThread::new(ingest.clone(), gauges.clone(), 7, None, ports, mixer)
+        let mixer = channels.mixer(ports).unwrap();
+        DataThread::new(
+            ingest.clone(),
+            gauges.clone(),
+            Arc::default(),
+            7,
+            None,
+            ports,
+            mixer,
+        )
     }
 
     fn run(hear: &str, cycle: &Cycle<'_>) -> (Vec<Seen>, Arc<Gauges>) {
@@ -346,6 +401,37 @@ mod tests {
         let positions: Vec<_> = seen.iter().map(|block| block.2).collect();
         assert_eq!(positions, [1000, 2440, 2440]);
         assert_eq!(gauges.xruns.load(Relaxed), 3);
+    }
+
+    #[test]
+    fn the_zeros_of_a_new_link_are_no_audio() {
+        let ingest = Arc::new(Collect::default());
+        let gauges = Arc::new(Gauges::default());
+        let mut thread = thread(&ingest, &gauges, "auto", 1);
+        let (sound, zeros) = (bits(&[0.5; 480]), bits(&[0.0; 480]));
+        let mut position = 0;
+        let mut heard = |clock_id, samples: Option<&[AtomicU32]>| {
+            position += 480;
+            thread.cycle(&Cycle {
+                clock_id,
+                position,
+                now: &AtomicU64::new(position),
+                quantum: 480,
+                ..cycle(&[samples])
+            });
+            ingest.0.lock().unwrap().pop().is_some()
+        };
+        let (sound, zeros) = (Some(&sound[..]), Some(&zeros[..]));
+        // Two cycles until the source has its turn; from then on silence is its own.
+        let begin = [zeros, zeros, sound, zeros].map(|samples| heard(22, samples));
+        assert_eq!(begin, [false, false, true, true]);
+        // Another clock, and a link that was taken away, are new links.
+        assert!(!heard(23, zeros) && heard(23, sound) && heard(23, zeros));
+        assert!(!heard(23, None) && !heard(23, zeros) && heard(23, sound));
+        // Who gives nothing else is silent.
+        assert!(!heard(24, None));
+        let silent = [zeros; FIRST_TURN as usize + 2].map(|samples| heard(24, samples));
+        assert_eq!(silent, [false, false, false, false, true, true]);
     }
 
     #[test]

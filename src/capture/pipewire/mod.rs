@@ -14,6 +14,7 @@ mod linker;
 mod session;
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -51,10 +52,14 @@ pub struct Options {
     /// Driven by one clock with the engine's other nodes that are, see
     /// [`set_together`](Pipewire::set_together).
     pub together: bool,
+    /// Who reads what is captured, for people; empty for nobody.
+    pub readers: String,
     /// The daemon's socket, by name or path; `None` is the session's.
     pub remote: Option<String>,
     /// What is heard of the source's channels.
     pub channels: Arc<Channels>,
+    /// While it is true, what the graph gives is passed over: another backend captures.
+    pub unheard: Arc<AtomicBool>,
 }
 
 impl Default for Options {
@@ -65,8 +70,10 @@ impl Default for Options {
             latency: Some(Quantum::DEFAULT),
             active: true,
             together: false,
+            readers: String::new(),
             remote: None,
             channels: Channels::auto(),
+            unheard: Arc::default(),
         }
     }
 }
@@ -105,6 +112,7 @@ enum Command {
     Quantum(Option<Quantum>),
     Active(bool),
     Together(bool),
+    Readers(String),
     /// Have the daemon answer.
     Ask,
     Stop,
@@ -179,6 +187,11 @@ impl Pipewire {
     /// are together by one clock; or by itself again.
     pub fn set_together(&self, together: bool) {
         self.send(Command::Together(together));
+    }
+
+    /// Has the node's text name who reads what is captured.
+    pub fn set_readers(&self, readers: &str) {
+        self.send(Command::Readers(readers.to_owned()));
     }
 
     /// Ends the capture; the ingest is not called any more when this returns, unless

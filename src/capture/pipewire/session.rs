@@ -15,7 +15,7 @@ use pipewire::proxy::{ProxyListener, ProxyT};
 
 use super::Options;
 use super::connection::Connection;
-use super::data_thread::{DataThread, Gauges, SCRATCH};
+use super::data_thread::{DataThread, Gauges};
 use super::filter::{Failure, Filter, Recording};
 use super::linker::{Ends, Linker};
 use super::loop_hook::LoopHook;
@@ -69,11 +69,21 @@ pub(super) struct Session {
     latency: Option<Quantum>,
     /// Of the nodes that one clock drives it is one.
     together: bool,
+    /// What the node's text says of who reads.
+    readers: String,
 }
 
 /// The group of this process's nodes that are read together.
 fn together() -> String {
     format!("v2m-engine.{}", std::process::id())
+}
+
+/// What the desktop calls the stream.
+fn title(readers: &str) -> String {
+    match readers {
+        "" => "Speech capture".to_owned(),
+        readers => format!("Speech capture for {readers}"),
+    }
 }
 
 impl Session {
@@ -108,6 +118,7 @@ impl Session {
             sender,
             latency: options.latency,
             together: options.together,
+            readers: options.readers.clone(),
         })
     }
 
@@ -156,10 +167,11 @@ impl Session {
         let mut data_thread = DataThread::new(
             self.ingest.clone(),
             self.gauges.clone(),
+            options.unheard.clone(),
             self.generation,
             self.rest.thread(),
             ports,
-            options.channels.mixer(ports, SCRATCH)?,
+            options.channels.mixer(ports)?,
         );
         let failed = self.sender.clone();
         let (gauges, own_volume) = (self.gauges.clone(), self.own_volume.clone());
@@ -195,7 +207,7 @@ impl Session {
         properties.insert("application.name", "v2m-engine");
         properties.insert("application.icon-name", "audio-input-microphone");
         properties.insert("media.class", "Stream/Input/Audio");
-        properties.insert("media.name", "Speech capture");
+        properties.insert("media.name", title(&self.readers));
         properties.insert("media.type", "Audio");
         properties.insert("media.category", "Capture");
         // What a headset changes its profile for; not for what is played.
@@ -247,6 +259,7 @@ impl Session {
         }
         self.ask_for(options.latency);
         self.join(options.together);
+        self.name_readers(&options.readers);
         // A daemon that goes takes the node along: its own error says more.
         let settled = self.connection.pump()?;
         if removed {
@@ -388,6 +401,17 @@ impl Session {
         };
         if let (Some(filter), Ok(group)) = (&self.filter, CString::new(group)) {
             filter.set_property(c"node.group", &group);
+        }
+    }
+
+    /// Desktops show the stream by this text.
+    fn name_readers(&mut self, readers: &str) {
+        if self.readers == readers {
+            return;
+        }
+        readers.clone_into(&mut self.readers);
+        if let (Some(filter), Ok(title)) = (&self.filter, CString::new(title(readers))) {
+            filter.set_property(c"media.name", &title);
         }
     }
 

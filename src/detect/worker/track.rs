@@ -1,5 +1,9 @@
 //! The speech track of one source as it grows: a window of samples in, its probability and
 //! the turns of speech out, into the ring of every rate.
+//!
+//! A turn: [`begin`](Track::begin) looks what waits, then, window by window,
+//! [`next`](Track::next) reads what is to be judged and [`judged`](Track::judged) publishes
+//! what was found; readers are told after the last one.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -8,11 +12,12 @@ use nix::sched::sched_getcpu;
 
 use super::source::Progress;
 use super::{BEHIND, PASSED, RUN, Shared, lock};
+use crate::detect::detector::{Due, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ring::{Event, Kind, Notifier, Rate, SpeechWriter};
 use crate::time::monotonic_ns;
+use crate::vad::WINDOW;
 use crate::vad::segment::{Edge, OnOff};
-use crate::vad::{Model, WINDOW};
 
 const STEP: u64 = WINDOW as u64;
 
@@ -38,7 +43,13 @@ struct Output {
 pub(super) struct Track {
     pub(super) source: Arc<Progress>,
     shared: Arc<Shared>,
-    model: Box<dyn Model>,
+    session: Session,
+    /// The window that is judged now.
+    samples: [f32; WINDOW],
+    /// Windows still to be judged before anybody is told.
+    left: u64,
+    /// The commit of the one window that waited as the turn began; None: several did.
+    written_ns: Option<i64>,
     /// The probability of silence, after nothing else.
     silence: f32,
     /// The first is at 16 kHz.
@@ -61,18 +72,19 @@ impl Track {
     pub(super) fn new(
         source: Arc<Progress>,
         shared: Arc<Shared>,
-        mut model: Box<dyn Model>,
+        (session, silence): (Session, f32),
         writer: SpeechWriter,
         notifier: Notifier,
         turns: OnOff,
     ) -> Self {
-        let silence = model.probability(&[0.0; WINDOW]).unwrap_or(0.0);
-        model.reset();
         Self {
             window: writer.window(),
             source,
             shared,
-            model,
+            session,
+            samples: [0.0; WINDOW],
+            left: 0,
+            written_ns: None,
             silence,
             outputs: vec![Output {
                 rate: Rate::SPEECH,
@@ -118,8 +130,9 @@ impl Track {
         }
     }
 
-    /// Judges what waits, not too much at once.
-    pub(super) fn advance(&mut self) -> Turn {
+    /// Looks what waits; not too much of it is for this turn.
+    pub(super) fn begin(&mut self) -> Turn {
+        self.left = 0;
         if self.source.drained.load(Acquire) {
             return Turn::Idle;
         }
@@ -149,65 +162,85 @@ impl Track {
             self.behind |= late > BEHIND;
             self.source.worst.fetch_max(late - 1, Relaxed);
         }
-        let written_ns = self.source.reader.written_ns();
-        for _ in 0..waiting.min(RUN) {
-            self.step();
-        }
-        if waiting == 1 && self.source.live {
-            self.shared.delay.record(monotonic_ns() - written_ns);
-        }
-        self.notify();
+        self.left = waiting.min(RUN);
+        let alone = waiting == 1 && self.source.live;
+        self.written_ns = alone.then(|| self.source.reader.written_ns());
         match waiting > RUN {
             true => Turn::Late,
             false => Turn::Worked,
         }
     }
 
-    fn waiting(&self) -> u64 {
-        let complete = self.source.reader.complete_windows();
-        complete.saturating_sub(self.window)
+    /// Reads the next window of this turn that is to be judged; false: there is no more. After
+    /// one that holds filled silence the model starts anew: what follows a gap is judged by
+    /// itself.
+    pub(super) fn next(&mut self) -> bool {
+        while self.left > 0 {
+            let position = self.window * STEP;
+            let gap = self.source.reader.has_gap(position, STEP);
+            match self.source.reader.read_samples(position, &mut self.samples) {
+                Ok(()) => {
+                    if std::mem::replace(&mut self.afresh, gap) {
+                        self.session.reset();
+                    }
+                    return true;
+                }
+                // The edge of a gap that was longer than the ring.
+                Err(error) if error.kind() == ErrorKind::Overrun && gap => {
+                    self.afresh = true;
+                    self.found(Ok(self.silence));
+                }
+                Err(error) => self.found(Err(error)),
+            }
+        }
+        false
     }
 
-    /// Judges the next window, which is complete, and publishes what comes of it.
-    fn step(&mut self) {
-        let start_ns = monotonic_ns();
-        let judged = self.judge(self.window * STEP);
-        let failed = matches!(&judged, Err(error) if error.kind() != ErrorKind::Overrun);
-        if std::mem::replace(&mut self.failing, failed) || failed {
-            *lock(&self.shared.problem) = judged.as_ref().err().map(Error::to_string);
+    /// The window that was read.
+    pub(super) fn due(&mut self) -> Due<'_> {
+        Due {
+            session: &mut self.session,
+            window: &mut self.samples,
+            found: Ok(f32::NAN),
         }
-        let probability = judged.unwrap_or_else(|_| {
-            self.source.missed.fetch_add(1, Relaxed);
-            self.afresh = true;
-            f32::NAN
-        });
-        self.publish(probability);
-        self.shared.cost.record(monotonic_ns() - start_ns);
-        let unusable = self.model.unusable_samples();
+    }
+
+    /// Publishes what was found in the window that was to be judged, which took `ns`.
+    pub(super) fn judged(&mut self, found: Result<f32>, ns: i64) {
+        self.shared.cost.record(ns);
+        let unusable = self.session.unusable_samples();
         self.source.unusable.store(unusable, Relaxed);
         let cpu = sched_getcpu().ok();
         if std::mem::replace(&mut self.cpu, cpu) != cpu {
             self.shared.migrations.fetch_add(1, Relaxed);
         }
+        self.found(found);
     }
 
-    /// The window's probability. After one that holds filled silence the model
-    /// starts anew: what follows a gap is judged by itself.
-    fn judge(&mut self, position: u64) -> Result<f32> {
-        let mut samples = [0.0; WINDOW];
-        let gap = self.source.reader.has_gap(position, STEP);
-        match self.source.reader.read_samples(position, &mut samples) {
-            // The edge of a gap that was longer than the ring.
-            Err(error) if error.kind() == ErrorKind::Overrun && gap => {
-                self.afresh = true;
-                return Ok(self.silence);
+    /// What was found in the next window of this turn, told with the turn's last one.
+    fn found(&mut self, found: Result<f32>) {
+        let failed = matches!(&found, Err(error) if error.kind() != ErrorKind::Overrun);
+        if std::mem::replace(&mut self.failing, failed) || failed {
+            *lock(&self.shared.problem) = found.as_ref().err().map(Error::to_string);
+        }
+        let probability = found.unwrap_or_else(|_| {
+            self.source.missed.fetch_add(1, Relaxed);
+            self.afresh = true;
+            f32::NAN
+        });
+        self.publish(probability);
+        self.left -= 1;
+        if self.left == 0 {
+            if let Some(written_ns) = self.written_ns.take() {
+                self.shared.delay.record(monotonic_ns() - written_ns);
             }
-            read => read?,
+            self.notify();
         }
-        if std::mem::replace(&mut self.afresh, gap) {
-            self.model.reset();
-        }
-        self.model.probability(&samples)
+    }
+
+    fn waiting(&self) -> u64 {
+        let complete = self.source.reader.complete_windows();
+        complete.saturating_sub(self.window)
     }
 
     /// Publishes what the model would say of the next windows if they lie deep in

@@ -6,6 +6,8 @@ use crate::Error;
 use crate::capture::pipewire::{Found, Inaudible, Survey};
 use crate::health::{Finding, Kind, Moment};
 use crate::quantum::Quantum;
+use crate::ring::State;
+use crate::status::StreamStatus;
 
 fn survey() -> Survey {
     Survey {
@@ -58,6 +60,7 @@ fn fine() -> Facts {
         library: (1, 4),
         logind: false,
         heard: Some(Ok(hears())),
+        streams: None,
         latency: Quantum::DEFAULT,
         rtprio: 0,
         rtkit: Ok(20),
@@ -323,4 +326,119 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         assert_eq!((wrong[0].name.as_str(), wrong[0].status), (name, status));
         assert!(wrong[0].remedy.is_some());
     }
+}
+
+fn stream(source: &str, rate: u32) -> StreamStatus {
+    StreamStatus {
+        source: source.into(),
+        channel: "auto".into(),
+        rate,
+        state: State::Running,
+        linked: Some("alsa_input.usb".into()),
+        waiting: None,
+        health: Vec::new(),
+        history: 1 << 20,
+        position: 1_000_000,
+        gaps: 0,
+        lost_samples: 0,
+        xruns: 0,
+        windows: 0,
+        vad_lag_ms: 0,
+        clients: 1,
+    }
+}
+
+#[test]
+fn each_source_that_is_open_is_judged_by_itself() {
+    let check = |streams: Vec<StreamStatus>| {
+        let mut facts = fine();
+        facts.streams = Some(Ok(streams));
+        let checks = judge(&facts).into_iter();
+        let streams = checks.filter(|check| check.name.starts_with("stream"));
+        streams.collect::<Vec<_>>()
+    };
+    let found = check(vec![
+        stream("default", 16_000),
+        stream("default", 48_000),
+        StreamStatus {
+            health: vec!["clipping".into()],
+            ..stream("usb", 16_000)
+        },
+        StreamStatus {
+            gaps: 3,
+            lost_samples: 1_001,
+            ..stream("monitor:default", 16_000)
+        },
+        StreamStatus {
+            state: State::Waiting,
+            linked: None,
+            waiting: Some("no program is called Firefox".into()),
+            ..stream("app:Firefox", 24_000)
+        },
+        StreamStatus {
+            state: State::Idle,
+            linked: None,
+            waiting: Some("nobody listens".into()),
+            clients: 0,
+            ..stream("idle", 16_000)
+        },
+        StreamStatus {
+            gaps: 1,
+            lost_samples: 1_000,
+            ..stream("once", 16_000)
+        },
+    ]);
+    let names: Vec<&str> = found.iter().map(|check| check.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "stream 1", "stream 2", "stream 3", "stream 4", "stream 5", "stream 6"
+        ]
+    );
+    let expected = [
+        (
+            Status::Good,
+            "default at 16000, 48000 Hz: captures alsa_input.usb; nothing lost, 2 clients",
+        ),
+        (Status::Degraded, "clipping"),
+        (Status::Degraded, "1001 samples lost in 3 gaps"),
+        (Status::Degraded, "no audio: no program is called Firefox"),
+        (Status::Good, "not captured, as nobody listens"),
+        (Status::Good, "1000 samples lost in 1 gaps"),
+    ];
+    for (check, (status, meaning)) in found.iter().zip(expected) {
+        assert_eq!(check.status, status, "{check:?}");
+        assert!(check.meaning.contains(meaning), "{check:?}");
+        assert_eq!(check.remedy.is_some(), status != Status::Good, "{check:?}");
+    }
+    let mut facts = fine();
+    facts.streams = Some(Err("it did not answer within 5 s".into()));
+    let hangs = judge(&facts);
+    let hangs = hangs.iter().find(|check| check.name == "streams").unwrap();
+    assert_eq!(hangs.status, Status::Broken);
+}
+
+#[test]
+fn where_pulseaudio_has_the_sound_no_pipewire_is_advised() {
+    let facts = |source: &str| Facts {
+        pipewire: Err("PipeWire can't be reached; start it".into()),
+        heard: Some(Ok(Heard {
+            source: source.into(),
+            ..hears()
+        })),
+        cards: (0, 0),
+        ..fine()
+    };
+    let checks = judge(&facts("alsa:pulse"));
+    let of = |name: &str| checks.iter().find(|check| check.name == name).unwrap();
+    assert_eq!(of("PipeWire").status, Status::Good);
+    assert!(of("visibility").meaning.contains("stream of PulseAudio"));
+    // A card of one's own is another matter.
+    let checks = judge(&facts("alsa:hw:CARD=USB"));
+    let check = checks
+        .iter()
+        .find(|check| check.name == "PipeWire")
+        .unwrap();
+    assert_eq!(check.status, Status::Degraded);
+    assert!(check.remedy.is_some());
 }

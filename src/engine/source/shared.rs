@@ -55,10 +55,13 @@ impl Now {
     }
 
     /// For people who ask the service manager.
-    pub(super) fn line(&self) -> String {
+    pub(super) fn line(&self, readers: &str) -> String {
         let source = self.source();
         match (self.state(), &source.linked, &source.waiting) {
-            (State::Running, Some(linked), _) => format!("capturing {linked}"),
+            (State::Running, Some(linked), _) if readers.is_empty() => {
+                format!("capturing {linked}")
+            }
+            (State::Running, Some(linked), _) => format!("capturing {linked} for {readers}"),
             (_, _, Some(why)) => format!("not capturing: {why}"),
             (state, ..) => format!("{state:?}").to_lowercase(),
         }

@@ -36,11 +36,20 @@ impl Source {
         self.watch_flow(now);
         self.watch_end();
         let blocks = self.ingest.blocks();
-        // While blocks come, the real-time thread is not to be disturbed.
         self.barred = match self.barred.1 != blocks || self.ingest.is_free() {
             true => (0, blocks),
             false => (self.barred.0 + 1, blocks),
         };
+    }
+
+    /// The machine slept for so many nanoseconds.
+    pub(in crate::engine) fn slept(&mut self, ns: i64) {
+        let now = monotonic_ns();
+        for stream in &mut self.streams {
+            stream.slept(ns, now);
+        }
+        // If it can't be, the thread that is at it writes just now; the record is there.
+        self.ingest.slept(now);
     }
 
     /// Whether its own threads work.

@@ -1,5 +1,6 @@
 //! The screen: a state in, cells out. Pure; the terminal is `terminal`'s.
 
+mod lanes;
 mod panels;
 #[cfg(test)]
 mod tests;
@@ -23,20 +24,37 @@ pub(crate) fn screen(state: &State, theme: Theme, area: Rect, buffer: &mut Buffe
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
         return too_small(theme, area, buffer);
     }
-    // The waveform has what is more than 24 rows, less a part for the other two.
+    // The waveform has what is more than 24 rows, less a part for the others.
     let more = area.height - SMALLEST.1;
     let (histogram, clients) = ((more / 4).min(4), more / 6);
-    let picture = 10 + more - histogram - clients;
-    let heights = [1, picture, 1, 6 + histogram, 4 + clients, 1, 1];
+    // A stream alone needs no lane beside the waveform; of several, as many as there is room
+    // for, from the waveform's.
+    let lanes = match state.streams().count() as u16 {
+        0 | 1 => 0,
+        count => 1 + count.min(3 + more / 3),
+    };
+    let fewer = lanes.min(1);
+    let picture = 10 + more + fewer - histogram - clients - lanes;
+    let heights = [
+        1,
+        picture,
+        1,
+        lanes,
+        6 + histogram,
+        4 + clients - fewer,
+        1,
+        1,
+    ];
     let mut y = area.y;
     let rows = heights.map(|height| {
         y += height;
         Rect::new(area.x, y - height, area.width, height)
     });
-    let [header, picture, level, middle, clients, notice, keys] = rows;
+    let [header, picture, level, lanes, middle, clients, notice, keys] = rows;
     self::header(state, theme, header, buffer);
     wave::draw(state, theme, picture, buffer);
     panels::level(state, theme, level, buffer);
+    lanes::draw(state, theme, lanes, buffer);
     let left = (area.width / 2).clamp(41, 80);
     let wakes = Rect {
         width: left,
@@ -79,7 +97,7 @@ fn header(state: &State, theme: Theme, row: Rect, buffer: &mut Buffer) {
     let (word, style) = match state.lost {
         Some(_) => ("gone", theme.bad()),
         None => {
-            let (word, severity) = facts::state(status);
+            let (word, severity) = facts::state(status.state);
             (word, theme.severity(severity))
         }
     };
@@ -136,16 +154,21 @@ fn keys(state: &State, theme: Theme, row: Rect, buffer: &mut Buffer) {
         Since::Capture => "since writing",
     };
     let arrows = theme.pick("← →", "< >");
+    let several = state.streams().nth(1).is_some();
+    let (moves, stream) = match several {
+        true => ("move", Some((theme.pick("↑ ↓", "tab"), "stream"))),
+        false => ("back, forward", None),
+    };
     let keys = [
         ("q", "quit"),
         ("space", pause),
         ("+ -", "zoom"),
-        (arrows, "back, forward"),
+        (arrows, moves),
         ("h", since),
         ("r", "reset"),
     ];
     let mut x = row.x + 1;
-    for (key, does) in keys {
+    for (key, does) in keys.into_iter().chain(stream) {
         x = text(buffer, x, row, key, theme.title());
         x = text(buffer, x + 1, row, does, theme.quiet()) + 2;
     }

@@ -17,7 +17,7 @@ const FLOOR_DBFS: f32 = -60.0;
 pub(super) fn level(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let width = area.width.saturating_sub(59).max(16);
     let mut x = text(buffer, area.x, area, " level ", theme.quiet());
-    let level = facts::level(&state.track.wave);
+    let level = facts::level(&state.track().wave);
     let decibels = |level: f32| match wave::dbfs(level) {
         finite if finite.is_finite() => format!("{finite:>6.1}"),
         _ => "  -inf".into(),
@@ -48,7 +48,7 @@ pub(super) fn level(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer
     x = text(buffer, x, area, &decibels(peak), style);
 
     x = text(buffer, x, area, "  speech ", theme.quiet());
-    let Some(probability) = state.track.newest_speech() else {
+    let Some(probability) = state.track().newest_speech() else {
         let why = match &state.status {
             Some(status) if status.vad.backend == "off" => "off",
             _ => "not yet",
@@ -56,8 +56,8 @@ pub(super) fn level(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer
         text(buffer, x, area, why, theme.quiet());
         return;
     };
-    let end = state.track.wave.end();
-    let (style, word) = match state.track.is_speech(end.saturating_sub(1), end) {
+    let end = state.track().wave.end();
+    let (style, word) = match state.track().is_speech(end.saturating_sub(1), end) {
         true => (theme.speech(), "speaks"),
         false => (theme.wave(), ""),
     };
@@ -154,7 +154,7 @@ pub(super) fn graph(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer
 }
 
 /// A text that says so where it is cut.
-fn shortened(theme: Theme, text: &str, width: usize) -> String {
+pub(super) fn shortened(theme: Theme, text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
@@ -175,7 +175,7 @@ fn graph_lines(state: &State, theme: Theme, status: &Status) -> Vec<(&'static st
         "{} samples, {} gaps, {} xruns",
         lost.lost_samples, lost.gaps, lost.xruns
     );
-    let losses_seen = state.track.gaps.iter().rfind(|gap| facts::is_loss(gap));
+    let losses_seen = state.track().gaps.iter().rfind(|gap| facts::is_loss(gap));
     let gap = losses_seen.map_or("none".into(), |gap| {
         let (ms, reason) = (facts::ms(gap.length), facts::reason(gap));
         let ago = facts::age(state.ago(gap.end()));
@@ -195,8 +195,16 @@ fn graph_lines(state: &State, theme: Theme, status: &Status) -> Vec<(&'static st
 
 pub(super) fn clients(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let status = state.status.as_ref();
-    let (count, readers) =
-        status.map_or((0, &[][..]), |status| (status.clients, &status.readers[..]));
+    let all = status.map_or(&[][..], |status| &status.readers[..]);
+    // Of several streams, those that read the source that is shown.
+    let shown = state.streams().nth(state.number());
+    let source = shown.filter(|_| state.streams().nth(1).is_some());
+    let of_source =
+        |reader: &&ReaderStatus| source.is_none_or(|stream| reader.source == stream.source);
+    let readers: Vec<&ReaderStatus> = all.iter().filter(of_source).collect();
+    // Whatever an engine says, all of them have a row, or aren't shown.
+    let unlisted = status.map_or(0, |status| status.clients.saturating_sub(all.len()));
+    let count = readers.len() + unlisted;
     let heading = format!("clients {count}");
     rule(theme, area, &[&heading], "age           behind by", buffer);
     let room = usize::from(area.height.saturating_sub(1));

@@ -9,11 +9,11 @@ use ratatui::buffer::Buffer;
 use ratatui::style::Color;
 
 use super::{Theme, screen};
-use crate::monitor::ear::Update;
+use crate::monitor::ear::{Heard, Update};
 use crate::monitor::state::{Action, State};
 use crate::monitor::wakes::Wake;
-use crate::ring::{Event, GapReason, Kind, Reader, Ring, WINDOW};
-use crate::status::{ReaderStatus, Status};
+use crate::ring::{self, Event, GapReason, Kind, Reader, Ring, WINDOW};
+use crate::status::{ReaderStatus, Status, StreamStatus};
 use crate::{Error, ErrorKind};
 
 const COLORS: Theme = Theme::new(true, true);
@@ -43,7 +43,7 @@ fn state(speech_track: bool) -> State {
     capture.append(&tone(40_800, 59_200), 0);
     capture.gap(16_000, GapReason::Interrupted, 0);
     capture.append_silence(16_000, 0);
-    control.device(0);
+    control.device("microphone", 0);
     capture.append(&tone(116_000, 60_000), 0);
     if speech_track {
         for window in 0..176_000 / WINDOW {
@@ -66,6 +66,10 @@ fn state(speech_track: bool) -> State {
     let mut state = State::new();
     let ring = Arc::new(reader);
     state.update(Update::Ring {
+        heard: Heard {
+            source: "default".into(),
+            channel: "auto".into(),
+        },
         ring,
         reader_cursor: None,
     });
@@ -213,6 +217,134 @@ fn without_a_detector_without_audio_without_an_engine() {
         shown.contains("waveform") && shown.contains("q quit"),
         "{shown}"
     );
+}
+
+/// Three streams: the first as above, its second rate, and one of another source.
+fn several() -> State {
+    let mut state = state(true);
+    let mut status = state.status.clone().unwrap();
+    let own = StreamStatus {
+        rate: 16_000,
+        waiting: None,
+        health: Vec::new(),
+        ..status.streams[0].clone()
+    };
+    let fast = StreamStatus {
+        rate: 48_000,
+        clients: 3,
+        ..own.clone()
+    };
+    let other = StreamStatus {
+        source: "monitor:alsa_output.usb-headset".into(),
+        rate: 24_000,
+        gaps: 0,
+        ..own.clone()
+    };
+    let gone = StreamStatus {
+        source: "app:Firefox".into(),
+        state: ring::State::Waiting,
+        linked: None,
+        waiting: Some("no program is called Firefox".into()),
+        ..other.clone()
+    };
+    // Opened by nobody but who looks on, as the monitor does.
+    let unread = StreamStatus {
+        source: "app:unread".into(),
+        ..other.clone()
+    };
+    status.streams = vec![own, fast, other, gone, unread];
+    for stream in &status.streams {
+        status.readers.push(ReaderStatus {
+            source: stream.source.clone(),
+            rate: stream.rate,
+            observes: stream.source == "app:unread",
+            ..Default::default()
+        });
+    }
+    let (ring, mut capture, ..) = Ring::create(1 << 18).unwrap();
+    let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
+    let loud = |n: u64| [0.3, 0.003][(n / 8_000 % 2) as usize];
+    capture.append(&(0..100_000).map(loud).collect::<Vec<f32>>(), 0);
+    state.update(Update::Ring {
+        heard: Heard::of(&status.streams[2]),
+        ring: Arc::new(reader),
+        reader_cursor: None,
+    });
+    state.update(Update::Status(Box::new(status)));
+    state.follow(0);
+    state
+}
+
+#[test]
+fn several_streams_have_a_lane_each() {
+    let mut state = several();
+    looks_like(
+        &draw(&state, COLORS, 80, 24),
+        include_str!("screens/lanes.txt"),
+    );
+    // The one that is shown has the rest of the screen, and is among the lanes.
+    state.act(Action::Next);
+    state.act(Action::Next);
+    assert_eq!(
+        state.chosen().unwrap().source,
+        "monitor:alsa_output.usb-headset"
+    );
+    assert_eq!(state.track().wave.end(), 100_000);
+    looks_like(
+        &draw(&state, COLORS, 132, 40),
+        include_str!("screens/lanes-large.txt"),
+    );
+    state.act(Action::Next);
+    let shown = text(&draw(&state, PLAIN, 80, 24));
+    assert!(
+        shown.is_ascii() && shown.contains("> app:Firefox"),
+        "{shown}"
+    );
+    assert!(shown.contains("no audio: no program is"), "{shown}");
+    assert!(!shown.contains("app:unread"), "{shown}");
+    // Round, and back to the engine's own.
+    state.act(Action::Next);
+    assert_eq!((state.number(), state.chosen()), (0, None));
+    state.act(Action::Previous);
+    assert_eq!(state.number(), 3);
+    // What is gone is no longer shown; one alone looks as it always did.
+    let mut status = state.status.clone().unwrap();
+    status.streams.truncate(1);
+    state.update(Update::Status(Box::new(status)));
+    assert_eq!((state.number(), state.chosen()), (0, None));
+    let shown = text(&draw(&state, COLORS, 80, 24));
+    assert!(!shown.contains("streams"), "{shown}");
+}
+
+#[test]
+fn lanes_fit_into_any_size_and_show_odd_names() {
+    let mut state = several();
+    let mut status = state.status.clone().unwrap();
+    let (stream, reader) = (status.streams[0].clone(), status.readers[2].clone());
+    for n in 0..60 {
+        let source = format!("\u{1b}[2J wide 漢字 {n} {}", "x".repeat(300));
+        status.streams.push(StreamStatus {
+            source: source.clone(),
+            ..stream.clone()
+        });
+        status.readers.push(ReaderStatus {
+            source,
+            rate: stream.rate,
+            ..reader.clone()
+        });
+    }
+    state.update(Update::Status(Box::new(status)));
+    for _ in 0..70 {
+        state.act(Action::Next);
+        for (width, height) in [(80, 24), (81, 25), (200, 50), (400, 120)] {
+            let shown = text(&draw(&state, COLORS, width, height));
+            assert!(
+                shown.contains("▸") && shown.contains("streams 64"),
+                "{shown}"
+            );
+            assert!(!shown.contains('\u{1b}'));
+        }
+    }
 }
 
 #[test]

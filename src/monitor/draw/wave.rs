@@ -21,7 +21,7 @@ pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer)
     let columns = columns(state, area.width);
     let seen = columns.iter().flatten();
     let peak = seen
-        .filter_map(|&(from, to)| state.track.wave.between(from, to))
+        .filter_map(|&(from, to)| state.track().wave.between(from, to))
         .fold(0.0, |peak, bin| bin.peak().max(peak));
     let scale = scale(peak);
     title(state, theme, scale, area, buffer);
@@ -32,8 +32,8 @@ pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer)
         let Some((from, to)) = column else { continue };
         let place = Rect::new(x, area.y + 1, 1, rows);
         draw_column(state, theme, (from, to), scale, place, buffer);
-        if let Some(share) = state.track.speech(from, to) {
-            let style = match state.track.is_speech(from, to) {
+        if let Some(share) = state.track().speech(from, to) {
+            let style = match state.track().is_speech(from, to) {
                 true => theme.speech(),
                 false => theme.quiet(),
             };
@@ -101,7 +101,7 @@ fn draw_column(
     place: Rect,
     buffer: &mut Buffer,
 ) {
-    let track = &state.track;
+    let track = state.track();
     let gap = track.gap(from, to).is_some_and(facts::is_loss);
     let speech = track.is_speech(from, to);
     let written = from < track.wave.end();
@@ -160,7 +160,7 @@ fn bar(bin: Option<Bin>, scale: f32, row: u16, rows: u16) -> Option<char> {
 }
 
 fn mark(state: &State, theme: Theme, from: u64, to: u64) -> Option<(char, Style)> {
-    let track = &state.track;
+    let track = state.track();
     let begins = |position: u64| (from..to).contains(&position);
     match track.gap(from, to).filter(|gap| begins(gap.position)) {
         Some(gap) if gap.detail == GapReason::Xrun as u32 => {

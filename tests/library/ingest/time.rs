@@ -153,11 +153,11 @@ impl World {
         let step = (end - first) / self.quantum as f32;
         let samples: Vec<f32> = (0..self.quantum).map(|n| first + n as f32 * step).collect();
         let block = Block {
-            samples: &samples,
             rate: self.rate,
             clock: self.clock,
             position: from,
             time_ns,
+            ..Block::mono(&samples)
         };
         self.longest_block = self.longest_block.max(block.duration_ns());
         if !lost {

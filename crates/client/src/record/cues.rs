@@ -65,6 +65,11 @@ impl Cues {
         }
     }
 
+    /// The machine slept.
+    pub(super) fn sleep(&mut self, slept: Stretch) {
+        self.silence(slept, "suspended");
+    }
+
     pub(super) fn lost(&self) -> u64 {
         let lost = self.silences.iter().filter(|silence| silence.what == LOST);
         lost.map(|silence| silence.stretch.samples).sum()
@@ -114,6 +119,8 @@ pub(super) fn gaps(
     count: u64,
 ) -> impl Iterator<Item = (u64, u64, &'static str)> + use<> {
     let gaps = ring.gaps_within(position, count).into_iter();
+    // What is said of a suspend is no silence: that has a cue of its own.
+    let gaps = gaps.filter(|gap| gap.detail != GapReason::Suspended as u32);
     gaps.map(move |gap| {
         let first = gap.position.max(position);
         let what = match gap.detail {

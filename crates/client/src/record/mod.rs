@@ -28,6 +28,7 @@ mod resume;
 mod segments;
 mod speech;
 mod stop;
+mod suspend;
 mod target;
 mod tracks;
 mod wav;
@@ -54,6 +55,7 @@ use recording_file::{GRACE, RecordingFile};
 use resume::{Lost, Resumed};
 use speech::Speech;
 pub use stop::Stop;
+use suspend::Suspends;
 
 /// From one look at the engine's connection to the next, at least.
 const LOOK: Duration = Duration::from_millis(200);
@@ -71,6 +73,7 @@ pub struct Recorder {
     end: Option<u64>,
     speech: Option<Speech>,
     file: Option<RecordingFile>,
+    suspends: Suspends,
     /// The engine that is gone, until another gives audio.
     lost: Option<Lost>,
     /// What was committed when the engine was connected to, and when that was.
@@ -151,6 +154,7 @@ impl Recorder {
             path: path.to_owned(),
             engine,
             locator,
+            suspends: Suspends::from(&ring, next),
             ring,
             format,
             next,
@@ -306,6 +310,8 @@ impl Recorder {
             return self.advance_speech(end, ending, is_gone);
         }
         self.bridge(end)?;
+        self.pass_suspends(end)?;
+        let end = self.end.map_or(end, |last| last.min(end));
         let Some(file) = &mut self.file else {
             return Ok(());
         };

@@ -259,6 +259,15 @@ impl RecordingFile {
         Ok(())
     }
 
+    /// The machine slept: silence as long as that.
+    pub(super) fn sleep(&mut self, count: u64) -> Result<()> {
+        if count > 0 {
+            let slept = self.silence(count)?;
+            self.cues.sleep(slept);
+        }
+        Ok(())
+    }
+
     fn silence(&mut self, count: u64) -> Result<Stretch> {
         let silent = Stretch {
             sample: self.samples,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Recorder;
 use super::speech::Speech;
+use super::suspend::Suspends;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::RETRY;
 use crate::ring::Rate;
@@ -90,6 +91,7 @@ impl Recorder {
             .end
             .map(|end| next.saturating_add(end.saturating_sub(self.next)));
         self.begun = (ring.committed(), Instant::now());
+        self.suspends = Suspends::from(&ring, next);
         (self.next, self.ring, self.engine) = (next, ring, engine);
         if let Some(lost) = &mut self.lost {
             lost.stands_in = true;

@@ -1,4 +1,5 @@
-//! From a block's channels to the one that is heard. Real-time safe throughout.
+//! What each of a block's channels counts for in what is heard, faded where that changes.
+//! Real-time safe throughout.
 
 use super::{MAX_CHANNELS, Weights, only, spacing};
 
@@ -72,14 +73,45 @@ pub enum Aim {
     Weights(Weights),
 }
 
+/// What is heard of a block.
+#[derive(Clone, Copy, Debug)]
+pub enum Heard<'a> {
+    /// This channel, as it is.
+    Channel(usize),
+    /// The sum of its channels, each multiplied by its [`Ramp`].
+    Sum(&'a Mix),
+}
+
+/// What a channel's samples are multiplied by, from a block's first frame on.
+#[derive(Clone, Copy, Debug)]
+pub struct Ramp {
+    now: f32,
+    step: f32,
+    /// Frames that it takes.
+    pub frames: usize,
+    /// The factor of all frames after it.
+    pub to: f32,
+}
+
+impl Ramp {
+    /// The factor of a frame before [`frames`](Self::frames).
+    #[inline]
+    pub fn at(&self, frame: usize) -> f32 {
+        self.now + self.step * (frame + 1) as f32
+    }
+}
+
 /// Weights on their way to an aim.
 #[derive(Clone, Debug)]
 pub struct Mix {
     aim: Aim,
+    /// Before the block that is being heard.
     now: Weights,
     to: Weights,
-    /// Frames of the fade that are left.
+    /// Frames of the fade that are left, before that block.
     left: u32,
+    /// Frames of that block.
+    block: u32,
     /// The only channel that is heard, at its own level, once a fade is over.
     alone: Option<usize>,
     /// Channels that may count for something.
@@ -104,6 +136,7 @@ impl Mix {
             now: to,
             to,
             left: 0,
+            block: 0,
             alone: None,
             channels: channels.min(MAX_CHANNELS),
         };
@@ -113,52 +146,57 @@ impl Mix {
 
     /// Fades to `aim`, beginning with the next block.
     pub fn fade_to(&mut self, aim: Aim, rate: u32) {
+        self.pass();
         self.aim = aim;
         if let Aim::Weights(weights) = aim {
             self.turn_to(weights, rate);
         }
     }
 
-    /// What is heard of `block`: `out` holds it, or it is one of the block's channels as
-    /// it is.
-    ///
-    /// # Panics
-    /// If `out` is shorter than the block.
-    pub fn mix<'a>(&mut self, block: Planar<'a>, rate: u32, out: &'a mut [f32]) -> &'a [f32] {
+    /// What is heard of the next block.
+    pub fn hear(&mut self, block: Planar<'_>, rate: u32) -> Heard<'_> {
+        self.pass();
         if self.aim == Aim::Undecided {
             self.follow_loudest(block, rate);
         }
-        if let Some(channel) = self.alone.filter(|&channel| channel < block.channels) {
-            return block.channel(channel);
+        self.block = block.frames as u32;
+        match self.alone.filter(|&channel| channel < block.channels) {
+            Some(channel) => Heard::Channel(channel),
+            None => Heard::Sum(self),
         }
-        let out = &mut out[..block.frames];
-        out.fill(0.0);
-        let fading = block.frames.min(self.left as usize);
-        for channel in 0..self.channels.min(block.channels) {
+    }
+
+    /// What the channels count for in the block that is heard; those that are left out count
+    /// for nothing.
+    pub fn ramps(&self) -> impl Iterator<Item = (usize, Ramp)> {
+        let ramp = |channel: usize| {
             let (now, to) = (self.now[channel], self.to[channel]);
-            if now == 0.0 && to == 0.0 {
-                continue;
-            }
-            let (faded, rest) = block.channel(channel).split_at(fading);
-            let step = (to - now) / self.left.max(1) as f32;
-            for (n, (out, sample)) in out.iter_mut().zip(faded).enumerate() {
-                *out += (now + step * (n + 1) as f32) * sample;
-            }
-            for (out, sample) in out[fading..].iter_mut().zip(rest) {
-                *out += to * sample;
-            }
-            self.now[channel] = if fading < self.left as usize {
-                now + step * fading as f32
-            } else {
-                to
+            let ramp = Ramp {
+                now,
+                step: (to - now) / self.left.max(1) as f32,
+                frames: self.left as usize,
+                to,
             };
+            (now != 0.0 || to != 0.0).then_some((channel, ramp))
+        };
+        (0..self.channels).filter_map(ramp)
+    }
+
+    /// The block that was heard has passed.
+    fn pass(&mut self) {
+        let passed = std::mem::take(&mut self.block).min(self.left);
+        if passed == 0 {
+            return;
         }
-        self.left -= fading as u32;
+        for channel in 0..self.channels {
+            let (now, to) = (self.now[channel], self.to[channel]);
+            self.now[channel] = now + (to - now) / self.left as f32 * passed as f32;
+        }
+        self.left -= passed;
         if self.left == 0 {
             self.now = self.to;
             self.alone = self.find_alone();
         }
-        out
     }
 
     fn turn_to(&mut self, weights: Weights, rate: u32) {
@@ -219,20 +257,32 @@ mod tests {
         values.iter().flat_map(|v| vec![*v; frames]).collect()
     }
 
+    /// What is heard of a block, frame by frame.
+    fn heard(mix: &mut Mix, block: Planar<'_>) -> Vec<f32> {
+        let mix = match mix.hear(block, RATE) {
+            Heard::Channel(channel) => return block.channel(channel).to_vec(),
+            Heard::Sum(mix) => mix,
+        };
+        let frame = |n: usize| {
+            let factor = |ramp: Ramp| if n < ramp.frames { ramp.at(n) } else { ramp.to };
+            let all = mix.ramps();
+            all.map(|(channel, ramp)| factor(ramp) * block.channel(channel)[n])
+                .sum()
+        };
+        (0..block.frames()).map(frame).collect()
+    }
+
     fn run(mix: &mut Mix, values: &[f32], frames: usize) -> Vec<f32> {
         let samples = constant(values, frames);
-        let mut out = vec![9.0; frames];
-        let block = Planar::new(&samples, frames, frames, values.len());
-        mix.mix(block, RATE, &mut out).to_vec()
+        heard(mix, Planar::new(&samples, frames, frames, values.len()))
     }
 
     #[test]
-    fn one_channel_passes_bit_for_bit_and_is_not_copied() {
+    fn one_channel_passes_as_it_is() {
         let mut mix = Mix::default();
         let samples = [0.1, f32::NAN, -0.0, 1e-40];
-        let mut out = [0.0; 4];
-        let heard = mix.mix(Planar::new(&samples, 4, 4, 1), RATE, &mut out);
-        assert_eq!(heard.as_ptr(), samples.as_ptr());
+        let heard = mix.hear(Planar::new(&samples, 4, 4, 1), RATE);
+        assert!(matches!(heard, Heard::Channel(0)));
     }
 
     #[test]
@@ -275,16 +325,15 @@ mod tests {
     #[test]
     fn before_a_decision_the_first_sound_is_heard_from_its_first_sample() {
         let mut mix = Mix::new(3, Aim::Undecided);
-        let mut out = [0.0; 256];
         assert!(run(&mut mix, &[0.0; 3], 256).iter().all(|v| *v == 0.0));
         let samples = tone(2, 0.5, 256);
-        let heard = mix.mix(Planar::new(&samples, 256, 256, 3), RATE, &mut out);
-        assert_eq!(heard, &samples[512..]);
+        let first = heard(&mut mix, Planar::new(&samples, 256, 256, 3));
+        assert_eq!(first, &samples[512..]);
         // One that is only a little louder doesn't take its place.
         let mut both = tone(1, 0.6, 256);
         both[512..].copy_from_slice(&samples[512..]);
-        let heard = mix.mix(Planar::new(&both, 256, 256, 3), RATE, &mut out);
-        assert_eq!(heard, &samples[512..]);
+        let second = heard(&mut mix, Planar::new(&both, 256, 256, 3));
+        assert_eq!(second, &samples[512..]);
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! Which of a source's channels are heard, and how loud.
 //!
 //! [`Chooser`] listens to all channels and decides, off the real-time thread; [`Mix`]
-//! applies what was decided to each block. Nothing here knows the engine:
+//! says for each block what that comes to. Nothing here knows the engine:
 //! `docs/channels.md` says what is heard of which device.
 
 mod choice;
@@ -13,7 +13,7 @@ mod selection;
 
 pub use choice::{ChannelChoice, Measure};
 pub use chooser::{ChannelLevel, Chooser};
-pub use mix::{Aim, Mix, Planar};
+pub use mix::{Aim, Heard, Mix, Planar, Ramp};
 pub use selection::{Selection, names_for};
 
 /// The most channels that are listened to; those beyond are left out.

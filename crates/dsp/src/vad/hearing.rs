@@ -28,7 +28,7 @@ const RELEASE: f64 = 0.978_137_5;
 
 /// The LSTM's cells lose half of what they hold in 4.4 s of audio. Without that they count
 /// the windows of sounds that go on, music above all, until nothing moves them any more.
-pub(super) const RETENTION: f32 = 0.995;
+pub const RETENTION: f32 = 0.995;
 
 /// How a detector hears.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,14 @@ impl Hearing {
         match self {
             Self::Enhanced => Box::new(Enhanced::new(model)),
             Self::Plain => model,
+        }
+    }
+
+    /// What is said of a model that hears like this.
+    pub fn model_name(self, model: &str) -> String {
+        match self {
+            Self::Enhanced => format!("{model}, enhanced"),
+            Self::Plain => model.into(),
         }
     }
 
@@ -84,7 +92,7 @@ impl Enhanced {
     /// Around a `model` that has heard nothing yet.
     pub fn new(mut model: Box<dyn Model>) -> Self {
         model.set_retention(RETENTION);
-        let name = format!("{}, enhanced", model.name());
+        let name = Hearing::Enhanced.model_name(model.name());
         Self {
             model,
             conditioner: Conditioner::new(SAMPLE_RATE),
@@ -176,6 +184,11 @@ impl Conditioner {
         for x in window {
             *x *= gain;
         }
+    }
+
+    /// Samples so far that were no usable number and became silence.
+    pub fn unusable_samples(&self) -> u64 {
+        self.unusable
     }
 
     /// Forgets the audio, as after a gap.

@@ -2,8 +2,8 @@
 //! plain Rust.
 //!
 //! [`Network`] is the weights, read and packed once and shared by all streams.
-//! [`Native`] is one live stream, [`Batch`] many that advance window by window, and
-//! [`Recordings`] audio that is all there. No call on a window allocates.
+//! [`Native`] is one stream, window by window, and [`Recordings`] any number of them, live or
+//! all there. No call on a window allocates.
 
 #[allow(unsafe_code, reason = "calls what the CPU was found to have")]
 mod dispatch;
@@ -16,8 +16,7 @@ mod tests;
 mod weights;
 
 pub use dispatch::Path;
-pub(crate) use recordings::TOGETHER;
-pub use recordings::{Memory, Part, Recordings};
+pub use recordings::{Memory, Part, Recordings, TOGETHER};
 
 use super::{Model, SAMPLE_RATE, WINDOW};
 use crate::{Error, ErrorKind, Result, files};
@@ -178,8 +177,8 @@ impl Native {
     /// Errors: [`ErrorKind::Invalid`] where the CPU lacks them, and for a network of 8 kHz.
     pub fn with_path(network: Network, path: Path) -> Result<Self> {
         network.live()?;
-        let name = format!("{}, native {}", network.name, path.name());
         let path = Runnable::new(path)?;
+        let name = path.name(&network);
         let tile = Tile::new(path.path(), AT_16K, 1);
         Ok(Self {
             network,
@@ -235,89 +234,6 @@ impl Model for Native {
 
     fn unusable_samples(&self) -> u64 {
         self.state.unusable
-    }
-}
-
-/// Many streams that advance together, a window each per call; every weight is
-/// read once for a tile of streams.
-pub struct Batch {
-    network: Network,
-    path: Runnable,
-    states: Vec<State>,
-    tile: Tile,
-}
-
-impl Batch {
-    /// `streams` streams through `network`.
-    ///
-    /// Errors: [`ErrorKind::Invalid`] where the CPU lacks the instructions of `path`, and for
-    /// a network of 8 kHz.
-    pub fn new(network: Network, path: Path, streams: usize) -> Result<Self> {
-        network.live()?;
-        let path = Runnable::new(path)?;
-        let tile = Tile::new(path.path(), AT_16K, streams.clamp(1, TILE));
-        Ok(Self {
-            network,
-            path,
-            states: vec![State::new(); streams],
-            tile,
-        })
-    }
-
-    /// The probability of each stream's next window, into `out`.
-    ///
-    /// Errors: [`ErrorKind::Invalid`] unless there are as many windows and outputs as streams.
-    pub fn probabilities(&mut self, windows: &[[f32; WINDOW]], out: &mut [f32]) -> Result<()> {
-        let streams = self.states.len();
-        if windows.len() != streams || out.len() != streams {
-            let (given, room) = (windows.len(), out.len());
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!(
-                    "{given} windows and room for {room} results for {streams} streams; give one of each per stream"
-                ),
-            ));
-        }
-        let Self {
-            network,
-            path,
-            states,
-            tile,
-        } = self;
-        let size = tile.rows();
-        let chunks = states.chunks_mut(size).zip(windows.chunks(size));
-        for ((states, windows), out) in chunks.zip(out.chunks_mut(size)) {
-            let rows = states.len();
-            for (row, (state, window)) in states.iter_mut().zip(windows).enumerate() {
-                transform(*path, tile, row, state, window);
-                tile.hidden[row] = state.hidden;
-                tile.cell[row] = state.cell;
-            }
-            path.encode(&network.weights, tile, rows);
-            path.recur(&network.weights, tile, 0, 0, rows);
-            for (row, state) in states.iter_mut().enumerate() {
-                state.hidden = tile.hidden[row];
-                state.cell = tile.cell[row];
-            }
-            out.copy_from_slice(&tile.probabilities[..rows]);
-        }
-        Ok(())
-    }
-
-    /// Forgets what came before on one stream.
-    ///
-    /// # Panics
-    /// If there is no such stream.
-    pub fn reset(&mut self, stream: usize) {
-        self.states[stream].reset();
-    }
-
-    /// Samples of one stream so far that were no usable number and counted as silence.
-    ///
-    /// # Panics
-    /// If there is no such stream.
-    pub fn unusable_samples(&self, stream: usize) -> u64 {
-        self.states[stream].unusable
     }
 }
 

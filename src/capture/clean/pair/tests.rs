@@ -32,7 +32,7 @@ impl Heard {
             block.position
         );
         self.0
-            .extend((block.position..).zip(block.samples.iter().copied()));
+            .extend((block.position..).zip(block.channels.channel(0).iter().copied()));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which instructions the network runs with: one copy of its code per set, chosen at run time.
 
+use super::Network;
 use super::kernels::Set;
 use super::network::{self, Tile};
 use super::weights::Weights;
@@ -83,6 +84,11 @@ impl Runnable {
 
     pub(super) fn path(self) -> Path {
         self.0
+    }
+
+    /// For `status`: the network and how it runs.
+    pub(super) fn name(self, network: &Network) -> String {
+        format!("{}, native {}", network.name, self.0.name())
     }
 }
 

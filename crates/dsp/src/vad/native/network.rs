@@ -87,11 +87,6 @@ impl Tile {
         }
     }
 
-    /// Windows that fit.
-    pub(super) fn rows(&self) -> usize {
-        self.probabilities.len()
-    }
-
     pub(super) fn shape(&self) -> Shape {
         self.shape
     }

@@ -1,5 +1,5 @@
-//! Recordings through the network: windows that are there already go through its layers
-//! together, those of one recording and those of others.
+//! Recordings and live sources through the network: windows that are there already go through
+//! its layers together, those of one recording and those of others.
 
 use super::dispatch::{Path, Runnable};
 use super::network::{State, Tile};
@@ -7,7 +7,7 @@ use super::{Network, TILE, transform};
 use crate::Result;
 
 /// Recordings whose LSTMs advance together: as many as one pass over the weights serves.
-pub(crate) const TOGETHER: usize = 4;
+pub const TOGETHER: usize = 4;
 
 /// What the network remembers of a recording.
 #[derive(Clone)]
@@ -27,6 +27,11 @@ impl Memory {
     /// Forgets what was heard, not how to hear.
     pub fn reset(&mut self) {
         self.0.reset();
+    }
+
+    /// Samples so far that were no usable number and counted as silence.
+    pub fn unusable_samples(&self) -> u64 {
+        self.0.unusable
     }
 }
 
@@ -49,7 +54,8 @@ pub struct Part<'a> {
 /// A workspace for recordings of one rate.
 ///
 /// Equal within rounding to one window after the other, and faster: all but the LSTM's
-/// recurrence runs on 16 windows at once, that on 4 recordings.
+/// recurrence runs on 16 windows at once, that on 4 recordings. A window that is alone is
+/// judged as by [`Native`](super::Native), to the bit.
 pub struct Recordings {
     network: Network,
     path: Runnable,
@@ -73,6 +79,11 @@ impl Recordings {
             path,
             tile,
         })
+    }
+
+    /// What runs: model and instructions.
+    pub fn name(&self) -> String {
+        self.path.name(&self.network)
     }
 
     /// Judges what is there of each recording, in any lengths.

@@ -1,0 +1,79 @@
+//! The sources that the running service has open: what is captured, what was lost, how it is.
+
+use super::{Check, Facts};
+use crate::ring::State;
+use crate::status::StreamStatus;
+
+/// More lost than one sample in so many, 60 ms in a minute, is worth a look.
+const BEARABLE: u64 = 1_000;
+
+/// A check for each source; one that says so where there is none.
+pub(super) fn streams(facts: &Facts) -> Vec<Check> {
+    let name = "streams";
+    let streams = match &facts.streams {
+        None => return vec![Check::good(name, "no service runs: none is open")],
+        Some(Err(reason)) => {
+            let meaning = format!("the service doesn't say which are open: {reason}");
+            let remedy = "systemctl --user restart v2m-engine.service";
+            return vec![Check::broken(name, meaning, remedy)];
+        }
+        Some(Ok(streams)) => streams,
+    };
+    let mut sources: Vec<Vec<&StreamStatus>> = Vec::new();
+    for stream in streams {
+        let same =
+            |first: &StreamStatus| first.source == stream.source && first.channel == stream.channel;
+        match sources.iter_mut().find(|rates| same(rates[0])) {
+            Some(rates) => rates.push(stream),
+            None => sources.push(vec![stream]),
+        }
+    }
+    let checks = sources.iter().zip(1..);
+    checks
+        .map(|(rates, number)| source(&format!("stream {number}"), rates))
+        .collect()
+}
+
+/// One source at all its rates.
+fn source(name: &str, rates: &[&StreamStatus]) -> Check {
+    let first = rates[0];
+    let hertz: Vec<String> = rates.iter().map(|rate| rate.rate.to_string()).collect();
+    let clients: usize = rates.iter().map(|rate| rate.clients).sum();
+    let what = format!("{} at {} Hz", first.source, hertz.join(", "));
+    let readers = match clients {
+        1 => "1 client".into(),
+        clients => format!("{clients} clients"),
+    };
+    // What is lost at one rate is at all of them.
+    let lost = match first.lost_samples {
+        0 => "nothing lost".into(),
+        samples => format!("{samples} samples lost in {} gaps", first.gaps),
+    };
+    if let (State::Waiting | State::Starting | State::Stopped, Some(why)) =
+        (first.state, &first.waiting)
+    {
+        return Check::degraded(
+            name,
+            format!("{what}: no audio: {why}; {lost}, {readers}"),
+            "v2m-engine sources   # lists what can be captured",
+        );
+    }
+    let captured = match (first.state, &first.linked) {
+        (State::Idle, _) => "not captured, as nobody listens".into(),
+        (State::Ended, _) => "played to its end".into(),
+        (_, Some(linked)) => format!("captures {linked}"),
+        _ => "starting".into(),
+    };
+    let meaning = format!("{what}: {captured}; {lost}, {readers}");
+    if !first.health.is_empty() {
+        let ill = first.health.join(", ");
+        let remedy =
+            "v2m-engine monitor   # says more of each, and what to do; the arrow keys choose";
+        return Check::degraded(name, format!("{meaning}; {ill}"), remedy);
+    }
+    if first.lost_samples > first.position / BEARABLE {
+        let remedy = "v2m-engine monitor   # shows when; pw-top shows who is late";
+        return Check::degraded(name, meaning, remedy);
+    }
+    Check::good(name, meaning)
+}

@@ -1,0 +1,99 @@
+"""The three Python readers: started, killed, frozen, and each with an account of what it got."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from rig.player import die_with_parent
+from soak.account import Account, World
+from soak.readers import CHUNK, OPENED, OVERRUN, RATES, RECORD
+
+KINDS = ("sync", "asyncio", "segments")
+
+
+class Client(threading.Thread):
+    """One reader, which begins again whenever it was killed."""
+
+    def __init__(self, kind: str, world: World, env: dict[str, str], log: Path) -> None:
+        super().__init__(name=kind, daemon=True)
+        self.kind, self.env, self.log = kind, env, log
+        self.account = Account(world, kind, RATES[kind])
+        self.over = threading.Event()
+        #: Held while what it has handed over is added to its account.
+        self.lock = threading.Lock()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0
+        self.overruns = 0
+        self._heard = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            with open(self.log, "ab") as log:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "soak.readers", self.kind],
+                    env=self.env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    preexec_fn=die_with_parent,
+                )
+            self.started += 1
+            assert self.process.stdout
+            with self.process.stdout as pipe:
+                self._take(pipe)
+            self.process.wait()
+
+    def _take(self, pipe: IO[bytes]) -> None:
+        while len(head := pipe.read(RECORD.size)) == RECORD.size:
+            kind, flagged, count, position, time_ns = RECORD.unpack(head)
+            payload = pipe.read(4 * count)
+            if len(payload) < 4 * count:
+                return  # killed in the middle of it
+            with self.lock:
+                if kind == OPENED:
+                    self.account.opened()
+                elif kind == OVERRUN:
+                    self.overruns += 1
+                    self.account.overrun(position)
+                else:
+                    assert kind == CHUNK
+                    self._heard.set()
+                    samples = np.frombuffer(payload, np.float32)
+                    add = self.account.segment if self.kind == "segments" else self.account.chunk
+                    add(position, time_ns, bool(flagged), samples)
+
+    def signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            if self.process:
+                self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """As the out-of-memory killer does."""
+        self.signal(signal.SIGKILL)
+
+    def wait_for_audio(self, seconds: float) -> bool:
+        """Whether something comes within that time."""
+        self._heard.clear()
+        return self._heard.wait(seconds)
+
+    def stop(self) -> None:
+        self.over.set()
+        self.signal(signal.SIGCONT)
+        self.kill()
+        self.join(20)
+
+
+def environment(runtime: dict[str, str]) -> dict[str, str]:
+    """What leads a reader to the engine, and Python to this package."""
+    tests = str(Path(__file__).resolve().parents[1])
+    return runtime | {"PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])}
