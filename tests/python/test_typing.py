@@ -127,7 +127,7 @@ def test_every_public_name_has_a_type() -> None:
     frameworks = ("livekit", "pipecat", "speech_recognition")
     command = [*PYRIGHT, "--outputjson", "--verifytypes", "v2m_engine", "--ignoreexternal"]
     done = subprocess.run(
-        command,
+        list(map(str, command)),
         # It asks the first Python there.
         env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
