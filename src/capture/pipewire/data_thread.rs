@@ -148,6 +148,10 @@ impl DataThread {
             false => 0,
         };
         let time_ns = capture_time(cycle).saturating_sub(before);
+        // That it does is known a moment after it is heard: from then on, its samples are of
+        // other times than their positions went on to say.
+        let clock = u64::from(self.generation) << 32 | u64::from(cycle.clock_id);
+        let clock = clock ^ (u64::from(before > 0) << 63);
         let gain = gauges.gain.get();
         for first in (0..length).step_by(SCRATCH) {
             let frames = (length - first).min(SCRATCH);
@@ -188,7 +192,7 @@ impl DataThread {
                 channels: block,
                 heard: self.mixer.hear(block, cycle.rate),
                 rate: cycle.rate,
-                clock: u64::from(self.generation) << 32 | u64::from(cycle.clock_id),
+                clock,
                 position: cycle.position.wrapping_add(offset),
                 time_ns: time_ns.saturating_add(nanoseconds(offset, cycle.rate)),
             });
