@@ -22,6 +22,9 @@ const MOST: usize = 8;
 /// quantum lasts longer.
 const LATE: f64 = 0.2;
 
+/// Windows that are taken before the disk is looked after again.
+const BATCH: usize = 64;
+
 /// As [`Recorder`](super::Recorder), of several sources.
 pub struct Multitrack {
     tracks: Tracks,
@@ -114,7 +117,8 @@ impl Multitrack {
             self.tracks.look()?;
             let history = self.tracks.lead().0.ring().layout().history();
             let left = self.length.saturating_sub(self.file.samples());
-            let is_pressed = self.tracks.behind() >= left.min(history / 8);
+            let batch = BATCH as u64 / 2 * self.tracks.rate().window();
+            let is_pressed = self.tracks.behind() >= left.min(history / 8).min(batch);
             let now = Instant::now();
             if stop.is_asked() || self.tracks.is_over() {
                 ending.get_or_insert(now);
@@ -151,6 +155,10 @@ impl Multitrack {
             if ending.is_some() || audio.is_some() {
                 timeout = timeout.min(Duration::from_millis(20));
             }
+            // Behind by more than one look takes.
+            if !is_ended && self.tracks.behind() >= batch {
+                timeout = Duration::ZERO;
+            }
             let timeout = timeout.max(Duration::from_millis(1));
             let fd = audio.as_ref().map(AsFd::as_fd);
             self.file.wait(stop.notifier(), fd, timeout)?;
@@ -172,7 +180,10 @@ impl Multitrack {
     fn advance(&mut self, ending: bool) -> Result<bool> {
         let late = (LATE * f64::from(self.tracks.rate().hz())) as u64;
         let mut is_last = false;
-        while self.file.has_room() && !is_last {
+        for _ in 0..BATCH {
+            if is_last || !self.file.has_room() {
+                break;
+            }
             let left = self.length.saturating_sub(self.file.samples());
             let is_late = ending && self.tracks.behind() > late;
             let Some(frames) = self.tracks.take(left, is_late) else {
