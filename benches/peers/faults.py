@@ -229,13 +229,21 @@ def main() -> None:
             for fault in FAULTS:
                 if options.faults and fault.name not in options.faults:
                     continue
-                row = run(peer, fault, world, Path(directory), options.seconds)
+                try:
+                    row = run(peer, fault, world, Path(directory), options.seconds)
+                except RigError as error:
+                    row = Row(peer.name, fault.name, missing=str(error))
                 say(f"{row}")
                 rows.append(row)
+                keep(rows, options)
+    print(f"Written: {os.path.relpath(options.json)}", file=sys.stderr)
+
+
+def keep(rows: list[Row], options: argparse.Namespace) -> None:
+    """What there is so far."""
     names = {fault.name: fault.what for fault in FAULTS}
     report = {"seconds": options.seconds, "faults": names, "rows": [asdict(row) for row in rows]}
     options.json.write_text(json.dumps(report, indent=1))
-    print(f"Written: {os.path.relpath(options.json)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ use super::stamps::{Drift, Lag, Slip};
 use super::timeline::{Timeline, Verdict};
 use super::{Block, Sink};
 use crate::channels::Heard;
-use crate::ring::GapReason;
 use crate::ring::rate::TICKS;
+use crate::ring::{Echo, GapReason};
 use crate::sync::TryCell;
 use crate::time::monotonic_ns;
 
@@ -84,6 +84,9 @@ struct Inner {
     heard_ns: i64,
     /// Why audio is missing, until some comes.
     missing: Missing,
+    /// The run was ended because its clock had counted more samples than time has passed: a
+    /// tick of silence, flagged, tells of those that are dropped.
+    cut: bool,
     scratch: Box<Scratch>,
     /// A sum of channels.
     sum: [f32; CHUNK],
@@ -150,6 +153,15 @@ impl Ingest {
                     output.announce();
                 }
             }
+        });
+    }
+
+    /// What is taken off the next block's audio, for whoever reads it. Of the thread that
+    /// gives the blocks.
+    pub fn set_echo(&self, echo: Echo) {
+        self.inner.try_with(|inner| {
+            let outputs = inner.outputs.iter_mut().flatten();
+            outputs.for_each(|output| output.set_echo(echo));
         });
     }
 }
@@ -297,12 +309,17 @@ impl Inner {
     fn restart(&mut self, block: &Block<'_>, time_ns: i64, now_ns: i64) -> Option<usize> {
         let mut ignored = 0;
         if self.begun {
+            // The same clock, and a run that goes on: what is dropped of it nothing stands for.
+            self.cut |= self.run.is_some() && self.timeline.ahead(block).is_some();
             self.end_run(Some(self.missing.reason()));
-            let gap_ns = time_ns - self.next_ns;
-            let gap = (gap_ns + TICK_NS / 2).div_euclid(TICK_NS);
+            let mut gap_ns = time_ns - self.next_ns;
+            let mut gap = (gap_ns + TICK_NS / 2).div_euclid(TICK_NS);
             if gap > LONGEST_GAP {
                 return None;
             }
+            let told = i64::from(self.cut && gap <= 0);
+            gap -= told;
+            gap_ns -= told * TICK_NS;
             if gap < 0 {
                 let late = i128::from(gap_ns.unsigned_abs()) * i128::from(block.rate);
                 let late = (late + 999_999_999) / 1_000_000_000;
@@ -313,7 +330,7 @@ impl Inner {
                 }
                 ignored = late as usize;
             }
-            self.silence(gap.max(0) as u64, Some(block.rate));
+            self.silence((gap.max(0) + told) as u64, Some(block.rate));
         } else {
             self.next_ns = time_ns;
         }
@@ -328,6 +345,7 @@ impl Inner {
         });
         self.slip = Slip::default();
         self.missing = Missing::Lost;
+        self.cut = false;
         Some(ignored)
     }
 

@@ -4,7 +4,7 @@ use v2m_engine::vad::segment::Params;
 
 #[derive(clap::Args)]
 pub(super) struct Detection {
-    /// The probability from which on a window is speech
+    /// A window with at least this probability is speech
     #[arg(long, value_name = "P", default_value_t = Params::default().threshold)]
     threshold: f32,
 

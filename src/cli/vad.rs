@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     picture: Option<PathBuf>,
 
-    /// So many threads [default: one for each core]
+    /// How many threads to use [default: one for each core]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
 

@@ -55,13 +55,13 @@ pub struct AlsaOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// Nothing but errors.
+    /// Errors only.
     Error,
-    /// And what degrades.
+    /// Also what degrades.
     Warn,
-    /// And what changes.
+    /// Also what changes.
     Info,
-    /// And what is decided.
+    /// Also what is decided.
     Debug,
 }
 

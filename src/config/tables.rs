@@ -166,7 +166,7 @@ pub struct MicrophoneLayer {
     #[arg(long = "virtual-microphone", action = clap::ArgAction::SetTrue, default_value = None, default_missing_value = "true", num_args = 0)]
     pub enabled: Option<bool>,
 
-    /// Which source it gives; the engine's own if there is none here
+    /// Which source it offers; by default the engine's own
     #[arg(
         id = "virtual_microphone_source",
         long = "virtual-microphone-source",

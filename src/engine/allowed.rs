@@ -58,7 +58,7 @@ impl Allowed {
 
 /// The file that a process runs, and its path.
 fn running(pid: i32) -> Result<(PathBuf, Metadata), String> {
-    let number = Pid::from_raw(pid).ok_or("it is not in this engine's namespace")?;
+    let number = Pid::from_raw(pid.max(0)).ok_or("it is not in this engine's namespace")?;
     // Held, it shows afterwards that the number was this process's all the while.
     let process = pidfd_open(number, PidfdFlags::empty()).map_err(|cause| cause.to_string())?;
     let link = format!("/proc/{pid}/exe");

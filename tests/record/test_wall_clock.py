@@ -2,54 +2,24 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from rig.stepped_clock import SteppedClock
 from rig.user import User
-
-# A machine that slept: its wall clock is ahead of where it was, and no time has passed.
-SLEPT = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-int clock_gettime(clockid_t clock, struct timespec *now) {
-    static int (*real)(clockid_t, struct timespec *);
-    if (!real) *(void **)&real = dlsym(RTLD_NEXT, "clock_gettime");
-    int result = real(clock, now);
-    if (clock == CLOCK_REALTIME) {
-        FILE *file = fopen(getenv("SLEPT"), "r");
-        long seconds = 0;
-        if (file) { if (fscanf(file, "%ld", &seconds) == 1) now->tv_sec += seconds; fclose(file); }
-    }
-    return result;
-}
-"""
-
-
-@pytest.fixture
-def slept(tmp_path: Path) -> Path:
-    (tmp_path / "slept.c").write_text(SLEPT)
-    command = ["cc", "-shared", "-fPIC", "-o", tmp_path / "slept.so", tmp_path / "slept.c"]
-    subprocess.run(command, check=True, timeout=60)
-    return tmp_path / "slept.so"
 
 
 @pytest.mark.parametrize("seconds", [7200, -7200])
-def test_the_past_keeps_the_time_that_it_had(
-    user: User, tmp_path: Path, slept: Path, seconds: int
-) -> None:
-    hours = tmp_path / "hours"
-    env = {"LD_PRELOAD": str(slept), "SLEPT": str(hours), "TZ": "UTC"}
+def test_the_past_keeps_the_time_that_it_had(user: User, tmp_path: Path, seconds: int) -> None:
+    clock = SteppedClock(tmp_path)
+    env = clock.env | {"TZ": "UTC"}
     user.start("--source", "null:", "--capture", "always", **env)
     time.sleep(3)
     before = datetime.utcnow()
-    hours.write_text(str(seconds))
+    clock.step(seconds)
     time.sleep(1)
     out = tmp_path / "out.wav"
 

@@ -9,6 +9,7 @@ import argparse
 import random
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -67,6 +68,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="repeats what was drawn from it")
     parser.add_argument("--report", type=Path, help="where to keep the result as JSON")
     options = parser.parse_args()
+    # What was mounted and started is taken down in any case.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seconds = options.hours * 3600 + options.seconds or 90
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)

@@ -28,6 +28,14 @@ TIME_IS_OFF_NS = 60_000_000
 
 
 @dataclass
+class Span:
+    """From when to when something may have been so; CLOCK_MONOTONIC."""
+
+    begin_ns: int
+    end_ns: int = sys.maxsize
+
+
+@dataclass
 class World:
     """What is known of the machine, for all readers."""
 
@@ -35,17 +43,18 @@ class World:
     #: What each source's players were late for: first and end in the loop, and when.
     late: Callable[[str], Iterable[tuple[int, int, int]]] = lambda _: ()
     #: From when to when a source was there and nothing was played into it.
-    silent: list[tuple[int, int]] = field(default_factory=list)
+    silent: list[Span] = field(default_factory=list)
     #: When an engine was killed.
     engine_ends: list[int] = field(default_factory=list)
     #: From when to when the sound server's clock may have stood still, or another one begun.
-    clock_stood: list[tuple[int, int]] = field(default_factory=list)
-    #: Virtual sources that bring a clock along. They hear a cycle last: where the sound server
-    #: catches up and doesn't wait for the player, silence is what they themselves give.
+    clock_stood: list[Span] = field(default_factory=list)
+    #: Virtual sources that bring a clock along. They hear a cycle last, and give it with the next
+    #: one: where the sound server catches up without waiting for the player, or cycles become
+    #: longer, silence is what they themselves give.
     may_starve: frozenset[str] = frozenset()
 
-    def within(self, spans: list[tuple[int, int]], from_ns: int, to_ns: int) -> bool:
-        return any(first <= to_ns and from_ns <= last for first, last in list(spans))
+    def within(self, spans: list[Span], from_ns: int, to_ns: int) -> bool:
+        return any(span.begin_ns <= to_ns and from_ns <= span.end_ns for span in list(spans))
 
     def was_late(self, place: Place, from_ns: int, to_ns: int) -> bool:
         """Whether the player itself was late thereabouts."""
@@ -81,6 +90,25 @@ class Break:
 
 
 @dataclass
+class Gap:
+    """Something flagged that isn't as long as what is missing there."""
+
+    position: int
+    #: Of what was heard last before it and first behind it.
+    before_ns: int
+    time_ns: int
+    found: Place
+    #: By so many samples of the graph.
+    off: int
+
+    def __str__(self) -> str:
+        return (
+            f"the gap before position {self.position} ({self.time_ns / NS:.3f} s) is wrong "
+            f"by {self.off / GRAPH_RATE:.3f} s"
+        )
+
+
+@dataclass
 class Tally:
     """Samples of one reader, by what became of them."""
 
@@ -106,6 +134,7 @@ class Account:
         self.tally = Tally()
         self.wrong: list[str] = []
         self.breaks: list[Break] = []
+        self.gaps: list[Gap] = []
         #: The reader's next position, and when it got what is before.
         self.next: int | None = None
         self.time_ns = 0
@@ -185,13 +214,13 @@ class Account:
 
     def judge(self, until_ns: int) -> None:
         """What came before that moment, for which everything is known that can be."""
-        waiting = []
-        for found in self.breaks:
-            if found.time_ns >= until_ns:
-                waiting.append(found)
-            elif not self._is_excused(found):
-                self.wrong.append(f"{self.name}: {found}")
-        self.breaks = waiting
+        breaks, gaps = self.breaks, self.gaps
+        self.breaks = [found for found in breaks if found.time_ns >= until_ns]
+        self.gaps = [found for found in gaps if found.time_ns >= until_ns]
+        early = [found for found in breaks if found.time_ns < until_ns]
+        wrong: list[Break | Gap] = [found for found in early if not self._is_excused(found)]
+        wrong += [gap for gap in gaps if gap.time_ns < until_ns and self._is_real(gap)]
+        self.wrong += [f"{self.name}: {found}" for found in wrong]
 
     def judged(self) -> list[str]:
         """What was lost without a word, or is wrong otherwise. At the end."""
@@ -288,17 +317,16 @@ class Account:
         before, self.before = self.before, None
         if before is None or before[2].source != found.source:
             return
-        if self.world.within(self.world.clock_stood, before[1], time_ns):
-            return
         passed = (position - before[0]) * (GRAPH_RATE // self.rate)
         off = (found.index - before[2].index - passed + LENGTH // 2) % LENGTH - LENGTH // 2
-        if abs(off) * NS // GRAPH_RATE > TIME_IS_OFF_NS and not self.world.was_late(
-            found, before[1], time_ns
-        ):
-            self.wrong.append(
-                f"{self.name}: the gap before position {position} ({time_ns / NS:.3f} s) is wrong "
-                f"by {off / GRAPH_RATE:.3f} s"
-            )
+        if abs(off) * NS // GRAPH_RATE > TIME_IS_OFF_NS:
+            self.gaps.append(Gap(position, before[1], time_ns, found, off))
+
+    def _is_real(self, gap: Gap) -> bool:
+        """Whether it can't be that the source's own time is another since."""
+        span = (gap.before_ns, gap.time_ns)
+        stood = self.world.within(self.world.clock_stood, *span)
+        return not stood and not self.world.was_late(gap.found, *span)
 
     def _is_excused(self, found: Break) -> bool:
         length_ns = found.stray * NS // self.rate

@@ -64,7 +64,8 @@ def others(report: dict[str, Any]) -> str:
         if row["missing"]:
             said, lost = row["missing"], "-"
         else:
-            lost = f"{max(0.0, row['lasted'] - row['kept']):.1f} s"
+            # Who ends by itself or hangs hands nothing over.
+            lost = f"{max(0.0, row['lasted'] - row['kept']):.1f} s" if row["kept"] else "the rest"
             said = row["said"].replace("|", "\\|") or "nothing"
         rows.append([row["name"].replace("|", "\\|"), report["faults"][row["fault"]], lost, said])
     rows.sort(key=lambda row: list(report["faults"].values()).index(row[1]))

@@ -66,7 +66,10 @@ def freeze_everything(machine: Machine, rng: random.Random, longest: float) -> N
 
 
 def change_quantum(machine: Machine, rng: random.Random, _longest: float) -> None:
-    machine.rig.set_quantum(rng.choice([128, 256, 512, 1024, 2048]))
+    """A virtual source with a clock of its own gives a cycle later what it was given: silence more
+    or audio less where the cycle becomes another."""
+    with machine.clock_may_stand():
+        machine.rig.set_quantum(rng.choice([128, 256, 512, 1024, 2048]))
 
 
 def mute(machine: Machine, rng: random.Random, longest: float) -> None:

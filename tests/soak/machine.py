@@ -15,7 +15,7 @@ from rig import BINARY, Player, PrivatePipeWire, wait_until
 from rig.independent_reader import Ring, connect
 from rig.player import die_with_parent
 from rig.stepped_clock import SteppedClock
-from soak.account import NS, World
+from soak.account import NS, Span, World
 from soak.clients import KINDS, Client, environment
 from soak.played import LENGTH, Played
 from soak.recordings import Disk, Recorder
@@ -140,17 +140,14 @@ class Machine:
     @contextmanager
     def may_be_silent(self) -> Iterator[None]:
         """Meanwhile, and a little longer, a source may be there that nothing is played into."""
-        # Known from the beginning on, as what comes meanwhile is judged later.
-        began = time.monotonic_ns()
-        yield
-        self.world.silent.append((began, time.monotonic_ns() + SETTLES_NS))
+        with span(self.world.silent):
+            yield
 
     @contextmanager
     def clock_may_stand(self) -> Iterator[None]:
         """Meanwhile the sound server's clock may not count."""
-        began = time.monotonic_ns()
-        yield
-        self.world.clock_stood.append((began - SETTLES_NS, time.monotonic_ns() + SETTLES_NS))
+        with span(self.world.clock_stood):
+            yield
 
     def set_default(self, name: str) -> None:
         self.default = name
@@ -236,3 +233,14 @@ class Machine:
         for target in targets:
             with suppress(ProcessLookupError):
                 target()
+
+
+@contextmanager
+def span(spans: list[Span]) -> Iterator[None]:
+    """Adds one that goes on, and ends with it."""
+    mine = Span(time.monotonic_ns() - SETTLES_NS)
+    spans.append(mine)
+    try:
+        yield
+    finally:
+        mine.end_ns = time.monotonic_ns() + SETTLES_NS

@@ -78,6 +78,9 @@ class Recorder(threading.Thread):
         deadline = time.monotonic() + self.rng.uniform(*self.lengths)
         while process.poll() is None and time.monotonic() < deadline and not self.over.is_set():
             time.sleep(0.05)
+            if not path.exists():
+                # It waits for an engine.
+                began_ns = time.monotonic_ns()
         ended = process.poll() is None
         if ended:
             process.send_signal(signal.SIGINT)

@@ -6,7 +6,7 @@ use super::Missing;
 use super::Run;
 use crate::error::Result;
 use crate::resample::Resampler;
-use crate::ring::{CaptureWriter, GapReason, Notifier, Rate};
+use crate::ring::{CaptureWriter, Echo, GapReason, Notifier, Rate};
 use crate::rt;
 
 /// Rates that sound hardware has; ready from the start, so that a change loses nothing.
@@ -108,6 +108,11 @@ impl Output {
     fn resampler(&mut self, rate: u32) -> Option<&mut Resampler> {
         let mut all = self.usual.iter_mut().chain(&mut self.spare);
         all.find(|resampler| resampler.input_rate() == rate)
+    }
+
+    /// What is taken off the audio that comes.
+    pub(super) fn set_echo(&mut self, echo: Echo) {
+        self.writer.set_echo(echo);
     }
 
     /// What audio of this rate passes through.

@@ -50,6 +50,7 @@ impl Ingest {
                 next_ns: 0,
                 heard_ns: 0,
                 missing: Missing::Lost,
+                cut: false,
                 scratch: Box::new([0.0; SCRATCH]),
                 sum: [0.0; CHUNK],
             }),

@@ -9,7 +9,7 @@ use v2m_engine::vad::corpus::Found;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// A line for each segment: file, start and end in seconds, between tabulators
+    /// A line for each segment: file, start and end in seconds, separated by tabs
     #[default]
     Text,
     /// A list of files: rate, duration, speech in seconds and samples, or what is wrong

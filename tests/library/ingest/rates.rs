@@ -236,3 +236,42 @@ fn what_joins_and_leaves_a_thousand_times_leaves_nothing_behind() {
     let expected = super::reference(48_000, position + 96);
     assert_eq!(everything(&reader), expected);
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Where a clock counts more samples than time passes, as a graph whose quantum grows,
+    /// positions go with time, and what that drops stands behind a gap at every rate: also where
+    /// there is no resampler that smears.
+    #[test]
+    fn what_a_hasty_clock_drops_is_told(
+        output in prop::sample::select(&Rate::ALL),
+        quantum in 64_u64..2048,
+        hasty_ms in 60_i64..400,
+        before in 20_u64..100,
+    ) {
+        let rate = 48_000;
+        let Setup { ingest, reader, _ringer } = setup();
+        ingest.expect(rate);
+        // The ring at 16 kHz is that of the setup.
+        let joined = (output != reader.rate()).then(|| join(&ingest, &reader, output));
+        let reader = joined.as_ref().map_or(&reader, |joined| &joined.reader);
+        let mut position = 0;
+        let mut until = |blocks: u64, early_ns: i64| {
+            for _ in 0..blocks {
+                let samples: Vec<f32> = (position..position + quantum).map(sound).collect();
+                let time_ns = time_of(position, rate) - early_ns;
+                arrive(&ingest, &Block { rate, clock: 1, position, time_ns, ..Block::mono(&samples) });
+                position += quantum;
+            }
+        };
+        until(before, 0);
+        let gaps = reader.losses().gaps;
+        until(48_000 / quantum + before, hasty_ms * 1_000_000);
+        prop_assert_eq!(reader.losses().gaps, gaps + 1, "nothing tells of {} ms", hasty_ms);
+        // Time and position are together again, but for what one block may be off.
+        let end = time_of(position, rate) - hasty_ms * 1_000_000;
+        let newest = START_NS + reader.rate().ns(reader.committed() as i64);
+        prop_assert!((end - newest).abs() <= 12_000_000, "off by {} ns", end - newest);
+    }
+}
