@@ -53,12 +53,26 @@ impl FromStr for SourceSpec {
                 );
                 Err(Error::new(ErrorKind::Invalid, message))
             }
+            Some(("alsa", pcm)) if may_write(pcm) => {
+                let message = format!(
+                    "alsa:{pcm} may write a file, and a source only reads: define what you need in \
+                     ~/.asoundrc and give its name"
+                );
+                Err(Error::new(ErrorKind::Invalid, message))
+            }
             Some(("null", "")) => Ok(Self::Null),
             Some(("file", path)) => Ok(Self::File(path.into())),
             Some(("alsa", pcm)) => Ok(Self::Alsa(pcm.into())),
             _ => text.parse().map(Self::Pipewire),
         }
     }
+}
+
+/// Whether alsa-lib would write what it hears, or whatever else, where the name says: its PCMs
+/// `file` and `tee`, also behind others, and definitions in the name itself.
+fn may_write(pcm: &str) -> bool {
+    let mut words = pcm.split([':', ',', '=', '\'', '"', ' ']);
+    pcm.contains('{') || words.any(|word| matches!(word, "file" | "tee"))
 }
 
 impl TryFrom<String> for SourceSpec {

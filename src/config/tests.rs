@@ -158,3 +158,31 @@ fn a_pcms_name_is_no_longer_than_alsa_lib_bears() {
     assert_eq!(refused.kind(), ErrorKind::Invalid);
     assert!(refused.to_string().contains("has 201 bytes"), "{refused}");
 }
+
+#[test]
+fn no_pcm_is_asked_for_that_writes_where_its_name_says() {
+    for pcm in [
+        "file:/home/user/.profile",
+        "file:'/x',raw",
+        "tee:hw,'/x',raw",
+        "plug:file:/x",
+        "plug:SLAVE='tee:hw,/x'",
+        "plug:{SLAVE={type file file /x}}",
+        "file",
+    ] {
+        let refused = format!("alsa:{pcm}").parse::<SourceSpec>().unwrap_err();
+        assert!(
+            refused.to_string().contains("may write a file"),
+            "{refused}"
+        );
+    }
+    for pcm in [
+        "default",
+        "hw:CARD=USB,DEV=0",
+        "plughw:1",
+        "profile",
+        "dsnoop:CARD=teeth",
+    ] {
+        assert!(format!("alsa:{pcm}").parse::<SourceSpec>().is_ok(), "{pcm}");
+    }
+}

@@ -144,6 +144,8 @@ def test_a_source_that_cannot_be_had_is_an_error_of_that_stream_alone(
         ({"source": "file:"}, "file:PATH"),
         ({"source": "alsa:nobody"}, "there is no ALSA PCM nobody"),
         ({"source": "alsa:hw:9"}, "there is no ALSA PCM hw:9"),
+        # alsa-lib would write what it hears.
+        ({"source": f"alsa:file:{tmp_path}/heard"}, "may write a file"),
         # Its own errors would end the process.
         ({"source": "alsa:" + "x" * 201}, "has 201 bytes"),
         ({"source": ""}, "empty"),
@@ -159,6 +161,7 @@ def test_a_source_that_cannot_be_had_is_an_error_of_that_stream_alone(
         peer.open(rate=8000)
         assert peer.reply["reply"] == "opened"
         peer.close()
+    assert not (tmp_path / "heard").exists()
     # What may yet come is waited for, and says so; there is no PipeWire here.
     awaited = ("mic", "app:player", "monitor:sink", "clean:mic")
     waiting = [Peer(user.socket, source=source) for source in awaited]
