@@ -4,6 +4,7 @@
 # make test-vad speech detection against its reference, at length (half an hour of audio,
 #              ten minutes of it live)
 # make test-vad-hours ten hours of audio through the engine, in some minutes
+# make test-together  sources that are recorded together: twenty starts and half an hour of each
 # make test-python   the Python module at length: a thousand rounds of tasks that leave at bad
 #              moments, two minutes of chunks that are kept
 # make test-hostile  hostile peers, files and names at length: 100,000 messages, 10,000 connections
@@ -29,7 +30,7 @@ PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 LIBV2M := PKG_CONFIG_PATH=$(CURDIR)/target/release
 
-.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-echo test-integrations packages release test-packages bench bench-echo bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters soak soak-document
+.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-echo test-integrations packages release test-packages bench bench-echo bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters soak soak-document test-together
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -178,6 +179,12 @@ test-record: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_TEST_RECORD_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/record
 	V2M_TEST_RECORD_LONG=1 cargo test --test machine -- --ignored power_loss
+
+# Some 40 minutes.
+test-together: setup-test
+	@$(MAKE) --no-print-directory install
+	V2M_TEST_TOGETHER_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 -n 5 \
+	    tests/record/test_sources.py
 
 # Some 20 minutes.
 test-hostile: setup-test

@@ -323,7 +323,7 @@ fn main() {
         );
         let bounds =
             bounds(path, bytes).map(|(rate, read)| (rate, MULTIPLY_ADDS as f64 / rate, read));
-        // Recordings and batches share the weights, so that arithmetic is what binds them.
+        // Recordings and live streams share the weights, so that arithmetic is what binds them.
         let of_bound = |time: f64| {
             let arithmetic = bounds.map(|(_, arithmetic, _)| arithmetic);
             arithmetic.map_or(String::new(), |bound| {
@@ -370,9 +370,10 @@ fn main() {
         for streams in [1, 8, 64] {
             let time = live(path, &windows, streams);
             println!(
-                "  {streams:2} live at once: {:.1} us per window, {:.0} streams per core",
+                "  {streams:2} live at once: {:.1} us per window, {:.0} streams per core{}",
                 time * 1e6,
-                0.032 / time
+                0.032 / time,
+                of_bound(time)
             );
         }
     }

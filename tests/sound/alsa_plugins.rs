@@ -45,7 +45,7 @@ fn plugins() {
         .args(["-O2", "-shared", "-fPIC", "-DPIC", "-o"])
         .arg(&mic)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/alsa_mic.c"))
-        .arg("-lasound")
+        .args(["-lasound", "-lm"])
         .status();
     assert!(built.unwrap().success(), "alsa_mic.c does not compile");
     fs::write(&faults, [0; 4]).unwrap();

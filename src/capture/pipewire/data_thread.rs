@@ -17,9 +17,9 @@ use crate::rt;
 /// The longest cycle that is copied in one piece; longer ones in several.
 const SCRATCH: usize = 8192;
 
-/// A new link gives zeros until its source has had a turn. Who gives zeros for more cycles than
-/// these is silent.
-const FIRST_TURN: u32 = 4;
+/// Between two links, and until the source of a new one has had its turn, a port gives zeros. Who
+/// gives zeros for more than so many parts of a second is silent.
+const FIRST_TURN: u32 = 10;
 
 /// Written by the data thread; read by anyone.
 #[derive(Debug, Default)]
@@ -39,6 +39,8 @@ pub(super) struct Gauges {
     /// The source's global id, if it gives out what it is given (a sink's monitor); 0: it
     /// doesn't. Written by the control thread.
     pub(super) passes_on: AtomicU32,
+    /// How often links of ours were made or removed; written by the control thread.
+    pub(super) links: AtomicU32,
     /// What samples are multiplied by, as the desktop's volume control says; written by the
     /// control thread.
     pub(super) gain: Gain,
@@ -137,7 +139,8 @@ impl DataThread {
         // No buffer, or nobody's samples: lost, and a gap in the positions.
         let there = cycle.ports.iter().flatten().map(|samples| samples.len());
         let length = there.max();
-        let heard = self.link.has_begun(cycle) && !self.unheard.load(Acquire);
+        let links = gauges.links.load(Acquire);
+        let heard = self.link.has_begun(cycle, links) && !self.unheard.load(Acquire);
         let Some(length) = length.filter(|_| heard && self.trusts(cycle)) else {
             return;
         };
@@ -148,6 +151,10 @@ impl DataThread {
             false => 0,
         };
         let time_ns = capture_time(cycle).saturating_sub(before);
+        // That it does is known a moment after it is heard: from then on, its samples are of
+        // other times than their positions went on to say.
+        let clock = u64::from(self.generation) << 32 | u64::from(cycle.clock_id);
+        let clock = clock ^ (u64::from(before > 0) << 63);
         let gain = gauges.gain.get();
         for first in (0..length).step_by(SCRATCH) {
             let frames = (length - first).min(SCRATCH);
@@ -188,7 +195,7 @@ impl DataThread {
                 channels: block,
                 heard: self.mixer.hear(block, cycle.rate),
                 rate: cycle.rate,
-                clock: u64::from(self.generation) << 32 | u64::from(cycle.clock_id),
+                clock,
                 position: cycle.position.wrapping_add(offset),
                 time_ns: time_ns.saturating_add(nanoseconds(offset, cycle.rate)),
             });
@@ -212,27 +219,28 @@ impl DataThread {
 /// What leads from the source to the node.
 #[derive(Default)]
 struct Link {
-    /// The clock of the last cycle that had a buffer; none: there was no link.
-    clock: Option<u32>,
-    /// Cycles of nothing but zeros since it is new; `None` once it gave more.
+    /// The clock of the last cycle that had a buffer, and [`Gauges::links`]; none: no link.
+    seen: Option<(u32, u32)>,
+    /// Samples of nothing but zeros since it is new; `None` once it gave more.
     zeros: Option<u32>,
 }
 
 impl Link {
     /// Whether what comes is the source's: not yet the zeros that a new link begins with.
-    fn has_begun(&mut self, cycle: &Cycle<'_>) -> bool {
+    fn has_begun(&mut self, cycle: &Cycle<'_>, links: u32) -> bool {
         let buffer = cycle.ports.iter().flatten().next();
-        let clock = buffer.map(|_| cycle.clock_id);
-        if std::mem::replace(&mut self.clock, clock) != clock {
+        let seen = buffer.map(|_| (cycle.clock_id, links));
+        if std::mem::replace(&mut self.seen, seen) != seen {
             self.zeros = Some(0);
         }
         let Some(zeros) = self.zeros else { return true };
         let mut samples = cycle.ports.iter().flatten().copied().flatten();
-        if zeros == FIRST_TURN || samples.any(|bits| f32::from_bits(bits.load(Relaxed)) != 0.0) {
+        let sounds = samples.any(|bits| f32::from_bits(bits.load(Relaxed)) != 0.0);
+        if sounds || zeros >= cycle.rate / FIRST_TURN {
             self.zeros = None;
             return true;
         }
-        self.zeros = Some(zeros + 1);
+        self.zeros = Some(zeros.saturating_add(cycle.quantum));
         false
     }
 }
@@ -421,13 +429,17 @@ mod tests {
         // Two cycles until the source has its turn; from then on silence is its own.
         let begin = [zeros, zeros, sound, zeros].map(|samples| heard(22, samples));
         assert_eq!(begin, [false, false, true, true]);
-        // Another clock, and a link that was taken away, are new links.
+        // Another clock, and a link that was taken away, are new links; so is what the control
+        // thread makes, though nothing else shows it.
         assert!(!heard(23, zeros) && heard(23, sound) && heard(23, zeros));
         assert!(!heard(23, None) && !heard(23, zeros) && heard(23, sound));
-        // Who gives nothing else is silent.
+        gauges.links.fetch_add(1, Release);
+        assert!(!heard(23, zeros) && heard(23, sound) && heard(23, zeros));
+        // Who gives nothing else is silent: a tenth of a second.
         assert!(!heard(24, None));
-        let silent = [zeros; FIRST_TURN as usize + 2].map(|samples| heard(24, samples));
-        assert_eq!(silent, [false, false, false, false, true, true]);
+        let silent = [zeros; 12].map(|samples| heard(24, samples));
+        assert_eq!(silent.iter().position(|heard| *heard), Some(10));
+        assert!(silent[11]);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use pipewire::context::ContextRc;
@@ -278,6 +279,9 @@ impl Session {
         // Before links come: what is heard is never another source's choice.
         if let Some(names) = &steps.channels {
             options.channels.arrange(names)?;
+        }
+        if !steps.destroy.is_empty() || !steps.create.is_empty() {
+            self.gauges.links.fetch_add(1, Release);
         }
         for ends in steps.destroy {
             self.links.remove(&ends);
