@@ -1,6 +1,6 @@
 //! What counts as speech, as every command that listens takes it.
 
-use v2m_engine::vad::segment::Params;
+use v2m_dsp::vad::segment::Params;
 
 #[derive(clap::Args)]
 pub(super) struct Detection {

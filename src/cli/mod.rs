@@ -17,11 +17,11 @@ mod vad;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
-use v2m_engine::rt::bounded;
 #[cfg(feature = "ort")]
-use v2m_engine::vad::runtime;
-use v2m_engine::{Error, ErrorKind, Result};
+use crate::detect::runtime;
+use clap::{CommandFactory, Parser, Subcommand};
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_rt::bounded;
 
 /// Captures the microphone for speech software, in real time, for any number of readers
 #[derive(Parser)]

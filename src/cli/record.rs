@@ -4,12 +4,12 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::{LogLevel, SourceSpec};
 use v2m_client::locator::Locator;
-use v2m_engine::Result;
-use v2m_engine::config::{LogLevel, SourceSpec};
-use v2m_engine::record::{Format, Multitrack, Options, Progress, Recorder, Stop};
-use v2m_engine::ring::Rate;
-use v2m_engine::text;
+use v2m_client::record::{Format, Multitrack, Options, Progress, Recorder, Stop};
+use v2m_error::Result;
+use v2m_error::text;
+use v2m_ring::Rate;
 
 use super::detection::Detection;
 use super::signals::Signals;

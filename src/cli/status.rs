@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use v2m_engine::Result;
-use v2m_engine::client::Connection;
-use v2m_engine::ring::State;
-use v2m_engine::status::{ChannelStatus, ReaderStatus, Status, StreamStatus, VadStatus};
+use v2m_client::connection::Connection;
+use v2m_client::status::{ChannelStatus, ReaderStatus, Status, StreamStatus, VadStatus};
+use v2m_error::Result;
+use v2m_ring::State;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {

@@ -10,10 +10,10 @@ mod work;
 
 use std::path::PathBuf;
 
-use v2m_engine::vad::corpus::Search;
-use v2m_engine::vad::hearing::Hearing;
-use v2m_engine::vad::segment::{Params, Split};
-use v2m_engine::{Error, ErrorKind, Result};
+use v2m_dsp::vad::corpus::Search;
+use v2m_dsp::vad::hearing::Hearing;
+use v2m_dsp::vad::segment::{Params, Split};
+use v2m_error::{Error, ErrorKind, Result};
 
 use super::detection::Detection;
 use formats::Format;

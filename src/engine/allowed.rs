@@ -44,7 +44,7 @@ impl Allowed {
         if programs.iter().any(is_it) {
             return Ok(());
         }
-        let path = crate::text::name(&path.to_string_lossy());
+        let path = v2m_error::text::name(&path.to_string_lossy());
         Err(match path.strip_suffix(" (deleted)") {
             Some(path) => format!(
                 "{path} was replaced since process {pid} began, and `allow` names the programs that may listen: start it again"

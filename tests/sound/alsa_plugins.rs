@@ -9,10 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::known::{CYCLE, Kept, apart, check, sample16, sample32};
-use v2m_engine::ErrorKind;
 use v2m_engine::capture::Event;
 use v2m_engine::capture::alsa::{Access, AlsaSource, Options, Stop, sources};
 use v2m_engine::capture::channels::Channels;
+use v2m_error::ErrorKind;
 
 /// Set where alsa-lib reads the test's configuration, which it does once a process.
 const INSIDE: &str = "V2M_TEST_ALSA_INSIDE";

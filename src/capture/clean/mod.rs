@@ -22,14 +22,15 @@ use super::ingest::Ingest;
 use super::pipewire::{Options, Pipewire};
 use super::thread::{CaptureThread, Orders};
 use super::{Backend, Event, Kind, Sink, Start};
-use crate::channels::Selection;
 use crate::config::SourceSpec;
-use crate::error::Result;
-use crate::health::Mute;
-use crate::quantum::Quantum;
-use crate::ring::Echo;
-use crate::rt::{self, Role};
-use crate::status::{EchoStatus, SourceStatus};
+use v2m_client::quantum::Quantum;
+use v2m_client::status::{EchoStatus, SourceStatus};
+use v2m_dsp::channels::Selection;
+use v2m_dsp::health::Mute;
+use v2m_error::Result;
+use v2m_ring::Echo;
+use v2m_rt as rt;
+use v2m_rt::Role;
 
 /// Without a block for so long, the far end is not there.
 const GONE: Duration = Duration::from_millis(200);

@@ -7,8 +7,8 @@ use rtrb::chunks::ChunkError;
 
 use crate::capture::ingest::heard;
 use crate::capture::{Block, Sink};
-use crate::rt;
-use crate::sync::TryCell;
+use v2m_ring::sync::TryCell;
+use v2m_rt as rt;
 
 /// Samples and blocks on their way: a second at 48 kHz, more than anybody is late.
 const SAMPLES: usize = 1 << 16;

@@ -1,8 +1,8 @@
 //! Echo is cancelled at 16 and 48 kHz: one side's blocks at another rate come to 48 kHz.
 
 use super::queue::Piece;
-use crate::error::Result;
-use crate::resample::Resampler;
+use v2m_dsp::resample::Resampler;
+use v2m_error::Result;
 
 /// What the canceller takes as it is.
 const TAKEN: [u32; 2] = [16_000, 48_000];
@@ -61,7 +61,7 @@ impl Converter {
     /// The same audio at a rate that the canceller takes.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid): the rate can't be converted.
+    /// [`ErrorKind::Invalid`](v2m_error::ErrorKind::Invalid): the rate can't be converted.
     pub(super) fn convert(&mut self, piece: Piece) -> Result<Piece> {
         if TAKEN.contains(&piece.rate) {
             self.run = None;

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize
 use super::filter::Cycle;
 use crate::capture::channels::Mixer;
 use crate::capture::{Block, Sink};
-use crate::channels::Planar;
-use crate::rt;
+use v2m_dsp::channels::Planar;
+use v2m_rt as rt;
 
 /// The longest cycle that is copied in one piece; longer ones in several.
 const SCRATCH: usize = 8192;
@@ -272,7 +272,7 @@ mod tests {
     use super::*;
     use crate::capture::channels::Channels;
     use crate::capture::ingest::heard;
-    use crate::channels::names_for;
+    use v2m_dsp::channels::names_for;
 
     type Seen = (Vec<f32>, u64, u64, i64);
 

@@ -8,7 +8,7 @@ use super::{Theme, rule, text};
 use crate::monitor::state::State;
 use crate::monitor::wakes::{BARS_US, Since, Summary};
 use crate::monitor::{facts, wave};
-use crate::status::{ReaderStatus, Status};
+use v2m_client::status::{ReaderStatus, Status};
 
 /// Where the meter begins.
 const FLOOR_DBFS: f32 = -60.0;
