@@ -168,7 +168,7 @@ def test_nor_is_the_virtual_microphone(rtcheck: Path, tmp_path: Path) -> None:
     env = {"LD_PRELOAD": str(rtcheck), "RTCHECK_REPORT": str(path)}
     arguments = ["--virtual-microphone", "--virtual-microphone-gate", "speech"]
     with Session(quantum=256) as session, Engine(session.rig, *arguments, **env) as engine:
-        session.rig.wait_for_node("v2m-engine.microphone")
+        session.rig.wait_for_node("v2m-engine.microphone", timeout=30)
         command = ["pw-record", "--target", "v2m-engine.microphone", tmp_path / "heard.wav"]
         recorder = subprocess.Popen(command, env=session.env)
         time.sleep((WARM_UP_CYCLES + 2 * CYCLES) * 256 / 48_000 + 1)
