@@ -4,11 +4,13 @@
 # make test-vad speech detection against its reference, at length (half an hour of audio,
 #              ten minutes of it live)
 # make test-vad-hours ten hours of audio through the engine, in some minutes
+# make test-together  sources that are recorded together: twenty starts and half an hour of each
 # make test-python   the Python module at length: a thousand rounds of tasks that leave at bad
 #              moments, two minutes of chunks that are kept
 # make test-hostile  hostile peers, files and names at length: 100,000 messages, 10,000 connections
 # make audit   known vulnerabilities in dependencies (needs GitHub)
 # make test-record recordings at length: hours, 200 kills, disks that stall for 20 s or lose power
+# make test-echo  half an hour of echo, and 200 utterances through the virtual microphone
 # make soak HOURS=2  everything that happens on a machine, drawn from a seed (SEED=7 repeats it), and
 #              an account of every sample; make soak-document writes docs/reliability.md
 # make test-integrations  pipecat, livekit-agents, RealtimeSTT and openWakeWord, which need over 300 MB,
@@ -18,6 +20,7 @@
 # make test-packages  these in clean roots, on a booted Debian, and built twice over (as root; half
 #              an hour)
 # make bench   latencies and costs, measured against a plain reader in the same run
+# make bench-echo  echo taken off here, by PipeWire's module and by nobody; writes docs/benchmarks-echo.md
 # make bench-clusters  what Ray Data, Dask and Hugging Face datasets add to finding speech in recordings
 # make bench-peers  the same impulses to what people use today; make bench-document writes docs/benchmarks.md
 
@@ -27,7 +30,7 @@ PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 LIBV2M := PKG_CONFIG_PATH=$(CURDIR)/target/release
 
-.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-integrations packages release test-packages bench bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters soak soak-document
+.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-echo test-integrations packages release test-packages bench bench-echo bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters soak soak-document test-together
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -73,6 +76,11 @@ bench: setup-bench
 	$(PYTHON) benches/jitter.py
 	$(PYTHON) benches/samples.py
 	$(PYTHON) benches/record.py
+
+# Twenty minutes; what it measures is the same on any machine, but for the CPU time.
+bench-echo: setup-bench
+	@$(MAKE) --no-print-directory install
+	$(PYTHON) benches/echo/run.py --document
 
 bench-peers:
 	packaging/setup.sh peers
@@ -172,6 +180,12 @@ test-record: setup-test
 	V2M_TEST_RECORD_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/record
 	V2M_TEST_RECORD_LONG=1 cargo test --test machine -- --ignored power_loss
 
+# Some 40 minutes.
+test-together: setup-test
+	@$(MAKE) --no-print-directory install
+	V2M_TEST_TOGETHER_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 -n 5 \
+	    tests/record/test_sources.py
+
 # Some 20 minutes.
 test-hostile: setup-test
 	@$(MAKE) --no-print-directory install
@@ -193,6 +207,12 @@ soak-document: setup-test
 	$(PYTHON) benches/peers/faults.py
 	$(PYTHON) -m soak --hours 1 --report target/soak/report.json
 	$(PYTHON) -m soak.document target/soak/report.json target/peers/faults.json
+
+# Three quarters of an hour.
+test-echo: setup-test
+	@$(MAKE) --no-print-directory install
+	V2M_TEST_ECHO_SECONDS=1800 V2M_TEST_UTTERANCES=200 $(PYTHON) -m pytest --timeout 3000 -q \
+	    tests/pipewire/test_clean.py tests/pipewire/test_virtual_microphone.py
 
 # In a virtual environment of their own.
 test-integrations: setup-test

@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use v2m_client::quantum::Quantum;
 use v2m_engine::capture::alsa::{self, AlsaSource, Stop};
 use v2m_engine::capture::pipewire::{Options, Pipewire};
 use v2m_engine::capture::{Block, Sink};
-use v2m_engine::quantum::Quantum;
-use v2m_engine::rt::{self, Role};
-use v2m_engine::time::monotonic_ns;
+use v2m_ring::time::monotonic_ns;
+use v2m_rt as rt;
+use v2m_rt::Role;
 
 /// Blocks at the beginning that are left out: threads start, caches are cold.
 const WARM_UP: usize = 100;

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
-use v2m_engine::client::Connection;
-use v2m_engine::time::monotonic_ns;
-use v2m_engine::{ErrorKind, Result};
+use v2m_client::connection::Connection;
+use v2m_error::{ErrorKind, Result};
+use v2m_ring::time::monotonic_ns;
 
 /// 256 samples at 48 kHz.
 const QUANTUM_NS: i64 = 256 * 1_000_000_000 / 48_000;
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
         }
         // `cargo bench` runs every bench; this one is a tool of scaling.py.
         (None, ..) => Ok(()),
-        _ => Err(v2m_engine::Error::new(
+        _ => Err(v2m_error::Error::new(
             ErrorKind::Invalid,
             "usage: reader latency COUNT | crowd WAITING STUCK | timers COUNT",
         )),

@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use v2m_engine::ring::{NS_PER_SAMPLE, Reader, Ring};
+use v2m_ring::{NS_PER_SAMPLE, Reader, Ring};
 
 const QUANTUM: usize = 86;
 const ROUNDS: usize = 200_000;

@@ -10,9 +10,9 @@
 use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use v2m_engine::vad::hearing::Hearing;
-use v2m_engine::vad::native::{Memory, Native, Network, Part, Path, Recordings};
-use v2m_engine::vad::{Model, WINDOW};
+use v2m_dsp::vad::hearing::Hearing;
+use v2m_dsp::vad::native::{Memory, Native, Network, Part, Path, Recordings};
+use v2m_dsp::vad::{Model, WINDOW};
 
 /// Multiply-adds of one window after the STFT: taps x inputs x outputs of the
 /// convolutions where they meet a frame, the LSTM's two matrices, the output.
@@ -225,7 +225,8 @@ fn instructions(path: Path, hearing: Hearing) -> Result<u64, String> {
 
 #[cfg(feature = "ort")]
 fn onnxruntime(windows: &[[f32; WINDOW]], package: Option<&str>) -> Result<(f64, f64), String> {
-    use v2m_engine::vad::{ort::Ort, runtime::Places};
+    use v2m_engine::detect::ort::Ort;
+    use v2m_engine::detect::runtime::Places;
     let places = Places {
         python: package.map(Into::into),
         ..Places::default()
@@ -323,7 +324,7 @@ fn main() {
         );
         let bounds =
             bounds(path, bytes).map(|(rate, read)| (rate, MULTIPLY_ADDS as f64 / rate, read));
-        // Recordings and batches share the weights, so that arithmetic is what binds them.
+        // Recordings and live streams share the weights, so that arithmetic is what binds them.
         let of_bound = |time: f64| {
             let arithmetic = bounds.map(|(_, arithmetic, _)| arithmetic);
             arithmetic.map_or(String::new(), |bound| {
@@ -370,9 +371,10 @@ fn main() {
         for streams in [1, 8, 64] {
             let time = live(path, &windows, streams);
             println!(
-                "  {streams:2} live at once: {:.1} us per window, {:.0} streams per core",
+                "  {streams:2} live at once: {:.1} us per window, {:.0} streams per core{}",
                 time * 1e6,
-                0.032 / time
+                0.032 / time,
+                of_bound(time)
             );
         }
     }

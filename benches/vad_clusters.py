@@ -58,7 +58,7 @@ def program(name: str) -> Callable[[Path, int], None]:
             env |= {"RAY_raylet_start_wait_time_s": "120"}
             done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=place)
             if done.returncode != 0:
-                raise SystemExit(f"{name} failed: {done.stderr}")
+                raise RuntimeError(done.stderr.strip().splitlines()[-1])
 
     return run
 
@@ -79,11 +79,15 @@ def main() -> None:
             "Dask": program("corpus_dask.py"),
             "Hugging Face datasets": program("corpus_datasets.py"),
         }.items():
-            times = [
-                min(seconds(run, folder, workers) for _ in range(2))
-                for workers in (1, 2)
-                for folder in folders
-            ]
+            try:
+                times = [
+                    min(seconds(run, folder, workers) for _ in range(2))
+                    for workers in (1, 2)
+                    for folder in folders
+                ]
+            except RuntimeError as error:
+                print(f"{what:24} does not run: {error}", flush=True)
+                continue
             one, two = ((times[n + 1] - times[n]) / ((many - few) * each) for n in (0, 2))
             alone = alone or one
             start = times[0] - one * few * each

@@ -164,8 +164,10 @@ Medians: how long the callback takes, and how long its thread wakes readers afte
 graph has what it waits for; eight at most, the others by a thread of their own. Engines of one
 graph run at the same instant, on as many cores as there are: the kernel moves their threads from
 core to core, and where the cycle before ran elsewhere a callback finds nothing in the caches.
-*Threads* and *filters* are floors: one engine among threads that a clock wakes for nothing, and
-among nodes that do nothing, in real time as engines are."""
+*Sources* are those of one engine, of which one has a reader that waits; *rates* are those of one
+source. *Threads* and *filters* are floors: one engine among threads that a clock wakes for nothing,
+and among nodes that do nothing, in real time as engines are. CPU time and memory are those of all
+engines of a line."""
 
 METHOD = """\
 An injector plays coded impulses into a virtual microphone, 25 a second at random moments, and

@@ -23,7 +23,7 @@ fuzz_target!(|input: (Vec<(u16, u64)>, Option<u32>, Vec<u8>)| {
     }
 });
 
-const GENUINE_BYTES: usize = 65_536 * (1 + 4 + 1 + 1 + 1 + 1 + 1);
+const GENUINE_BYTES: usize = 65_536 * (1 + 4 + 1 + 1 + 1 + 1 + 1 + 1);
 
 const RATES: [u32; 5] = [8_000, 16_000, 24_000, 32_000, 48_000];
 
@@ -37,10 +37,10 @@ fn genuine(rate: u32) -> Vec<u8> {
     put(0x10, &(GENUINE_BYTES as u64).to_ne_bytes());
     put(0x28, &rate.to_ne_bytes());
     put(0x2c, &(rate * 4 / 125).to_ne_bytes());
-    put(0x30, &6_u32.to_ne_bytes());
+    put(0x30, &7_u32.to_ne_bytes());
     let mut offset = 65_536_u64;
     for (lane, (bytes, capacity)) in
-        [(4_u32, 65_536_u64), (8, 8192), (32, 2048), (4, 16_384), (32, 2048), (32, 2048)].into_iter().enumerate()
+        [(4_u32, 65_536_u64), (8, 8192), (32, 2048), (4, 16_384), (32, 2048), (32, 2048), (8, 8192)].into_iter().enumerate()
     {
         let entry = 0x80 + lane * 32;
         put(entry, &(lane as u32).to_ne_bytes());

@@ -87,7 +87,7 @@ def test_interpreters_end_with_threads_inside(
         out.writeframes(bytes(2 * 16000 * 60))
     inside = TREE / "tests/python/ends_inside.py"
     for number in range(10):
-        for what in ("detecting", "reading", "waiting"):
+        for what in ("detecting", "reading", "waiting", "tasks"):
             arguments = (f"file:{tmp_path}/silence.wav", what, tmp_path / f"{number}.wav")
             # Fails if it does.
             said = run(tmp_path / "venv/bin/python", inside, *arguments)

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyMemoryView};
+use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
 use v2m_client::judge;
 use v2m_client::pcm;
 use v2m_client::ring::Reader;
@@ -15,6 +15,7 @@ use v2m_client::{ErrorKind, Result};
 
 use crate::errors;
 use crate::params::Dtype;
+use crate::source::python;
 use crate::window::Window;
 
 /// On its way to Python, of which it knows nothing yet.
@@ -125,6 +126,17 @@ impl AudioChunk {
                 _ => errors::raise(error),
             })?;
         PyMemoryView::from(Bound::new(py, window)?.as_any())
+    }
+
+    #[doc = doc!("AudioChunk.echo")]
+    #[getter]
+    fn echo<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let echoes = self.of.ring.echoes(self.of.position, self.of.count);
+        let told = echoes.into_iter().map(|echo| {
+            let fields = (echo.cancelled_db, echo.plays, echo.both, echo.converging);
+            python(py, "_echo", "Echo", fields)
+        });
+        PyTuple::new(py, told.collect::<PyResult<Vec<_>>>()?)
     }
 
     #[doc = doc!("AudioChunk.copy")]

@@ -10,6 +10,7 @@
 ...         text = recognise(np.asarray(segment))
 """
 
+from ._echo import Echo
 from ._events import Event
 from ._health import Finding, Health
 from ._many import speech_timestamps_many
@@ -40,6 +41,7 @@ __all__ = [
     "AudioChunk",
     "AudioStream",
     "DeviceError",
+    "Echo",
     "EngineUnavailableError",
     "Event",
     "Finding",

@@ -25,8 +25,8 @@ class Event:
       `"suspended"` (the machine slept for as long as `length`, for which no samples stand).
     * `"mute"`: `v2m-engine mute` has silenced all readers; from here on there is silence.
       `"unmute"`: that has ended; it was `length` long.
-    * `"source"`: from here on the source of the name `detail` is captured: a PipeWire node, or
-      `alsa:PCM`, `file:PATH` as for `AudioCapture`.
+    * `"source"`: from here on the source of the name `detail` is captured: a PipeWire node, an
+      ALSA PCM (`"alsa:hw:0"`), the path of a file.
     * `"channel"`: from here on the channel of number `detail` (from 1) is heard.
     * `"state"`: the engine's state is `detail`: `"starting"`, `"running"`, `"waiting"` (no
       audio from the source; silence stands in), `"ended"`, `"idle"`, `"stopped"`; or

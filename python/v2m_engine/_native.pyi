@@ -18,6 +18,7 @@ if sys.version_info >= (3, 12):
 else:
     from typing_extensions import Buffer
 
+from ._echo import Echo
 from ._events import Event
 from ._health import Health
 
@@ -475,6 +476,11 @@ class AudioChunk(Buffer):
             OverrunError: they were overwritten.
         """
     @property
+    def echo(self) -> tuple[Echo, ...]:
+        """What was taken off the windows that end in this chunk, and the one that it begins
+        in, because a loudspeaker played it: of the source `clean`. Of others, and of windows
+        that were overwritten, nothing is told: all is zero, or there are fewer."""
+    @property
     def gap(self) -> bool:
         """Whether it holds silence filled in for lost audio, or is the first chunk
         after the engine was lost."""
@@ -721,7 +727,7 @@ class VADProcessor:
             sample_rate: of the audio, in Hz.
 
         Raises:
-            ValueError: a probability beyond 0 to 1, or another argument that can't be.
+            TypeError: `probabilities` are no numbers.
         """
 
     def speech_timestamps_many(

@@ -7,11 +7,11 @@ use super::channels::Channels;
 use super::ingest::Ingest;
 use super::{Events, SourceInfo};
 use crate::config::{Config, SourceSpec};
-use crate::error::Result;
-use crate::health::Mute;
-use crate::quantum::Quantum;
-use crate::status::SourceStatus;
-use crate::vad::worker::Backpressure;
+use crate::detect::worker::Backpressure;
+use v2m_client::quantum::Quantum;
+use v2m_client::status::SourceStatus;
+use v2m_dsp::health::Mute;
+use v2m_error::Result;
 
 /// A capture. It gives its audio to the [`Ingest`] it was started with, on a thread of its
 /// own; the engine's main thread calls what is here, several times a second, and is never

@@ -21,13 +21,13 @@ use std::time::Duration;
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::Event;
-use crate::channels::{
+use v2m_client::status::ChannelStatus;
+use v2m_dsp::channels::{
     Aim, Chooser, Heard, MAX_CHANNELS, Mix, Planar, Selection, Weights, names_for,
 };
-use crate::error::Result;
-use crate::rt;
-use crate::status::ChannelStatus;
-use crate::sync::TryCell;
+use v2m_error::Result;
+use v2m_ring::sync::TryCell;
+use v2m_rt as rt;
 
 /// Frames of one channel that fit between the two threads: two of the longest cycles.
 const FRAMES: usize = 16_384;
@@ -134,7 +134,7 @@ impl Channels {
     /// Another source, whose channels have these names. Before audio comes from it.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] if it has no such channel as is to be heard; the
+    /// [`v2m_error::ErrorKind::Invalid`] if it has no such channel as is to be heard; the
     /// message says which it has.
     pub fn arrange(&self, names: &[String]) -> Result<()> {
         let fixed = self.begin(names)?;
@@ -157,7 +157,7 @@ impl Channels {
     /// The half for an audio thread, for blocks of up to `channels` channels.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::System`] if no thread can be started.
+    /// [`v2m_error::ErrorKind::System`] if no thread can be started.
     pub fn mixer(&self, channels: usize) -> Result<Mixer> {
         let channels = channels.clamp(1, MAX_CHANNELS);
         let (mut tap, copies) = RingBuffer::<u32>::new(channels * (FRAMES + HEAD));
@@ -208,7 +208,7 @@ impl Channels {
                 }
                 .run(&inbox);
             })
-            .map_err(|e| crate::Error::system("can't start the channels' thread", e))?;
+            .map_err(|e| v2m_error::Error::system("can't start the channels' thread", e))?;
         *listener = Some((notes.clone(), thread));
         Ok(notes)
     }

@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::time::monotonic_ns;
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use v2m_decode::{Decoder, Piece};
+use v2m_ring::time::monotonic_ns;
 
 use super::channels::Channels;
 use super::{Block, Sink};
-use crate::{Error, ErrorKind, Result, resample};
 use ahead::Heard;
 use pipe::Pipe;
+use v2m_dsp::resample;
+use v2m_error::{Error, ErrorKind, Result};
 
 mod ahead;
 mod pipe;
@@ -61,7 +62,7 @@ impl FileSource {
     /// Opens the file at `path`.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the file and the reason: it can't be
+    /// [`ErrorKind::Invalid`](v2m_error::ErrorKind::Invalid), naming the file and the reason: it can't be
     /// opened, isn't a regular file, isn't audio of a format that can be read, is damaged
     /// before the first sample, or has a rate that can't be resampled.
     pub fn open(path: &Path) -> Result<Self> {
@@ -143,7 +144,7 @@ impl FileSource {
     /// was cut off ends where it was.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`](crate::ErrorKind::Device) if the file can't be read any further.
+    /// [`ErrorKind::Device`](v2m_error::ErrorKind::Device) if the file can't be read any further.
     pub fn read(&mut self) -> Result<Option<&[f32]>> {
         while self.failed.is_none() && self.heard.wants(self.block_len) {
             match self.advance() {
@@ -195,7 +196,7 @@ impl FileSource {
 /// block, and anew where nothing came for [`PAUSE`]: the time between is a gap.
 ///
 /// # Errors
-/// As [`FileSource::read`]; [`ErrorKind::System`](crate::ErrorKind::System) if the clock refuses.
+/// As [`FileSource::read`]; [`ErrorKind::System`](v2m_error::ErrorKind::System) if the clock refuses.
 pub fn play(
     mut file: FileSource,
     pace: Pace,

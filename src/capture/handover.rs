@@ -16,11 +16,11 @@ use super::ingest::Ingest;
 use super::pipewire::{self, Options, Pipewire, Source};
 use super::{Backend, Event, Events, Kind, Start};
 use crate::config::{Fallback, SourceSpec};
-use crate::error::Result;
-use crate::health::Mute;
-use crate::quantum::Quantum;
-use crate::rt::bounded::Bounded;
-use crate::status::SourceStatus;
+use v2m_client::quantum::Quantum;
+use v2m_client::status::SourceStatus;
+use v2m_dsp::health::Mute;
+use v2m_error::Result;
+use v2m_rt::bounded::Bounded;
 
 /// A daemon that was there may take so long to come back: a restart takes less.
 const GRACE: Duration = Duration::from_secs(2);

@@ -31,11 +31,11 @@ use self::output::{CHUNK, Scratch};
 use super::stamps::{Drift, Lag, Slip};
 use super::timeline::{Timeline, Verdict};
 use super::{Block, Sink};
-use crate::channels::Heard;
-use crate::ring::GapReason;
-use crate::ring::rate::TICKS;
-use crate::sync::TryCell;
-use crate::time::monotonic_ns;
+use v2m_dsp::channels::Heard;
+use v2m_ring::rate::TICKS;
+use v2m_ring::sync::TryCell;
+use v2m_ring::time::monotonic_ns;
+use v2m_ring::{Echo, GapReason};
 
 /// The longest silence that the real-time thread writes by itself, in ticks.
 /// Longer ones come from [`Ingest::fill`].
@@ -153,6 +153,15 @@ impl Ingest {
                     output.announce();
                 }
             }
+        });
+    }
+
+    /// What is taken off the next block's audio, for whoever reads it. Of the thread that
+    /// gives the blocks.
+    pub fn set_echo(&self, echo: Echo) {
+        self.inner.try_with(|inner| {
+            let outputs = inner.outputs.iter_mut().flatten();
+            outputs.for_each(|output| output.set_echo(echo));
         });
     }
 }

@@ -18,8 +18,8 @@ pub use backend::{Backend, Kind, Start};
 pub use thread::{CaptureThread, Orders};
 pub use v2m_client::status::{SourceInfo, SourceKind};
 
-use crate::channels::{Heard, Planar};
-use crate::error::{Error, ErrorKind, Result};
+use v2m_dsp::channels::{Heard, Planar};
+use v2m_error::{Error, ErrorKind, Result};
 
 /// All backends, in the order in which their sources are listed.
 pub static KINDS: [&Kind; 5] = [

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use v2m_engine::Result;
-use v2m_engine::capture::{Backend, Block, CaptureThread, Event, Kind, Sink, Start};
-use v2m_engine::config::SourceSpec;
-use v2m_engine::status::SourceStatus;
-use v2m_engine::time::monotonic_ns;
+use crate::capture::{Backend, Block, CaptureThread, Event, Kind, Sink, Start};
+use crate::config::SourceSpec;
+use v2m_client::status::SourceStatus;
+use v2m_error::Result;
+use v2m_ring::time::monotonic_ns;
 
 const RATE: u32 = 48_000;
 /// Samples of one block, and their nanoseconds: 10 ms.

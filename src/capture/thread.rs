@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 
-use crate::error::Result;
-use crate::rt::bounded::{Bounded, Calls};
+use v2m_error::Result;
+use v2m_rt::bounded::{Bounded, Calls};
 
 /// Ends its thread when dropped; one that hangs is left behind.
 pub struct CaptureThread {

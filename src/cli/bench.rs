@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Subcommand;
-use v2m_engine::bench::load::Load;
-use v2m_engine::bench::receiver::Spec;
-use v2m_engine::bench::{self, Options, reader, svg};
-use v2m_engine::{Error, ErrorKind, Result, files};
+use v2m_bench as bench;
+use v2m_bench::load::Load;
+use v2m_bench::receiver::Spec;
+use v2m_bench::{Options, reader, svg};
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_files as files;
 
 use super::signals::Signals;
 

@@ -1,10 +1,10 @@
 //! What counts as speech, as every command that listens takes it.
 
-use v2m_engine::vad::segment::Params;
+use v2m_dsp::vad::segment::Params;
 
 #[derive(clap::Args)]
 pub(super) struct Detection {
-    /// The probability from which on a window is speech
+    /// A window with at least this probability is speech
     #[arg(long, value_name = "P", default_value_t = Params::default().threshold)]
     threshold: f32,
 

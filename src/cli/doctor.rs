@@ -1,8 +1,8 @@
 //! `v2m-engine doctor`: what the system grants, and what would mend it.
 
-use v2m_engine::config::{Config, Layer};
-use v2m_engine::doctor::{self, Facts, Status};
-use v2m_engine::{Error, ErrorKind, Result};
+use crate::config::{Config, Layer};
+use crate::doctor::{self, Facts, Status};
+use v2m_error::{Error, ErrorKind, Result};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {

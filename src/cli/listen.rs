@@ -4,15 +4,15 @@ use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::config::SourceSpec;
 use v2m_client::cursor::Hop;
+use v2m_client::follow;
 use v2m_client::progress::{Poll, RETRY, Source};
 use v2m_client::segments::{Segments, Utterance};
 use v2m_client::stream::Stream;
-use v2m_engine::config::SourceSpec;
-use v2m_engine::ring::{NS_PER_SAMPLE, Reader, SAMPLE_RATE, WINDOW};
-use v2m_engine::vad::follow;
-use v2m_engine::vad::segment::Params;
-use v2m_engine::{Error, ErrorKind, Result};
+use v2m_dsp::vad::segment::Params;
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_ring::{NS_PER_SAMPLE, Reader, SAMPLE_RATE, WINDOW};
 
 use super::detection::Detection;
 use super::signals::{self, Signals};

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::config::LogLevel;
+use crate::engine::systemd;
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::field::MakeExt;
@@ -12,8 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use v2m_engine::config::LogLevel;
-use v2m_engine::{systemd, text};
+use v2m_error::text;
 
 /// Lines of one kind that are written out within a [`MINUTE`]; after these, the tenth,
 /// the hundredth and so on.

@@ -17,11 +17,11 @@ mod vad;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
-use v2m_engine::rt::bounded;
 #[cfg(feature = "ort")]
-use v2m_engine::vad::runtime;
-use v2m_engine::{Error, ErrorKind, Result};
+use crate::detect::runtime;
+use clap::{CommandFactory, Parser, Subcommand};
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_rt::bounded;
 
 /// Captures the microphone for speech software, in real time, for any number of readers
 #[derive(Parser)]
@@ -35,19 +35,19 @@ struct Arguments {
 enum Command {
     /// Capture, until stopped
     Run(run::Arguments),
-    /// Show how the running engine is
+    /// Show how the running engine is doing
     Status(status::Arguments),
     /// Watch the running engine: waveform, speech, level, timing, losses, clients
     Monitor(monitor::Arguments),
     /// List what can be captured; the default is marked
     Sources(sources::Arguments),
-    /// Keep what is captured in files: WAV, FLAC, all of it or only speech
+    /// Record what is captured to files: WAV, FLAC, all of it or only speech
     Record(record::Arguments),
     /// Print speech as it is heard, segment by segment
     Listen(listen::Arguments),
     /// Find speech in files, on all cores: as text, JSON, RTTM, SRT, CSV, pictures
     Vad(vad::Arguments),
-    /// Give every reader of a microphone silence, until unmute; outlives restarts
+    /// Silence every microphone for all readers, until unmute; survives restarts
     Mute,
     /// Hear microphones again
     Unmute,

@@ -1,7 +1,7 @@
 //! `v2m-engine monitor`: microphone, speech and timing at a glance.
 
-use v2m_engine::Result;
-use v2m_engine::monitor::{self, Theme};
+use crate::monitor::{self, Theme};
+use v2m_error::Result;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {

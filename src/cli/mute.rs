@@ -1,7 +1,7 @@
 //! `v2m-engine mute` and `unmute`: whether anybody hears a microphone.
 
 use v2m_client::mute::Mute;
-use v2m_engine::Result;
+use v2m_error::Result;
 
 pub(super) fn run(on: bool) -> Result<()> {
     Mute::of_this_user().set(on)?;

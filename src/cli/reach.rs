@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::SourceSpec;
 use v2m_client::engine::Engine;
 use v2m_client::locator::Locator;
 use v2m_client::quantum::Quantum;
-use v2m_engine::config::SourceSpec;
-use v2m_engine::{Error, Result};
+use v2m_error::{Error, Result};
 
 /// For utterances and recordings. The service if it runs, else an engine that ends with this process.
 pub(super) fn locator(source: Option<&SourceSpec>) -> Result<Locator> {

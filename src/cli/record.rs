@@ -4,12 +4,12 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::{LogLevel, SourceSpec};
 use v2m_client::locator::Locator;
-use v2m_engine::Result;
-use v2m_engine::config::{LogLevel, SourceSpec};
-use v2m_engine::record::{Format, Options, Progress, Recorder, Stop};
-use v2m_engine::ring::Rate;
-use v2m_engine::text;
+use v2m_client::record::{Format, Multitrack, Options, Progress, Recorder, Stop};
+use v2m_error::Result;
+use v2m_error::text;
+use v2m_ring::Rate;
 
 use super::detection::Detection;
 use super::signals::Signals;
@@ -53,9 +53,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     overwrite: bool,
 
-    /// Record this source, rather than the one that the service is configured for
+    /// Record this source, rather than the one that the service is configured for; given
+    /// several times, each is a channel of one file, aligned to the sample
     #[arg(long, value_name = "SOURCE")]
-    source: Option<SourceSpec>,
+    source: Vec<SourceSpec>,
 
     /// Samples per second: 8000, 16000, 24000, 32000 or 48000 [default: 16000]
     #[arg(long, value_name = "RATE")]
@@ -85,30 +86,33 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
             false => defaults.report,
         },
     };
-    let locator = Locator {
-        rate: arguments.rate.unwrap_or_default(),
-        ..super::reach::locator(arguments.source.as_ref())?
+    let rate = arguments.rate.unwrap_or_default();
+    let locator = |source: Option<&SourceSpec>| {
+        let locator = super::reach::locator(source)?;
+        Ok(Locator { rate, ..locator })
     };
-    let rate = locator.rate;
-    let recorder = Recorder::connect(locator, &arguments.path, options)?;
-    super::reach::tell_what_is_missing(recorder.engine());
-    let stop = Stop::new()?;
-    let asked = stop.clone();
-    // The first signal ends the recording, the second one the process: a disk that hangs
-    // can't be waited for in vain.
-    signals.hand_over(move |_| {
-        if asked.is_asked() {
-            eprintln!("v2m-engine: given up; the file holds what was synced");
-            std::process::exit(1);
-        }
-        asked.ask();
-    });
-    let how = recorder.how();
-    let done = recorder.run(&stop, |progress| {
+    let shown = |progress: &Progress| {
         if terminal {
             show(progress, rate);
         }
-    });
+    };
+    let (how, done) = match &arguments.source[..] {
+        [_, _, ..] => {
+            let locators = arguments.source.iter().map(Some).map(locator);
+            let locators = locators.collect::<Result<_>>()?;
+            let recorder = Multitrack::connect(locators, &arguments.path, options)?;
+            recorder
+                .engines()
+                .for_each(super::reach::tell_what_is_missing);
+            (recorder.how(), recorder.run(&stop_by(signals)?, shown))
+        }
+        one => {
+            let locator = locator(one.first())?;
+            let recorder = Recorder::connect(locator, &arguments.path, options)?;
+            super::reach::tell_what_is_missing(recorder.engine());
+            (recorder.how(), recorder.run(&stop_by(signals)?, shown))
+        }
+    };
     if terminal {
         eprintln!();
     }
@@ -127,6 +131,21 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         eprintln!("{files} ({how})");
     }
     Ok(())
+}
+
+/// The first signal ends the recording, the second one the process: a disk that hangs can't
+/// be waited for in vain.
+fn stop_by(signals: Signals) -> Result<Stop> {
+    let stop = Stop::new()?;
+    let asked = stop.clone();
+    signals.hand_over(move |_| {
+        if asked.is_asked() {
+            eprintln!("v2m-engine: given up; the file holds what was synced");
+            std::process::exit(1);
+        }
+        asked.ask();
+    });
+    Ok(stop)
 }
 
 /// The progress line: elapsed, size, level, losses.

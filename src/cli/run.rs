@@ -8,16 +8,16 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::config::{Config, Layer, LogLevel};
+use crate::engine::server::{Bound, Endpoint, ServiceSocket};
+use crate::engine::systemd;
+use crate::engine::{Engine, Message};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{SockType, getsockopt, sockopt};
-use v2m_engine::client::socket_path;
-use v2m_engine::config::{Config, Layer, LogLevel};
-use v2m_engine::engine::{Engine, Message};
-use v2m_engine::protocol::{self, Reply};
-use v2m_engine::rt::bounded;
-use v2m_engine::server::{Bound, Endpoint, ServiceSocket};
-use v2m_engine::systemd;
-use v2m_engine::{Error, ErrorKind, Result};
+use v2m_client::connection::socket_path;
+use v2m_client::protocol::{self, Reply};
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_rt::bounded;
 
 use super::signals::Signals;
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::{SigSet, Signal, raise};
-use v2m_engine::{Error, Result};
+use v2m_error::{Error, Result};
 
 type Stop = Box<dyn FnMut(Signal) + Send>;
 

@@ -1,7 +1,7 @@
 //! `v2m-engine sources`: what can be captured, by each backend.
 
-use v2m_engine::Result;
-use v2m_engine::capture::{KINDS, SourceInfo};
+use crate::capture::{KINDS, SourceInfo};
+use v2m_error::Result;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {

@@ -2,12 +2,10 @@
 
 use std::fmt::Write;
 
-use v2m_engine::Result;
-use v2m_engine::client::Connection;
-use v2m_engine::ring::State;
-use v2m_engine::status::{
-    ChannelStatus, MicrophoneState, MicrophoneStatus, ReaderStatus, Status, StreamStatus, VadStatus,
-};
+use v2m_client::connection::Connection;
+use v2m_client::status::{ChannelStatus, ReaderStatus, Status, StreamStatus, VadStatus};
+use v2m_error::Result;
+use v2m_ring::State;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -71,6 +69,9 @@ pub(super) fn text(status: &Status) -> String {
         let name = if number == 0 { "channels" } else { "" };
         line(name, format!("{} {}", number + 1, self::channel(channel)));
     }
+    if let Some(echo) = &source.echo {
+        line("echo", echo.text());
+    }
     for (name, value) in health(status) {
         line(name, value);
     }
@@ -86,7 +87,7 @@ pub(super) fn text(status: &Status) -> String {
         line(name, value);
     }
     if let Some(microphone) = &status.virtual_microphone {
-        line("offers", self::microphone(microphone));
+        line("offers", microphone.text());
     }
     let lost = &status.losses;
     line(
@@ -148,25 +149,6 @@ fn channel(channel: &ChannelStatus) -> String {
 }
 
 /// What is wrong with the source, and what to do; nothing where nothing is captured.
-/// The virtual microphone.
-fn microphone(microphone: &MicrophoneStatus) -> String {
-    let node = &microphone.node;
-    match (&microphone.why, microphone.state) {
-        (Some(why), _) => format!("no microphone {node}: {why}"),
-        (None, MicrophoneState::Recorded) => {
-            let missed = match microphone.missed {
-                0 => String::new(),
-                missed => format!(", {missed} samples came too late"),
-            };
-            format!(
-                "microphone {node}, recorded, {} ms after capture{missed}",
-                microphone.latency_ms
-            )
-        }
-        (None, _) => format!("microphone {node}, nobody records from it"),
-    }
-}
-
 fn health(status: &Status) -> Vec<(&'static str, String)> {
     let findings = status.health.iter();
     let lines = findings.map(|finding| format!("{}  -> {}", finding.text, finding.remedy));

@@ -10,10 +10,10 @@ mod work;
 
 use std::path::PathBuf;
 
-use v2m_engine::vad::corpus::Search;
-use v2m_engine::vad::hearing::Hearing;
-use v2m_engine::vad::segment::{Params, Split};
-use v2m_engine::{Error, ErrorKind, Result};
+use v2m_dsp::vad::corpus::Search;
+use v2m_dsp::vad::hearing::Hearing;
+use v2m_dsp::vad::segment::{Params, Split};
+use v2m_error::{Error, ErrorKind, Result};
 
 use super::detection::Detection;
 use formats::Format;
@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     picture: Option<PathBuf>,
 
-    /// So many threads [default: one for each core]
+    /// How many threads to use [default: one for each core]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
 

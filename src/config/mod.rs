@@ -11,13 +11,13 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use crate::channels::Selection;
-use crate::error::{Error, ErrorKind, Result};
-use crate::files;
-use crate::quantum::Quantum;
-use crate::ring::SAMPLE_RATE;
-use crate::vad::backend::Settings;
+use crate::detect::backend::Settings;
+use v2m_client::quantum::Quantum;
+use v2m_dsp::channels::Selection;
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_files as files;
 use v2m_pw_graph::Source;
+use v2m_ring::SAMPLE_RATE;
 
 pub use source::{Fallback, SourceSpec};
 pub use tables::{
@@ -55,13 +55,13 @@ pub struct AlsaOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// Nothing but errors.
+    /// Errors only.
     Error,
-    /// And what degrades.
+    /// Also what degrades.
     Warn,
-    /// And what changes.
+    /// Also what changes.
     Info,
-    /// And what is decided.
+    /// Also what is decided.
     Debug,
 }
 

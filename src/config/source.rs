@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use v2m_pw_graph::Source;
 
-use crate::error::{Error, ErrorKind, Result};
+use v2m_error::{Error, ErrorKind, Result};
 
 /// Bytes of an ALSA PCM's name, at most: alsa-lib makes lines of it, and ends the process at one
 /// that is longer than 256.

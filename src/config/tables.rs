@@ -7,9 +7,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::{Fallback, SourceSpec};
-use crate::vad::backend::{Backend, Settings};
-use crate::vad::hearing::Hearing;
-use crate::vad::place::Cpu;
+use crate::detect::backend::{Backend, Settings};
+use crate::detect::place::Cpu;
+use v2m_dsp::vad::hearing::Hearing;
 /// The part of a layer that is about speech detection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
@@ -166,7 +166,7 @@ pub struct MicrophoneLayer {
     #[arg(long = "virtual-microphone", action = clap::ArgAction::SetTrue, default_value = None, default_missing_value = "true", num_args = 0)]
     pub enabled: Option<bool>,
 
-    /// Which source it gives; the engine's own if there is none here
+    /// Which source it offers; by default the engine's own
     #[arg(
         id = "virtual_microphone_source",
         long = "virtual-microphone-source",

@@ -1,9 +1,9 @@
 //! What files and flags come to.
 
 use super::*;
-use crate::vad::backend::Backend;
-use crate::vad::hearing::Hearing;
-use crate::vad::place::Cpu;
+use crate::detect::backend::Backend;
+use crate::detect::place::Cpu;
+use v2m_dsp::vad::hearing::Hearing;
 
 fn error(text: &str) -> String {
     Layer::parse(text, Path::new("/x/config.toml"))

@@ -13,9 +13,9 @@ use super::ort::Ort;
 use super::place::Cpu;
 #[cfg(feature = "ort")]
 use super::runtime::Places;
-use crate::error::Result;
+use v2m_error::Result;
 #[cfg(not(feature = "ort"))]
-use crate::error::{Error, ErrorKind};
+use v2m_error::{Error, ErrorKind};
 
 /// An implementation of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]

@@ -8,7 +8,7 @@ use super::backend::{Backend, Settings};
 use super::hearing::{Conditioner, Hearing, RETENTION};
 use super::native::{Memory, Network, Part, Recordings};
 use super::{Model, SAMPLE_RATE, WINDOW};
-use crate::error::Result;
+use v2m_error::Result;
 
 /// Windows that are judged together, at most: as many as one pass over the weights serves.
 pub use super::native::TOGETHER;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use v2m_dsp::percentile::rank;
 
-use crate::status::Percentiles;
+use v2m_client::status::Percentiles;
 
 /// Buckets per doubling: a value is known to 1 part in 16.
 const PER_OCTAVE: usize = 16;

@@ -6,7 +6,6 @@
 use super::native::Network;
 use super::runtime::{Places, Runtime, find};
 use super::{CONTEXT, LARGEST_SAMPLE, Model, SAMPLE_RATE, WINDOW};
-use crate::{Error, ErrorKind, Result, files};
 use ort::environment::Environment;
 use ort::memory::Allocator;
 use ort::session::builder::SessionBuilder;
@@ -16,6 +15,8 @@ use std::fmt::Display;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_files as files;
 
 /// Bytes of a model's file, at most.
 const MODEL: u64 = 256 << 20;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::error::{Error, ErrorKind, Result};
+use v2m_error::{Error, ErrorKind, Result};
 
 /// Where the worker is to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -9,11 +9,11 @@
 //! [`no_telemetry`] comes first in `main`; other programs set it in the environment that
 //! they are started with. [`find`] refuses to load the library without it.
 
-use crate::{Error, ErrorKind, Result};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 use std::ffi::{CStr, OsStr, c_char, c_void};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use v2m_error::{Error, ErrorKind, Result};
 
 /// The oldest release that will do: 1.20.
 pub const OLDEST: u32 = ::ort::MINOR_VERSION;

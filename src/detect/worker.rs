@@ -23,12 +23,13 @@ use super::detector::{Detector, Due, Session, TOGETHER};
 use super::meter::Meter;
 use super::place::{self, Cpu};
 use super::segment::{OnOff, Params};
-use crate::error::Result;
-use crate::ring::{Notifier, Rate, Reader, SpeechWriter, Subscription, WINDOW};
-use crate::rt::bounded::{Bounded, Calls};
-use crate::rt::{self, Promotion, Role};
-use crate::status::VadStatus;
-use crate::time::monotonic_ns;
+use v2m_client::status::VadStatus;
+use v2m_error::Result;
+use v2m_ring::time::monotonic_ns;
+use v2m_ring::{Notifier, Rate, Reader, SpeechWriter, Subscription, WINDOW};
+use v2m_rt as rt;
+use v2m_rt::bounded::{Bounded, Calls};
+use v2m_rt::{Promotion, Role};
 
 const WINDOW_MS: u64 = WINDOW * 1000 / super::SAMPLE_RATE as u64;
 /// Windows of one source judged in a row before anybody is told.

@@ -3,8 +3,8 @@
 mod streams;
 
 use super::{Check, Facts, Heard};
-use crate::ErrorKind;
-use crate::health::{Finding, Kind};
+use v2m_dsp::health::{Finding, Kind};
+use v2m_error::ErrorKind;
 
 /// One check for each thing that may be wrong, in the order of importance.
 pub fn judge(facts: &Facts) -> Vec<Check> {

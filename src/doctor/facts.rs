@@ -9,13 +9,13 @@ use nix::unistd::{AccessFlags, Group, access, getegid, geteuid, getgroups};
 
 use super::listen::{Heard, listen};
 use crate::capture::pipewire::{Source, Survey, survey};
-use crate::client::Connection;
 use crate::config::{Config, SourceSpec};
 use crate::detect::detector::Detector;
-use crate::quantum::Quantum;
-use crate::rt;
-use crate::status::StreamStatus;
-use crate::{Error, ErrorKind};
+use v2m_client::connection::Connection;
+use v2m_client::quantum::Quantum;
+use v2m_client::status::StreamStatus;
+use v2m_error::{Error, ErrorKind};
+use v2m_rt as rt;
 
 /// Everything that [`super::judge`] goes by.
 #[derive(Clone, Debug)]
@@ -152,7 +152,7 @@ fn rtprio() -> u64 {
 /// Silero runs without it: it is for other models.
 #[cfg(feature = "ort")]
 fn onnx() -> Result<String, String> {
-    use crate::vad::runtime::{Places, find};
+    use crate::detect::runtime::{Places, find};
     let found = find(&Places::default()).map_err(|error| error.to_string())?;
     Ok(format!("{} at {}", found.version, found.path.display()))
 }

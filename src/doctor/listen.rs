@@ -12,12 +12,12 @@ use crate::capture::ingest::Ingest;
 use crate::capture::pipewire::{Options, Pipewire, Source};
 use crate::config::{Config, Fallback, SourceSpec};
 use crate::engine::health_reader::HealthReader;
-use crate::health::{Channel, Facts, Finding, Mute};
-use crate::ring::layout::MIN_HISTORY;
-use crate::ring::notifier::WakeUpThread;
-use crate::ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
-use crate::rt::bounded::Bounded;
-use crate::status::ChannelStatus;
+use v2m_client::status::ChannelStatus;
+use v2m_dsp::health::{Channel, Facts, Finding, Mute};
+use v2m_ring::layout::MIN_HISTORY;
+use v2m_ring::notifier::WakeUpThread;
+use v2m_ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
+use v2m_rt::bounded::Bounded;
 
 /// How long it takes for audio to come, at most.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -55,7 +55,7 @@ impl Ears {
         Self::open().map_err(|error| error.to_string())
     }
 
-    fn open() -> crate::Result<Self> {
+    fn open() -> v2m_error::Result<Self> {
         let (ring, capture, ..) = Ring::create(MIN_HISTORY.max(HEARD))?;
         let ring = Arc::new(ring);
         let wake_up_thread = WakeUpThread::start(ring.clone(), || {})?;

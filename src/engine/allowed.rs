@@ -44,7 +44,7 @@ impl Allowed {
         if programs.iter().any(is_it) {
             return Ok(());
         }
-        let path = crate::text::name(&path.to_string_lossy());
+        let path = v2m_error::text::name(&path.to_string_lossy());
         Err(match path.strip_suffix(" (deleted)") {
             Some(path) => format!(
                 "{path} was replaced since process {pid} began, and `allow` names the programs that may listen: start it again"
@@ -58,7 +58,7 @@ impl Allowed {
 
 /// The file that a process runs, and its path.
 fn running(pid: i32) -> Result<(PathBuf, Metadata), String> {
-    let number = Pid::from_raw(pid).ok_or("it is not in this engine's namespace")?;
+    let number = Pid::from_raw(pid.max(0)).ok_or("it is not in this engine's namespace")?;
     // Held, it shows afterwards that the number was this process's all the while.
     let process = pidfd_open(number, PidfdFlags::empty()).map_err(|cause| cause.to_string())?;
     let link = format!("/proc/{pid}/exe");

@@ -8,11 +8,11 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use super::allowed::Allowed;
 use super::server::{Described, EngineHandle, Held, Listener, MAX_PEERS};
-use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::{self, Reply, Request};
-use crate::quantum::Quantum;
-use crate::reader_cursor::{self, Note, RemoteCursor};
-use crate::status::ReaderStatus;
+use v2m_client::protocol::{self, Reply, Request};
+use v2m_client::quantum::Quantum;
+use v2m_client::reader_cursor::{self, Note, RemoteCursor};
+use v2m_client::status::ReaderStatus;
+use v2m_error::{Error, ErrorKind, Result};
 
 pub(super) struct Client {
     /// Tells it from all others there ever were.

@@ -12,7 +12,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
 
-use crate::error::{Error, ErrorKind, Result};
+use v2m_error::{Error, ErrorKind, Result};
 
 /// How long another engine may take to bind its socket.
 const LOCK: Duration = Duration::from_secs(5);

@@ -2,9 +2,9 @@
 //! thread of its own. It is asked ten times a second and may be late; what it could not
 //! read in time is passed over.
 
-use crate::health::{Facts, Finding, Judge, Moment, WINDOW};
-use crate::ring::Reader;
-use crate::time::monotonic_ns;
+use v2m_dsp::health::{Facts, Finding, Judge, Moment, WINDOW};
+use v2m_ring::Reader;
+use v2m_ring::time::monotonic_ns;
 
 const STEP: u64 = WINDOW as u64;
 /// Windows that a detector may be behind before they are taken without its word: a second.
@@ -103,8 +103,8 @@ impl HealthReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{Kind, PATIENCE};
-    use crate::ring::{GapReason, Ring};
+    use v2m_dsp::health::{Kind, PATIENCE};
+    use v2m_ring::{GapReason, Ring};
 
     fn kinds(reader: &mut HealthReader) -> Vec<Kind> {
         let found = reader.look(&Facts::default());

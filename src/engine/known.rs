@@ -8,13 +8,14 @@ use std::time::Instant;
 use super::Message;
 use super::server::{Described, EngineHandle, Held, Listener};
 use super::source;
+use crate::detect::worker::Worker;
 use crate::microphone;
-use crate::protocol::Wanted;
-use crate::rt::{self, bounded};
-use crate::status::{
+use v2m_client::protocol::Wanted;
+use v2m_client::status::{
     GrantStatus, LossStatus, RingStatus, SourceStatus, Status, StreamStatus, ThreadStatus,
 };
-use crate::vad::worker::Worker;
+use v2m_rt as rt;
+use v2m_rt::bounded;
 
 /// Streams that a status describes: so many fit into a reply, beside the readers.
 const MAX_DESCRIBED: usize = 64;

@@ -36,18 +36,18 @@ use self::server::Listener;
 use self::source::{Source, Start};
 use self::suspend::Suspends;
 use crate::capture::Event;
-use crate::client::socket_path;
 use crate::config::{Config, SourceSpec};
-use crate::demand::Capture;
-use crate::error::{Error, ErrorKind, Result};
+use crate::detect::worker::Worker;
+use crate::engine::demand::Capture;
+use crate::engine::server::{Answers, Endpoint, Server};
+use crate::engine::systemd::Manager;
 use crate::microphone::{self, Microphone};
-use crate::protocol::Wanted;
-use crate::ring::{Rate, Subscription};
-use crate::rt::DmaLatency;
-use crate::server::{Answers, Endpoint, Server};
-use crate::systemd::Manager;
-use crate::vad::worker::Worker;
+use v2m_client::connection::socket_path;
 use v2m_client::mute::Mute;
+use v2m_client::protocol::Wanted;
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_ring::{Rate, Subscription};
+use v2m_rt::DmaLatency;
 
 /// Sources at once; another one is refused.
 pub const MAX_SOURCES: usize = 64;

@@ -20,12 +20,12 @@ use super::allowed::Allowed;
 use super::client::Client;
 use super::endpoint::set_nonblocking;
 pub use super::endpoint::{Bound, Endpoint, ServiceSocket};
-use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::{self, Reply, Wanted};
-use crate::quantum::Quantum;
-use crate::ring::Rate;
-use crate::rt::bounded::Bounded;
-use crate::status::{ReaderStatus, Status};
+use v2m_client::protocol::{self, Reply, Wanted};
+use v2m_client::quantum::Quantum;
+use v2m_client::status::{ReaderStatus, Status};
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_ring::Rate;
+use v2m_rt::bounded::Bounded;
 
 /// Peers at once; the next one is refused.
 pub(super) const MAX_PEERS: usize = 256;

@@ -22,14 +22,14 @@ use crate::capture::channels::Channels;
 use crate::capture::ingest::Ingest;
 use crate::capture::{self, Backend, Event};
 use crate::config::{Config, SourceSpec};
-use crate::error::Result;
-use crate::health;
-use crate::quantum::Quantum;
-use crate::ring::{Rate, Reader, State};
-use crate::status::SourceStatus;
-use crate::time::monotonic_ns;
-use crate::vad;
-use crate::vad::worker::Worker;
+use crate::detect;
+use crate::detect::worker::Worker;
+use v2m_client::quantum::Quantum;
+use v2m_client::status::SourceStatus;
+use v2m_dsp::health;
+use v2m_error::Result;
+use v2m_ring::time::monotonic_ns;
+use v2m_ring::{Rate, Reader, State};
 
 /// How long the last windows of a file may take to be judged before its end is announced.
 const LAST_WINDOWS: Duration = Duration::from_secs(2);
@@ -119,7 +119,7 @@ impl Source {
             Box::new(move |event| drop(messages.send(Message::Capture(id, event))))
         };
         let channels = Channels::new(config.channel.clone(), tell(start.messages.clone()));
-        let detects = config.vad.backend != vad::backend::Backend::Off;
+        let detects = config.vad.backend != detect::backend::Backend::Off;
         let health = HealthReader::new(reader()?, health::PATIENCE, detects);
         let backend = capture::start(capture::Start {
             config: &config,

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use super::demand::{Capture, Demand};
 use super::server::{Held, Listener};
-use crate::error::Result;
-use crate::ring::layout::MIN_HISTORY;
-use crate::ring::notifier::WakeUpThread;
-use crate::ring::{
+use v2m_error::Result;
+use v2m_ring::layout::MIN_HISTORY;
+use v2m_ring::notifier::WakeUpThread;
+use v2m_ring::time::{monotonic_ns, wall_offset_ns};
+use v2m_ring::{
     CaptureWriter, ControlWriter, Rate, Reader, Ring, SpeechWriter, State, Subscription,
 };
-use crate::rt::{self, Role};
-use crate::time::{monotonic_ns, wall_offset_ns};
+use v2m_rt as rt;
+use v2m_rt::Role;
 
 /// How long a client that was given a stream may take to be counted as its listener.
 const PROMISE: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! Whether the machine slept, told by the clocks alone.
 
-use crate::time::asleep_ns;
+use v2m_ring::time::asleep_ns;
 
 /// Shorter is no suspend.
 const SHORTEST_NS: i64 = 10_000_000;

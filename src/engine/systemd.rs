@@ -8,8 +8,8 @@ use listenfd::ListenFd;
 use nix::sys::socket::{getsockopt, sockopt};
 use sd_notify::NotifyState;
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::text;
+use v2m_error::text;
+use v2m_error::{Error, ErrorKind, Result};
 
 /// The listening socket that systemd passed to this process, if it did.
 ///

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::dsp::gate::Gate;
-use crate::ring::Reader;
+use v2m_dsp::gate::Gate;
+use v2m_ring::Reader;
 
 /// How far behind the newest sample what is given out begins, besides what the gate looks
 /// ahead: two quanta of 1024 samples and the detector's turn fit in.

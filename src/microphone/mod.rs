@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::MicrophoneOptions;
-use crate::error::Result;
-use crate::rt::bounded::Bounded;
-use crate::status::MicrophoneStatus;
+use v2m_client::status::MicrophoneStatus;
+use v2m_error::Result;
+use v2m_rt::bounded::Bounded;
 
 /// The node's name, after the engine's own: `v2m-engine.microphone`.
 pub const SUFFIX: &str = ".microphone";
@@ -33,7 +33,7 @@ impl Microphone {
     /// there yet.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) if no thread can be started.
+    /// [`ErrorKind::System`](v2m_error::ErrorKind::System) if no thread can be started.
     pub fn start(options: MicrophoneOptions, name: String, engine: PathBuf) -> Result<Self> {
         let (stop, stopped) = pipewire::channel::channel();
         let report = Report::default();

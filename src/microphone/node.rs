@@ -19,14 +19,15 @@ use v2m_pw_graph::connection::{Asks, new_context, socket_paths};
 use super::feed::{Counts, Feed, MARGIN_MS};
 use super::{Report, Stop};
 use crate::capture::pipewire::arrival::{Arrival, Patience};
-use crate::client;
 use crate::config::MicrophoneOptions;
-use crate::dsp::gate::{Gate, Params};
-use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::Wanted;
-use crate::rt::{self, bounded::Calls};
-use crate::status::{MicrophoneState, MicrophoneStatus};
-use crate::time::monotonic_ns;
+use v2m_client::connection as client;
+use v2m_client::protocol::Wanted;
+use v2m_client::status::{MicrophoneState, MicrophoneStatus};
+use v2m_dsp::gate::{Gate, Params};
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_ring::time::monotonic_ns;
+use v2m_rt as rt;
+use v2m_rt::bounded::Calls;
 
 /// How often it is looked whether the engine is still there while somebody records, and
 /// asked again where it gave nothing.

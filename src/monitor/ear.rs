@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::facts;
 use super::wakes::Wake;
-use crate::error::{Error, ErrorKind, Result};
-use crate::reader_cursor::ReaderCursor;
-use crate::ring::{Reader, Waited};
-use crate::status::{Status, StreamStatus};
-use crate::time::monotonic_ns;
 use v2m_client::engine::Engine;
 use v2m_client::locator::{Locator, Mode};
+use v2m_client::reader_cursor::ReaderCursor;
+use v2m_client::status::{Status, StreamStatus};
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_ring::time::monotonic_ns;
+use v2m_ring::{Reader, Waited};
 
 /// From one status to the next.
 const STATUS: Duration = Duration::from_secs(1);

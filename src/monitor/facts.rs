@@ -3,8 +3,9 @@
 
 use super::state::State;
 use super::wave::Wave;
-use crate::ring::{self, Event, GapReason, SAMPLE_RATE};
-use crate::status::{SourceStatus, Status, StreamStatus, VadStatus};
+use v2m_client::status::{SourceStatus, Status, StreamStatus, VadStatus};
+use v2m_ring as ring;
+use v2m_ring::{Event, GapReason, SAMPLE_RATE};
 
 /// Audio that the level is measured over: 0.3 s.
 const LEVEL: u64 = 38 * super::wave::BIN;

@@ -10,9 +10,9 @@ use super::state::State;
 use super::track::Track;
 use super::wakes::Since;
 use super::wave::dbfs;
-use crate::error::{Error, ErrorKind, Result};
-use crate::status::Status;
-use crate::time::monotonic_ns;
+use v2m_client::status::Status;
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_ring::time::monotonic_ns;
 
 /// How long it looks.
 const LOOK: Duration = Duration::from_secs(2);

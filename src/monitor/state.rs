@@ -8,10 +8,10 @@ use super::facts;
 use super::track::Track;
 use super::wakes::{Since, Wakes};
 use super::wave::BIN;
-use crate::reader_cursor::ReaderCursor;
-use crate::ring::{Reader, SAMPLE_RATE};
-use crate::status::{Status, StreamStatus};
-use crate::time::monotonic_ns;
+use v2m_client::reader_cursor::ReaderCursor;
+use v2m_client::status::{Status, StreamStatus};
+use v2m_ring::time::monotonic_ns;
+use v2m_ring::{Reader, SAMPLE_RATE};
 
 /// Samples of one dot of the waveform at the nearest zoom: 8 ms.
 const NEAREST: u64 = BIN;
@@ -274,8 +274,8 @@ impl Default for State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ring::Ring;
-    use crate::{Error, ErrorKind};
+    use v2m_error::{Error, ErrorKind};
+    use v2m_ring::Ring;
 
     #[test]
     fn the_picture_stands_while_audio_goes_on() {

@@ -17,8 +17,8 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 use super::draw::{self, Theme};
 use super::ear::{Ear, Update};
 use super::state::{Action, State};
-use crate::error::{Error, ErrorKind, Result};
-use crate::time::monotonic_ns;
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_ring::time::monotonic_ns;
 
 /// From one frame to the next.
 const FRAME: Duration = Duration::from_millis(100);

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use super::wave::{KEPT_SAMPLES, Wave};
-use crate::ring::{Event, EventLane, GapReason, Kind, Reader, WINDOW};
+use v2m_ring::{Event, EventLane, GapReason, Kind, Reader, WINDOW};
 
 /// Probabilities kept: 5 min.
 const WINDOWS: usize = 9_375;
@@ -212,7 +212,7 @@ impl Default for Track {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ring::Ring;
+    use v2m_ring::Ring;
 
     const HISTORY: u64 = 1 << 16;
 

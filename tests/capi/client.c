@@ -73,6 +73,11 @@ static void samples(const char *source)
         size_t gaps = 1;
         ok(v2m_chunk_gaps(&chunk, NULL, 0, &gaps));
         assert(gaps == 0 && !(chunk.flags & V2M_CHUNK_GAP));
+        v2m_echo echoes[64];
+        size_t windows = 0;
+        ok(v2m_chunk_echo(&chunk, echoes, 64, &windows));
+        for (size_t i = 0; i < windows && i < 64; i++)
+            assert(echoes[i].cancelled_db == 0 && echoes[i].flags == 0);
         fwrite(chunk.samples, sizeof *chunk.samples, chunk.count, stdout);
         assert(v2m_chunk_check(&chunk) == V2M_OK);
         v2m_chunk_release(&chunk);

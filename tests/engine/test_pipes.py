@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import subprocess
 import threading
 import time
@@ -57,6 +58,24 @@ def test_a_fifo_is_waited_for_and_heard_to_its_end(fifo: Path) -> None:
     writer.join()
     assert np.isclose(np.median(samples[4000:12000]), 0.5, atol=0.01)
     assert np.isclose(np.median(samples[20000:28000]), 0.25, atol=0.01)
+
+
+@pytest.mark.parametrize("length", [RATE, 0, 2**64 - 1], ids=["known", "none", "unknown"])
+def test_rf64_comes_out_of_a_pipe_too(fifo: Path, length: int) -> None:
+    """As FFmpeg writes it into one, where the length is not known yet, or as a file holds it."""
+    plain = wav([0.5, 0.25], 0.5)
+    samples = plain[44:]
+    lengths = struct.pack("<QQQI", 2**64 - 1, min(2 * length, 2**64 - 1), 0, 0)
+    head = b"RF64\xff\xff\xff\xffWAVEds64" + struct.pack("<I", len(lengths)) + lengths
+    note = b"note" + struct.pack("<I", 5) + b"hello\0"
+    behind = b"more" + struct.pack("<I", 4) + b"\x7f\x7f\x7f\x7f" if length == RATE else b""
+    rf64 = head + note + plain[12:40] + b"\xff\xff\xff\xff" + samples + behind
+    writer = threading.Thread(target=lambda: fifo.write_bytes(rf64))
+    writer.start()
+    got = heard(fifo)
+    writer.join()
+    assert len(got) == RATE
+    assert np.allclose(got, np.frombuffer(samples, "<i2") / 32768, atol=1e-6)
 
 
 def test_a_pause_in_a_pipe_is_a_gap_of_its_length(fifo: Path) -> None:

@@ -139,7 +139,13 @@ def test_a_source_that_cannot_be_had_is_an_error_of_that_stream_alone(
     for wanted, why in [
         ({"source": f"file:{tmp_path}/nothing.wav"}, "No such file"),
         ({"source": f"file:{tmp_path}/text.wav"}, "not an audio file"),
+        ({"source": f"file:{tmp_path}"}, "is a directory"),
+        ({"source": "file:/dev/zero"}, "is a device"),
         ({"source": "file:"}, "file:PATH"),
+        ({"source": "alsa:nobody"}, "there is no ALSA PCM nobody"),
+        ({"source": "alsa:hw:9"}, "there is no ALSA PCM hw:9"),
+        # Its own errors would end the process.
+        ({"source": "alsa:" + "x" * 201}, "has 201 bytes"),
         ({"source": ""}, "empty"),
         ({"source": f"file:{SPEECH}", "channel": "AUX7"}, "MONO"),
         ({"channel": "no channel"}, "channel"),
@@ -152,6 +158,18 @@ def test_a_source_that_cannot_be_had_is_an_error_of_that_stream_alone(
         # It may ask for another one.
         peer.open(rate=8000)
         assert peer.reply["reply"] == "opened"
+        peer.close()
+    # What may yet come is waited for, and says so; there is no PipeWire here.
+    awaited = ("mic", "app:player", "monitor:sink", "clean:mic")
+    waiting = [Peer(user.socket, source=source) for source in awaited]
+    assert [peer.reply["reply"] for peer in waiting] == ["opened"] * 4
+
+    def why() -> dict[str, str | None]:
+        return {stream["source"]: stream["waiting"] for stream in user.status()["streams"]}
+
+    wait_until(lambda: all(why().get(source) for source in awaited), "the reasons")
+    assert why()["null:"] is None and "PipeWire" in str(why()["app:player"])
+    for peer in waiting:
         peer.close()
     ring = friend.ring
     assert ring is not None and ring.counters()["gaps"] == 0
@@ -217,9 +235,7 @@ def test_another_connection_can_be_asked_for(user: User) -> None:
     wait_until(lambda: user.status()["clients"] == 1, "one")
 
 
-def test_who_comes_and_goes_disturbs_nobody_and_leaves_nothing(
-    user: User, tmp_path: Path
-) -> None:
+def test_who_comes_and_goes_disturbs_nobody_and_leaves_nothing(user: User, tmp_path: Path) -> None:
     few = ("--log", "warn", "--linger", "0", "--history", "4")
     engine = user.start("--source", "null:", *few)
     friend = Peer(user.socket)

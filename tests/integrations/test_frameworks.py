@@ -21,7 +21,7 @@ import wyoming.client
 import wyoming.info
 import wyoming.vad
 
-from rig import PrivatePipeWire
+from rig import BINARY, PrivatePipeWire
 from rig.hearing import ONCE, WORDS, Ear, environment, recognised
 from v2m_engine import AudioCapture
 from v2m_engine.compat import sounddevice as sd
@@ -33,6 +33,22 @@ from v2m_engine.integrations.speech_recognition import Microphone
 from v2m_engine.integrations.wake_word import Frames
 
 pytestmark = pytest.mark.usefixtures("microphone")
+
+
+def test_samples_as_they_are() -> None:
+    """Without any framework: chunks as bytes, and pieces of any length."""
+    with AudioCapture(dtype="int16").stream() as audio:
+        assert WORDS in Ear().listen(bytes(chunk) for chunk in audio)
+        assert WORDS in Ear().listen(iter(lambda: audio.read(1000).tobytes(), b""))
+
+
+def test_a_pipe_of_samples(speaking: PrivatePipeWire) -> None:
+    command = [str(BINARY), "record", "-", "--format", "s16le", "--rate", "24000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(speaking)) as record:
+        pipe = record.stdout
+        assert pipe is not None
+        assert WORDS in Ear(24000).listen(iter(lambda: pipe.read(2400), b""))
+        record.terminate()
 
 
 def test_speech_recognition_listens() -> None:

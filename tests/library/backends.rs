@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use v2m_client::status::SourceStatus;
 use v2m_engine::capture::channels::Channels;
 use v2m_engine::capture::{self, Event, Start, ingest::Ingest};
 use v2m_engine::config::Config;
-use v2m_engine::ring::notifier::WakeUpThread;
-use v2m_engine::ring::{Reader, Ring};
-use v2m_engine::status::SourceStatus;
-use v2m_engine::vad::backend::{Backend::Off, Settings};
-use v2m_engine::vad::worker::Worker;
+use v2m_engine::detect::backend::Backend::Off;
+use v2m_engine::detect::backend::Settings;
+use v2m_engine::detect::worker::Worker;
+use v2m_ring::notifier::WakeUpThread;
+use v2m_ring::{Reader, Ring};
 
 const DOCUMENT: &str = include_str!("../../docs/backends.md");
 
@@ -21,7 +22,8 @@ const DOCUMENT: &str = include_str!("../../docs/backends.md");
 fn the_document_is_the_source() {
     let (_, rest) = DOCUMENT.split_once("```rust\n").expect("a listing");
     let (listing, rest) = rest.split_once("```").expect("its end");
-    assert_eq!(listing, include_str!("../../src/capture/null.rs"));
+    let inside = listing.replace("v2m_engine::", "crate::");
+    assert_eq!(inside, include_str!("../../src/capture/null.rs"));
     let (table, names) = rest.split_once("## 3.").expect("two more places");
     let places = [
         (table, include_str!("../../src/capture/mod.rs")),

@@ -11,7 +11,7 @@ use v2m_engine::capture::channels::Channels;
 use v2m_engine::capture::file::{FileSource, Pace, play};
 use v2m_engine::capture::ingest::heard;
 use v2m_engine::capture::{Block, Sink};
-use v2m_engine::{ErrorKind, Result};
+use v2m_error::{ErrorKind, Result};
 
 /// Format tags of the `fmt ` chunk.
 const PCM: u16 = 1;

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use proptest::prelude::*;
+use v2m_dsp::resample::Resampler;
 use v2m_engine::capture::ingest::Ingest;
 use v2m_engine::capture::{Block, Sink};
-use v2m_engine::resample::Resampler;
-use v2m_engine::ring::notifier::WakeUpThread;
-use v2m_engine::ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
+use v2m_ring::notifier::WakeUpThread;
+use v2m_ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
 
 const START_NS: i64 = 5_000_000_000;
 

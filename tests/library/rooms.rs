@@ -32,23 +32,6 @@ fn room(root: &Path, file: &Path) -> String {
         .into_owned()
 }
 
-/// What is in scope of a crate's root under other names, by `pub use a::{b, c as d};`.
-fn aliases(text: &str, rooms: &BTreeSet<String>) -> BTreeMap<String, String> {
-    let mut aliases = BTreeMap::new();
-    for line in text.split(';') {
-        let Some((_, path)) = line.split_once("pub use ") else {
-            continue;
-        };
-        let words = words(path);
-        if let Some(room) = words.first().filter(|word| rooms.contains(*word)) {
-            for word in &words[1..] {
-                aliases.insert(word.clone(), room.clone());
-            }
-        }
-    }
-    aliases
-}
-
 fn words(text: &str) -> Vec<String> {
     text.split(|c: char| !c.is_alphanumeric() && c != '_')
         .filter(|word| !word.is_empty())
@@ -90,8 +73,6 @@ fn imported(text: &str) -> Vec<String> {
 fn imports(root: &Path) -> Imports {
     let files = sources(root);
     let rooms: BTreeSet<String> = files.iter().map(|file| room(root, file)).collect();
-    let lib = fs::read_to_string(root.join("lib.rs")).expect("lib.rs");
-    let aliases = aliases(&lib, &rooms);
     let mut imports = Imports::new();
     for file in files {
         let here = room(root, &file);
@@ -100,12 +81,10 @@ fn imports(root: &Path) -> Imports {
             continue;
         }
         let text = fs::read_to_string(&file).expect("a source");
-        let text = text.replace("v2m_engine::", "crate::");
         for name in imported(&text) {
-            let name = aliases.get(&name).unwrap_or(&name);
-            if rooms.contains(name) && *name != here {
+            if rooms.contains(&name) && name != here {
                 let from = imports.entry(here.clone()).or_default();
-                from.entry(name.clone()).or_default().insert(file.clone());
+                from.entry(name).or_default().insert(file.clone());
             }
         }
     }

@@ -5,11 +5,12 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use v2m_engine::ErrorKind;
-use v2m_engine::vad::hearing::Hearing;
-use v2m_engine::vad::native::Native;
-use v2m_engine::vad::runtime::{Places, QUIET, find};
-use v2m_engine::vad::{Model, WINDOW, ort::Ort};
+use v2m_dsp::vad::hearing::Hearing;
+use v2m_dsp::vad::native::Native;
+use v2m_dsp::vad::{Model, WINDOW};
+use v2m_engine::detect::ort::Ort;
+use v2m_engine::detect::runtime::{Places, QUIET, find};
+use v2m_error::ErrorKind;
 
 /// True in the process that has the environment; else runs it and returns false.
 fn within(test: &str, environment: &[(&str, &str)]) -> bool {

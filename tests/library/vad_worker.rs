@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use v2m_engine::ring::notifier::WakeUpThread;
-use v2m_engine::ring::{
+use v2m_client::status::VadStatus;
+use v2m_dsp::vad::hearing::Hearing;
+use v2m_dsp::vad::native::Native;
+use v2m_dsp::vad::segment::{Edge, OnOff, Params};
+use v2m_dsp::vad::{Model, WINDOW};
+use v2m_engine::detect::backend::{Backend, Settings};
+use v2m_engine::detect::worker::{SourceTrack, Worker};
+use v2m_ring::notifier::WakeUpThread;
+use v2m_ring::{
     CaptureWriter, Event, EventLane, GapReason, Kind, NS_PER_SAMPLE, Reader, Ring, Subscription,
 };
-use v2m_engine::status::VadStatus;
-use v2m_engine::vad::backend::{Backend, Settings};
-use v2m_engine::vad::hearing::Hearing;
-use v2m_engine::vad::native::Native;
-use v2m_engine::vad::segment::{Edge, OnOff, Params};
-use v2m_engine::vad::worker::{SourceTrack, Worker};
-use v2m_engine::vad::{Model, WINDOW};
 
 const LIMIT: Duration = Duration::from_secs(20);
 

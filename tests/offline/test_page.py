@@ -13,6 +13,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import urllib.request
 import xml.etree.ElementTree as xml
@@ -176,7 +177,8 @@ def visit(page: Path, profile: Path) -> Iterator[Visitor]:
         *("--remote-debugging-port=0", "about:blank"),
     ]
     output = subprocess.DEVNULL
-    process = subprocess.Popen(command, stdout=output, stderr=output)
+    # A script may start it, and it starts others: all of them are one group.
+    process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
         port = profile / "DevToolsActivePort"
         wait_until(lambda: port.exists() and bool(port.read_text()), "the browser", 60)
@@ -192,7 +194,7 @@ def visit(page: Path, profile: Path) -> Iterator[Visitor]:
             visitor.call("Page.navigate", url=page.as_uri())
             yield visitor
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from rig import BINARY, PrivatePipeWire
 from rig.alsa import AlsaMic
 from rig.demo import write_speech
 from rig.peer import Peer
 from rig.service import CHECKS, Engine, doctor
+from rig.session import Session
 
 
 def test_a_microphone_that_is_heard(rig: PrivatePipeWire, tmp_path: Path) -> None:
@@ -79,6 +83,24 @@ def test_each_source_that_the_service_has_open(rig: PrivatePipeWire, tmp_path: P
         assert "no audio" not in doctor(env)["stream 1"]["meaning"]
         for peer in peers:
             peer.close()
+
+
+@pytest.mark.skipif(shutil.which("wpctl") is None, reason="WirePlumber is not installed")
+def test_what_it_says_mends_it_does(tmp_path: Path) -> None:
+    """As it is printed, in a shell of the session."""
+    write_speech(tmp_path / "speech.f32")
+    # A quantum that is forced on the graph, and a source that the desktop has muted.
+    with Session(quantum=1024) as session:
+        rig, env = session.rig, session.env
+        rig.play(tmp_path / "speech.f32", "rig-mic", loop=True)
+        rig.tool("wpctl", "set-mute", str(rig.node_id("rig-mic")), "1")
+        found = doctor(env, 1)
+        mended = [found["source"], found["quantum"]]
+        assert "muted" in found["source"]["meaning"] and found["quantum"]["status"] == "degraded"
+        for check in mended:
+            subprocess.run(["sh", "-c", check["remedy"]], env=env, check=True, timeout=20)
+        found = doctor(env, 0)
+        assert found["source"]["status"] == found["quantum"]["status"] == "good", found
 
 
 def test_alsa_stands_in(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,15 @@ from rig.hostile import LONG
 from rig.independent_reader import GAPS, RATES
 from rig.peer import Peer
 from rig.service import Engine
+from rig.session import Session
 from v2m_engine import AudioCapture
 
 #: What the interposer leaves out of its report, and what the report is to be about.
 WARM_UP_CYCLES, CYCLES = 200, 200
+needs_session = pytest.mark.skipif(
+    shutil.which("wireplumber") is None or shutil.which("pw-record") is None,
+    reason="WirePlumber or pw-record is not installed",
+)
 #: Frames a second of the stream.
 RATE = 16_000
 
@@ -50,7 +57,10 @@ def observe(
     env |= {"LD_PRELOAD": str(rtcheck), "RTCHECK_REPORT": str(report)}
     with Engine(rig, "--source", source, **env) as engine:
         monkeypatch.setenv("V2M_ENGINE_SOCKET", engine.socket)
-        rig.wait_for(lambda: any(out.startswith(f"{source}:") for out, _ in rig.links()), "links")
+        node = source.removeprefix("clean:")
+        rig.wait_for(
+            lambda: any(a.startswith(f"{node}:") and "v2m" in b for a, b in rig.links()), "links"
+        )
         left = (WARM_UP_CYCLES + CYCLES) * cycle_seconds * RATE
         with AudioCapture(engine="service").stream(timeout=20) as stream:
             for chunk in stream:
@@ -134,6 +144,41 @@ def test_streams_that_come_and_go_are_no_excuse_and_cost_others_nothing(
     assert result["cycles"] >= CYCLES
     assert (result["allocations"], result["locks"], result["faults"]) == (0, 0, 0)
     assert result["most_syscalls"] == 0
+
+
+def test_neither_is_cancelling_which_is_done_elsewhere(
+    rig: PrivatePipeWire, rtcheck: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.create_sink("speakers")
+    value = json.dumps({"name": "speakers"})
+    rig.tool("pw-metadata", "-n", "default", "0", "default.audio.sink", value, "Spa:String:JSON")
+    rig.link("speakers:monitor_FL", "rig-mic:input_MONO")
+    rng = np.random.default_rng(1)
+    rng.normal(0, 0.1, 48_000).astype(np.float32).tofile(tmp_path / "far")
+    rig.play(tmp_path / "far", "speakers", loop=True)
+    path = tmp_path / "report.json"
+    report = observe(rig, rtcheck, path, monkeypatch, source="clean:rig-mic")
+    assert (report["allocations"], report["locks"], report["faults"]) == (0, 0, 0)
+    assert report["most_syscalls"] == 0
+
+
+@needs_session
+def test_nor_is_the_virtual_microphone(rtcheck: Path, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    env = {"LD_PRELOAD": str(rtcheck), "RTCHECK_REPORT": str(path)}
+    arguments = ["--virtual-microphone", "--virtual-microphone-gate", "speech"]
+    with Session(quantum=256) as session, Engine(session.rig, *arguments, **env) as engine:
+        session.rig.wait_for_node("v2m-engine.microphone")
+        command = ["pw-record", "--target", "v2m-engine.microphone", tmp_path / "heard.wav"]
+        recorder = subprocess.Popen(command, env=session.env)
+        time.sleep((WARM_UP_CYCLES + 2 * CYCLES) * 256 / 48_000 + 1)
+        recorder.terminate()
+        recorder.wait(10)
+        engine.stop()
+    report = json.loads(path.read_text())
+    assert report["streams"] >= CYCLES
+    assert (report["allocations"], report["locks"], report["faults"]) == (0, 0, 0)
+    assert report["most_syscalls"] == 0
 
 
 @pytest.mark.parametrize(

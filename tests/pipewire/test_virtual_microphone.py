@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from rig.service import Engine, status
 from rig.session import Session
 from rig.speech import TEXTS, Talk
 
-RATE = 48_000
+RATE, QUANTUM = 48_000, 1024
 NODE = "v2m-engine.microphone"
 
 Floats = npt.NDArray[np.float32]
@@ -33,7 +34,7 @@ needs_session = pytest.mark.skipif(
 @pytest.fixture
 def session() -> Iterator[Session]:
     """A graph that runs at the microphone's own rate, so that nothing is resampled."""
-    with Session(quantum=1024) as private:
+    with Session(quantum=QUANTUM) as private:
         yield private
 
 
@@ -55,30 +56,54 @@ def read(path: Path) -> Floats:
     return np.frombuffer(data[start : start + (len(data) - start) // 4 * 4], np.float32)
 
 
-def find(played: Floats, piece: Floats) -> int | None:
-    """Where a piece is in what is played over and over."""
-    for at in np.flatnonzero(played[: -len(piece)] == piece[0]):
-        if np.array_equal(played[at : at + len(piece)], piece):
-            return int(at)
-    return None
+class Index:
+    """Where pieces are in samples, no two of which are alike."""
+
+    def __init__(self, samples: Floats) -> None:
+        self.samples = samples
+        self.order = np.argsort(samples, kind="stable")
+        self.ascending = samples[self.order]
+
+    def find(self, piece: Floats) -> int | None:
+        first = np.searchsorted(self.ascending, piece[0], "left")
+        last = np.searchsorted(self.ascending, piece[0], "right")
+        for at in self.order[first:last]:
+            if np.array_equal(self.samples[at : at + len(piece)], piece):
+                return int(at)
+        return None
 
 
-def matched(played: Floats, heard: Floats) -> npt.NDArray[np.bool_]:
-    """Which samples of a recording are those played, in their order: a graph that loses cycles
-    moves them against each other, and the engine puts silence there."""
-    same = np.zeros(len(heard), np.bool_)
+def matched(played: Index, heard: Floats) -> list[tuple[int, int, int]]:
+    """Stretches of a recording that are those played: where they are in either, and how long. A
+    graph that loses cycles moves them against each other, and the engine puts silence there."""
+    stretches = []
+    sounds = np.flatnonzero(heard)
     at = 0
-    while at + 16 <= len(heard):
-        place = find(played, heard[at : at + 16])
+    while (then := np.searchsorted(sounds, at)) < len(sounds):
+        at = int(sounds[then])
+        place = played.find(heard[at : at + 16]) if at + 16 <= len(heard) else None
         if place is None:
             at += 16
             continue
-        length = min(len(heard) - at, len(played) - place)
-        differs = heard[at : at + length] != played[place : place + length]
+        length = min(len(heard) - at, len(played.samples) - place)
+        differs = heard[at : at + length] != played.samples[place : place + length]
         first = int(np.argmax(differs)) if differs.any() else length
-        same[at : at + first] = True
+        stretches.append((at, place, first))
         at += first
-    return same
+    return stretches
+
+
+def covered(length: int, stretches: Iterable[tuple[int, int]]) -> npt.NDArray[np.bool_]:
+    there = np.zeros(length, np.bool_)
+    for begin, count in stretches:
+        there[begin : begin + count] = True
+    return there
+
+
+def runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and end of each stretch of true ones."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 @needs_session
@@ -105,14 +130,18 @@ def test_every_sample_comes_through_and_only_while_somebody_records(
     heard = read(tmp_path / "heard.wav")
     heard = heard[np.flatnonzero(heard)[0] :]
     assert len(heard) > RATE
-    same = matched(played, heard)
+    stretches = matched(Index(played), heard)
+    same = covered(len(heard), ((at, count) for at, _, count in stretches))
     assert np.mean(same | (heard == 0)) > 0.99
     assert np.mean(same) > 0.8
 
 
 @needs_session
 def test_speech_comes_whole_and_silence_is_exact(session: Session, tmp_path: Path) -> None:
-    talk = Talk(tmp_path / "talk.wav", texts=TEXTS[:3])
+    """V2M_TEST_UTTERANCES is how many are said: 200 take twelve minutes."""
+    count = int(os.environ.get("V2M_TEST_UTTERANCES", "3"))
+    texts = tuple(TEXTS[n % len(TEXTS)] for n in range(count))
+    talk = Talk(tmp_path / "talk.wav", texts=texts)
     at = np.arange(3 * len(talk.samples)) / 3
     # No two samples are alike, so that each can be found.
     played = np.interp(at, np.arange(len(talk.samples)), talk.samples)
@@ -125,24 +154,29 @@ def test_speech_comes_whole_and_silence_is_exact(session: Session, tmp_path: Pat
         rig.wait_for_node(NODE)
         with recording(session, tmp_path / "heard.wav"):
             time.sleep(len(played) / RATE + 2)
+            told = status(rig)
     heard = read(tmp_path / "heard.wav")
-    same = matched(played, heard)
-    # Of whichever utterances came whole into the recording every sample is there.
-    whole = 0
-    for start, end in ((3 * start, 3 * end) for start, end in talk.spoken):
-        place = find(heard, played[end - 16 : end])
-        if place is None or place + 16 < end - start:
+    stretches = matched(Index(played), heard)
+    same = covered(len(heard), ((at, count) for at, _, count in stretches))
+    given = covered(len(played), ((place, count) for _, place, count in stretches))
+    # Of each utterance that came while it was recorded every sample is there, from before its
+    # first sound: all but the cycles that the graph lost, which are whole ones.
+    first = next(place for _, place, _ in stretches)
+    odd = whole = 0
+    for start, end in ((3 * start - RATE // 20, 3 * end) for start, end in talk.spoken):
+        if start < first + RATE // 2 and first < end:
             continue
-        there = same[place + 16 - (end - start) : place + 16]
-        whole += bool(there.mean() > 0.98)  # all but what the graph lost
+        missing = runs(~given[start:end])
+        # Where it goes on after a loss is known to 16 samples.
+        odd += sum((end - begin + 64) % QUANTUM > 128 for begin, end in missing)
+        whole += given[start:end].mean() > 0.5
+    assert odd <= told["virtual_microphone"]["slips"] + told["losses"]["gaps"], told
     assert whole >= len(talk.spoken) - 1
     # Between them it is silent, to the bit, and there is nothing but speech and fades.
     silent = heard == 0
     assert np.mean(silent) > 0.1
     assert np.mean(same | silent) > 0.95
-    edges = np.flatnonzero(np.diff(silent.astype(np.int8)) == 1)
-    runs = [int(np.argmax(~silent[edge + 1 :])) for edge in edges]
-    assert max(runs) > RATE // 4
+    assert max(end - begin for begin, end in runs(silent[:-RATE])) > RATE // 4
 
 
 def test_it_comes_back_with_the_daemon(rig: PrivatePipeWire) -> None:

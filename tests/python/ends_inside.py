@@ -1,9 +1,11 @@
-"""Ends the interpreter while daemon threads are inside of the module.
+"""Ends the interpreter while daemon threads are inside of the module, or tasks wait for it on
+loops that nobody ended: of the main thread, and of daemon threads.
 
-`python ends_inside.py SOURCE detecting|chunks|segments|events|reading|waiting OUT.wav`
+`python ends_inside.py SOURCE detecting|chunks|segments|events|reading|waiting|tasks OUT.wav`
 """
 
 import array
+import asyncio
 import sys
 import threading
 import time
@@ -24,11 +26,19 @@ source, what, out = sys.argv[1:]
 capture = AudioCapture(engine="private", source=source, buffer_size=160)
 if what == "waiting":
     recording = capture.record(out).__enter__()
-elif what != "detecting":
+elif what not in ("detecting", "tasks"):
     stream = capture.stream().__enter__()
 
 
+async def listen() -> None:
+    async with capture.stream() as audio:
+        async for _ in audio:
+            pass
+
+
 def work() -> None:
+    if what == "tasks":
+        asyncio.run(listen())
     while True:
         if what == "detecting":
             vad.probabilities(noise)
@@ -46,5 +56,9 @@ def work() -> None:
 
 for _ in range(3):
     threading.Thread(target=work, daemon=True).start()
+if what == "tasks":
+    loop = asyncio.new_event_loop()
+    tasks = [loop.create_task(listen()) for _ in range(2)]
+    loop.run_until_complete(asyncio.sleep(0.2))
 time.sleep(0.2)
 print("the end", flush=True)

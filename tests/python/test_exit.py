@@ -1,6 +1,6 @@
-"""The end of an interpreter that has daemon threads inside of the module: they come back
-for the GIL while it is torn down, and CPython ends or parks them there. The wheel, which is
-built by another compiler, has the same test in packaging/tests/test_wheel.py."""
+"""The end of an interpreter that has daemon threads or tasks inside of the module: the threads
+come back for the GIL while it is torn down, and CPython ends or parks them there. The wheel,
+which is built by another compiler, has the same test in packaging/tests/test_wheel.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INSIDE = Path(__file__).with_name("ends_inside.py")
 
 
 @pytest.mark.parametrize(
-    "what", ["detecting", "chunks", "segments", "events", "reading", "waiting"]
+    "what", ["detecting", "chunks", "segments", "events", "reading", "waiting", "tasks"]
 )
 def test_daemon_threads_at_exit(
     recording: Callable[..., Recording], what: str, tmp_path: Path

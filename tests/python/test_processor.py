@@ -249,7 +249,7 @@ def test_speech_that_is_too_long_is_cut_where_it_is_quiet() -> None:
             found = vad.speech_timestamps(audio)
             assert len(found) > 1 and all(s["end"] - s["start"] <= 12 * RATE for s in found)
             for before, after in pairwise(found):
-                around = range(before["end"] - 512, after["start"] + 513, 128)
+                around = range(int(before["end"]) - 512, int(after["start"]) + 513, 128)
                 quietest = min(float(np.mean(audio[n : n + 512] ** 2)) for n in around)
                 loudest = max(loudest, (quietest / float(np.mean(speech**2))) ** 0.5)
         return loudest

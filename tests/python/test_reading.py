@@ -228,7 +228,7 @@ def test_an_independent_reader_sees_the_same(recording: Recorder, service: Start
         assert ring.committed() == audio.position == 32000
         assert ring.counters()["written_ns"] == audio.written_ns
     assert ring.records(independent_reader.GAPS) == []
-    assert ring.sources() == [played.source]
+    assert ring.sources() == [str(played.path)]
     assert [r.detail for r in ring.records(independent_reader.NOTICES) if r.kind == 5][-1] == 3
     assert ring.wake_word() > 10
     peer.close()

@@ -173,12 +173,13 @@ def test_read_gives_everything_in_pieces_of_any_length(recording: Recorder, dtyp
                 break
             assert len(pieces[-1]) == wanted
         assert [len(audio.read(10)) for _ in range(2)] == [0, 0]
-        # The iteration is where it was.
-        assert next(audio).position == 0
+        # From where the stream was entered; and the iteration is still there.
+        begin = len(played.samples) - sum(map(len, pieces))
+        assert next(audio).position == begin < 8000
     assert all(isinstance(piece, array.array) for piece in pieces)
     got = np.concatenate([np.asarray(piece) for piece in pieces])
     wanted_all = played.samples if dtype == "float32" else rounded(played.samples)
-    assert got.dtype == dtype and np.array_equal(got, wanted_all)
+    assert got.dtype == dtype and np.array_equal(got, wanted_all[begin:])
     assert len(audio.read(5)) == 0
 
 

@@ -1,12 +1,12 @@
-/* Watches the real-time callback of a pw_filter client from outside:
+/* Watches the real-time callbacks of a client of pw_filter and pw_stream from outside:
  *
  *   LD_PRELOAD=rtcheck.so RTCHECK_REPORT=report.json v2m-engine run …
  *
- * The library steps in between libpipewire and the filter's process callback,
- * and in front of everything that such a callback must not call: the
- * allocator, locks, system calls. Inside the callback these are counted; the
- * report, written when the process exits normally, has the counts after a
- * warm-up, the page faults taken there, the callback's durations, and how much
+ * The library steps in between libpipewire and the process callbacks of its filters
+ * and streams, and in front of everything that such a callback must not call: the
+ * allocator, locks, system calls. Inside a callback these are counted; the
+ * report, written when the process exits normally, has the counts after each
+ * thread's warm-up, how many of the cycles were a stream's, the page faults taken there, the callback's durations, and how much
  * of them its system calls took.
  * RTCHECK_DURATIONS=file writes them all, as pairs of native u64: when each
  * callback began (CLOCK_MONOTONIC) and how long it took, in nanoseconds.
@@ -30,18 +30,20 @@
 #include <unistd.h>
 
 #include <pipewire/filter.h>
+#include <pipewire/stream.h>
 
 #define WARM_UP 200
 #define MAX_CYCLES (1 << 20)
 
 static __thread int inside; /* the callback */
+static __thread uint64_t cycles; /* of this thread */
 static __thread int after;  /* it, until the thread rests */
 static __thread uint32_t allocations, locks, syscalls, wakes;
 static __thread uint64_t faults_before, waking; /* nanoseconds */
 static __thread uint64_t number; /* of the callback, of all threads' */
 
 static struct {
-	uint64_t cycles, allocations, locks, syscalls, faults;
+	uint64_t cycles, streams, allocations, locks, syscalls, faults;
 	uint32_t most_syscalls, most_wakes;
 } total;
 struct duration {
@@ -50,7 +52,9 @@ struct duration {
 static uint64_t *woke; /* how long each waked, after the callback */
 static struct duration *durations; /* one a cycle */
 static struct pw_filter_events events;
+static struct pw_stream_events stream_events;
 static void (*real_process)(void *, struct spa_io_position *);
+static void (*real_stream_process)(void *);
 static const char *sabotage;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
@@ -142,9 +146,9 @@ static uint64_t faults(void)
 	return (uint64_t)usage.ru_minflt + (uint64_t)usage.ru_majflt;
 }
 
-static void process(void *data, struct spa_io_position *position)
+static uint64_t enter(void)
 {
-	uint64_t start, took;
+	uint64_t start;
 
 	faults_before = faults();
 	allocations = locks = syscalls = wakes = 0;
@@ -153,14 +157,38 @@ static void process(void *data, struct spa_io_position *position)
 	start = now();
 	if (sabotage && strcmp(sabotage, "later-malloc"))
 		commit_sabotage();
-	real_process(data, position);
-	took = now() - start;
+	return start;
+}
+
+static void leave(uint64_t start)
+{
+	uint64_t took = now() - start;
+
 	inside = 0;
 	after = 1;
 	/* Each source has a thread of its own. */
+	if (++cycles <= WARM_UP)
+		return;
 	number = __atomic_add_fetch(&total.cycles, 1, __ATOMIC_RELAXED);
-	if (number > WARM_UP && number - WARM_UP <= MAX_CYCLES)
-		durations[number - WARM_UP - 1] = (struct duration){ start, took };
+	if (number <= MAX_CYCLES)
+		durations[number - 1] = (struct duration){ start, took };
+}
+
+static void process(void *data, struct spa_io_position *position)
+{
+	uint64_t start = enter();
+
+	real_process(data, position);
+	leave(start);
+}
+
+static void stream_process(void *data)
+{
+	uint64_t start = enter();
+
+	real_stream_process(data);
+	leave(start);
+	total.streams += cycles > WARM_UP;
 }
 
 /* The thread rests: the cycle is over. */
@@ -171,7 +199,7 @@ int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 		if (sabotage && !strcmp(sabotage, "later-malloc"))
 			commit_sabotage();
 		after = 0;
-		if (number > WARM_UP) {
+		if (cycles > WARM_UP) {
 			total.allocations += allocations;
 			total.locks += locks;
 			total.syscalls += syscalls;
@@ -180,8 +208,8 @@ int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 				total.most_syscalls = syscalls;
 			if (wakes > total.most_wakes)
 				total.most_wakes = wakes;
-			if (number - WARM_UP <= MAX_CYCLES)
-				woke[number - WARM_UP - 1] = waking;
+			if (number <= MAX_CYCLES)
+				woke[number - 1] = waking;
 		}
 	}
 	return real(fd, events, n, timeout);
@@ -192,15 +220,31 @@ static void *present(size_t n)
 	return mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 }
 
-void pw_filter_add_listener(struct pw_filter *filter, struct spa_hook *hook,
-			    const struct pw_filter_events *theirs, void *data)
+static void prepare(void)
 {
-	REAL(pw_filter_add_listener);
 	sabotage = getenv("RTCHECK_SABOTAGE");
 	if (!durations) {
 		durations = present(MAX_CYCLES * sizeof *durations);
 		woke = present(MAX_CYCLES * sizeof *woke);
 	}
+}
+
+void pw_stream_add_listener(struct pw_stream *stream, struct spa_hook *hook,
+			    const struct pw_stream_events *theirs, void *data)
+{
+	REAL(pw_stream_add_listener);
+	prepare();
+	stream_events = *theirs;
+	real_stream_process = theirs->process;
+	stream_events.process = stream_process;
+	real(stream, hook, &stream_events, data);
+}
+
+void pw_filter_add_listener(struct pw_filter *filter, struct spa_hook *hook,
+			    const struct pw_filter_events *theirs, void *data)
+{
+	REAL(pw_filter_add_listener);
+	prepare();
 	events = *theirs;
 	real_process = theirs->process;
 	events.process = process;
@@ -221,7 +265,7 @@ static int shorter(const void *a, const void *b)
 __attribute__((destructor)) static void report(void)
 {
 	const char *path = getenv("RTCHECK_REPORT"), *all = getenv("RTCHECK_DURATIONS");
-	uint64_t n = total.cycles > WARM_UP ? total.cycles - WARM_UP : 0;
+	uint64_t n = total.cycles;
 	FILE *file;
 
 	if (!path || !durations || !(file = fopen(path, "w")))
@@ -236,10 +280,10 @@ __attribute__((destructor)) static void report(void)
 	qsort(durations, n, sizeof *durations, shorter);
 	qsort(woke, n, sizeof *woke, ascending);
 	fprintf(file,
-		"{\"cycles\": %lu, \"allocations\": %lu, \"locks\": %lu, \"syscalls\": %lu, "
+		"{\"cycles\": %lu, \"streams\": %lu, \"allocations\": %lu, \"locks\": %lu, \"syscalls\": %lu, "
 		"\"most_syscalls\": %u, \"most_wakes\": %u, \"faults\": %lu, \"p50_ns\": %lu, \"p99_ns\": %lu, "
 		"\"p999_ns\": %lu, \"max_ns\": %lu, \"waking_p50_ns\": %lu}\n",
-		n, total.allocations, total.locks, total.syscalls, total.most_syscalls, total.most_wakes, total.faults,
+		n, total.streams, total.allocations, total.locks, total.syscalls, total.most_syscalls, total.most_wakes, total.faults,
 		n ? durations[n / 2].took : 0, n ? durations[n * 99 / 100].took : 0,
 		n ? durations[n * 999 / 1000].took : 0, n ? durations[n - 1].took : 0,
 		n ? woke[n / 2] : 0);

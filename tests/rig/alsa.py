@@ -14,23 +14,31 @@ FAULTS = {"none": 0, "silent": 1, "xrun": 2, "suspended": 3, "gone": 4, "hangs":
 class AlsaMic:
     """An ALSA configuration of its own, whose default PCM is the microphone."""
 
-    def __init__(self, directory: Path, **settings: object) -> None:
-        """``settings`` as in ``alsa_mic.c``: rate, channels, format, level."""
+    def __init__(
+        self,
+        directory: Path,
+        others: dict[str, dict[str, object]] | None = None,
+        **settings: object,
+    ) -> None:
+        """``settings`` as in ``alsa_mic.c``: rate, channels, format, level; ``others``: more
+        such microphones, by name.
+        """
         self._faults = directory / "alsa-faults"
         self.fail("none")
         library = directory / "alsa_mic.so"
         flags = ["-O2", "-shared", "-fPIC", "-DPIC"]
         subprocess.run(
-            ["cc", *flags, "-o", library, HERE / "alsa_mic.c", "-lasound"], check=True, timeout=60
+            ["cc", *flags, "-o", library, HERE / "alsa_mic.c", "-lasound", "-lm"],
+            check=True,
+            timeout=60,
         )
         self.config = directory / "alsa.conf"
-        entries = " ".join(f"{key} {value}" for key, value in settings.items())
-        self.config.write_text(
-            f'pcm_type.test_mic {{ lib "{library}" }}\n'
-            f'pcm.mic {{ type test_mic faults "{self._faults}" {entries} }}\n'
-            f'pcm.default {{ type test_mic faults "{self._faults}" {entries} }}\n'
-            "ctl.default { type hw card 0 }\n"
-        )
+        pcms = {"mic": settings, "default": settings} | (others or {})
+        lines = [f'pcm_type.test_mic {{ lib "{library}" }}', "ctl.default { type hw card 0 }"]
+        for name, of_it in pcms.items():
+            entries = " ".join(f"{key} {value}" for key, value in of_it.items())
+            lines.append(f'pcm.{name} {{ type test_mic faults "{self._faults}" {entries} }}')
+        self.config.write_text("\n".join(lines) + "\n")
 
     @property
     def env(self) -> dict[str, str]:

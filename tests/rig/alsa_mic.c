@@ -9,6 +9,8 @@
  *       channels 1
  *       format S16_LE
  *       starts_at 32000   # offers this rate too, and starts at no other
+ *       ppm 200           # its clock is so much faster than CLOCK_MONOTONIC
+ *       impulses 1        # silence, and full scale at each tenth of a second of that
  *       level 0.25        # every sample; without it frame n is that of tests/known
  *                         # on channel 0, and silence on the others
  *       faults "/path"    # a file of 4 bytes, a number in the machine's order:
@@ -16,11 +18,12 @@
  *                         # 5 suspended and can't resume, 6 hangs: no call returns
  *   }
  *
- * Frame n is the one at n / rate seconds of CLOCK_MONOTONIC. 1, 4 and 6 hold for as
+ * Frame n is the one at n / rate seconds of CLOCK_MONOTONIC (less the ppm). 1, 4 and 6 hold for as
  * long as the file says so; 2, 3 and 5 happen once and leave a 0.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -41,6 +44,8 @@ struct mic {
 	unsigned starts_at; /* 0: at any */
 	snd_pcm_format_t format;
 	double level; /* negative: known content */
+	long ppm;
+	int impulses;
 	uint64_t start; /* number of the stream's first frame */
 	uint64_t count; /* frames since */
 	int resumes;
@@ -53,7 +58,28 @@ static uint64_t frame_now(const struct mic *mic)
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * mic->rate + (uint64_t)t.tv_nsec * mic->rate / 1000000000u;
+	unsigned __int128 ns = (unsigned __int128)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	return (uint64_t)(ns * mic->rate * (uint64_t)(1000000 + mic->ppm) / 1000000 / 1000000000u);
+}
+
+/* Whether frame n is the nearest to a tenth of a second. */
+static int is_impulse(const struct mic *mic, uint64_t n)
+{
+	long double tenth = mic->rate * (1.0L + mic->ppm * 1e-6L) / 10;
+
+	return (uint64_t)(roundl(n / tenth) * tenth + 0.5L) == n;
+}
+
+/* Frame n as 32 bits: tests/known has the same. */
+static int32_t known(uint64_t n);
+
+static int32_t sample_of(const struct mic *mic, uint64_t n, unsigned channel)
+{
+	if (mic->impulses)
+		return is_impulse(mic, n) ? INT32_MAX : 0;
+	if (mic->level >= 0)
+		return (int32_t)(mic->level * 2147483647.0);
+	return channel == 0 ? known(n) : 0;
 }
 
 /* As a plugin whose server is stopped. */
@@ -63,7 +89,6 @@ static void hang(const struct mic *mic)
 		nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
 }
 
-/* Frame n as 32 bits: tests/known has the same. */
 static int32_t known(uint64_t n)
 {
 	uint16_t mixed = (uint16_t)((uint16_t)n * 0x9e37u);
@@ -85,8 +110,7 @@ static void fill(struct mic *mic, uint64_t first, uint64_t end)
 	for (; first < end; first++)
 		for (unsigned c = 0; c < mic->channels; c++) {
 			size_t bit = areas[c].first + first % mic->io.buffer_size * areas[c].step;
-			int32_t sample = mic->level >= 0 ? (int32_t)(mic->level * 2147483647.0)
-				: c == 0 ? known(mic->start + first) : 0;
+			int32_t sample = sample_of(mic, mic->start + first, c);
 
 			memcpy((char *)areas[c].addr + bit / 8, (char *)&sample + 4 - bytes, bytes);
 		}
@@ -95,7 +119,8 @@ static void fill(struct mic *mic, uint64_t first, uint64_t end)
 static int mic_start(snd_pcm_ioplug_t *io)
 {
 	struct mic *mic = io->private_data;
-	uint64_t ns = (uint64_t)io->period_size * 1000000000u / io->rate;
+	/* A trifle longer than it is, by its own clock: by then the period is there. */
+	uint64_t ns = (uint64_t)(io->period_size * 1e9 / (io->rate * (1 + mic->ppm * 1e-6))) + 1;
 	struct timespec period = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
 	struct itimerspec every = { period, period };
 
@@ -273,6 +298,10 @@ SND_PCM_PLUGIN_DEFINE_FUNC(test_mic)
 			mic->starts_at = (unsigned)number;
 		else if (!strcmp(id, "format"))
 			mic->format = snd_pcm_format_value(text);
+		else if (!strcmp(id, "ppm"))
+			mic->ppm = number;
+		else if (!strcmp(id, "impulses"))
+			mic->impulses = number != 0;
 		else if (!strcmp(id, "level"))
 			err = snd_config_get_ireal(entry, &mic->level);
 		else if (!strcmp(id, "faults") && text)

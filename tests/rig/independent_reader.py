@@ -20,8 +20,8 @@ SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0010
 HEADER = 65536
 #: Rate in Hz, and samples of a window of 32 ms.
 RATES = {8000: 256, 16000: 512, 24000: 768, 32000: 1024, 48000: 1536}
-ELEMENT_SIZES = [4, 8, 32, 4, 32, 32]
-SAMPLES, CLOCK, GAPS, SPEECH, TURNS, NOTICES = range(6)
+ELEMENT_SIZES = [4, 8, 32, 4, 32, 32, 8]
+SAMPLES, CLOCK, GAPS, SPEECH, TURNS, NOTICES, ECHO = range(7)
 
 
 class NotARing(Exception):
@@ -74,7 +74,7 @@ class Ring:
         require(magic == b"v2m-ring" and version == 2 and header_size == HEADER, "header")
         require(total == size, "size")
         self.rate, self.window, lanes = struct.unpack_from("=3I", header, 0x028)
-        require(RATES.get(self.rate) == self.window and lanes == 6, "constants")
+        require(RATES.get(self.rate) == self.window and lanes == 7, "constants")
         self.id = header[0x018:0x028]
         (self.engine_pid,) = struct.unpack_from("=I", header, 0x034)
         self.lanes: list[tuple[int, int]] = []
@@ -90,7 +90,7 @@ class Ring:
             self.lanes.append((offset, capacity))
         self.history = self.lanes[SAMPLES][1]
         require(self.history >= 65536, "history")
-        for lane in (CLOCK, SPEECH):
+        for lane in (CLOCK, SPEECH, ECHO):
             require(self.lanes[lane][1] >= -(-self.history // self.window), "windows")
 
     def _u64(self, offset: int) -> int:
@@ -121,6 +121,11 @@ class Ring:
 
     def speech(self, window: int, count: int) -> array.array[float]:
         return array.array("f", self.read(SPEECH, window, count))
+
+    def echo(self, window: int) -> tuple[float, bool, bool, bool]:
+        """How many dB were taken off; whether something played, both spoke, it was learning."""
+        decibels, flags = struct.unpack("=fI", self.read(ECHO, window, 1))
+        return decibels, bool(flags & 1), bool(flags & 2), bool(flags & 4)
 
     def time_ns(self, position: int) -> int:
         (start,) = struct.unpack("=q", self.read(CLOCK, position // self.window, 1))

@@ -18,8 +18,8 @@ from rig import ROOT
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | 0x0010 | fcntl.F_SEAL_SEAL
 HEADER = 65536
-#: Bytes of an element, by lane: samples, clock, gaps, speech, turns, notices.
-ELEMENT = (4, 8, 32, 4, 32, 32)
+#: Bytes of an element, by lane: samples, clock, gaps, speech, turns, notices, echo.
+ELEMENT = (4, 8, 32, 4, 32, 32, 8)
 COUNTERS, STRIDE = 0x400, 0x80
 WAKE, ENGINE = 0x800, 0x900
 WINDOW = 512
@@ -43,7 +43,7 @@ class LyingEngine:
     ) -> None:
         self.random = random.Random(seed)
         self.capacities = (samples, max(8192, samples // 512), 2048, max(16384, samples // 512))
-        self.capacities += (2048, 2048)
+        self.capacities += (2048, 2048, max(8192, samples // 512))
         self.offsets = []
         at = HEADER
         for element, capacity in zip(ELEMENT, self.capacities, strict=True):
@@ -77,7 +77,7 @@ class LyingEngine:
         header = bytearray(0x980)
         header[:8] = b"v2m-ring"
         struct.pack_into("=IIQ16sIIII", header, 8, 2, HEADER, self.size, os.urandom(16), 16_000,
-                         WINDOW, 6, os.getpid())  # fmt: skip
+                         WINDOW, 7, os.getpid())  # fmt: skip
         for lane, (offset, capacity) in enumerate(zip(self.offsets, self.capacities, strict=True)):
             struct.pack_into(
                 "=IIQQ", header, 0x80 + 32 * lane, lane, ELEMENT[lane], offset, capacity
@@ -103,6 +103,7 @@ class LyingEngine:
                 self.put(0, written, written)
                 self.put(1, windows, windows)
                 self.put(3, written // WINDOW, written // WINDOW)
+                self.put(6, written // WINDOW, written // WINDOW)
             struct.pack_into("=Q", self.memory, ENGINE, time.monotonic_ns())
             if now - begun > 0.3:
                 self.random.choice(self.lies)()
@@ -111,7 +112,7 @@ class LyingEngine:
             time.sleep(self.random.choice([0.0, 0.001, 0.01, 0.05]))
 
     def counter(self) -> None:
-        lane = self.random.randrange(6)
+        lane = self.random.randrange(7)
         draw = self.random.choice
         committed = (draw(EDGES) + self.random.randrange(3)) % 2**64
         claimed = draw([committed, committed + 1, committed - 1, draw(EDGES), committed + 65_536])

@@ -191,12 +191,18 @@ class PrivatePipeWire:
 
     def set_default_source(self, name: str | None) -> None:
         """Make a source the default as a session manager would; None deletes the entry."""
+        self._set_default("default.audio.source", name)
+
+    def set_default_sink(self, name: str | None) -> None:
+        """The same for a sink."""
+        self._set_default("default.audio.sink", name)
+
+    def _set_default(self, key: str, name: str | None) -> None:
         entry = ["pw-metadata", "-n", "default"]
         if name is None:
-            self.tool(*entry, "-d", "0", "default.audio.source")
+            self.tool(*entry, "-d", "0", key)
         else:
-            value = json.dumps({"name": name})
-            self.tool(*entry, "0", "default.audio.source", value, "Spa:String:JSON")
+            self.tool(*entry, "0", key, json.dumps({"name": name}), "Spa:String:JSON")
 
     def create_source(
         self,

@@ -53,11 +53,17 @@ def look(engine: str) -> dict[str, Any]:
             wait_until(lambda: status().get("source", {}).get("linked"), "a source", seconds=30)
             before = status()["ring"]["position"]
             wait_until(lambda: status()["ring"]["position"] > before + 32_000, "audio", seconds=30)
+            sources = json.loads(run(engine, "sources", "--json"))
+            starred = [source["name"] for source in sources if source["default"]]
+            form = ("--format", "s16le", "--seconds", "0.5")
             checks = json.loads(run(engine, "doctor", "--json"))["checks"]
             return {
                 "linked": status()["source"]["linked"],
                 "recorders": run("pactl", "list", "source-outputs"),
-                "sources": json.loads(run(engine, "sources", "--json")),
+                "starred": {
+                    name: len(run(engine, "record", "-", *form, "--source", name))
+                    for name in starred
+                },
                 "doctor": {check["name"]: check for check in checks},
             }
         finally:

@@ -119,7 +119,7 @@ class Wav:
     """What a WAV or RF64 file says of itself."""
 
     samples: np.ndarray
-    """Full scale 1.0, whatever it is made of."""
+    """Full scale 1.0, whatever it is made of; of several channels a row each frame."""
     position: int
     ring: str
     comment: str
@@ -165,6 +165,9 @@ def read_wav(path: Path) -> Wav:
             samples = np.frombuffer(data, kind, size // step, body).copy()
             if kind == "<i2":
                 samples = as_float(samples)
+            channels = struct.unpack("<H", found["fmt "][2:4])[0]
+            if channels > 1:
+                samples = samples.reshape(-1, channels)
         elif name == b"cue ":
             content = take(body, size)
             for n in range(struct.unpack("<I", content[:4])[0]):

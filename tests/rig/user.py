@@ -45,9 +45,7 @@ class User:
             check=False,
         )
 
-    def start(
-        self, *arguments: str, log: Path | None = None, **env: str
-    ) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, log: Path | None = None, **env: str) -> subprocess.Popen[str]:
         """Starts the service and waits until it answers. ``log``: where it goes."""
         source = () if "--source" in arguments else ("--source", f"file:{SPEECH}")
         engine = subprocess.Popen(

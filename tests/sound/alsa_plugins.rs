@@ -9,10 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::known::{CYCLE, Kept, apart, check, sample16, sample32};
-use v2m_engine::ErrorKind;
 use v2m_engine::capture::Event;
 use v2m_engine::capture::alsa::{Access, AlsaSource, Options, Stop, sources};
 use v2m_engine::capture::channels::Channels;
+use v2m_error::ErrorKind;
 
 /// Set where alsa-lib reads the test's configuration, which it does once a process.
 const INSIDE: &str = "V2M_TEST_ALSA_INSIDE";
@@ -45,7 +45,7 @@ fn plugins() {
         .args(["-O2", "-shared", "-fPIC", "-DPIC", "-o"])
         .arg(&mic)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/alsa_mic.c"))
-        .arg("-lasound")
+        .args(["-lasound", "-lm"])
         .status();
     assert!(built.unwrap().success(), "alsa_mic.c does not compile");
     fs::write(&faults, [0; 4]).unwrap();

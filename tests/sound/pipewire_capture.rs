@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::rig::Rig;
 use serde_json::json;
-use v2m_engine::ErrorKind;
+use v2m_client::quantum::Quantum;
 use v2m_engine::capture::channels::Channels;
 use v2m_engine::capture::ingest::heard;
 use v2m_engine::capture::pipewire::{Options, Pipewire, Source, State, sources};
 use v2m_engine::capture::{Block, Event, Sink};
-use v2m_engine::quantum::Quantum;
+use v2m_error::ErrorKind;
 
 struct Seen {
     samples: Vec<f32>,

@@ -21,6 +21,15 @@
 // Of an utterance: it doesn't grow any more.
 #define V2M_CHUNK_FINAL 2
 
+// The loudspeaker plays, or its echo may still be heard.
+#define V2M_ECHO_PLAYS 1
+
+// Both sides speak: somebody interrupts what plays.
+#define V2M_ECHO_BOTH 2
+
+// The room isn't known yet, at the beginning and after a change of microphone or loudspeaker.
+#define V2M_ECHO_CONVERGING 4
+
 // What a function answers: 0 or more is an outcome, less than 0 an error, of which
 // v2m_last_error() has the text.
 enum v2m_code
@@ -266,6 +275,14 @@ typedef struct v2m_event {
     int64_t time_ns;
 } v2m_event;
 
+// What was done to 32 ms of the source "clean"; all zeros of others, and where nothing plays.
+typedef struct v2m_echo {
+    // By how many dB the microphone became softer.
+    float cancelled_db;
+    // V2M_ECHO_PLAYS, V2M_ECHO_BOTH, V2M_ECHO_CONVERGING.
+    uint32_t flags;
+} v2m_echo;
+
 // What counts as an utterance. Fill it by v2m_speech_init.
 typedef struct v2m_speech {
     // Bytes of this structure, as v2m_speech_init sets it.
@@ -383,6 +400,14 @@ v2m_code v2m_chunk_speech(const struct v2m_chunk *chunk,
 // `gaps` may be NULL if `capacity` is 0. Never waits. From any thread.
 v2m_code v2m_chunk_gaps(const struct v2m_chunk *chunk,
                         struct v2m_event *gaps,
+                        size_t capacity,
+                        size_t *count);
+
+// Writes to `echoes`, `capacity` at most, what was taken off the windows that end in the chunk
+// and the one that it begins in; `*count` is how many there are. Fewer where they were
+// overwritten. `echoes` may be NULL if `capacity` is 0. Never waits. From any thread.
+v2m_code v2m_chunk_echo(const struct v2m_chunk *chunk,
+                        struct v2m_echo *echoes,
                         size_t capacity,
                         size_t *count);
 

@@ -13,7 +13,7 @@ use crate::failure::{self, guard, invalid};
 use crate::handles::{self, Events, Segments, Stream};
 use crate::pointers::{Plain, Versioned, bytes, fill, free, give, known, make, place, with};
 use crate::reading::Limit;
-use crate::types::{Chunk, Code, Engine, Event, Options, Speech, Status};
+use crate::types::{Chunk, Code, Echo, Engine, Event, Options, Speech, Status};
 
 // SAFETY: numbers and addresses; the latter are only followed as C promises of them.
 unsafe impl Plain for Options {}
@@ -369,6 +369,30 @@ pub unsafe extern "C" fn v2m_chunk_gaps(
             let found = ring.gaps_within(chunk.position, chunk.count);
             for (index, gap) in found.iter().take(capacity).enumerate() {
                 place(gaps)?.add(index).write((*gap).into());
+            }
+            counted.write(found.len());
+            Ok(Code::Ok)
+        })
+    }
+}
+
+/// Writes to `echoes`, `capacity` at most, what was taken off the windows that end in the chunk
+/// and the one that it begins in; `*count` is how many there are. Fewer where they were
+/// overwritten. `echoes` may be NULL if `capacity` is 0. Never waits. From any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn v2m_chunk_echo(
+    chunk: *const Chunk,
+    echoes: *mut Echo,
+    capacity: usize,
+    count: *mut usize,
+) -> Code {
+    // SAFETY: a chunk of ours, and room for so many and a number.
+    unsafe {
+        with_ring(chunk, |chunk, ring| {
+            let counted = place(count)?;
+            let found = ring.echoes(chunk.position, chunk.count);
+            for (index, echo) in found.iter().take(capacity).enumerate() {
+                place(echoes)?.add(index).write((*echo).into());
             }
             counted.write(found.len());
             Ok(Code::Ok)

@@ -277,6 +277,41 @@ pub enum Gap {
     Suspended = 6,
 }
 
+/// What was done to 32 ms of the source "clean"; all zeros of others, and where nothing plays.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Echo {
+    /// By how many dB the microphone became softer.
+    pub cancelled_db: f32,
+    /// V2M_ECHO_PLAYS, V2M_ECHO_BOTH, V2M_ECHO_CONVERGING.
+    pub flags: u32,
+}
+
+/// The loudspeaker plays, or its echo may still be heard.
+pub const ECHO_PLAYS: u32 = 1;
+/// Both sides speak: somebody interrupts what plays.
+pub const ECHO_BOTH: u32 = 2;
+/// The room isn't known yet, at the beginning and after a change of microphone or loudspeaker.
+pub const ECHO_CONVERGING: u32 = 4;
+
+impl From<ring::Echo> for Echo {
+    fn from(echo: ring::Echo) -> Self {
+        let flags = [
+            (echo.plays, ECHO_PLAYS),
+            (echo.both, ECHO_BOTH),
+            (echo.converging, ECHO_CONVERGING),
+        ];
+        Self {
+            cancelled_db: echo.cancelled_db,
+            flags: flags
+                .iter()
+                .filter(|(is, _)| *is)
+                .map(|(_, flag)| flag)
+                .sum(),
+        }
+    }
+}
+
 /// What the engine is doing.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

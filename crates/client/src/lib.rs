@@ -4,6 +4,7 @@
 //! from one engine to the next and with one vocabulary of [`progress`]; event loops wait by
 //! their [`readiness`]; [`record`] writes files. Links no audio library.
 
+mod alignment;
 pub mod connection;
 pub mod cursor;
 pub mod engine;

@@ -75,6 +75,26 @@ pub struct EchoStatus {
     pub converging: bool,
 }
 
+impl EchoStatus {
+    /// A line that says how it goes.
+    pub fn text(&self) -> String {
+        let far = self.far.as_deref().unwrap_or("the default sink");
+        match &self.why {
+            Some(why) => format!("nothing is taken off: {why}"),
+            None if !self.plays => format!("{far} is silent"),
+            None if self.both => format!("{far} plays, and somebody speaks"),
+            None => {
+                let learns = if self.converging {
+                    ", learns the room"
+                } else {
+                    ""
+                };
+                format!("{far} plays, {:.0} dB off{learns}", self.cancelled_db)
+            }
+        }
+    }
+}
+
 /// The virtual microphone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MicrophoneStatus {
@@ -91,6 +111,27 @@ pub struct MicrophoneStatus {
     pub missed: u64,
     /// Moves to stay at its distance, where the two sides' clocks differ; since then, too.
     pub slips: u64,
+}
+
+impl MicrophoneStatus {
+    /// A line that says how it goes.
+    pub fn text(&self) -> String {
+        let node = &self.node;
+        match (&self.why, self.state) {
+            (Some(why), _) => format!("no microphone {node}: {why}"),
+            (None, MicrophoneState::Recorded) => {
+                let missed = match self.missed {
+                    0 => String::new(),
+                    missed => format!(", {missed} samples came too late"),
+                };
+                format!(
+                    "microphone {node}, recorded, {} ms after capture{missed}",
+                    self.latency_ms
+                )
+            }
+            (None, _) => format!("microphone {node}, nobody records from it"),
+        }
+    }
 }
 
 /// What the virtual microphone does.

@@ -1,21 +1,13 @@
 //! Several streams read together: windows that cover the same time.
-//!
-//! Where sources have one clock, their positions stay a constant apart. That constant is
-//! found from the times of many windows, as a single one's are as exact as the moment at which
-//! a thread woke; and it is followed, sample by sample, where clocks drift.
 
 use std::sync::{Arc, Mutex, Weak};
 
+use crate::alignment::{Alignment, beside};
 use crate::engine::{Engine, is_same, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Poll, Source};
-use crate::ring::{Rate, Reader, State};
+use crate::ring::State;
 use crate::stream::{Stream, Window};
-
-/// Windows of 32 ms whose times are looked at, as far as they are there.
-const LOOKS: u64 = 32;
-/// What is off by more than this part of a second isn't drift: the audio was interrupted.
-const JUMP: i64 = 100;
 
 /// The windows of an open stream, each with those of others that cover the same time, at
 /// whatever rates. Reads the first one; the others are only looked at.
@@ -33,16 +25,14 @@ struct Progress {
     /// Something was given: from here on, what is missing was lost.
     begun: bool,
     /// For each of the others.
-    apart: Vec<Option<Apart>>,
+    beside: Vec<Option<Beside>>,
 }
 
-/// How far the positions of another stream are ahead of the first one's, in its samples.
+/// Another stream beside the first one.
 #[derive(Debug)]
-struct Apart {
+struct Beside {
     engines: [Weak<Engine>; 2],
-    samples: i64,
-    /// What looks since the last change found beyond that, and how many these were.
-    beyond: (i64, i64),
+    alignment: Alignment,
 }
 
 impl Together {
@@ -69,7 +59,7 @@ impl Together {
             state: Mutex::new(Progress {
                 taken: None,
                 begun: false,
-                apart: others.iter().map(|_| None).collect(),
+                beside: others.iter().map(|_| None).collect(),
             }),
             first,
             others,
@@ -94,8 +84,8 @@ impl Together {
             },
         };
         let mut all = vec![window];
-        for (other, apart) in self.others.iter().zip(&mut state.apart) {
-            match self.beside(&all[0], other, apart)? {
+        for (other, known) in self.others.iter().zip(&mut state.beside) {
+            match self.beside(&all[0], other, known)? {
                 Poll::Ready(beside) => all.push(beside),
                 Poll::Overrun(lost) => return Ok(Poll::Overrun(lost)),
                 Poll::Ended => return Ok(Poll::Ended),
@@ -116,7 +106,7 @@ impl Together {
         &self,
         window: &Window,
         other: &Stream,
-        apart: &mut Option<Apart>,
+        known: &mut Option<Beside>,
     ) -> Result<Poll<Window>> {
         let (Some(first), Some(engine)) = (self.first.engine(), other.engine()) else {
             return Ok(Poll::Ended);
@@ -125,17 +115,22 @@ impl Together {
         // Before the count: once it says that no more comes, the count is final.
         let state = ring.state();
         let engines = [&first, &engine];
-        let known = apart.take().filter(|apart| {
-            let mut pairs = engines.iter().zip(&apart.engines);
-            pairs.all(|(engine, known)| is_same(engine, known))
-        });
-        let Some(known) = known.or_else(|| Apart::find(window, engines)) else {
-            return Ok(nothing(state, &engine));
+        let known = match known {
+            Some(known) if known.is_of(engines) => known,
+            known => known.insert(Beside {
+                engines: engines.map(Arc::downgrade),
+                alignment: Alignment::default(),
+            }),
         };
-        let known = apart.insert(known.look(window, ring));
+        let Some(samples) = known.alignment.at([&window.ring, ring], window.position) else {
+            return Ok(match window.ring.time_ns(window.position) {
+                Some(_) => nothing(state, &engine),
+                // Waited too long: where it stood is forgotten.
+                None => Poll::Overrun(window.count),
+            });
+        };
         let rate = ring.rate();
-        let begin = rate.convert(window.position, window.ring.rate());
-        let Some(position) = begin.checked_add_signed(known.samples) else {
+        let Some(position) = beside(window.ring.rate(), rate, window.position, samples) else {
             // The other one was not there yet.
             return Ok(Poll::Overrun(window.count));
         };
@@ -164,59 +159,11 @@ fn nothing<T>(state: State, engine: &Engine) -> Poll<T> {
     }
 }
 
-impl Apart {
-    /// By the times of the windows before `window`; the middle one counts.
-    fn find(window: &Window, [first, other]: [&Arc<Engine>; 2]) -> Option<Self> {
-        let size = window.ring.rate().window();
-        let looks = (0..LOOKS).filter_map(|n| {
-            let position = window.position.checked_sub(n * size)?;
-            let time_ns = window.ring.time_ns(position)?;
-            apart(other.ring(), window.ring.rate(), position, time_ns)
-        });
-        let mut looks: Vec<i64> = looks.collect();
-        looks.sort_unstable();
-        Some(Self {
-            engines: [Arc::downgrade(first), Arc::downgrade(other)],
-            samples: *looks.get(looks.len() / 2)?,
-            beyond: (0, 0),
-        })
+impl Beside {
+    fn is_of(&self, engines: [&Arc<Engine>; 2]) -> bool {
+        let mut pairs = engines.iter().zip(&self.engines);
+        pairs.all(|(engine, known)| is_same(engine, known))
     }
-
-    /// After a look at one more window.
-    fn look(mut self, window: &Window, ring: &Reader) -> Self {
-        let rate = window.ring.rate();
-        let Some(now) = apart(ring, rate, window.position, window.time_ns) else {
-            return self;
-        };
-        let off = now - self.samples;
-        let (sum, looks) = (self.beyond.0 + off, self.beyond.1 + 1);
-        self.beyond = (sum, looks);
-        if off.abs() > i64::from(ring.rate().hz()) / JUMP {
-            (self.samples, self.beyond) = (now, (0, 0));
-        } else if looks >= LOOKS as i64 {
-            // One that is off by less than a sample on average stays.
-            self.samples += sum / looks;
-            self.beyond = (0, 0);
-        }
-        self
-    }
-}
-
-/// How far the position of `ring` that was captured at `time_ns` is ahead of `position`, which
-/// another stream of `rate` has there; `None` if it doesn't know.
-fn apart(ring: &Reader, rate: Rate, position: u64, time_ns: i64) -> Option<i64> {
-    let own = ring.rate();
-    let nearest = |ns: i64| own.samples(ns.saturating_add(own.ns(1) / 2));
-    let newest = ring.committed().checked_sub(1)?;
-    let mut there = newest as i64 + nearest(time_ns.saturating_sub(ring.time_ns(newest)?));
-    // From the newest on its clock may have drifted: once more, from nearby.
-    if let Some(told) = u64::try_from(there)
-        .ok()
-        .and_then(|there| ring.time_ns(there))
-    {
-        there += nearest(time_ns.saturating_sub(told));
-    }
-    Some(there - own.convert(position, rate) as i64)
 }
 
 impl Source for Together {
@@ -241,9 +188,9 @@ impl Source for Together {
         let Some(window) = state.taken.clone() else {
             return self.first.is_pending();
         };
-        let mut others = self.others.iter().zip(&mut state.apart);
-        others.any(|(other, apart)| {
-            let found = self.beside(&window, other, apart);
+        let mut others = self.others.iter().zip(&mut state.beside);
+        others.any(|(other, known)| {
+            let found = self.beside(&window, other, known);
             matches!(found, Ok(Poll::Pending))
         })
     }

@@ -35,7 +35,7 @@ const HISTORY: u64 = 1 << 16;
 /// Where each lane's counters (claimed, committed) are, by docs/ring-layout.md.
 const COUNTERS: u64 = 0x400;
 const STRIDE: u64 = 0x80;
-const LANES: u64 = 6;
+const LANES: u64 = 7;
 /// Turns a hang into a failure.
 const HANGS: Duration = Duration::from_secs(60);
 

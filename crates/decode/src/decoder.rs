@@ -15,6 +15,10 @@ use v2m_error::{Error, ErrorKind, Result};
 
 use crate::{FORMATS, rf64};
 
+/// Frames that may be missing for each byte of a file: the densest coders of speech put some
+/// 12 into one. More is a header that lies, and would be silence for days.
+const MISSING_PER_BYTE: u64 = 64;
+
 /// What follows in a file.
 pub enum Piece<'a> {
     /// Samples, frame after frame, each of so many channels.
@@ -39,6 +43,8 @@ pub struct Decoder {
     frames: Option<u64>,
     /// The file's frame that follows everything decoded so far.
     position: u64,
+    /// Frames that may yet be found to be missing.
+    may_miss: u64,
     ended: bool,
     /// The last packet's samples, and its channels, while it waits behind what was lost.
     interleaved: Vec<f32>,
@@ -66,6 +72,8 @@ impl Decoder {
                 "not an audio file that can be read ({e}): it must be {FORMATS}"
             ))
         };
+        // What comes in a pipe is of any length, and at its sender's pace.
+        let bytes = source.byte_len();
         let (source, length) = rf64::open(source).map_err(|e| unreadable(&e))?;
         let stream = MediaSourceStream::new(source, Default::default());
         let format = symphonia::default::get_probe()
@@ -108,6 +116,7 @@ impl Decoder {
             channels,
             frames: frames.or_else(|| length.and_then(|bytes| bytes.checked_div(frame))),
             position: 0,
+            may_miss: bytes.map_or(u64::MAX, |bytes| bytes.saturating_mul(MISSING_PER_BYTE)),
             ended: false,
             interleaved: Vec::new(),
             waiting: None,
@@ -149,7 +158,7 @@ impl Decoder {
     /// long the file is. A file that was cut off ends where it was.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] if the file can't be read any further.
+    /// [`ErrorKind::Device`] if the file can't be read any further, or lies about what is missing.
     pub fn next_piece(&mut self) -> Result<Option<Piece<'_>>> {
         let channels = match self.waiting.take() {
             Some(channels) => channels,
@@ -202,7 +211,7 @@ impl Decoder {
         }
         let starts = u64::try_from(packet.pts.get()).unwrap_or(0);
         let mut lost = match starts > self.position {
-            true => self.lose_until(starts, "a damaged packet was dropped"),
+            true => self.lose_until(starts, "a damaged packet was dropped")?,
             false => 0,
         };
         match self.decoder.decode(&packet) {
@@ -222,7 +231,7 @@ impl Decoder {
             }
             Err(e) => {
                 let ends = starts.saturating_add(packet.dur.get());
-                lost += self.lose_until(ends, &e.to_string());
+                lost += self.lose_until(ends, &e.to_string())?;
                 Ok(Some((lost, None)))
             }
         }
@@ -236,10 +245,19 @@ impl Decoder {
 
     /// How much is missing up to `frame`. Only the file's length tells whether a frame number
     /// can be true, so without it there is none.
-    fn lose_until(&mut self, frame: u64, reason: &str) -> u64 {
+    ///
+    /// # Errors
+    /// The number can't be true in a file of this size.
+    fn lose_until(&mut self, frame: u64, reason: &str) -> Result<u64> {
         let missing = self
             .frames
             .map_or(0, |frames| frame.min(frames).saturating_sub(self.position));
+        self.may_miss = self.may_miss.checked_sub(missing).ok_or_else(|| {
+            self.failed(&format_args!(
+                "what follows says that it is frame {frame}, and so much can't be missing from \
+                 a file of this size"
+            ))
+        })?;
         tracing::warn!(
             file = %self.path.display(),
             frame = self.position,
@@ -248,7 +266,7 @@ impl Decoder {
             "damaged audio"
         );
         self.position += missing;
-        missing
+        Ok(missing)
     }
 }
 
@@ -291,3 +309,6 @@ fn channel_names(channels: &symphonia::core::audio::Channels) -> Vec<String> {
     }
     names_for(count)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,37 +4,66 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use symphonia::core::io::MediaSource;
+use symphonia::core::io::{MediaSource, ReadOnlySource};
 
 /// Chunks before the audio that are passed over at most.
 const CHUNKS: usize = 64;
+/// Bytes that stand before the audio in a pipe, at most.
+const HEAD: usize = 1 << 20;
 const UNKNOWN: u32 = u32::MAX;
 
-/// `source` as the decoder can read it, and the bytes of its audio if it was RF64.
+/// `source` as the decoder can read it, and the bytes of its audio if it was RF64 and says so.
 pub(crate) fn open(
     mut source: Box<dyn MediaSource>,
 ) -> io::Result<(Box<dyn MediaSource>, Option<u64>)> {
-    // What can't go back is not looked at.
-    if !source.is_seekable() {
-        return Ok((source, None));
-    }
-    let audio = audio(&mut source);
-    source.seek(SeekFrom::Start(0))?;
-    match audio {
-        Some((begin, bytes)) => {
-            let whole = Rf64 {
-                end: begin.saturating_add(bytes),
-                position: 0,
+    let audio = match source.is_seekable() {
+        true => {
+            let skip = |source: &mut Box<dyn MediaSource>, bytes: u64| {
+                let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+                source.seek(SeekFrom::Current(bytes)).map(drop)
+            };
+            let audio = audio(&mut source, skip);
+            source.seek(SeekFrom::Start(0))?;
+            audio
+        }
+        // What can't go back is kept.
+        false => {
+            let mut looked = Looked {
+                head: Vec::new(),
                 source,
             };
-            Ok((Box::new(whole), Some(bytes)))
+            let skip = |looked: &mut Looked, bytes: u64| {
+                let skipped = io::copy(&mut looked.take(bytes), &mut io::sink())?;
+                match skipped == bytes {
+                    true => Ok(()),
+                    false => Err(io::ErrorKind::UnexpectedEof.into()),
+                }
+            };
+            let found = audio(&mut looked, skip);
+            let whole = io::Cursor::new(looked.head).chain(looked.source);
+            source = Box::new(ReadOnlySource::new(whole));
+            // Who wrote it didn't know either.
+            found.map(|(begin, bytes)| (begin, bytes.filter(|bytes| *bytes > 0)))
         }
-        None => Ok((source, None)),
-    }
+    };
+    let Some((begin, bytes)) = audio else {
+        return Ok((source, None));
+    };
+    let end = bytes.map_or(u64::MAX, |bytes| begin.saturating_add(bytes));
+    let whole = Rf64 {
+        end,
+        position: 0,
+        source,
+    };
+    Ok((Box::new(whole), bytes))
 }
 
-/// Where an RF64 file's audio begins, and its length in bytes; None for anything else.
-fn audio(source: &mut Box<dyn MediaSource>) -> Option<(u64, u64)> {
+/// Where an RF64 file's audio begins, and its length in bytes if that is known; None for
+/// anything else.
+fn audio<S: Read>(
+    source: &mut S,
+    skip: impl Fn(&mut S, u64) -> io::Result<()>,
+) -> Option<(u64, Option<u64>)> {
     let mut head = [0; 12];
     source.read_exact(&mut head).ok()?;
     if !matches!(&head[..4], b"RF64" | b"BW64") || &head[8..] != b"WAVE" {
@@ -49,7 +78,8 @@ fn audio(source: &mut Box<dyn MediaSource>) -> Option<(u64, u64)> {
         let length = u32::from_le_bytes(*length.first_chunk()?);
         if id == b"data" {
             let long = data.filter(|_| length == UNKNOWN);
-            return Some((position, long.unwrap_or(length.into())));
+            let bytes = long.unwrap_or(length.into());
+            return Some((position, Some(bytes).filter(|bytes| *bytes < u64::MAX)));
         }
         let mut body = u64::from(length);
         if id == b"ds64" && length >= 24 {
@@ -59,10 +89,26 @@ fn audio(source: &mut Box<dyn MediaSource>) -> Option<(u64, u64)> {
             position += 16;
             body -= 16;
         }
-        position += body + u64::from(length % 2);
-        source.seek(SeekFrom::Start(position)).ok()?;
+        body += u64::from(length % 2);
+        position += body;
+        skip(source, body).ok()?;
     }
     None
+}
+
+/// A source that keeps what is read of it.
+struct Looked {
+    head: Vec<u8>,
+    source: Box<dyn MediaSource>,
+}
+
+impl Read for Looked {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let most = out.len().min(HEAD - self.head.len());
+        let count = self.source.read(&mut out[..most])?;
+        self.head.extend_from_slice(&out[..count]);
+        Ok(count)
+    }
 }
 
 struct Rf64 {
@@ -101,7 +147,7 @@ impl Seek for Rf64 {
 
 impl MediaSource for Rf64 {
     fn is_seekable(&self) -> bool {
-        true
+        self.source.is_seekable()
     }
 
     fn byte_len(&self) -> Option<u64> {

@@ -14,6 +14,11 @@ use crate::{Cleaned, Error, ErrorKind, Result};
 
 /// What is softer at the far end is no sound: -80 dBFS.
 const AUDIBLE: f32 = 1e-4;
+/// By so many samples, 0.9 ms and 1 ms, the loudspeaker is ahead of the microphone in the library,
+/// which after a pause no longer knows an echo that comes within half a millisecond: as where a
+/// graph links a sink's monitor to what is recorded.
+const AHEAD_48: usize = 44;
+const AHEAD_16: usize = 16;
 /// How long a room may go on sounding after the loudspeaker: 1 s in frames.
 const TAIL: u32 = 100;
 
@@ -64,6 +69,8 @@ pub struct Canceller {
     frame: usize,
     /// Samples by which the library's output comes later than its input.
     lag: usize,
+    /// The microphone's newest samples, which the library has not got yet.
+    held: VecDeque<f32>,
     library: AudioProcessing,
     /// The one before a jump: it has samples left.
     previous: Option<AudioProcessing>,
@@ -89,9 +96,9 @@ impl Canceller {
     pub fn new(rate: u32, options: Options) -> Result<Self> {
         // By measurement; the tests hold it. At 48 kHz the library's bands bend the phase: it
         // is the delay at which the voice's range fits best.
-        let lag = match rate {
-            16_000 => 128,
-            48_000 => 430,
+        let (lag, ahead) = match rate {
+            16_000 => (128, AHEAD_16),
+            48_000 => (430, AHEAD_48),
             _ => {
                 let message = format!("echo is cancelled at 16000 or 48000 Hz, not at {rate}");
                 return Err(Error::new(ErrorKind::Invalid, message));
@@ -103,23 +110,24 @@ impl Canceller {
             options,
             frame,
             lag,
+            held: std::iter::repeat_n(0.0, ahead).collect(),
             library: library(rate, options),
             previous: None,
             near: Vec::with_capacity(frame),
             far: Vec::with_capacity(frame),
-            raw: VecDeque::with_capacity(frame + lag),
+            raw: VecDeque::with_capacity(frame + lag + ahead),
             processed: vec![0.0; frame],
             spare: vec![0.0; frame],
-            early: lag,
+            early: lag + ahead,
             tail: 0,
             share: 0.0,
-            meter: Meter::new(rate as usize * 32 / 1000),
+            meter: Meter::new(frame),
         })
     }
 
     /// So many samples are in here at most: what comes out is that much behind what went in.
     pub fn delay(&self) -> usize {
-        self.lag + self.frame
+        self.lag + self.held.len() + self.frame
     }
 
     /// Takes what the microphone heard and what the loudspeaker played in the same time, in
@@ -168,6 +176,10 @@ impl Canceller {
             self.tail.saturating_sub(1)
         };
 
+        for sample in &mut self.near {
+            self.held.push_back(*sample);
+            *sample = self.held.pop_front().unwrap_or_default();
+        }
         let sides = (self.near.as_slice(), self.far.as_slice());
         let previous = self.previous.take().is_some_and(|mut previous| {
             cancel(&mut previous, sides, &mut self.spare);

@@ -24,6 +24,6 @@ pub use v2m_error::{Error, ErrorKind, Result};
 pub struct Cleaned {
     /// The microphone's samples in their order, none left out.
     pub samples: Vec<f32>,
-    /// What was done in each 32 ms of them, counted from the first sample.
+    /// What was done up to the end of each 10 ms of them, counted from the first sample.
     pub windows: Vec<Window>,
 }

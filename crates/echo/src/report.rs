@@ -1,4 +1,4 @@
-//! What the canceller did, window by window.
+//! What the canceller did, 10 ms by 10 ms.
 
 /// What is softer than this after cancelling is nobody's voice: mean square of -60 dBFS.
 const VOICE: f64 = 1e-6;
@@ -6,10 +6,12 @@ const VOICE: f64 = 1e-6;
 const BOTH: f64 = 4.0;
 /// Once an echo has lost so much, the room is known: 20 dB.
 const CONVERGED: f64 = 100.0;
-/// Windows with far end after which it is taken as known in any case: 2 s.
-const PATIENCE: u32 = 63;
+/// Frames with far end after which it is taken as known in any case: 2 s.
+const PATIENCE: u32 = 200;
+/// Frames that are looked at together: shorter than a syllable, longer than a glottal period.
+const TOGETHER: usize = 3;
 
-/// 32 ms of the microphone.
+/// The 30 ms of the microphone that end with a frame of 10 ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Window {
     /// The loudspeaker plays, or its echo may still be heard.
@@ -25,16 +27,23 @@ pub struct Window {
 /// Makes windows of samples.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    /// Samples of a window.
+    /// Samples of a frame.
     length: usize,
     samples: usize,
+    /// The frame at hand, and the ones before it.
+    frames: [Frame; TOGETHER],
+    /// Frames with far end left until the room is known.
+    patience: u32,
+    /// Frames whose window began before a jump, and prove nothing.
+    before: u32,
+}
+
+/// Energies before and after, and whether something played.
+#[derive(Clone, Copy, Debug, Default)]
+struct Frame {
     raw: f64,
     clean: f64,
     far: bool,
-    /// Windows with far end left until the room is known.
-    patience: u32,
-    /// Windows that began before a jump, and prove nothing.
-    before: u32,
 }
 
 impl Meter {
@@ -42,9 +51,7 @@ impl Meter {
         Self {
             length,
             samples: 0,
-            raw: 0.0,
-            clean: 0.0,
-            far: false,
+            frames: [Frame::default(); TOGETHER],
             patience: PATIENCE,
             before: 0,
         }
@@ -53,40 +60,40 @@ impl Meter {
     /// What was known of the room no longer holds.
     pub(crate) fn jump(&mut self) {
         self.patience = PATIENCE;
-        // The one at hand, and what is still in the canceller.
-        self.before = 2;
+        // Those at hand, and what is still in the canceller.
+        self.before = TOGETHER as u32 + 2;
     }
 
-    /// Takes one sample before and after; gives the window that it completes.
+    /// Takes one sample before and after; gives the window of the frame that it completes.
     pub(crate) fn add(&mut self, raw: f32, clean: f32, far: bool) -> Option<Window> {
-        self.raw += f64::from(raw).powi(2);
-        self.clean += f64::from(clean).powi(2);
-        self.far |= far;
+        let frame = &mut self.frames[0];
+        frame.raw += f64::from(raw).powi(2);
+        frame.clean += f64::from(clean).powi(2);
+        frame.far |= far;
         self.samples += 1;
         if self.samples < self.length {
             return None;
         }
-        let window = self.window();
-        (self.samples, self.raw, self.clean, self.far) = (0, 0.0, 0.0, false);
+        let window = self.judge();
+        self.before = self.before.saturating_sub(1);
+        self.frames.rotate_right(1);
+        (self.samples, self.frames[0]) = (0, Frame::default());
         Some(window)
     }
 
-    fn window(&mut self) -> Window {
-        let window = self.judge();
-        self.before = self.before.saturating_sub(1);
-        window
-    }
-
     fn judge(&mut self) -> Window {
-        if !self.far {
+        let sum = |of: fn(&Frame) -> f64| self.frames.iter().map(of).sum::<f64>();
+        let (raw, clean) = (sum(|f| f.raw), sum(|f| f.clean));
+        let length = (TOGETHER * self.length) as f64;
+        if !self.frames[0].far {
             return Window {
                 converging: self.patience > 0,
                 ..Window::default()
             };
         }
         // A floor of -80 dBFS keeps the ratio of two silences at nothing.
-        let floor = 1e-8 * self.length as f64;
-        let ratio = (self.raw + floor) / (self.clean + floor);
+        let floor = 1e-8 * length;
+        let ratio = (raw + floor) / (clean + floor);
         self.patience = if ratio >= CONVERGED && self.before == 0 {
             0
         } else {
@@ -95,7 +102,7 @@ impl Meter {
         Window {
             far: true,
             cancelled_db: 10.0 * ratio.log10() as f32,
-            both: self.patience == 0 && self.clean > VOICE * self.length as f64 && ratio < BOTH,
+            both: self.patience == 0 && clean > VOICE * length && ratio < BOTH,
             converging: self.patience > 0,
         }
     }

@@ -63,15 +63,18 @@ pub(crate) enum LaneId {
     SpeechEvents = 4,
     /// Events: changes of device and of state.
     EngineEvents = 5,
+    /// [`Echo`](super::Echo), one for each window.
+    Echo = 6,
 }
 
-pub(crate) const LANES: [LaneId; 6] = [
+pub(crate) const LANES: [LaneId; 7] = [
     LaneId::Samples,
     LaneId::Clock,
     LaneId::Gaps,
     LaneId::Speech,
     LaneId::SpeechEvents,
     LaneId::EngineEvents,
+    LaneId::Echo,
 ];
 
 impl LaneId {
@@ -79,7 +82,7 @@ impl LaneId {
     pub(crate) const fn width(self) -> usize {
         match self {
             Self::Samples | Self::Speech => 1,
-            Self::Clock => 2,
+            Self::Clock | Self::Echo => 2,
             Self::Gaps | Self::SpeechEvents | Self::EngineEvents => 8,
         }
     }
@@ -153,7 +156,7 @@ impl Layout {
         let lanes = LANES.map(|lane| {
             let capacity = match lane {
                 LaneId::Samples => samples,
-                LaneId::Clock => windows(8),
+                LaneId::Clock | LaneId::Echo => windows(8),
                 LaneId::Speech => windows(4),
                 LaneId::Gaps | LaneId::SpeechEvents | LaneId::EngineEvents => RECORDS,
             };
@@ -247,9 +250,9 @@ impl Layout {
             }
         }
         let samples = lanes[LaneId::Samples as usize].capacity;
-        let windows = lanes[LaneId::Clock as usize]
-            .capacity
-            .min(lanes[LaneId::Speech as usize].capacity);
+        let by_window = [LaneId::Clock, LaneId::Speech, LaneId::Echo];
+        let windows = by_window.map(|lane| lanes[lane as usize].capacity);
+        let windows = windows.into_iter().min().unwrap_or_default();
         if windows < samples.div_ceil(rate.window()) || samples < MIN_HISTORY {
             return Err(wrong("its lanes do not cover the same time".into()));
         }

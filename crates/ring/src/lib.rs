@@ -12,6 +12,7 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("v2m_engine needs a 64-bit target: positions are 64-bit atomics in mapped memory");
 
+pub mod echo;
 pub mod event;
 mod lane;
 pub mod layout;
@@ -37,6 +38,7 @@ pub mod wake;
 #[cfg(not(loom))]
 pub mod writer;
 
+pub use echo::Echo;
 pub use event::{Event, GapReason, Kind};
 pub use layout::{Layout, NS_PER_SAMPLE, SAMPLE_RATE, WINDOW};
 #[cfg(not(loom))]

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
+use super::echo::Echo;
 use super::event::{Event, GapReason, Kind, NAME_BYTES};
 use super::lane::Lane;
 use super::layout::{HEADER_BYTES, LaneId, Layout};
@@ -129,6 +130,27 @@ impl Reader {
     /// Copies the probabilities from window number `first` on.
     pub fn read_speech(&self, first: u64, out: &mut [f32]) -> Result<()> {
         self.read(LaneId::Speech, first, out)
+    }
+
+    /// What was taken off a window whose samples are all there; `None` for others, and for one
+    /// long forgotten.
+    pub fn echo(&self, window: u64) -> Option<Echo> {
+        let lane = self.memory.lane(LaneId::Echo);
+        if window >= lane.committed() {
+            return None;
+        }
+        let mut words = [0_u32; 2];
+        lane.read(window, &mut words).ok()?;
+        Some(Echo::from_words(words))
+    }
+
+    /// What was taken off the windows that end in `[position, position + count)` and the one
+    /// that it begins in, as far as they are there.
+    pub fn echoes(&self, position: u64, count: u64) -> Vec<Echo> {
+        let window = self.rate().window();
+        let (first, end) = (position / window, position.saturating_add(count) / window);
+        let windows = first..end.min(self.memory.lane(LaneId::Echo).committed());
+        windows.map_while(|window| self.echo(window)).collect()
     }
 
     /// Windows whose samples are all there.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::State;
+use super::echo::Echo;
 use super::event::{Event, GapReason, Kind, NAME_BYTES};
 use super::layout::{LaneId, Layout};
 use super::memory::Memory;
@@ -53,6 +54,7 @@ impl Ring {
             memory: memory.clone(),
             next: 0,
             windows: 0,
+            echo: Echo::default(),
             wiped: 0,
             wiping: false,
             gaps: 0,
@@ -121,6 +123,8 @@ pub struct CaptureWriter {
     memory: Arc<Memory>,
     next: u64,
     windows: u64,
+    /// Of the audio that is appended now.
+    echo: Echo,
     /// Before this position, nothing of the audio is left.
     wiped: u64,
     /// It is being wiped, and readers were told.
@@ -140,11 +144,16 @@ impl CaptureWriter {
         self.next
     }
 
+    /// What is taken off the samples that are appended from here on; nothing at first.
+    pub fn set_echo(&mut self, echo: Echo) {
+        self.echo = echo;
+    }
+
     /// Appends samples, the first of which was captured at `time_ns`
     /// (CLOCK_MONOTONIC).
     #[inline]
     pub fn append(&mut self, samples: &[f32], time_ns: i64) {
-        self.extend(samples.len() as u64, time_ns, |i| {
+        self.extend(samples.len() as u64, time_ns, self.echo, |i| {
             samples[i as usize].to_bits()
         });
     }
@@ -152,11 +161,11 @@ impl CaptureWriter {
     /// Appends `count` samples of exact silence, in no more time than the whole
     /// ring takes. Announce them by [`gap`](Self::gap) before.
     pub fn append_silence(&mut self, count: u64, time_ns: i64) {
-        self.extend(count, time_ns, |_| 0);
+        self.extend(count, time_ns, Echo::default(), |_| 0);
     }
 
     #[inline]
-    fn extend(&mut self, count: u64, time_ns: i64, sample: impl Fn(u64) -> u32) {
+    fn extend(&mut self, count: u64, time_ns: i64, echo: Echo, sample: impl Fn(u64) -> u32) {
         // The clock first: a reader that sees a sample finds its window's time.
         let rate = self.rate();
         let windows = (self.next + count).div_ceil(rate.window()) - self.windows;
@@ -168,6 +177,16 @@ impl CaptureWriter {
                 words[i]
             });
             self.windows += windows;
+        }
+        // As is what was taken off those that are complete now.
+        let (done, complete) = (
+            self.next / rate.window(),
+            (self.next + count) / rate.window(),
+        );
+        if complete > done {
+            let words = echo.to_words();
+            let echoes = self.memory.lane(LaneId::Echo);
+            echoes.append(done, complete - done, |_, i| words[i]);
         }
         // From the vDSO: no system call.
         let now = crate::time::monotonic_ns();

@@ -9,7 +9,9 @@ use nix::sys::stat::Mode;
 use proptest::prelude::*;
 use v2m_ring::ErrorKind;
 use v2m_ring::shm;
-use v2m_ring::{EventLane, GapReason, Kind, Layout, NS_PER_SAMPLE, Rate, Reader, Ring, WINDOW};
+use v2m_ring::{
+    Echo, EventLane, GapReason, Kind, Layout, NS_PER_SAMPLE, Rate, Reader, Ring, WINDOW,
+};
 
 const HISTORY: u64 = 1 << 16;
 
@@ -445,5 +447,39 @@ proptest! {
                 Some(told) => prop_assert!(name.starts_with(&told) && told.len() > 1020),
             }
         }
+    }
+}
+
+#[test]
+fn every_complete_window_has_what_was_taken_off_it() {
+    for rate in Rate::ALL {
+        let (ring, mut capture, _, _) = Ring::at(rate, HISTORY).unwrap();
+        let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
+        let window = rate.window();
+        let echo = |n: u64| Echo {
+            cancelled_db: n as f32,
+            plays: true,
+            both: n % 2 == 0,
+            converging: n % 3 == 0,
+        };
+        assert_eq!(reader.echo(0), None);
+        // A window has what held when its last sample came.
+        capture.set_echo(echo(1));
+        capture.append(&vec![0.1; window as usize - 1], 0);
+        assert_eq!(reader.echo(0), None);
+        capture.set_echo(echo(2));
+        capture.append(&[0.1; 2], 0);
+        assert_eq!((reader.echo(0), reader.echo(1)), (Some(echo(2)), None));
+        // Silence had nothing taken off.
+        capture.append_silence(window, 0);
+        capture.append(&vec![0.1; 2 * window as usize], 0);
+        let all = [echo(2), Echo::default(), echo(2), echo(2)];
+        assert_eq!(reader.echoes(0, reader.committed()), all);
+        assert_eq!(reader.echoes(window + 1, 2 * window), all[1..3]);
+        assert_eq!(reader.echoes(u64::MAX, 5), []);
+        // Long forgotten.
+        let silence = reader.layout().history() + 70_000 * window;
+        capture.append_silence(silence, 0);
+        assert_eq!(reader.echo(0), None);
     }
 }

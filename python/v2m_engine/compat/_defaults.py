@@ -90,4 +90,4 @@ class Defaults:
             raise AttributeError(f"'default' object has no attribute {name!r}")
 
 
-default = Defaults()
+default: Defaults = Defaults()

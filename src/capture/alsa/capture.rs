@@ -8,11 +8,12 @@ use super::{AlsaSource, MuteWatch, Setup, Stop, sources};
 use crate::capture::ingest::Ingest;
 use crate::capture::{Backend, Event, Events, Kind, Start};
 use crate::config::SourceSpec;
-use crate::error::Result;
-use crate::health::Mute;
-use crate::rt::bounded::Bounded;
-use crate::rt::{self, Role};
-use crate::status::SourceStatus;
+use v2m_client::status::SourceStatus;
+use v2m_dsp::health::Mute;
+use v2m_error::Result;
+use v2m_rt as rt;
+use v2m_rt::Role;
+use v2m_rt::bounded::Bounded;
 
 /// Sources `alsa:PCM`.
 pub static KIND: Kind = Kind {

@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alsa::device_name::HintIter;
 use alsa::Direction;
+use alsa::device_name::HintIter;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 pub use alsa::pcm::Access;
@@ -29,11 +29,11 @@ pub use negotiate::{Options, Setup};
 
 use super::channels::Channels;
 use super::{Event, Sink, SourceInfo, SourceKind};
-use crate::rt::bounded::Calls;
-use crate::{Error, Result, text};
 use negotiate::Opened;
 use pcm::quiet;
 use stream::{End, Stream};
+use v2m_error::{Error, Result, text};
+use v2m_rt::bounded::Calls;
 use wait::{Watch, Woken};
 
 /// Between attempts where no event can be expected: a PCM that isn't one card's.
@@ -55,7 +55,7 @@ impl Stop {
     /// Not set.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::System`] if there are no descriptors left.
+    /// [`v2m_error::ErrorKind::System`] if there are no descriptors left.
     pub fn new() -> Result<Self> {
         let event =
             EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
@@ -129,8 +129,8 @@ impl AlsaSource {
     /// and agrees with it on format, rate, channels and period.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Device`] if there is no such PCM, it is busy, it only
-    /// plays, or nothing that it offers can be used; [`crate::ErrorKind::Invalid`]
+    /// [`v2m_error::ErrorKind::Device`] if there is no such PCM, it is busy, it only
+    /// plays, or nothing that it offers can be used; [`v2m_error::ErrorKind::Invalid`]
     /// for what can be no name. The message names the PCM.
     pub fn open(pcm: &str, options: Options) -> Result<Self> {
         let mut source = Self::later(Some(pcm), options);
@@ -168,7 +168,7 @@ impl AlsaSource {
     /// Opens it now, for [`capture`](Self::capture) to find it open.
     ///
     /// # Errors
-    /// As [`open`](Self::open); [`crate::ErrorKind::Invalid`] if the PCM has no such
+    /// As [`open`](Self::open); [`v2m_error::ErrorKind::Invalid`] if the PCM has no such
     /// channel as is to be heard.
     pub fn prepare(&mut self) -> Result<()> {
         quiet();
@@ -187,7 +187,8 @@ impl AlsaSource {
         });
         let opened = opened?;
         self.card = opened.hardware;
-        let named = |error: crate::Error| error.context(format!("ALSA PCM {}", opened.setup.pcm));
+        let named =
+            |error: v2m_error::Error| error.context(format!("ALSA PCM {}", opened.setup.pcm));
         self.channels.arrange(&opened.names).map_err(named)?;
         Ok(opened)
     }

@@ -10,9 +10,9 @@ use alsa::mixer::{MilliBel, Mixer, Selem, SelemChannelId};
 use alsa::poll::poll;
 
 use super::{Setup, Stop, quiet};
-use crate::health::Mute;
-use crate::rt::bounded::{Bounded, Calls};
-use crate::{Result, text};
+use v2m_dsp::health::Mute;
+use v2m_error::{Result, text};
+use v2m_rt::bounded::{Bounded, Calls};
 
 /// Between two looks, in milliseconds.
 const PAUSE: i32 = 1000;
@@ -37,7 +37,7 @@ impl MuteWatch {
     /// Follows the card of this setup, which is `None` while nothing is captured.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::System`] if there can be no more threads or descriptors.
+    /// [`v2m_error::ErrorKind::System`] if there can be no more threads or descriptors.
     pub fn start(setup: Arc<Mutex<Option<Setup>>>) -> Result<Self> {
         let watched = Arc::new(Watched {
             setup,

@@ -1,7 +1,7 @@
 //! How many channels a PCM has, and what they are called.
 
 use super::pcm::Pcm;
-use crate::channels::names_for;
+use v2m_dsp::channels::names_for;
 
 /// How many channels the PCM has that this one converts from, once it is set up.
 pub(super) fn behind(pcm: &Pcm) -> Option<u32> {

@@ -13,7 +13,8 @@ use super::names::{behind, channel_names};
 use super::pcm::{Params, Pcm};
 use super::refusal;
 pub use crate::config::AlsaOptions as Options;
-use crate::{Error, ErrorKind, Result, resample};
+use v2m_dsp::resample;
+use v2m_error::{Error, ErrorKind, Result};
 
 /// The period aimed at: 128 frames at 48 kHz.
 const PERIOD_NS: u64 = 2_666_667;

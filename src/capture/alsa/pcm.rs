@@ -30,7 +30,7 @@ fn frames(result: snd_pcm_sframes_t) -> Result<usize> {
 }
 
 /// Keeps alsa-lib from writing to stderr on this thread; what failed is in our errors. Its own
-/// buffer for such text ends the process at a line of more than 256 bytes (up to alsa-lib 1.2.8).
+/// buffer for such text ends the process at a line of more than 256 bytes (alsa-lib 1.2.8).
 pub(super) fn quiet() {
     unsafe extern "C" fn ignore(
         _file: *const c_char,

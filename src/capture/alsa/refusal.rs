@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use crate::{Error, ErrorKind, text};
+use v2m_error::{Error, ErrorKind, text};
 
 /// Names that fit into a line.
 const NAMED: usize = 4;

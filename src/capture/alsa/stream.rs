@@ -19,10 +19,10 @@ use super::negotiate::Opened;
 use super::pcm::{Pcm, Status};
 use crate::capture::channels::Mixer;
 use crate::capture::{Block, Sink};
-use crate::channels::{MAX_CHANNELS, Planar};
-use crate::rt;
-use crate::rt::bounded::Calls;
-use crate::time::monotonic_ns;
+use v2m_dsp::channels::{MAX_CHANNELS, Planar};
+use v2m_ring::time::monotonic_ns;
+use v2m_rt as rt;
+use v2m_rt::bounded::Calls;
 
 /// Silent for so long, a running PCM counts as stalled.
 const WATCHDOG_MS: i32 = 2000;

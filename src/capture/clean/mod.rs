@@ -4,26 +4,33 @@
 
 mod pair;
 mod queue;
+mod rate;
 
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use v2m_echo::Window;
 use v2m_pw_graph::Source;
 
 use self::pair::Pair;
-use self::queue::{Output, queue};
+use self::queue::{Output, Piece, queue};
+use self::rate::Converter;
 use super::channels::Channels;
 use super::ingest::Ingest;
 use super::pipewire::{Options, Pipewire};
 use super::thread::{CaptureThread, Orders};
 use super::{Backend, Event, Kind, Sink, Start};
-use crate::channels::Selection;
 use crate::config::SourceSpec;
-use crate::error::Result;
-use crate::health::Mute;
-use crate::quantum::Quantum;
-use crate::rt::{self, Role};
-use crate::status::{EchoStatus, SourceStatus};
+use v2m_client::quantum::Quantum;
+use v2m_client::status::{EchoStatus, SourceStatus};
+use v2m_dsp::channels::Selection;
+use v2m_dsp::health::Mute;
+use v2m_error::Result;
+use v2m_ring::Echo;
+use v2m_rt as rt;
+use v2m_rt::Role;
 
 /// Without a block for so long, the far end is not there.
 const GONE: Duration = Duration::from_millis(200);
@@ -58,10 +65,12 @@ impl Clean {
             ..EchoStatus::default()
         }));
         let ((near, heard), (far, played)) = (queue(), queue());
+        let changed = Arc::new(AtomicBool::new(false));
         let mut canceller = Cancelling {
             pair: Pair::new(config.clean),
-            near: heard,
-            far: played,
+            near: Side::new(heard),
+            far: Side::new(played),
+            changed: changed.clone(),
             newest: None,
             ingest: start.ingest,
             status: status.clone(),
@@ -85,7 +94,7 @@ impl Clean {
             channels,
             ..Options::default()
         };
-        let told = status.clone();
+        let (told, links) = (status.clone(), Links::new(changed.clone()));
         let far = Pipewire::start(
             options(
                 format!("{}.far-end", config.node_name),
@@ -94,16 +103,48 @@ impl Clean {
                 Channels::new(Selection::Mix, Box::new(drop)),
             ),
             far,
-            Box::new(move |event| far_end(&told, event)),
+            Box::new(move |event| {
+                links.look(&event);
+                far_end(&told, event);
+            }),
         )?;
-        let name = config.node_name.clone();
-        let near = Pipewire::start(options(name, source, start.channels), near, start.events)?;
+        let (events, links) = (start.events, Links::new(changed));
+        let near = Pipewire::start(
+            options(config.node_name.clone(), source, start.channels),
+            near,
+            Box::new(move |event| {
+                links.look(&event);
+                events(event);
+            }),
+        )?;
         Ok(Self {
             near,
             far,
             thread,
             status,
         })
+    }
+}
+
+/// Notices when one side is linked to another node than before: another room, though
+/// positions may go on.
+struct Links {
+    to: RefCell<Option<String>>,
+    changed: Arc<AtomicBool>,
+}
+
+impl Links {
+    fn new(changed: Arc<AtomicBool>) -> Self {
+        let to = RefCell::default();
+        Self { to, changed }
+    }
+
+    fn look(&self, event: &Event) {
+        let Event::Linked(name) = event else { return };
+        let before = self.to.replace(Some(name.clone()));
+        if before.is_some_and(|before| before != *name) {
+            self.changed.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -178,12 +219,37 @@ impl Backend for Clean {
 /// The thread's own.
 struct Cancelling {
     pair: Pair,
-    near: Output,
-    far: Output,
+    near: Side,
+    far: Side,
+    /// Another microphone or loudspeaker.
+    changed: Arc<AtomicBool>,
     /// When the far end's newest block came.
     newest: Option<Instant>,
     ingest: Arc<Ingest>,
     status: Arc<Mutex<EchoStatus>>,
+}
+
+/// What comes of one side.
+struct Side {
+    output: Output,
+    converter: Converter,
+}
+
+impl Side {
+    fn new(output: Output) -> Self {
+        let converter = Converter::default();
+        Self { output, converter }
+    }
+
+    /// The next block, at a rate of the canceller. One that can't be converted is none.
+    fn pop(&mut self) -> Option<Piece> {
+        let piece = self.output.pop()?;
+        let rate = piece.rate;
+        let converted = self.converter.convert(piece);
+        converted
+            .inspect_err(|error| tracing::debug!("a block at {rate} Hz is passed over: {error}"))
+            .ok()
+    }
 }
 
 impl Cancelling {
@@ -194,6 +260,9 @@ impl Cancelling {
                 continue;
             }
             std::thread::park_timeout(REST);
+            if self.changed.swap(false, Ordering::Relaxed) {
+                self.pair.jump();
+            }
             while let Some(piece) = self.far.pop() {
                 self.newest = Some(Instant::now());
                 self.pair.far(&piece);
@@ -207,7 +276,10 @@ impl Cancelling {
                 heard = true;
             }
             let plays = self.newest.is_some_and(|newest| newest.elapsed() < GONE);
-            self.pair.give(plays, |block| self.ingest.block(block));
+            self.pair.give(plays, |block, window| {
+                self.ingest.set_echo(echo(window));
+                self.ingest.block(block);
+            });
             if heard {
                 self.ingest.wake();
                 self.report(plays);
@@ -222,16 +294,20 @@ impl Cancelling {
         status.cancelled_db = window.cancelled_db;
         status.both = window.both;
         status.converging = window.converging;
-        if let Some(rate) = self.pair.refused_rate() {
-            let why = format!(
-                "echo is cancelled at 16000 and 48000 Hz, and the graph runs at {rate}: \
-                 pw-metadata -n settings 0 clock.force-rate 48000"
-            );
-            status.why = Some(why);
-        } else if plays {
+        if plays {
             status.why = None;
         } else if status.why.is_none() {
             status.why = Some(ABSENT.into());
         }
+    }
+}
+
+/// As readers get it.
+fn echo(window: Window) -> Echo {
+    Echo {
+        cancelled_db: window.cancelled_db,
+        plays: window.far,
+        both: window.both,
+        converging: window.far && window.converging,
     }
 }

@@ -10,6 +10,8 @@ use crate::capture::Block;
 
 /// For so long the far end is waited for, in ms, before the microphone goes on alone.
 const PATIENCE_MS: usize = 60;
+/// The canceller tells what it did so often.
+const FRAMES_PER_S: u64 = 100;
 /// What is kept of the far end before its time has come, in ms.
 const KEPT_MS: usize = 2000;
 
@@ -31,7 +33,11 @@ pub(super) struct Pair {
     stamps: VecDeque<(u64, i64)>,
     /// The far end was missing.
     alone: bool,
-    /// The newest window.
+    /// What was done up to a position, of what has not come out yet.
+    windows: VecDeque<(u64, Window)>,
+    /// Up to where that is known.
+    judged: u64,
+    /// Of what came out last.
     window: Window,
 }
 
@@ -51,22 +57,23 @@ impl Side {
         self.first + self.samples.len() as u64
     }
 
-    /// Appends a block; the samples that are missing before it, as silence. None if it
-    /// doesn't go on from what was there.
+    /// Appends a block; the samples that are missing before it, as silence, and without those
+    /// that were there already. None if it doesn't go on from what was there.
     fn append(&mut self, piece: &Piece) -> Option<u64> {
         let known = self.rate > 0 && (self.clock, self.rate) == (piece.clock, piece.rate);
-        let missing = piece.position.checked_sub(self.end());
-        let missing = missing.filter(|&missing| known && missing <= u64::from(self.rate));
-        if missing.is_none() {
+        let near = known && self.end().abs_diff(piece.position) <= u64::from(self.rate);
+        if !near {
             self.samples.clear();
             (self.clock, self.rate, self.first) = (piece.clock, piece.rate, piece.position);
         }
-        let silence = missing.unwrap_or_default();
+        let missing = piece.position.saturating_sub(self.end());
+        let repeated = self.end().saturating_sub(piece.position);
         self.samples
-            .extend(std::iter::repeat_n(0.0, silence as usize));
-        self.samples.extend(&piece.samples);
+            .extend(std::iter::repeat_n(0.0, missing as usize));
+        self.samples
+            .extend(piece.samples.iter().skip(repeated as usize));
         self.stamp = (piece.position, piece.time_ns);
-        missing
+        near.then_some(missing)
     }
 }
 
@@ -83,18 +90,22 @@ impl Pair {
             gaps: VecDeque::new(),
             stamps: VecDeque::new(),
             alone: true,
+            windows: VecDeque::new(),
+            judged: 0,
             window: Window::default(),
         }
     }
 
-    /// What was done last.
+    /// What was done to what came out last.
     pub(super) fn window(&self) -> Window {
         self.window
     }
 
-    /// The microphone's rate if echo can't be cancelled at it.
-    pub(super) fn refused_rate(&self) -> Option<u32> {
-        (self.near.rate > 0 && self.canceller.is_none()).then_some(self.near.rate)
+    /// Another microphone or loudspeaker, and with it another room.
+    pub(super) fn jump(&mut self) {
+        if let Some(canceller) = &mut self.canceller {
+            canceller.jump();
+        }
     }
 
     /// The microphone goes on.
@@ -108,8 +119,9 @@ impl Pair {
                 self.cleaned = Cleaned::default();
                 self.gaps.clear();
                 self.stamps.clear();
+                self.windows.clear();
                 self.shift = None;
-                self.next = piece.position;
+                (self.next, self.judged) = (piece.position, piece.position);
             }
         }
         self.stamps.push_back((piece.position, piece.time_ns));
@@ -127,8 +139,8 @@ impl Pair {
         self.far.first += old as u64;
     }
 
-    /// Gives what can be given now. `plays`: the far end's blocks come.
-    pub(super) fn give(&mut self, plays: bool, mut give: impl FnMut(&Block<'_>)) {
+    /// Gives what can be given now, and what was done to it. `plays`: the far end's blocks come.
+    pub(super) fn give(&mut self, plays: bool, mut give: impl FnMut(&Block<'_>, Window)) {
         let mut far = Vec::new();
         let count = self.ready(plays, &mut far);
         let near: Vec<f32> = self.near.samples.drain(..count).collect();
@@ -137,8 +149,10 @@ impl Pair {
             Some(canceller) => canceller.process(&near, &far, &mut self.cleaned),
             None => self.cleaned.samples.extend(near),
         }
-        if let Some(window) = self.cleaned.windows.drain(..).next_back() {
-            self.window = window;
+        let frame = u64::from(self.near.rate) / FRAMES_PER_S;
+        for window in self.cleaned.windows.drain(..) {
+            self.judged += frame;
+            self.windows.push_back((self.judged, window));
         }
         let samples = std::mem::take(&mut self.cleaned.samples);
         self.deliver(&samples, &mut give);
@@ -198,7 +212,7 @@ impl Pair {
         })
     }
 
-    fn deliver(&mut self, samples: &[f32], give: &mut impl FnMut(&Block<'_>)) {
+    fn deliver(&mut self, samples: &[f32], give: &mut impl FnMut(&Block<'_>, Window)) {
         let mut rest = samples;
         while !rest.is_empty() {
             while self.gaps.front().is_some_and(|&(_, end)| end <= self.next) {
@@ -207,21 +221,33 @@ impl Pair {
             while self.stamps.get(1).is_some_and(|&(at, _)| at <= self.next) {
                 self.stamps.pop_front();
             }
+            while let Some(&(end, window)) = self.windows.front()
+                && end <= self.next
+            {
+                self.window = window;
+                self.windows.pop_front();
+            }
             let gap = self.gaps.front().copied().unwrap_or((u64::MAX, u64::MAX));
             let lost = gap.0 <= self.next;
             let stamp = self.stamps.get(1).map_or(u64::MAX, |&(at, _)| at);
+            let (judged, window) = match self.windows.front() {
+                Some(&(end, window)) => (end, window),
+                None => (u64::MAX, self.window),
+            };
             let until = if lost { gap.1 } else { gap.0.min(stamp) };
+            let until = until.min(judged);
             let count = (until - self.next).min(rest.len() as u64) as usize;
             let (piece, after) = rest.split_at(count);
             if let Some(&(at, time_ns)) = self.stamps.front().filter(|_| !lost) {
                 let since = (self.next - at) as i64 * 1_000_000_000;
-                give(&Block {
+                let block = Block {
                     rate: self.near.rate,
                     clock: self.near.clock,
                     position: self.next,
                     time_ns: time_ns + since / i64::from(self.near.rate.max(1)),
                     ..Block::mono(piece)
-                });
+                };
+                give(&block, window);
             }
             self.next += count as u64;
             rest = after;

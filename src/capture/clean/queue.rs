@@ -3,9 +3,12 @@
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
+use rtrb::chunks::ChunkError;
+
 use crate::capture::ingest::heard;
 use crate::capture::{Block, Sink};
-use crate::sync::TryCell;
+use v2m_ring::sync::TryCell;
+use v2m_rt as rt;
 
 /// Samples and blocks on their way: a second at 48 kHz, more than anybody is late.
 const SAMPLES: usize = 1 << 16;
@@ -45,8 +48,10 @@ pub(super) struct Output {
 }
 
 pub(super) fn queue() -> (Arc<Input>, Output) {
-    let (headers, taken) = rtrb::RingBuffer::new(BLOCKS);
-    let (samples, heard) = rtrb::RingBuffer::new(SAMPLES);
+    let (mut headers, taken) = rtrb::RingBuffer::new(BLOCKS);
+    let (mut samples, heard) = rtrb::RingBuffer::new(SAMPLES);
+    lock("blocks", headers.write_chunk_uninit(BLOCKS));
+    lock("samples", samples.write_chunk_uninit(SAMPLES));
     let input = Input {
         ends: TryCell::new((headers, samples)),
         canceller: OnceLock::new(),
@@ -56,6 +61,15 @@ pub(super) fn queue() -> (Arc<Input>, Output) {
         samples: heard,
     };
     (Arc::new(input), output)
+}
+
+/// Keeps a queue that is empty yet, all of it, in memory.
+fn lock<T>(what: &str, whole: Result<rtrb::chunks::WriteChunkUninit<'_, T>, ChunkError>) {
+    if let Ok(mut whole) = whole {
+        let (first, _) = whole.as_mut_slices();
+        let name = format!("the canceller's {what}");
+        rt::lock(&name, first.as_ptr().cast(), size_of_val(first));
+    }
 }
 
 impl Input {

@@ -4,11 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::Result;
 use crate::capture::Block;
 use crate::capture::channels::Channels;
 use crate::capture::ingest::heard;
-use crate::channels::{Aim, Chooser, MAX_CHANNELS, Mix, Planar};
+use v2m_dsp::channels::{Aim, Chooser, MAX_CHANNELS, Mix, Planar};
+use v2m_error::Result;
 
 /// Listened to so much before: 1/4 s. Speech in another channel is found within less, and
 /// by then the channel before has had none for longer.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::files::{Kind, Place};
+use v2m_files::{Kind, Place};
 
 /// Milliseconds between two looks whether it shall end.
 const LOOK: u8 = 100;

@@ -9,11 +9,11 @@ use crate::capture::channels::Channels;
 use crate::capture::ingest::Ingest;
 use crate::capture::{Backend, Block, CaptureThread, Event, Events, Kind, Sink, Start};
 use crate::config::SourceSpec;
-use crate::error::Result;
-use crate::quantum::Quantum;
-use crate::status::SourceStatus;
-use crate::text;
-use crate::vad::worker::Backpressure;
+use crate::detect::worker::Backpressure;
+use v2m_client::quantum::Quantum;
+use v2m_client::status::SourceStatus;
+use v2m_error::Result;
+use v2m_error::text;
 
 /// Sources `file:PATH`.
 pub static KIND: Kind = Kind {

@@ -4,8 +4,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use super::output::Output;
-use crate::ring::Rate;
-use crate::sync::TryCell;
+use v2m_ring::Rate;
+use v2m_ring::sync::TryCell;
 
 /// One place for each rate.
 pub(super) type Outputs = [Option<Box<Output>>; Rate::ALL.len()];

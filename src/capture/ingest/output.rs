@@ -4,10 +4,10 @@
 
 use super::Missing;
 use super::Run;
-use crate::error::Result;
-use crate::resample::Resampler;
-use crate::ring::{CaptureWriter, GapReason, Notifier, Rate};
-use crate::rt;
+use v2m_dsp::resample::Resampler;
+use v2m_error::Result;
+use v2m_ring::{CaptureWriter, Echo, GapReason, Notifier, Rate};
+use v2m_rt as rt;
 
 /// Rates that sound hardware has; ready from the start, so that a change loses nothing.
 const USUAL_RATES: [u32; 6] = [44_100, 48_000, 88_200, 96_000, 176_400, 192_000];
@@ -108,6 +108,11 @@ impl Output {
     fn resampler(&mut self, rate: u32) -> Option<&mut Resampler> {
         let mut all = self.usual.iter_mut().chain(&mut self.spare);
         all.find(|resampler| resampler.input_rate() == rate)
+    }
+
+    /// What is taken off the audio that comes.
+    pub(super) fn set_echo(&mut self, echo: Echo) {
+        self.writer.set_echo(echo);
     }
 
     /// What audio of this rate passes through.

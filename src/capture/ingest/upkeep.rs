@@ -9,11 +9,11 @@ use super::output::{CHUNK, Output, SCRATCH, Scratch};
 use super::{Ingest, Inner, Missing, TICK_NS};
 use crate::capture::stamps::{Lag, Slip};
 use crate::capture::timeline::Timeline;
-use crate::error::Result;
-use crate::ring::{CaptureWriter, GapReason, Notifier, Rate, Reader};
-use crate::rt;
-use crate::sync::TryCell;
-use crate::time::monotonic_ns;
+use v2m_error::Result;
+use v2m_ring::sync::TryCell;
+use v2m_ring::time::monotonic_ns;
+use v2m_ring::{CaptureWriter, GapReason, Notifier, Rate, Reader};
+use v2m_rt as rt;
 
 /// Samples that are wiped at once.
 const PIECE: u64 = 1 << 18;
@@ -83,7 +83,7 @@ impl Ingest {
     /// it up with its next block and is not kept from anything.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`]: the source's rate can't be converted.
+    /// [`v2m_error::ErrorKind::Invalid`]: the source's rate can't be converted.
     pub fn add(
         &self,
         mut writer: CaptureWriter,

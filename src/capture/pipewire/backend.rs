@@ -2,9 +2,9 @@
 
 use super::Pipewire;
 use crate::capture::Backend;
-use crate::health::Mute;
-use crate::quantum::Quantum;
-use crate::status::SourceStatus;
+use v2m_client::quantum::Quantum;
+use v2m_client::status::SourceStatus;
+use v2m_dsp::health::Mute;
 
 impl Backend for Pipewire {
     fn set_quantum(&self, latency: Option<Quantum>) {

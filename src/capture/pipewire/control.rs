@@ -14,10 +14,10 @@ use super::connection::{Asks, new_context, silent_error, socket_paths};
 use super::session::{Session, Turn};
 use super::{Command, Options, Report};
 use crate::capture::{Event, Events, Sink};
-use crate::rt;
-use crate::rt::bounded::Calls;
-use crate::{Error, Result};
+use v2m_error::{Error, Result};
 use v2m_pw_graph::Source;
+use v2m_rt as rt;
+use v2m_rt::bounded::Calls;
 
 /// A daemon that takes the connection says hello within this; one that can't
 /// start lets whoever holds its socket (systemd) take connections all the same.

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize
 use super::filter::Cycle;
 use crate::capture::channels::Mixer;
 use crate::capture::{Block, Sink};
-use crate::channels::Planar;
-use crate::rt;
+use v2m_dsp::channels::Planar;
+use v2m_rt as rt;
 
 /// The longest cycle that is copied in one piece; longer ones in several.
 const SCRATCH: usize = 8192;
@@ -151,6 +151,10 @@ impl DataThread {
             false => 0,
         };
         let time_ns = capture_time(cycle).saturating_sub(before);
+        // That it does is known a moment after it is heard: from then on, its samples are of
+        // other times than their positions went on to say.
+        let clock = u64::from(self.generation) << 32 | u64::from(cycle.clock_id);
+        let clock = clock ^ (u64::from(before > 0) << 63);
         let gain = gauges.gain.get();
         for first in (0..length).step_by(SCRATCH) {
             let frames = (length - first).min(SCRATCH);
@@ -191,7 +195,7 @@ impl DataThread {
                 channels: block,
                 heard: self.mixer.hear(block, cycle.rate),
                 rate: cycle.rate,
-                clock: u64::from(self.generation) << 32 | u64::from(cycle.clock_id),
+                clock,
                 position: cycle.position.wrapping_add(offset),
                 time_ns: time_ns.saturating_add(nanoseconds(offset, cycle.rate)),
             });
@@ -268,7 +272,7 @@ mod tests {
     use super::*;
     use crate::capture::channels::Channels;
     use crate::capture::ingest::heard;
-    use crate::channels::names_for;
+    use v2m_dsp::channels::names_for;
 
     type Seen = (Vec<f32>, u64, u64, i64);
 

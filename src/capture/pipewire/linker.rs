@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::capture::Event;
-use crate::channels::{MAX_CHANNELS, Selection, names_for};
+use v2m_dsp::channels::{MAX_CHANNELS, Selection, names_for};
 use v2m_pw_filter::Direction;
 use v2m_pw_graph::{Graph, Source, Target};
 

@@ -25,12 +25,13 @@ use v2m_pw_filter::{filter, loop_hook};
 use v2m_pw_graph::connection;
 
 use self::data_thread::Gauges;
-use crate::Result;
 use crate::capture::channels::Channels;
 use crate::capture::{Events, Sink};
-use crate::quantum::Quantum;
-use crate::rt::bounded::Bounded;
-use crate::rt::{self, Scheduling};
+use v2m_client::quantum::Quantum;
+use v2m_error::Result;
+use v2m_rt as rt;
+use v2m_rt::Scheduling;
+use v2m_rt::bounded::Bounded;
 
 /// A daemon that works answers within this.
 const ANSWER: Duration = Duration::from_millis(400);
@@ -152,7 +153,7 @@ impl Pipewire {
     /// [`Event::Lost`](crate::capture::Event::Lost) and tried again until it is there.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) if no thread can be started.
+    /// [`ErrorKind::System`](v2m_error::ErrorKind::System) if no thread can be started.
     pub fn start(options: Options, ingest: Arc<dyn Sink>, events: Events) -> Result<Self> {
         let (commands, receiver) = pipewire::channel::channel();
         let report = Arc::new(Mutex::new(Report::default()));

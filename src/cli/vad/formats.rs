@@ -4,12 +4,12 @@ use std::fmt::Write;
 use std::path::Path;
 
 use serde::Serialize;
-use v2m_engine::vad::SAMPLE_RATE;
-use v2m_engine::vad::corpus::Found;
+use v2m_dsp::vad::SAMPLE_RATE;
+use v2m_dsp::vad::corpus::Found;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// A line for each segment: file, start and end in seconds, between tabulators
+    /// A line for each segment: file, start and end in seconds, separated by tabs
     #[default]
     Text,
     /// A list of files: rate, duration, speech in seconds and samples, or what is wrong
@@ -107,7 +107,7 @@ impl Format {
             };
         }
         if self == Self::Json {
-            let stretch = |s: &v2m_engine::vad::segment::Segment| Stretch {
+            let stretch = |s: &v2m_dsp::vad::segment::Segment| Stretch {
                 start: seconds(s.start),
                 end: seconds(s.end),
                 start_sample: found.own(s.start),
@@ -170,7 +170,7 @@ fn one_line(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use v2m_engine::vad::segment::Segment;
+    use v2m_dsp::vad::segment::Segment;
 
     fn found() -> Found {
         let segment = |start, end| Segment {

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use v2m_engine::{Error, ErrorKind, Result};
+use v2m_error::{Error, ErrorKind, Result};
 
 /// What is looked for in folders.
 const EXTENSIONS: [&str; 15] = [

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::{Component, Path, PathBuf};
 
-use v2m_engine::vad::corpus::Found;
+use v2m_dsp::vad::corpus::Found;
 
 use super::formats::seconds;
 use super::picture::{LEFT, RIGHT, WIDTH, clock, escaped};

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use v2m_engine::vad::corpus::Found;
+use v2m_dsp::vad::corpus::Found;
 
 use super::formats::seconds;
 use super::shape::Shape;

@@ -1,8 +1,8 @@
 //! A waveform of bounded size, whatever the length: the least and the largest sample of each
 //! of some thousand stretches, which double as the recording goes on.
 
-use v2m_engine::Result;
-use v2m_engine::vad::corpus::Source;
+use v2m_dsp::vad::corpus::Source;
+use v2m_error::Result;
 
 /// Stretches that are kept at most.
 const MOST: usize = 4096;
@@ -81,7 +81,7 @@ pub(super) struct Seen<S> {
 }
 
 impl<S: Source> Source for Seen<S> {
-    fn named(&self, error: v2m_engine::Error) -> v2m_engine::Error {
+    fn named(&self, error: v2m_error::Error) -> v2m_error::Error {
         self.source.named(error)
     }
 

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use v2m_decode::Mono;
-use v2m_engine::vad::corpus::{Found, Items, Search, Source};
-use v2m_engine::{Error, Result, text};
+use v2m_dsp::vad::corpus::{Found, Items, Search, Source};
+use v2m_error::{Error, Result, text};
 
 use super::formats::{Format, seconds};
 use super::inputs::Input;

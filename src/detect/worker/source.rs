@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Request, Shared, WINDOW_MS, lock};
-use crate::ring::{Notifier, Rate, Reader, SpeechWriter, Subscription};
+use v2m_ring::{Notifier, Rate, Reader, SpeechWriter, Subscription};
 
 /// How far a source's detection is.
 #[derive(Debug)]

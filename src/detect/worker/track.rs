@@ -13,11 +13,11 @@ use nix::sched::sched_getcpu;
 use super::source::Progress;
 use super::{BEHIND, PASSED, RUN, Shared, lock};
 use crate::detect::detector::{Due, Session};
-use crate::error::{Error, ErrorKind, Result};
-use crate::ring::{Event, Kind, Notifier, Rate, SpeechWriter};
-use crate::time::monotonic_ns;
-use crate::vad::WINDOW;
-use crate::vad::segment::{Edge, OnOff};
+use v2m_dsp::vad::WINDOW;
+use v2m_dsp::vad::segment::{Edge, OnOff};
+use v2m_error::{Error, ErrorKind, Result};
+use v2m_ring::time::monotonic_ns;
+use v2m_ring::{Event, Kind, Notifier, Rate, SpeechWriter};
 
 const STEP: u64 = WINDOW as u64;
 

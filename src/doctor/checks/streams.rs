@@ -1,8 +1,8 @@
 //! The sources that the running service has open: what is captured, what was lost, how it is.
 
 use super::{Check, Facts};
-use crate::ring::State;
-use crate::status::StreamStatus;
+use v2m_client::status::StreamStatus;
+use v2m_ring::State;
 
 /// More lost than one sample in so many, 60 ms in a minute, is worth a look.
 const BEARABLE: u64 = 1_000;

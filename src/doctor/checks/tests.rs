@@ -2,12 +2,12 @@
 
 use super::super::{Status, worst};
 use super::*;
-use crate::Error;
 use crate::capture::pipewire::{Found, Inaudible, Survey};
-use crate::health::{Finding, Kind, Moment};
-use crate::quantum::Quantum;
-use crate::ring::State;
-use crate::status::StreamStatus;
+use v2m_client::quantum::Quantum;
+use v2m_client::status::StreamStatus;
+use v2m_dsp::health::{Finding, Kind, Moment};
+use v2m_error::Error;
+use v2m_ring::State;
 
 fn survey() -> Survey {
     Survey {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::detect::worker::SourceTrack;
 use crate::engine::stream;
-use crate::ring::State;
-use crate::status::{FindingStatus, SourceStatus};
+use v2m_client::status::{FindingStatus, SourceStatus};
+use v2m_ring::State;
 
 /// Of one source.
 pub(in crate::engine) struct Shared {

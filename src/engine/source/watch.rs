@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use super::Source;
 use crate::engine::flow::Found;
-use crate::health::{Channel, Facts};
-use crate::ring::State;
-use crate::status::FindingStatus;
-use crate::time::monotonic_ns;
+use v2m_client::status::FindingStatus;
+use v2m_dsp::health::{Channel, Facts};
+use v2m_ring::State;
+use v2m_ring::time::monotonic_ns;
 
 /// Without audio for so long, it is known why.
 const KNOWN_NS: i64 = 1_500_000_000;

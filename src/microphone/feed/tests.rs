@@ -3,8 +3,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dsp::gate::Params;
-use crate::ring::{CaptureWriter, Ring, SpeechWriter};
+use v2m_dsp::gate::Params;
+use v2m_ring::{CaptureWriter, Ring, SpeechWriter};
 
 const RATE: u32 = 16_000;
 const WINDOW: usize = 512;

@@ -11,7 +11,7 @@ use crate::monitor::facts::{self, Severity};
 use crate::monitor::state::State;
 use crate::monitor::track::Track;
 use crate::monitor::wave::dbfs;
-use crate::status::StreamStatus;
+use v2m_client::status::StreamStatus;
 
 /// Where a lane's bars begin.
 const FLOOR_DBFS: f32 = -60.0;

@@ -8,7 +8,7 @@ use super::{Theme, rule, text};
 use crate::monitor::state::State;
 use crate::monitor::wakes::{BARS_US, Since, Summary};
 use crate::monitor::{facts, wave};
-use crate::status::{ReaderStatus, Status};
+use v2m_client::status::{ReaderStatus, Status};
 
 /// Where the meter begins.
 const FLOOR_DBFS: f32 = -60.0;
@@ -184,13 +184,20 @@ fn graph_lines(state: &State, theme: Theme, status: &Status) -> Vec<(&'static st
     let thread = source.scheduling.as_deref().unwrap_or("unknown");
     let graph = format!("{}, {thread}", facts::quantum(source));
     let (vad, vad_fails) = facts::vad(&status.vad, theme.pick("µ", "u"));
-    vec![
+    let mut lines = vec![
         ("source", captured, source.linked.is_none()),
         ("graph", graph, thread.starts_with("other")),
         ("lost", losses, lost.gaps > 0),
         ("gap", gap, false),
         ("vad", vad, vad_fails),
-    ]
+    ];
+    if let Some(echo) = &source.echo {
+        lines.push(("echo", echo.text(), echo.why.is_some()));
+    }
+    if let Some(microphone) = &status.virtual_microphone {
+        lines.push(("offers", microphone.text(), microphone.why.is_some()));
+    }
+    lines
 }
 
 pub(super) fn clients(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {

@@ -12,9 +12,10 @@ use super::{Theme, screen};
 use crate::monitor::ear::{Heard, Update};
 use crate::monitor::state::{Action, State};
 use crate::monitor::wakes::Wake;
-use crate::ring::{self, Event, GapReason, Kind, Reader, Ring, WINDOW};
-use crate::status::{ReaderStatus, Status, StreamStatus};
-use crate::{Error, ErrorKind};
+use v2m_client::status::{ReaderStatus, Status, StreamStatus};
+use v2m_error::{Error, ErrorKind};
+use v2m_ring as ring;
+use v2m_ring::{Event, GapReason, Kind, Reader, Ring, WINDOW};
 
 const COLORS: Theme = Theme::new(true, true);
 const PLAIN: Theme = Theme::new(false, false);

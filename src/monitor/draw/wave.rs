@@ -9,7 +9,7 @@ use super::{Theme, rule, text};
 use crate::monitor::facts;
 use crate::monitor::state::State;
 use crate::monitor::wave::{BIN, Bin, dbfs};
-use crate::ring::{GapReason, SAMPLE_RATE};
+use v2m_ring::{GapReason, SAMPLE_RATE};
 
 /// A full scale is halved, in the view, down to this.
 const LOWEST_SCALE: f32 = 1.0 / 64.0;

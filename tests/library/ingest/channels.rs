@@ -1,9 +1,9 @@
 //! Several channels: what the ring gets is the sum that was asked for, to the frame.
 
 use proptest::prelude::*;
+use v2m_dsp::channels::{Aim, Heard, MAX_CHANNELS, Mix, Planar, Ramp};
 use v2m_engine::capture::{Block, Sink};
-use v2m_engine::channels::{Aim, Heard, MAX_CHANNELS, Mix, Planar, Ramp};
-use v2m_engine::ring::SAMPLE_RATE;
+use v2m_ring::SAMPLE_RATE;
 
 use super::{Setup, arrive, everything, setup, sound, time_of};
 

@@ -2,10 +2,11 @@
 //! nobody.
 
 use proptest::prelude::*;
+use v2m_dsp::resample::Resampler;
+use v2m_engine::capture::Sink;
 use v2m_engine::capture::ingest::Ingest;
-use v2m_engine::ring::notifier::WakeUpThread;
-use v2m_engine::ring::{Rate, Reader, Ring};
-use v2m_engine::{capture::Sink, resample::Resampler};
+use v2m_ring::notifier::WakeUpThread;
+use v2m_ring::{Rate, Reader, Ring};
 
 use super::{START_NS, Setup, arrive, everything, give, setup, sound, time_of};
 

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use v2m_engine::capture::{Block, Sink};
-use v2m_engine::ring::{NS_PER_SAMPLE, Reader};
+use v2m_ring::{NS_PER_SAMPLE, Reader};
 
 use super::{START_NS, Setup, setup_of};
 

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use v2m_engine::client::Connection;
-use v2m_engine::ring::{EventLane, Reader, State};
+use v2m_client::connection::Connection;
+use v2m_ring::{EventLane, Reader, State};
 
 use super::guest::{Other, ms, set_control};
 use super::machine::ENGINE;

@@ -1,9 +1,9 @@
 //! What can't be had, and what is said of it: each in one line, with the PCM's
 //! name and what there is instead.
 
-use v2m_engine::ErrorKind;
 use v2m_engine::capture::Event;
 use v2m_engine::capture::alsa::{AlsaSource, Options};
+use v2m_error::ErrorKind;
 
 use super::guest::{Other, capture, next_event};
 

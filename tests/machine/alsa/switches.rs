@@ -6,8 +6,8 @@ use std::ptr::null_mut;
 use std::thread::sleep;
 use std::time::Instant;
 
-use v2m_engine::client::Connection;
-use v2m_engine::status::FindingStatus;
+use v2m_client::connection::Connection;
+use v2m_client::status::FindingStatus;
 
 use super::engine::Engine;
 use super::guest::ms;

@@ -10,9 +10,9 @@ use std::thread::sleep;
 use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use v2m_engine::ring::State;
-use v2m_engine::rt::{Policy, inspect};
-use v2m_engine::status::{Status, ThreadStatus};
+use v2m_client::status::{Status, ThreadStatus};
+use v2m_ring::State;
+use v2m_rt::{Policy, inspect};
 
 use super::engine::Engine;
 use super::guest::ms;

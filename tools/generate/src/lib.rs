@@ -10,7 +10,7 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 use v2m_engine::config::Layer;
-use v2m_engine::{Error, Result};
+use v2m_error::{Error, Result};
 
 const SYSTEM_FILE: &str = "/etc/v2m-engine/config.toml";
 

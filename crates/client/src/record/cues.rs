@@ -1,16 +1,30 @@
 //! What is marked in a file: speech, lost audio, and gaps of the ring.
 
+use std::sync::Arc;
+
 use super::head::{Cue, seconds};
 use super::write_queue::Stretch;
 use crate::ring::{GapReason, Rate, Reader};
 
+/// What a cue calls silence in place of audio that the ring held, and the disk didn't take in
+/// time.
+pub(super) const LOST: &str = "lost";
+/// That of audio which never came.
+pub(super) const GAP: &str = "gap";
+
 pub(super) struct Cues {
     rate: Rate,
     speech: Vec<Cue>,
-    /// Silence in place of audio that the ring held, and the disk didn't take in time.
-    lost: Vec<Stretch>,
-    /// Silence of the ring's own, and what a cue calls it.
-    gaps: Vec<(Stretch, &'static str)>,
+    silences: Vec<Silence>,
+}
+
+/// Silence that the source didn't send.
+pub(super) struct Silence {
+    pub(super) stretch: Stretch,
+    /// What a cue calls it.
+    pub(super) what: &'static str,
+    /// Which channel of the file it is in, for people; None: all of it.
+    pub(super) channel: Option<Arc<str>>,
 }
 
 impl Cues {
@@ -19,8 +33,7 @@ impl Cues {
         Self {
             rate,
             speech: Vec::new(),
-            lost: Vec::new(),
-            gaps: Vec::new(),
+            silences: Vec::new(),
         }
     }
 
@@ -29,75 +42,98 @@ impl Cues {
         self.speech.push(Cue { sample, label });
     }
 
-    /// Audio is lost.
-    pub(super) fn lose(&mut self, lost: Stretch) {
-        match self.lost.last_mut() {
-            Some(last) if last.sample + last.samples == lost.sample => {
-                last.samples += lost.samples;
-            }
-            _ => self.lost.push(lost),
-        }
+    /// Audio of the whole file is missing.
+    pub(super) fn silence(&mut self, stretch: Stretch, what: &'static str) {
+        self.add(Silence {
+            stretch,
+            what,
+            channel: None,
+        });
     }
 
-    /// There was no engine.
-    pub(super) fn gap(&mut self, gap: Stretch) {
-        self.gaps.push((gap, "gap"));
+    /// Audio is missing. What goes on where the last of its kind ended becomes part of that.
+    pub(super) fn add(&mut self, silence: Silence) {
+        let mut before = self.silences.iter_mut().rev();
+        let last = before.find(|last| last.what == silence.what && last.channel == silence.channel);
+        match last {
+            Some(Silence { stretch, .. })
+                if stretch.sample + stretch.samples == silence.stretch.sample =>
+            {
+                stretch.samples += silence.stretch.samples;
+            }
+            _ => self.silences.push(silence),
+        }
     }
 
     /// The machine slept.
     pub(super) fn sleep(&mut self, slept: Stretch) {
-        self.gaps.push((slept, "suspended"));
+        self.silence(slept, "suspended");
     }
 
     pub(super) fn lost(&self) -> u64 {
-        self.lost.iter().map(|lost| lost.samples).sum()
+        let lost = self.silences.iter().filter(|silence| silence.what == LOST);
+        lost.map(|silence| silence.stretch.samples).sum()
     }
 
     /// What of `count` samples at `position` of the ring, the file's from `sample` on, is
     /// silence of the ring's own.
     pub(super) fn gaps(&mut self, ring: &Reader, position: u64, count: u64, sample: u64) {
-        for gap in ring.gaps_within(position, count) {
-            let first = gap.position.max(position);
-            let stretch = Stretch {
-                sample: sample + (first - position),
-                samples: gap.end().min(position + count) - first,
-            };
-            let what = match gap.detail {
-                // Its silence has a cue of its own.
-                detail if detail == GapReason::Suspended as u32 => continue,
-                detail if detail == GapReason::NotCaptured as u32 => "unused",
-                detail if detail == GapReason::Muted as u32 => "muted",
-                _ => "gap",
-            };
-            match self.gaps.last_mut() {
-                Some((last, known))
-                    if last.sample + last.samples == stretch.sample && *known == what =>
-                {
-                    last.samples += stretch.samples;
-                }
-                _ => self.gaps.push((stretch, what)),
-            }
+        for (from, samples, what) in gaps(ring, position, count) {
+            let sample = sample + from;
+            self.silence(Stretch { sample, samples }, what);
         }
     }
 
     /// All, in the order of the file.
     pub(super) fn all(&self) -> Vec<Cue> {
-        let gaps = self.gaps.iter().map(|(gap, what)| self.silence(gap, what));
-        sorted(self.without_gaps().into_iter().chain(gaps))
+        let silences = self.silences.iter().map(|silence| silence.cue(self.rate));
+        sorted(self.speech.iter().cloned().chain(silences))
     }
 
     /// For where not all have room: gaps are silence that anybody can see.
     pub(super) fn without_gaps(&self) -> Vec<Cue> {
-        let lost = self.lost.iter().map(|lost| self.silence(lost, "lost"));
+        let lost = self.silences.iter().filter(|silence| silence.what == LOST);
+        let lost = lost.map(|silence| silence.cue(self.rate));
         sorted(self.speech.iter().cloned().chain(lost))
     }
+}
 
-    fn silence(&self, stretch: &Stretch, what: &str) -> Cue {
+impl Silence {
+    fn cue(&self, rate: Rate) -> Cue {
+        let mut label = format!("{} {}", self.what, seconds(rate, self.stretch.samples));
+        if let Some(channel) = &self.channel {
+            label = format!("{label} {channel}");
+        }
         Cue {
-            sample: stretch.sample,
-            label: format!("{what} {}", seconds(self.rate, stretch.samples)),
+            sample: self.stretch.sample,
+            label,
         }
     }
+}
+
+/// What of `count` samples at `position` of a ring is silence of its own: from which of them on,
+/// how many, and what a cue calls that.
+pub(super) fn gaps(
+    ring: &Reader,
+    position: u64,
+    count: u64,
+) -> impl Iterator<Item = (u64, u64, &'static str)> + use<> {
+    let gaps = ring.gaps_within(position, count).into_iter();
+    // What is said of a suspend is no silence: that has a cue of its own.
+    let gaps = gaps.filter(|gap| gap.detail != GapReason::Suspended as u32);
+    gaps.map(move |gap| {
+        let first = gap.position.max(position);
+        let what = match gap.detail {
+            detail if detail == GapReason::NotCaptured as u32 => "unused",
+            detail if detail == GapReason::Muted as u32 => "muted",
+            _ => GAP,
+        };
+        (
+            first - position,
+            gap.end().min(position + count) - first,
+            what,
+        )
+    })
 }
 
 fn sorted(cues: impl Iterator<Item = Cue>) -> Vec<Cue> {

@@ -2,14 +2,17 @@
 
 use super::flac;
 use super::format::Format;
-use super::head::{Cue, Head, Length, Notes, Origin};
+use super::head::{Cue, Head, Length, Notes, Origin, Shape};
 use super::wav::{self, Sample};
 use crate::error::Result;
-use crate::ring::Rate;
 
 pub(super) enum Encoding {
     /// One sample after the other, in a WAV or in nothing.
-    Pcm { sample: Sample, is_raw: bool },
+    Pcm {
+        sample: Sample,
+        shape: Shape,
+        is_raw: bool,
+    },
     Flac {
         bits: u32,
         encoder: Box<flac::Encoder>,
@@ -17,10 +20,16 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    pub(super) fn new(format: Format, rate: Rate) -> Result<Self> {
-        let pcm = |sample, is_raw| Ok(Self::Pcm { sample, is_raw });
+    pub(super) fn new(format: Format, shape: Shape) -> Result<Self> {
+        let pcm = |sample, is_raw| {
+            Ok(Self::Pcm {
+                sample,
+                shape,
+                is_raw,
+            })
+        };
         let flac = |bits| {
-            let encoder = Box::new(flac::Encoder::new(bits, rate)?);
+            let encoder = Box::new(flac::Encoder::new(bits, shape)?);
             Ok(Self::Flac { bits, encoder })
         };
         match format {
@@ -33,12 +42,13 @@ impl Encoding {
         }
     }
 
-    /// Samples go into the file as they are.
+    /// A ring's samples go into the file as they are.
     pub(super) fn is_verbatim(&self) -> bool {
         matches!(
             self,
             Self::Pcm {
                 sample: Sample::Float,
+                shape: Shape { channels: 1, .. },
                 ..
             }
         )
@@ -52,17 +62,18 @@ impl Encoding {
     /// Bytes of a sample, where zeros are silence.
     pub(super) fn silence(&self) -> Option<u64> {
         match self {
-            Self::Pcm { sample, .. } => Some(sample.bytes()),
+            Self::Pcm { sample, shape, .. } => Some(sample.bytes() * u64::from(shape.channels)),
             Self::Flac { .. } => None,
         }
     }
 
-    /// Encodes samples; those that fill no frame yet are kept. The bytes, and how
-    /// many samples are in them.
+    /// Encodes samples, interleaved where there are several channels; those that fill no
+    /// block yet are kept. The bytes, and how many frames are in them.
     pub(super) fn push(&mut self, samples: &[f32]) -> Result<(Vec<u8>, u64)> {
-        let count = samples.len() as u64;
         match self {
-            Self::Pcm { sample, .. } => Ok((sample.encode(samples), count)),
+            Self::Pcm { sample, shape, .. } => {
+                Ok((sample.encode(samples), shape.frames(samples.len())))
+            }
             Self::Flac { encoder, .. } => {
                 let (before, mut out) = (encoder.samples(), Vec::new());
                 encoder.push(samples, &mut out)?;
@@ -83,10 +94,10 @@ impl Encoding {
         }
     }
 
-    pub(super) fn head(&self, rate: Rate, length: Length, notes: &Notes) -> Head {
+    pub(super) fn head(&self, shape: Shape, length: Length, notes: &Notes) -> Head {
         match self {
             Self::Pcm { is_raw: true, .. } => Head::none(),
-            Self::Pcm { sample, .. } => wav::head(*sample, rate, length, notes),
+            Self::Pcm { sample, .. } => wav::head(*sample, shape, length, notes),
             Self::Flac { bits, encoder } => {
                 // Only of exactly these samples is the sum known; zeros mean unknown.
                 let digest = match length {
@@ -95,7 +106,7 @@ impl Encoding {
                     }
                     _ => [0; 16],
                 };
-                flac::head(*bits, rate, length, digest, notes)
+                flac::head(*bits, shape, length, digest, notes)
             }
         }
     }

@@ -10,7 +10,7 @@ use flacenc::config;
 use flacenc::error::{Verified, Verify};
 use flacenc::source::{Context, Fill, FrameBuf};
 
-use super::head::{Cue, HEAD, Head, Length, Notes, Origin, PROGRAM};
+use super::head::{Cue, HEAD, Head, Length, Notes, Origin, PROGRAM, Shape};
 use crate::dsp::pcm;
 use crate::error::{Error, Result};
 use crate::ring::Rate;
@@ -20,9 +20,10 @@ const BLOCK: usize = 4096;
 /// The shortest that flacenc makes. RFC 9639 wants 16 but for the last one.
 const SHORTEST: usize = 32;
 
-/// Samples in, frames out.
+/// Samples in, frames out; those of several channels are interleaved.
 pub(super) struct Encoder {
     bits: u32,
+    channels: usize,
     config: Verified<config::Encoder>,
     stream: StreamInfo,
     buffer: FrameBuf,
@@ -32,21 +33,23 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn new(bits: u32, rate: Rate) -> Result<Self> {
+    pub(super) fn new(bits: u32, shape: Shape) -> Result<Self> {
         let broken = |cause: &dyn std::fmt::Display| Error::system("cannot set up FLAC", cause);
         let config = config::Encoder::default().into_verified();
+        let (rate, channels) = (shape.rate.hz() as usize, shape.channels as usize);
         Ok(Self {
             bits,
+            channels,
             config: config.map_err(|(_, cause)| broken(&cause))?,
-            stream: StreamInfo::new(rate.hz() as usize, 1, bits as usize)
+            stream: StreamInfo::new(rate, channels, bits as usize)
                 .map_err(|cause| broken(&cause))?,
-            buffer: FrameBuf::with_size(1, BLOCK).map_err(|cause| broken(&cause))?,
-            context: Context::new(bits as usize, 1),
-            pending: Vec::with_capacity(BLOCK + SHORTEST),
+            buffer: FrameBuf::with_size(channels, BLOCK).map_err(|cause| broken(&cause))?,
+            context: Context::new(bits as usize, channels),
+            pending: Vec::with_capacity((BLOCK + SHORTEST) * channels),
         })
     }
 
-    /// Samples in the frames so far.
+    /// Samples of each channel in the frames so far.
     pub(super) fn samples(&self) -> u64 {
         self.context.total_samples() as u64
     }
@@ -61,7 +64,7 @@ impl Encoder {
         for &sample in samples {
             self.pending.push(pcm::integer(sample, self.bits));
             // So many are kept that the next sync has enough for a frame.
-            if self.pending.len() == BLOCK + SHORTEST {
+            if self.pending.len() == (BLOCK + SHORTEST) * self.channels {
                 self.frame(BLOCK, out)?;
             }
         }
@@ -71,21 +74,27 @@ impl Encoder {
     /// Ends the frame, so that all samples are in frames. With `last` also one
     /// that is too short to be followed by another.
     pub(super) fn flush(&mut self, last: bool, out: &mut Vec<u8>) -> Result<()> {
-        if self.pending.len() > BLOCK {
-            self.frame(self.pending.len() - SHORTEST, out)?;
+        if self.waiting() > BLOCK {
+            self.frame(self.waiting() - SHORTEST, out)?;
         }
-        match self.pending.len() {
+        match self.waiting() {
             0 => Ok(()),
             1..SHORTEST if !last => Ok(()),
             count => self.frame(count, out),
         }
     }
 
-    /// Encodes the first `count` of what is pending.
+    /// Samples of each channel that are pending.
+    fn waiting(&self) -> usize {
+        self.pending.len() / self.channels
+    }
+
+    /// Encodes the first `count` of what is pending, of each channel.
     fn frame(&mut self, count: usize, out: &mut Vec<u8>) -> Result<()> {
         let failed =
             |cause: &dyn std::fmt::Debug| Error::system("cannot encode FLAC", format!("{cause:?}"));
         let first = self.samples();
+        let count = count * self.channels;
         self.buffer
             .fill_interleaved(&self.pending[..count])
             .map_err(|cause| failed(&cause))?;
@@ -112,7 +121,13 @@ const VORBIS_COMMENT: u8 = 4;
 const START: usize = 42;
 
 /// The file's first [`HEAD`] bytes: stream information, comments, padding.
-pub(super) fn head(bits: u32, rate: Rate, length: Length, digest: [u8; 16], notes: &Notes) -> Head {
+pub(super) fn head(
+    bits: u32,
+    shape: Shape,
+    length: Length,
+    digest: [u8; 16],
+    notes: &Notes,
+) -> Head {
     let samples = match length {
         Length::Known { samples, .. } => samples,
         Length::Unknown => 0,
@@ -123,7 +138,10 @@ pub(super) fn head(bits: u32, rate: Rate, length: Length, digest: [u8; 16], note
     // Frame sizes unknown; then 20 bits of rate, 3 of channels less one, 5 of
     // bits less one, 36 of length.
     info.extend([0; 6]);
-    let packed = u64::from(rate.hz()) << 44 | u64::from(bits - 1) << 36 | (samples & 0xf_ffff_ffff);
+    let packed = u64::from(shape.rate.hz()) << 44
+        | u64::from(shape.channels - 1) << 41
+        | u64::from(bits - 1) << 36
+        | (samples & 0xf_ffff_ffff);
     info.extend(packed.to_be_bytes());
     info.extend(digest);
     let mut head = Vec::with_capacity(HEAD);
@@ -158,7 +176,7 @@ pub(super) fn notes(origin: &Origin, cues: &[Cue]) -> Vec<u8> {
     let size = |texts: &[String]| texts.iter().map(|text| 4 + text.len()).sum::<usize>();
     let mut taken = 4 + 8 + PROGRAM.len() + size(&comments);
     for (number, cue) in (1..).zip(cues) {
-        let chapter = chapter(number, cue, origin.rate);
+        let chapter = chapter(number, cue, origin.shape.rate);
         if taken + size(&chapter) > Notes::room(HEAD - START) {
             break;
         }
@@ -212,7 +230,9 @@ mod tests {
             };
             let notes = Notes::new(notes(&origin(), &cues));
             assert_eq!(
-                head(16, Rate::SPEECH, length, [7; 16], &notes).bytes.len(),
+                head(16, Shape::mono(Rate::SPEECH), length, [7; 16], &notes)
+                    .bytes
+                    .len(),
                 HEAD
             );
             assert_eq!(room(&origin(), &cues) == cues.len(), count <= 50, "{count}");
@@ -238,7 +258,13 @@ mod tests {
         };
         let of = |samples, notes: &Notes| {
             let length = Length::Known { samples, tail: 0 };
-            head(16, Rate::SPEECH, length, [samples as u8; 16], notes)
+            head(
+                16,
+                Shape::mono(Rate::SPEECH),
+                length,
+                [samples as u8; 16],
+                notes,
+            )
         };
         let mut unknown = origin();
         unknown.began = None;
@@ -259,7 +285,7 @@ mod tests {
 
     #[test]
     fn every_sample_gets_into_a_frame() {
-        let mut encoder = Encoder::new(16, Rate::SPEECH).unwrap();
+        let mut encoder = Encoder::new(16, Shape::mono(Rate::SPEECH)).unwrap();
         let mut out = Vec::new();
         let noise = |n: usize| ((n * 7919) % 65_536) as f32 / 32_768.0 - 1.0;
         let noise = |count| (0..count).map(noise).collect::<Vec<f32>>();

@@ -25,8 +25,27 @@ pub(super) struct Origin {
     pub(super) began: Option<(i64, Moment)>,
     /// What the engine captures.
     pub(super) source: String,
-    /// Of the file's samples.
+    pub(super) shape: Shape,
+}
+
+/// What a file's audio is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
     pub(super) rate: Rate,
+    /// At least one. What is said of samples elsewhere is said of frames, one sample of each
+    /// channel, in which the channels stand side by side.
+    pub(super) channels: u32,
+}
+
+impl Shape {
+    pub(super) fn mono(rate: Rate) -> Self {
+        Self { rate, channels: 1 }
+    }
+
+    /// How many frames are in so many interleaved samples.
+    pub(super) fn frames(self, samples: usize) -> u64 {
+        samples as u64 / u64::from(self.channels)
+    }
 }
 
 impl Origin {
@@ -190,6 +209,6 @@ pub(super) fn origin() -> Origin {
         position: 123_456,
         began: Some((5_000_000_000, Moment::of_wall(5_000_000_000))),
         source: "default".into(),
-        rate: Rate::SPEECH,
+        shape: Shape::mono(Rate::SPEECH),
     }
 }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Float WAV goes from the ring's pages to the file without a copy in user space;
-//! anything else is encoded on the way. While the disk is slow, full or gone the ring
+//! anything else is encoded on the way, as are several sources, which [`Multitrack`] puts side
+//! by side into the channels of one file. While the disk is slow, full or gone the ring
 //! keeps the audio; what it can't keep until the disk is back becomes silence of the
 //! same length, marked by a cue, and is counted.
 
@@ -19,6 +20,7 @@ mod flac;
 mod format;
 mod head;
 mod moment;
+mod multitrack;
 mod options;
 mod pace;
 mod recording_file;
@@ -28,6 +30,7 @@ mod speech;
 mod stop;
 mod suspend;
 mod target;
+mod tracks;
 mod wav;
 mod write_queue;
 
@@ -44,18 +47,16 @@ use crate::readiness::Readiness;
 use crate::ring::{Reader, State};
 pub use background::Background;
 pub use format::Format;
-use head::{Origin, seconds};
+use head::{Origin, Shape, seconds};
+pub use multitrack::Multitrack;
 pub use options::{Options, Progress};
 use pace::{Cadence, Pace};
-use recording_file::RecordingFile;
+use recording_file::{GRACE, RecordingFile};
 use resume::{Lost, Resumed};
 use speech::Speech;
 pub use stop::Stop;
 use suspend::Suspends;
 
-/// How long a recording that has ended waits for a disk that refuses, or a pipe
-/// that nobody reads.
-const GRACE: Duration = Duration::from_secs(3);
 /// From one look at the engine's connection to the next, at least.
 const LOOK: Duration = Duration::from_millis(200);
 /// Samples of which the level is told, at most.
@@ -117,12 +118,7 @@ impl Recorder {
         options.validate()?;
         let ring = engine.ring().clone();
         let stdout = path.as_os_str() == target::STDOUT;
-        let format = match options.format {
-            Some(format) => format,
-            None if stdout => Format::Wav16,
-            None if options.split && path.is_dir() => Format::Wav16,
-            None => Format::of(path)?,
-        };
+        let format = options.format_for(path)?;
         if stdout && options.split {
             let message = "segments in files of their own can't go to standard output: name a file";
             return Err(Error::new(ErrorKind::Invalid, message));
@@ -177,14 +173,13 @@ impl Recorder {
     }
 
     fn create(&self, path: &Path, position: u64) -> Result<RecordingFile> {
-        let id = self.ring.layout().ring_id;
         let time = self.ring.time_ns(position);
         let origin = Origin {
-            ring: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            ring: ring_id(&self.ring),
             position,
             began: time.map(|ns| (ns, moment::Moment::of(&self.ring, ns))),
             source: self.engine.source().to_owned(),
-            rate: self.ring.rate(),
+            shape: Shape::mono(self.ring.rate()),
         };
         RecordingFile::create(
             path,
@@ -233,7 +228,7 @@ impl Recorder {
             }
             let is_gone = self.engine.is_lost() || state == State::Stopped;
             let committed = self.ring.committed();
-            self.credible(committed)?;
+            resume::credible(self.ring.rate(), self.begun, committed)?;
             if self.end.is_none_or(|end| committed < end) {
                 if stop.is_asked() || state == State::Ended {
                     self.end = Some(committed);
@@ -358,26 +353,14 @@ impl Recorder {
         }
     }
 
-    /// After the end: a disk that refuses, or a pipe without a reader, is not waited
-    /// for for ever. (A disk that is only slow is, and the first reader of a FIFO until
-    /// somebody `asked` for the end.)
+    /// After the end, as [`RecordingFile::give_up`].
     fn give_up(&self, since: Instant, asked: bool) -> Result<()> {
-        if let Some(file) = self.file.as_ref().filter(|file| file.is_unread()) {
-            return match asked {
-                true => Err(file.incomplete()),
-                false => Ok(()),
-            };
-        }
-        if since.elapsed() < GRACE {
-            return Ok(());
-        }
-        match &self.file {
-            Some(file) if file.trouble().is_some() || !file.is_file() => Err(file.incomplete()),
-            None => match &self.before.trouble {
-                Some(trouble) => Err(Error::new(ErrorKind::System, trouble.clone())),
-                None => Ok(()),
-            },
-            _ => Ok(()),
+        match (&self.file, &self.before.trouble) {
+            (Some(file), _) => file.give_up(since, asked),
+            (None, Some(trouble)) if since.elapsed() >= GRACE => {
+                Err(Error::new(ErrorKind::System, trouble.clone()))
+            }
+            (None, _) => Ok(()),
         }
     }
 
@@ -403,4 +386,10 @@ impl Recorder {
         self.ring.read_samples(first, &mut samples).ok()?;
         samples.into_iter().map(f32::abs).reduce(f32::max)
     }
+}
+
+/// A ring's id, hexadecimal.
+fn ring_id(ring: &Reader) -> String {
+    let id = ring.layout().ring_id;
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }

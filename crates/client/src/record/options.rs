@@ -1,11 +1,12 @@
 //! What a recording is asked for, and what it says of itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use v2m_dsp::vad::segment::Params;
 
 use super::format::Format;
+use super::target::STDOUT;
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Clone, Debug)]
@@ -59,6 +60,16 @@ impl Options {
             return invalid("the length of a recording must be more than 0 seconds");
         }
         Ok(())
+    }
+
+    /// How what goes to `path` is written.
+    pub(super) fn format_for(&self, path: &Path) -> Result<Format> {
+        match self.format {
+            Some(format) => Ok(format),
+            None if path.as_os_str() == STDOUT => Ok(Format::Wav16),
+            None if self.split && path.is_dir() => Ok(Format::Wav16),
+            None => Format::of(path),
+        }
     }
 }
 

@@ -7,20 +7,24 @@ mod jobs;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::cues::Cues;
+use super::cues::{Cues, GAP, LOST};
 use super::disk::Disk;
 use super::encoding::Encoding;
 use super::format::Format;
-use super::head::{Cue, HEAD, Head, Length, Notes, Origin, seconds};
+use super::head::{Cue, HEAD, Head, Length, Notes, Origin, Shape, seconds};
 use super::target::{self, Target};
+use super::tracks::Frames;
 use super::write_queue::{Stretch, WriteQueue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ring::Reader;
 
 /// Encoded bytes that wait for the disk, at most (s16: 4 minutes).
 const ROOM: u64 = 8 << 20;
+/// How long a recording that has ended waits for a disk that refuses, or a pipe
+/// that nobody reads.
+pub(super) const GRACE: Duration = Duration::from_secs(3);
 /// Samples that are encoded at once.
 const BLOCK: u64 = 1 << 16;
 
@@ -76,14 +80,14 @@ impl RecordingFile {
         origin: Origin,
         ring: &Arc<Reader>,
     ) -> Result<Self> {
-        let encoding = Encoding::new(format, origin.rate)?;
+        let encoding = Encoding::new(format, origin.shape)?;
         // A file of no length, from its first moment on.
         let none = Length::Known {
             samples: 0,
             tail: 0,
         };
         let notes = Notes::new(encoding.notes(&origin, &[]));
-        let head = encoding.head(origin.rate, none, &notes);
+        let head = encoding.head(origin.shape, none, &notes);
         let target = target::open(path, overwrite, &head.bytes)?;
         // Without a head there is nothing to go back to.
         let is_raw = encoding.is_raw();
@@ -129,6 +133,10 @@ impl RecordingFile {
         self.is_file
     }
 
+    pub(super) fn shape(&self) -> Shape {
+        self.origin.shape
+    }
+
     /// Samples given so far.
     pub(super) fn samples(&self) -> u64 {
         self.samples
@@ -169,17 +177,7 @@ impl RecordingFile {
 
     /// Appends samples of the ring. What it no longer holds becomes silence.
     pub(super) fn add(&mut self, position: u64, count: u64) -> Result<()> {
-        if self.origin.began.is_none() {
-            let time = self.ring.time_ns(self.origin.position);
-            let moment = |ns| (ns, super::moment::Moment::of(&self.ring, ns));
-            self.origin.began = time.map(moment);
-        }
-        if !self.begun {
-            self.notes = Notes::new(self.new_notes());
-            let head = self.head(0, &self.notes);
-            self.write_queue.push_bytes(head.bytes, 0);
-            self.begun = true;
-        }
+        self.begin();
         self.cues.gaps(&self.ring, position, count, self.samples);
         if self.encoding.is_verbatim() {
             self.write_queue.push_ring(&self.ring, position, count);
@@ -206,6 +204,44 @@ impl RecordingFile {
         self.flush(false)
     }
 
+    /// Says when it began, as soon as that is known, and has a pipe begin.
+    fn begin(&mut self) {
+        if self.origin.began.is_none() {
+            let time = self.ring.time_ns(self.origin.position);
+            let moment = |ns| (ns, super::moment::Moment::of(&self.ring, ns));
+            self.origin.began = time.map(moment);
+        }
+        if !self.begun {
+            self.notes = Notes::new(self.new_notes());
+            let head = self.head(0, &self.notes);
+            self.write_queue.push_bytes(head.bytes, 0);
+            self.begun = true;
+        }
+    }
+
+    /// Its first frame is that sample of a ring, which is known only now.
+    pub(super) fn begin_at(&mut self, ring: &Arc<Reader>, position: u64) {
+        let id = super::ring_id(ring);
+        self.origin.began = None;
+        (self.origin.ring, self.origin.position) = (id, position);
+        self.ring = ring.clone();
+    }
+
+    /// Appends frames, which are this file's own copy.
+    pub(super) fn add_frames(&mut self, frames: Frames) -> Result<()> {
+        self.begin();
+        for mut silence in frames.silences {
+            silence.stretch.sample += self.samples;
+            self.cues.add(silence);
+        }
+        self.encode(&frames.samples)
+    }
+
+    /// Gives what was added to the disk, as far as the format lets it.
+    pub(super) fn flush_frames(&mut self) -> Result<()> {
+        self.flush(false)
+    }
+
     /// Appends silence in place of audio that is gone.
     pub(super) fn lose(&mut self, count: u64) -> Result<()> {
         let lost = self.silence(count)?;
@@ -218,7 +254,7 @@ impl RecordingFile {
         self.ring = ring.clone();
         if count > 0 {
             let gap = self.silence(count)?;
-            self.cues.gap(gap);
+            self.cues.silence(gap, GAP);
         }
         Ok(())
     }
@@ -254,7 +290,7 @@ impl RecordingFile {
     fn encode(&mut self, samples: &[f32]) -> Result<()> {
         let (bytes, encoded) = self.encoding.push(samples)?;
         self.write_queue.push_bytes(bytes, encoded);
-        self.samples += samples.len() as u64;
+        self.samples += self.origin.shape.frames(samples.len());
         Ok(())
     }
 
@@ -270,10 +306,10 @@ impl RecordingFile {
             tracing::warn!(
                 "{}: {} were overwritten before the disk took them: silence from {} on",
                 self.path.display(),
-                seconds(self.origin.rate, lost.samples),
-                seconds(self.origin.rate, lost.sample)
+                seconds(self.origin.shape.rate, lost.samples),
+                seconds(self.origin.shape.rate, lost.sample)
             );
-            self.cues.lose(lost);
+            self.cues.silence(lost, LOST);
         }
     }
 
@@ -310,9 +346,23 @@ impl RecordingFile {
             format!(
                 "{}: the last {} could not be written: {why}",
                 self.path.display(),
-                seconds(self.origin.rate, missing)
+                seconds(self.origin.shape.rate, missing)
             ),
         )
+    }
+
+    /// After the end: a disk that refuses, or a pipe without a reader, is not waited
+    /// for for ever. (A disk that is only slow is, and the first reader of a FIFO until
+    /// somebody `asked` for the end.)
+    pub(super) fn give_up(&self, since: Instant, asked: bool) -> Result<()> {
+        let is_in_vain = match self.is_unread() {
+            true => asked,
+            false => since.elapsed() >= GRACE && (self.trouble.is_some() || !self.is_file),
+        };
+        match is_in_vain {
+            true => Err(self.incomplete()),
+            false => Ok(()),
+        }
     }
 
     /// What the head says of cues, as far as it has room.
@@ -342,7 +392,7 @@ impl RecordingFile {
             },
             false => Length::Unknown,
         };
-        self.encoding.head(self.origin.rate, length, notes)
+        self.encoding.head(self.origin.shape, length, notes)
     }
 
     fn tail_bytes(&self) -> Vec<u8> {

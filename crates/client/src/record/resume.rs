@@ -8,9 +8,10 @@ use super::speech::Speech;
 use super::suspend::Suspends;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::RETRY;
+use crate::ring::Rate;
 
 /// How long an engine that is gone is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// An engine that plays a file unpaced is faster than time by less than this.
 const FASTEST: u64 = 10_000;
 
@@ -125,22 +126,22 @@ impl Recorder {
             _ => Ok(()),
         }
     }
+}
 
-    /// Whether an engine can have written so much since it was connected to.
-    ///
-    /// Errors: [`ErrorKind::Protocol`].
-    pub(super) fn credible(&self, committed: u64) -> Result<()> {
-        let (begun, since) = self.begun;
-        let seconds = since.elapsed().as_secs() + 10;
-        let most = seconds.saturating_mul(u64::from(self.ring.rate().hz()) * FASTEST);
-        if committed.saturating_sub(begun) > most || committed < begun {
-            return Err(Error::new(
-                ErrorKind::Protocol,
-                format!(
-                    "the engine's ring contradicts itself: {committed} samples of it can't be; restart the engine"
-                ),
-            ));
-        }
-        Ok(())
+/// Whether an engine can have written `committed` samples, if it had `begun` with so many then.
+///
+/// Errors: [`ErrorKind::Protocol`].
+pub(super) fn credible(rate: Rate, begun: (u64, Instant), committed: u64) -> Result<()> {
+    let (begun, since) = begun;
+    let seconds = since.elapsed().as_secs() + 10;
+    let most = seconds.saturating_mul(u64::from(rate.hz()) * FASTEST);
+    if committed.saturating_sub(begun) > most || committed < begun {
+        return Err(Error::new(
+            ErrorKind::Protocol,
+            format!(
+                "the engine's ring contradicts itself: {committed} samples of it can't be; restart the engine"
+            ),
+        ));
     }
+    Ok(())
 }

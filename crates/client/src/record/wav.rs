@@ -7,9 +7,8 @@
 //!
 //! RF64: EBU Tech 3306; bext: EBU Tech 3285.
 
-use super::head::{Cue, HEAD, Head, Length, Notes, Origin, PROGRAM};
+use super::head::{Cue, HEAD, Head, Length, Notes, Origin, PROGRAM, Shape};
 use crate::dsp::pcm;
-use crate::ring::Rate;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sample {
@@ -38,10 +37,10 @@ impl Sample {
 }
 
 /// The file's first [`HEAD`] bytes.
-pub(super) fn head(sample: Sample, rate: Rate, length: Length, notes: &Notes) -> Head {
+pub(super) fn head(sample: Sample, shape: Shape, length: Length, notes: &Notes) -> Head {
     let (samples, data, riff) = match length {
         Length::Known { samples, tail } => {
-            let data = samples * sample.bytes();
+            let data = samples * sample.bytes() * u64::from(shape.channels);
             (samples, data, HEAD as u64 - 8 + data + tail)
         }
         Length::Unknown => (0, u64::from(u32::MAX), u64::from(u32::MAX)),
@@ -60,7 +59,7 @@ pub(super) fn head(sample: Sample, rate: Rate, length: Length, notes: &Notes) ->
     } else {
         put(&mut head, b"JUNK", &[0; 28]);
     }
-    put(&mut head, b"fmt ", &format(sample, rate));
+    put(&mut head, b"fmt ", &format(sample, shape));
     if sample == Sample::Float {
         put(&mut head, b"fact", &short(samples));
         // What turns from one place to the other is aligned: no sector's border is in it.
@@ -148,15 +147,16 @@ fn put(out: &mut Vec<u8>, id: &[u8; 4], body: &[u8]) {
     out.extend(&[0][..body.len() % 2]);
 }
 
-fn format(sample: Sample, rate: Rate) -> Vec<u8> {
-    let bytes = sample.bytes() as u32;
+fn format(sample: Sample, shape: Shape) -> Vec<u8> {
+    let (bytes, rate) = (sample.bytes() as u32, shape.rate.hz());
+    let frame = bytes * shape.channels;
     let mut body = Vec::new();
     // PCM is 1, IEEE float 3.
     body.extend(if bytes == 4 { 3_u16 } else { 1 }.to_le_bytes());
-    body.extend(1_u16.to_le_bytes());
-    body.extend(rate.hz().to_le_bytes());
-    body.extend((rate.hz() * bytes).to_le_bytes());
-    body.extend((bytes as u16).to_le_bytes());
+    body.extend((shape.channels as u16).to_le_bytes());
+    body.extend(rate.to_le_bytes());
+    body.extend((rate * frame).to_le_bytes());
+    body.extend((frame as u16).to_le_bytes());
     body.extend((bytes as u16 * 8).to_le_bytes());
     if sample == Sample::Float {
         body.extend(0_u16.to_le_bytes());
@@ -186,7 +186,7 @@ fn broadcast(origin: &Origin) -> Vec<u8> {
     body.extend(field(&moment.map_or(String::new(), |m| m.time()), 8));
     body.extend(
         moment
-            .map_or(0, |m| m.samples_since_midnight(origin.rate))
+            .map_or(0, |m| m.samples_since_midnight(origin.shape.rate))
             .to_le_bytes(),
     );
     body.extend(1_u16.to_le_bytes());
@@ -209,6 +209,7 @@ fn info(origin: &Origin) -> Vec<u8> {
 mod tests {
     use super::super::head::{origin, survives_power_loss};
     use super::*;
+    use crate::ring::Rate;
 
     /// The chunks of a head: id, size, offset of the body.
     fn walk(head: &[u8]) -> Vec<(String, u64, usize)> {
@@ -226,7 +227,7 @@ mod tests {
     /// A head with these cues, as the first of a file.
     fn head(sample: Sample, length: Length, cues: &[Cue]) -> Vec<u8> {
         let notes = Notes::new(super::notes(sample, &origin(), cues));
-        super::head(sample, Rate::SPEECH, length, &notes).bytes
+        super::head(sample, Shape::mono(Rate::SPEECH), length, &notes).bytes
     }
 
     fn cues(count: u64) -> Vec<Cue> {
@@ -323,11 +324,12 @@ mod tests {
             let mut unknown = origin();
             unknown.began = None;
             let mut notes = Notes::new(super::notes(sample, &unknown, &[]));
-            let mut before = super::head(sample, Rate::SPEECH, known(0, 0), &notes);
+            let mut before = super::head(sample, Shape::mono(Rate::SPEECH), known(0, 0), &notes);
             for (samples, count) in [(1000, 0), (2000, 1), (3000, 9), (1 << 33, 40), (1 << 33, 0)] {
                 let next = super::notes(sample, &origin(), &cues(count));
                 notes = notes.turned(next).unwrap();
-                let after = super::head(sample, Rate::SPEECH, known(samples, 0), &notes);
+                let after =
+                    super::head(sample, Shape::mono(Rate::SPEECH), known(samples, 0), &notes);
                 survives_power_loss(&before, &after, found);
                 before = after;
             }

@@ -41,7 +41,7 @@ struct Piece {
     bytes: u64,
     /// The file's sample that it begins with.
     sample: u64,
-    /// Bytes of one, where they don't vary.
+    /// Bytes of one, of all channels, where they don't vary.
     sample_bytes: u64,
     content: Content,
     /// Already written once, before a sync that failed.
@@ -189,7 +189,7 @@ impl WriteQueue {
             let most = match &piece.content {
                 Content::Ring(..) => MOST * SAMPLE,
                 Content::Bytes(_) => piece.bytes,
-                Content::Silence => ZEROS as u64,
+                Content::Silence => ZEROS as u64 / piece.sample_bytes * piece.sample_bytes,
             };
             let piece = match piece.bytes > most {
                 true => {

@@ -62,15 +62,62 @@ proptest! {
                 pair.far(&self::piece(clock, far, length, |_| 0.0));
                 far += length as u64;
             }
-            pair.give(play > 0, |block| heard.take(block));
+            pair.give(play > 0, |block, _| heard.take(block));
         }
         // All but what is on its way.
-        pair.give(false, |block| heard.take(block));
+        pair.give(false, |block, _| heard.take(block));
         prop_assert!(heard.0.len() + 48 * 20 >= given.len());
         for (was, is) in given.iter().zip(&heard.0) {
             prop_assert_eq!((was.0, was.1.to_bits()), (is.0, is.1.to_bits()));
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// As soon as both sides have come, the microphone is 20 ms behind at most, whatever the
+    /// quantum and whichever of them comes first.
+    #[test]
+    fn it_is_never_more_than_twenty_milliseconds_behind(
+        quantum in prop::sample::select(vec![32_usize, 128, 256, 341, 1024, 2048, 8192]),
+        far_first in any::<bool>(),
+        slow in any::<bool>(),
+    ) {
+        let rate = if slow { 16_000 } else { RATE };
+        let mut pair = Pair::new(Options::default());
+        let mut next = 5000;
+        for cycle in 0..(3 * 8192 / quantum) as u64 {
+            let at = 5000 + cycle * quantum as u64;
+            let side = |sample: fn(u64) -> f32| Piece { rate, ..piece(DRIVER, at, quantum, sample) };
+            for far in [far_first, !far_first] {
+                match far {
+                    true => pair.far(&side(noise)),
+                    false => pair.near(&side(wave)),
+                }
+                pair.give(true, |block, _| {
+                    assert_eq!(block.position, next);
+                    next += block.frames() as u64;
+                });
+            }
+            prop_assert!((at + quantum as u64 - next) * 1000 <= 20 * u64::from(rate));
+        }
+    }
+}
+
+#[test]
+fn a_cycle_that_comes_again_is_passed_over() {
+    let mut pair = Pair::new(Options::default());
+    let mut heard = Heard::default();
+    for at in [0, 480, 480, 240, 960, 960, 1440, 1920, 2400] {
+        pair.near(&piece(DRIVER, 10_000 + at, 480, wave));
+        pair.give(false, |block, _| heard.take(block));
+    }
+    let positions: Vec<u64> = heard.0.iter().map(|&(at, _)| at).collect();
+    let expected: Vec<u64> = (10_000..10_000 + positions.len() as u64).collect();
+    assert!(positions.len() > 1900);
+    assert_eq!(positions, expected);
+    assert!(heard.0.iter().all(|&(at, sample)| sample == wave(at)));
 }
 
 /// A noise that is played, and heard 30 ms later at half the level.
@@ -104,12 +151,53 @@ fn play(far_clock: u64, ahead: u64, seconds: usize, plays: impl Fn(usize) -> boo
                 pair.far(&far);
             }
             pair.near(&piece(DRIVER, at, 480, echo));
-            pair.give(plays(second), |block| heard.take(block));
+            pair.give(plays(second), |block, _| heard.take(block));
             at += 480;
         }
         powers.push(power(&heard.0));
     }
     powers
+}
+
+#[test]
+fn every_block_comes_with_what_was_done_to_it() {
+    let mut pair = Pair::new(Options::default());
+    let (mut at, mut told) = (100_000, Vec::new());
+    for second in 0..6 {
+        for _ in 0..100 {
+            let plays = second < 4;
+            pair.far(&piece(
+                DRIVER,
+                at,
+                480,
+                |p| if plays { noise(p) } else { 0.0 },
+            ));
+            pair.near(&piece(
+                DRIVER,
+                at,
+                480,
+                |p| if plays { echo(p) } else { 0.0 },
+            ));
+            pair.give(true, |block, window| told.push((block.position, window)));
+            at += 480;
+        }
+        if second == 2 {
+            pair.jump();
+        }
+    }
+    let of = |from: u64, to: u64| {
+        let of = told
+            .iter()
+            .filter(move |(at, _)| (from..to).contains(&(at - 100_000)));
+        of.map(|&(_, window)| window)
+    };
+    let second = u64::from(RATE);
+    // Known, learning again after a jump, known, and silence.
+    assert!(of(1500, 2500).all(|window| window.far));
+    assert!(of(2 * second, 3 * second - 2000).all(|w| !w.converging && w.cancelled_db > 20.0));
+    assert!(of(3 * second, 3 * second + 1000).all(|window| window.converging));
+    assert!(of(5 * second + 4000, 6 * second).all(|w| !w.far && w.cancelled_db == 0.0));
+    assert!(told.iter().all(|(_, window)| !window.both));
 }
 
 #[test]

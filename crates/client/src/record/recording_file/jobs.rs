@@ -136,7 +136,7 @@ impl RecordingFile {
                         tracing::debug!(
                             "{}: synced to sample {claimed} ({})",
                             self.path.display(),
-                            seconds(self.origin.rate, claimed)
+                            seconds(self.origin.shape.rate, claimed)
                         );
                         self.look_after();
                         return true;
@@ -168,7 +168,7 @@ impl RecordingFile {
             tracing::warn!(
                 "cannot write {}: {message}; the engine keeps {} meanwhile",
                 self.path.display(),
-                seconds(self.origin.rate, kept)
+                seconds(self.origin.shape.rate, kept)
             );
         }
         let retry = Instant::now() + RETRY;

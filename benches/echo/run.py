@@ -1,0 +1,186 @@
+"""Echo taken off by the engine, by PipeWire's module-echo-cancel, and by nobody, in the same rooms.
+
+    python benches/echo/run.py [--document] [--minutes 10] [--rooms 13]
+
+Loudspeaker, rooms and the talker beside it are made and read by `rooms.py`, at 48 kHz. PipeWire's
+canceller is the plugin that its module runs, fed as the module feeds it, both sides aligned to the
+sample; so is the engine's. Prints tables; `--document` also writes docs/benchmarks-echo.md and its
+picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from cancellers import Canceller, build, cpu_s, with_options
+from document import Report, write
+from pocketsphinx import Decoder
+from rooms import LEVEL, RATE, ROOMS, Room, far_end, near_end, noise, resample
+
+from rig.sounds import pink, to
+from v2m_engine import VADProcessor
+
+#: Of the far end alone, in each room.
+SECONDS = 20
+#: What the far end has said before the near end begins.
+LEAD = 4.0
+VAD = VADProcessor()
+SPEECH = 16_000
+
+
+def decibels(before: Any, after: Any) -> float:
+    """By how much it became softer; 100 at most."""
+    power = lambda x: float(np.mean(np.square(x, dtype=np.float64)))  # noqa: E731
+    return min(100.0, 10 * np.log10(power(before) / (power(after) + 1e-14)))
+
+
+def starts(samples: Any) -> list[float]:
+    """Where speech begins, in seconds, as the engine finds it."""
+    heard = resample(samples[: len(samples) // 6 * 6], RATE, SPEECH).astype(np.float32)
+    return [found["start"] / SPEECH for found in VAD.speech_timestamps(heard)]
+
+
+def words(samples: Any, told: list[tuple[int, int, str]]) -> int:
+    """How many of the near end's words are recognised."""
+    found = 0
+    decoder = Decoder(samprate=SPEECH, loglevel="FATAL")
+    for begin, end, said in told:
+        piece = resample(samples[begin : begin + (end - begin) // 6 * 6], RATE, SPEECH)
+        decoder.start_utt()
+        pcm = (np.clip(piece, -1, 1) * 32767).astype(np.int16)
+        decoder.process_raw(pcm.tobytes(), full_utt=True)
+        decoder.end_utt()
+        heard = decoder.hyp().hypstr.split() if decoder.hyp() else []
+        match = difflib.SequenceMatcher(None, said.split(), heard, autojunk=False)
+        found += sum(block.size for block in match.get_matching_blocks())
+    return found
+
+
+def lag(before: Any, after: Any, most: int = RATE // 20) -> int:
+    """By how many samples the second comes later."""
+    length = 1 << (len(before) + most).bit_length()
+    product = np.fft.rfft(after, length) * np.conj(np.fft.rfft(before, length))
+    return int(np.argmax(np.fft.irfft(product, length)[:most]))
+
+
+def likeness(voice: Any, heard: Any, told: list[tuple[int, int, str]]) -> float:
+    """Correlation of what is heard with a voice where it speaks, delay aside."""
+    length = min(len(voice), len(heard))
+    late = lag(voice[:length], heard[:length])
+    there = np.zeros(length, np.bool_)
+    for begin, end, _ in told:
+        there[begin:end] = True
+    a, b = (
+        voice[: length - late][there[: length - late]],
+        heard[late:length][there[: length - late]],
+    )
+    return float(np.dot(a, b) / np.sqrt(np.dot(a, a) * np.dot(b, b)))
+
+
+def missed(found: list[float], told: list[tuple[int, int, str]]) -> int:
+    """Sentences of the near end at whose beginning no speech is heard: none of what is found
+    begins from 0.3 s before to 0.7 s after it."""
+    begins = (begin / RATE for begin, _, _ in told)
+    return sum(not any(-0.3 <= at - begin <= 0.7 for at in found) for begin in begins)
+
+
+def far_alone(room: Room, cancel: Canceller) -> dict[str, Any]:
+    far = far_end(SECONDS, room.seed)
+    near = room.echo(far) + noise(len(far))
+    left = cancel(near, far)
+    near, second = near[: len(left)], RATE
+    parts = [(0, second), (second, 2 * second), (2 * second, len(left))]
+    return {
+        "erle": [decibels(near[a:b], left[a:b]) for a, b in parts],
+        "curve": [
+            decibels(near[at : at + second // 2], left[at : at + second // 2])
+            for at in range(0, len(left) - second // 2, second // 2)
+        ],
+    }
+
+
+def both(room: Room, cancel: Canceller) -> dict[str, Any]:
+    voice, told = near_end(LEAD)
+    far = far_end(len(voice) / RATE, room.seed + 100)
+    heard = cancel(voice + room.echo(far) + noise(len(far)), far)
+    return {
+        "words": words(heard, told),
+        "likeness": likeness(voice, heard, told),
+        "missed": missed(starts(heard), told),
+        "sentences": len(told),
+    }
+
+
+def near_alone(cancel: Canceller) -> dict[str, Any]:
+    voice, told = near_end(LEAD)
+    near = voice + noise(len(voice))
+    heard = cancel(near, np.zeros(len(near), np.float32))
+    return {
+        "likeness": likeness(near, heard, told),
+        "words": words(heard, told),
+        "delay_ms": 1000 * lag(near[: len(heard)], heard) / RATE,
+    }
+
+
+def recognised(cancel: Canceller) -> dict[str, int]:
+    """Words found of the near end alone, in a room's noise, and beside the far end."""
+    voice, told = near_end(LEAD)
+    far = far_end(len(voice) / RATE, 101)
+    silent = np.zeros(len(voice), np.float32)
+    rumour = to(LEVEL - 15, resample(pink(len(voice) / RATE + 1), SPEECH, RATE)[: len(voice)])
+    microphones = {
+        "alone": (voice + noise(len(voice)), silent),
+        "in noise": (voice + rumour, silent),
+        "beside the loudspeaker": (voice + ROOMS[2].echo(far) + noise(len(far)), far),
+    }
+    return {what: words(cancel(*sides), told) for what, sides in microphones.items()}
+
+
+def false_starts(cancel: Canceller, minutes: float) -> int:
+    """In the living room, at equal loudness."""
+    far = far_end(minutes * 60, 77)
+    near = ROOMS[2].echo(far) + noise(len(far))
+    return len(starts(cancel(near, far)))
+
+
+def main() -> None:
+    """Measures, prints, and writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--document", action="store_true", help="write docs/benchmarks-echo.md")
+    parser.add_argument("--minutes", type=float, default=10, help="of far end for false starts")
+    parser.add_argument("--rooms", type=int, default=len(ROOMS), help="the first so many of them")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        cancellers = build(Path(place))
+        report = Report(
+            options.minutes, len(near_end(0)[1]), sum(len(n.split()) for _, _, n in near_end(0)[1])
+        )
+        for room in ROOMS[: options.rooms]:
+            print(f"{room.name} ...", file=sys.stderr)
+            for name, cancel in cancellers.items():
+                found = far_alone(room, cancel) | both(room, cancel)
+                report.rooms.setdefault(room, {})[name] = found
+        for name, cancel in cancellers.items():
+            report.alone[name] = near_alone(cancel)
+            report.false_starts[name] = false_starts(cancel, options.minutes)
+        far = far_end(60)
+        near = ROOMS[2].echo(far) + noise(len(far))
+        for name, cancel in cancellers.items():
+            costs = [cpu_s(cancel, near, far) for _ in range(5)]
+            report.cpu_percent[name] = median(costs) / 60 * 100
+        for name, cancel in with_options().items():
+            report.options[name] = recognised(cancel)
+    print(report.text())
+    if options.document:
+        write(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Several sources in one file, a channel each: aligned to the sample wherever both are there,
+and every gap marked."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rig import BINARY, PrivatePipeWire, wait_until
+from rig.alsa import AlsaMic
+from rig.impulses import Recorded, link_impulses, play_into, read
+
+#: `make test-together`: twenty starts and half an hour of each.
+LONG = bool(os.environ.get("V2M_TEST_TOGETHER_LONG"))
+STARTS = 20 if LONG else 2
+HALF_AN_HOUR = 1800 if LONG else 6
+
+
+def recorder(rig: PrivatePipeWire, out: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
+    sources = () if "--source" in arguments else ("--source", "mic", "--source", "monitor:speaker")
+    return subprocess.Popen(
+        [BINARY, "record", out, "--rate", "48000", *sources, *arguments],
+        env=rig.env | {"HOME": str(rig.directory)} | env,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ends(process: subprocess.Popen[str], seconds: float) -> str:
+    said = process.communicate(timeout=seconds)[1]
+    assert process.returncode == 0 and "panicked" not in said, said
+    return said
+
+
+def recorded(rig: PrivatePipeWire, out: Path, seconds: float) -> Recorded:
+    ends(recorder(rig, out, "--seconds", str(seconds)), seconds * 1.5 + 30)
+    found = read(out)
+    assert found.seconds == seconds
+    out.unlink()
+    return found
+
+
+@pytest.mark.parametrize("quantum", [64, 256, 1024])
+def test_impulses_stand_at_the_same_sample(quantum: int, tmp_path: Path) -> None:
+    """In each of several fresh starts, of a microphone and of what a sink plays, which have
+    drivers of their own until they are recorded together; and after half an hour.
+    """
+    with PrivatePipeWire(quantum=quantum) as rig:
+        rig.create_source("mic", own_clock=True)
+        rig.create_sink("speaker", own_clock=True)
+        play_into(rig, "mic", "speaker")
+        for start in range(STARTS):
+            found = recorded(rig, tmp_path / f"{start}.wav", 2)
+            assert found.assert_aligned() > 10, found.labels
+        if LONG:
+            found = recorded(rig, tmp_path / "long.wav", HALF_AN_HOUR)
+            assert found.assert_aligned() > HALF_AN_HOUR * 10, found.labels
+
+
+def test_clocks_that_differ_are_followed(tmp_path: Path) -> None:
+    """Of two cards whose clocks are 200 ppm apart, each the other's leader."""
+    mics = AlsaMic(tmp_path, {"fast": {"ppm": 200, "impulses": 1}}, impulses=1)
+    seconds = HALF_AN_HOUR * (1 if LONG else 2)
+    with PrivatePipeWire() as rig:
+        running = {}
+        for order in (("mic", "fast"), ("fast", "mic")):
+            out = tmp_path / f"{order[0]}.wav"
+            sources = [word for name in order for word in ("--source", f"alsa:{name}")]
+            running[out] = recorder(rig, out, "--seconds", str(seconds), *sources, **mics.env)
+        for out, recording in running.items():
+            ends(recording, seconds * 1.5 + 30)
+            found = read(out)
+            # The lines through their times are found in the first two seconds. That one is a
+            # sample off shows in impulses, which are half of one off in each, as up to two.
+            assert found.assert_aligned(settled=2, most=2) >= 10 * (seconds - 2), found.labels
+            assert np.abs(found.off(0)[found.impulses[0] > 2 * found.rate]).mean() < 1
+
+
+def test_it_goes_on_whatever_happens_to_the_sources(tmp_path: Path) -> None:
+    """The defaults change, the daemon is killed, a source vanishes for a while."""
+    out = tmp_path / "out.wav"
+    step = HALF_AN_HOUR / 6
+    quiet: list[tuple[float, float]] = []
+    names = ("mic-0", "mic-1", "speaker-0", "speaker-1")
+
+    def plug_in() -> None:
+        for name in names[:2]:
+            rig.create_source(name, own_clock=True)
+        for name in names[2:]:
+            rig.create_sink(name, own_clock=True)
+        rig.set_default_source("mic-0")
+        rig.set_default_sink("speaker-0")
+        play_into(rig, *names)
+
+    with PrivatePipeWire(quantum=256) as rig:
+        plug_in()
+        sources = ("--source", "default", "--source", "monitor:default")
+        recording = recorder(rig, out, *sources, "--sync", "0.1")
+        try:
+            wait_until(lambda: out.exists() and out.stat().st_size > 1 << 18, "audio", seconds=30)
+            rig.set_default_source("mic-1")
+            time.sleep(step)
+            rig.set_default_sink("speaker-1")
+            time.sleep(step)
+            since = time.monotonic()
+            rig.kill()
+            time.sleep(1)
+            rig.start()
+            plug_in()
+            quiet.append((since, time.monotonic()))
+            time.sleep(step)
+            rig.destroy_node("mic-0")
+            rig.set_default_source("mic-0")
+            vanished = time.monotonic()
+            time.sleep(10 if LONG else 3)
+            since = time.monotonic()
+            rig.create_source("mic-0", own_clock=True)
+            link_impulses(rig, "mic-0")
+            quiet.append((since, time.monotonic()))
+            time.sleep(2 * step)
+        finally:
+            recording.send_signal(2)
+            said = recording.communicate(timeout=30)[1]
+        assert recording.returncode == 0, said
+    found = read(out)
+    print("\n".join(found.labels[:60]))
+    together = found.assert_aligned(quiet)
+    assert together > 10 * HALF_AN_HOUR, (together, found.labels)
+    # Nothing is missing: the file is as long as it took.
+    assert abs(found.seconds - (time.monotonic() - found.began_ns / 1e9)) < 15
+    # What the daemon's death cost is marked in both, the microphone that was gone in its own.
+    for gaps in found.gaps:
+        assert any(end - begin > 0.9 for begin, end in gaps), found.labels
+    at = vanished - found.began_ns / 1e9
+    longest = max(found.gaps[0], key=lambda gap: gap[1] - gap[0])
+    assert abs(longest[0] - at) < 2, (longest, at)

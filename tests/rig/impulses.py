@@ -1,0 +1,113 @@
+"""The same impulses in several sources at once, and where they stand in a recording of these."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from rig.pipewire import Player, PrivatePipeWire
+from rig.recorder import read_wav
+
+#: An impulse is full scale, and nothing else that is played comes near.
+THRESHOLD = 0.2
+#: Where a graph is rearranged, cycles overlap: so far from a marked gap, in seconds, an
+#: impulse may be missing as well. (A cue's length is rounded to 1 ms.)
+EDGE_S = 0.012
+
+
+def play_into(rig: PrivatePipeWire, *names: str, seed: int = 7) -> Player:
+    """Ten impulses a second into all channels of these nodes, in the same cycle of the graph."""
+    player = rig.play_impulses(seed, names[0])
+    for name in names:
+        link_impulses(rig, name)
+    return player
+
+
+def link_impulses(rig: PrivatePipeWire, name: str) -> None:
+    """Leads the impulses to all channels of one more node."""
+    node = rig.node_id(name)
+    ports = [item["info"] for item in rig.dump() if item["type"].endswith(":Port")]
+    inputs = [
+        f"{name}:{port['props']['port.name']}"
+        for port in ports
+        if port["direction"] == "input" and port["props"]["node.id"] == node
+    ]
+    linked = {after for _, after in rig.links()}
+    for port in inputs:
+        if port not in linked:
+            rig.link("rig-player:output", port)
+
+
+@dataclass
+class Recorded:
+    """A recording of two sources that hear the same impulses."""
+
+    rate: int
+    impulses: list[np.ndarray]
+    """Where they are in each channel, in samples."""
+    gaps: list[list[tuple[float, float]]]
+    """Of each channel, what its cues mark, in seconds of the file."""
+    began_ns: int
+    seconds: float
+    labels: list[str] = field(default_factory=list)
+
+    def off(self, channel: int) -> np.ndarray:
+        """From each impulse of a channel to the nearest of the other."""
+        own, other = self.impulses[channel], self.impulses[1 - channel]
+        assert len(own) and len(other), "there are impulses in both"
+        after = np.clip(np.searchsorted(other, own), 1, len(other) - 1)
+        distances = other[np.stack([after - 1, after])] - own
+        nearest = np.abs(distances).argmin(0)
+        return np.asarray(distances[nearest, np.arange(len(own))])
+
+    def assert_aligned(
+        self, quiet: list[tuple[float, float]] | None = None, settled: float = 0, most: int = 1
+    ) -> int:
+        """Each impulse stands at the same sample in both channels, give or take ``most``, or one
+        of them has a marked gap there; how many do. ``quiet``: stretches of CLOCK_MONOTONIC
+        seconds in which not both were played to; ``settled``: from this second on.
+        """
+        began = self.began_ns / 1e9
+        silent = [(-1.0, settled)] + [(a - began - 0.3, b - began + 0.3) for a, b in quiet or []]
+        together = 0
+        for channel in (0, 1):
+            excused = self.gaps[0] + self.gaps[1] + silent
+            bounds = np.array(sorted(excused)).reshape(-1, 2)
+            for sample, off in zip(self.impulses[channel], self.off(channel), strict=True):
+                if abs(off) <= most:
+                    together += 1
+                    continue
+                at = sample / self.rate
+                near = (bounds[:, 0] - EDGE_S <= at) & (at <= bounds[:, 1] + EDGE_S)
+                assert near.any(), (
+                    f"channel {channel + 1} at {at:.4f} s: off by {off} samples, no gap marked "
+                    f"among {bounds.round(4).tolist()}"
+                )
+        return together
+
+
+def read(path: Path) -> Recorded:
+    wav = read_wav(path)
+    samples = wav.samples
+    assert samples.ndim == 2 and samples.shape[1] == 2
+    began = re.search(r"CLOCK_MONOTONIC (\d+) ns", wav.comment)
+    assert began, wav.comment
+    rate = 48_000
+    gaps: list[list[tuple[float, float]]] = [[], []]
+    for at, label in wav.cues:
+        matched = re.fullmatch(r"(?:gap|lost|unused) ([\d.]+) s(?: channel (\d) \(.*\))?", label)
+        assert matched, label
+        channels = [int(matched[2]) - 1] if matched[2] else [0, 1]
+        for channel in channels:
+            gaps[channel].append((at / rate, at / rate + float(matched[1])))
+    return Recorded(
+        rate=rate,
+        impulses=[np.flatnonzero(np.abs(samples[:, n]) > THRESHOLD) for n in (0, 1)],
+        gaps=gaps,
+        began_ns=int(began[1]),
+        seconds=len(samples) / rate,
+        labels=[label for _, label in wav.cues],
+    )
