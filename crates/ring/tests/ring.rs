@@ -459,8 +459,8 @@ fn every_complete_window_has_what_was_taken_off_it() {
         let echo = |n: u64| Echo {
             cancelled_db: n as f32,
             plays: true,
-            both: n % 2 == 0,
-            converging: n % 3 == 0,
+            both: n.is_multiple_of(2),
+            converging: n.is_multiple_of(3),
         };
         assert_eq!(reader.echo(0), None);
         // A window has what held when its last sample came.
