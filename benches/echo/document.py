@@ -14,7 +14,7 @@ from rig import ROOT
 
 PAGE = ROOT / "docs/benchmarks-echo.md"
 PICTURE = ROOT / "docs/benchmarks-echo.svg"
-COLOURS = {"PipeWire": "#c0504d", "clean": "#1f6fb2"}
+COLOURS = {"PipeWire": "#c0504d", "PipeWire, bare": "#e0a030", "clean": "#1f6fb2"}
 
 
 @dataclass
@@ -39,8 +39,50 @@ class Report:
     def text(self) -> str:
         """The tables."""
         return "\n".join(
-            [*self.echo(), "", *self.double_talk(), "", *self.rest(), "", *self.words_found()]
+            [
+                *self.in_short(),
+                "",
+                *self.echo(),
+                "",
+                *self.double_talk(),
+                "",
+                *self.rest(),
+                "",
+                *self.words_found(),
+            ]
         )
+
+    def in_short(self) -> list[str]:
+        """How often the aims are met."""
+        of = f"of {len(self.rooms)} rooms"
+
+        def off(name: str) -> dict[Room, float]:
+            return {room: float(self.of(room, name, "erle")[2]) for room in self.rooms}
+
+        def where(is_met: dict[Room, bool]) -> str:
+            missed = [room.name for room, met in is_met.items() if not met]
+            but = f"; not: {', '.join(missed)}" if missed else ""
+            return f"in {sum(is_met.values())} {of}{but}"
+
+        clean = off("clean")
+        lines = [
+            "30 dB less echo after two seconds: "
+            f"{where({room: db >= 30 for room, db in clean.items()})}."
+        ]
+        for name in self.names():
+            if name in ("none", "clean"):
+                continue
+            more = {room: clean[room] >= db + 3 for room, db in off(name).items()}
+            lines.append(f"3 dB less than {name}: {where(more)}.")
+        enough = 0.8 * self.alone["none"]["words"]
+        for name in self.names():
+            found = {room: self.of(room, name, "words") for room in self.rooms}
+            kept = {room: words >= enough for room, words in found.items()}
+            lines.append(
+                f"80 % of the words of a quiet room beside a loudspeaker, {name}: {where(kept)} "
+                f"(median {median(found.values()):g} of {self.alone['none']['words']})."
+            )
+        return lines
 
     def echo(self) -> list[str]:
         """Far end alone."""
@@ -101,6 +143,7 @@ def write(report: Report) -> None:
     """The page and its picture."""
     parts = (report.echo(), report.double_talk(), report.rest(), report.words_found())
     echo, talk, rest, options = ("\n".join(part) for part in parts)
+    bullets = "\n".join(f"* {line}" for line in report.in_short())
     PAGE.write_text(
         f"""# Benchmarks: echo
 
@@ -108,12 +151,17 @@ Written by `make bench-echo`; don't edit. Measured on {time.strftime("%Y-%m-%d")
 
 A loudspeaker speaks in a room, beside it somebody reads; `clean` takes the one off the other, and
 so does PipeWire's module-echo-cancel (the plugin that it runs, with its defaults, fed 10 ms at a
-time as the module does); *none* is the microphone as it is. All three get the same samples, at
-48 kHz, both sides aligned. Loudspeaker and reader are equally loud at the microphone unless a room
-says otherwise.
+time as the module does). The module also suppresses noise, sets the level and cuts what is low;
+*bare* is the same without these, as `clean` is by default; *none* is the microphone as it is. All
+of them get the same samples, at 48 kHz, both sides aligned. Loudspeaker and reader are equally loud
+at the microphone unless a room says otherwise.
 The loudspeaker's voices are espeak-ng's, the reader is one of LibriVox's in pocketsphinx-testdata,
 rooms are made by arithmetic ([`benches/echo/rooms.py`](../benches/echo/rooms.py)). What it means,
 and what to do about it, stands in [echo.md](echo.md).
+
+## In short
+
+{bullets}
 
 ## The loudspeaker alone
 
