@@ -61,27 +61,31 @@ class Report:
 
         def where(is_met: dict[Room, bool]) -> str:
             missed = [room.name for room, met in is_met.items() if not met]
-            but = f"; not: {', '.join(missed)}" if missed else ""
-            return f"in {sum(is_met.values())} {of}{but}"
+            # Where it is the exception, by name.
+            few = 0 < len(missed) < len(is_met) / 2
+            but = f" (not: {'; '.join(missed)})" if few else ""
+            return f"in {len(is_met) - len(missed)} {of}{but}"
 
         clean = off("clean")
         lines = [
-            "30 dB less echo after two seconds: "
+            "`clean` takes off at least 30 dB after two seconds "
             f"{where({room: db >= 30 for room, db in clean.items()})}."
         ]
         for name in self.names():
             if name in ("none", "clean"):
                 continue
             more = {room: clean[room] >= db + 3 for room, db in off(name).items()}
-            lines.append(f"3 dB less than {name}: {where(more)}.")
-        enough = 0.8 * self.alone["none"]["words"]
+            lines.append(f"It takes off at least 3 dB more than {name} {where(more)}.")
+        alone = self.alone["none"]["words"]
+        kept = []
         for name in self.names():
-            found = {room: self.of(room, name, "words") for room in self.rooms}
-            kept = {room: words >= enough for room, words in found.items()}
-            lines.append(
-                f"80 % of the words of a quiet room beside a loudspeaker, {name}: {where(kept)} "
-                f"(median {median(found.values()):g} of {self.alone['none']['words']})."
-            )
+            found = [self.of(room, name, "words") for room in self.rooms]
+            enough = sum(words >= 0.8 * alone for words in found)
+            kept.append(f"{name} in {enough} {of} (median {median(found):g} of {alone} words)")
+        lines.append(
+            "Beside a loudspeaker a recogniser finds at least 80 % of the words that it finds "
+            f"without: {', '.join(kept)}."
+        )
         return lines
 
     def echo(self) -> list[str]:
@@ -173,7 +177,7 @@ By how many dB it becomes softer in the first second, in the second, and after t
 
 ## Both at once
 
-How many of the reader's {report.words} words pocketsphinx finds (without a loudspeaker:
+How many of the reader's {report.words} words pocketsphinx finds (without a loudspeaker
 {report.alone["none"]["words"]}); at how many of the {report.sentences} sentences the engine's
 detector hears no beginning (from 0.3 s before to 0.7 s after it); and the correlation of what is
 left with the reader's voice.
