@@ -197,7 +197,7 @@ def main() -> None:
         near = ROOMS[2].echo(far) + noise(len(far))
         for name, cancel in cancellers.items():
             costs = [cpu_s(cancel, near, far) for _ in range(5)]
-            report.cpu_percent[name] = median(costs) / 60 * 100
+            report.cpu_percent[name] = max(0.0, median(costs) / 60 * 100)
     print(report.text())
     if options.document:
         write(report)
