@@ -4,6 +4,7 @@ and every gap marked."""
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -64,6 +65,24 @@ def test_impulses_stand_at_the_same_sample(quantum: int, tmp_path: Path) -> None
         if LONG:
             found = recorded(rig, tmp_path / "long.wav", HALF_AN_HOUR)
             assert found.assert_aligned() > HALF_AN_HOUR * 10, found.labels
+
+
+def test_who_was_held_up_catches_up(tmp_path: Path) -> None:
+    """However many gaps there were meanwhile: at a small quantum, on a busy machine, many."""
+    out = tmp_path / "out.wav"
+    with PrivatePipeWire(quantum=64) as rig:
+        rig.create_source("mic", own_clock=True)
+        rig.create_sink("speaker", own_clock=True)
+        play_into(rig, "mic", "speaker")
+        recording = recorder(rig, out, "--sync", "0.1")
+        wait_until(lambda: out.exists() and out.stat().st_size > 1 << 18, "audio", seconds=30)
+        recording.send_signal(signal.SIGSTOP)
+        time.sleep(4)
+        recording.send_signal(signal.SIGCONT)
+        recording.send_signal(signal.SIGINT)
+        ends(recording, 30)
+    found = read(out)
+    assert found.seconds > 4 and found.assert_aligned() > 40, found.labels
 
 
 def test_clocks_that_differ_are_followed(tmp_path: Path) -> None:
@@ -127,7 +146,7 @@ def test_it_goes_on_whatever_happens_to_the_sources(tmp_path: Path) -> None:
             quiet.append((since, time.monotonic()))
             time.sleep(2 * step)
         finally:
-            recording.send_signal(2)
+            recording.send_signal(signal.SIGINT)
             said = recording.communicate(timeout=30)[1]
         assert recording.returncode == 0, said
     found = read(out)
