@@ -54,17 +54,22 @@ impl Earliest {
         &self.times[..self.count]
     }
 
-    /// Takes a time; `late` says by how much one is later than expected. Whether it is the
-    /// earliest of its block so far.
-    fn take(&mut self, time: (u64, i64), late: impl Fn((u64, i64)) -> i64) -> bool {
-        if self.count == 0 || time.1 - self.since_ns >= BLOCK_NS {
+    fn newest(&self) -> Option<(u64, i64)> {
+        self.all().last().copied()
+    }
+
+    /// Takes a time, which `is_earlier` than the newest of them, as seen from the line; whether
+    /// it counts.
+    fn take(&mut self, time: (u64, i64), is_earlier: bool) -> bool {
+        let goes_on = |newest: (u64, i64)| time.0 > newest.0 && time.1 - self.since_ns >= BLOCK_NS;
+        if self.newest().is_none_or(goes_on) {
             if self.count == BLOCKS {
                 self.times.rotate_left(1);
                 self.count -= 1;
             }
             self.since_ns = time.1;
             self.count += 1;
-        } else if late(time) >= late(self.times[self.count - 1]) {
+        } else if !is_earlier {
             return false;
         }
         self.times[self.count - 1] = time;
@@ -155,22 +160,16 @@ impl ClockEstimator {
     fn begin(&mut self, time: (u64, i64)) {
         self.origin = Some(time);
         self.earliest = Earliest::none();
-        self.earliest.take(time, |_| 0);
+        self.earliest.take(time, true);
     }
 
     /// Lays the line under the earliest times, so that it touches two of them, one in either half: no
     /// line below all of them is nearer to them in the mean. (After Moon, Skelly and Towsley.)
     fn follow(&mut self, time: (u64, i64)) {
-        let Some((from, origin_ns)) = self.origin else {
-            return;
-        };
-        let mut earliest = std::mem::replace(&mut self.earliest, Earliest::none());
-        let late = |(position, ns): (u64, i64)| {
-            ns - origin_ns - self.lasting_ns(self.apart_ns(from, position))
-        };
-        let is_news = earliest.take(time, late);
-        self.earliest = earliest;
-        if !is_news {
+        let late = |(position, ns): (u64, i64)| ns - self.time_ns(position);
+        let newest = self.earliest.newest();
+        let is_earlier = newest.is_none_or(|newest| late(time) < late(newest));
+        if !self.earliest.take(time, is_earlier) {
             return;
         }
         let (from, from_ns) = time;
@@ -291,6 +290,18 @@ mod tests {
             for (at, off) in estimated(ppm, period, 9.0, late) {
                 prop_assert!(at < 4.0 || off.abs() < 4_000, "{} ns at {} s", off, at);
             }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_nobody_takes_is_measured_in_vain() {
+        let mut line = ClockEstimator::new(RATE, 8192, 128);
+        for number in 0..4000 {
+            let position = number / 8 * 1024;
+            let late = (number % 8) as i64 * 500_000;
+            line.measure(position, ns(position) + late);
+            let off = line.time_ns(position) - ns(position);
+            assert!(off.abs() < 100_000, "{off} ns at {number}");
         }
     }
 
