@@ -4,6 +4,9 @@
 const VOICE: f64 = 1e-6;
 /// An echo loses more than this once the room is known, a voice beside it less: 6 dB.
 const BOTH: f64 = 4.0;
+/// What has become louder than this by cancelling is the canceller's own error: an echo that it
+/// expected and that didn't come. A voice comes through at its own level.
+const LOUDER: f64 = 0.5;
 /// Once an echo has lost so much, the room is known: 20 dB.
 const CONVERGED: f64 = 100.0;
 /// Frames with far end after which it is taken as known in any case: 2 s.
@@ -102,7 +105,7 @@ impl Meter {
         Window {
             far: true,
             cancelled_db: 10.0 * ratio.log10() as f32,
-            both: self.patience == 0 && clean > VOICE * length && ratio < BOTH,
+            both: self.patience == 0 && clean > VOICE * length && (LOUDER..BOTH).contains(&ratio),
             converging: self.patience > 0,
         }
     }

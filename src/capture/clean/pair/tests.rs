@@ -197,7 +197,12 @@ fn every_block_comes_with_what_was_done_to_it() {
     assert!(of(2 * second, 3 * second - 2000).all(|w| !w.converging && w.cancelled_db > 20.0));
     assert!(of(3 * second, 3 * second + 1000).all(|window| window.converging));
     assert!(of(5 * second + 4000, 6 * second).all(|w| !w.far && w.cancelled_db == 0.0));
-    assert!(told.iter().all(|(_, window)| !window.both));
+    let both: Vec<_> = told
+        .iter()
+        .filter(|(_, window)| window.both)
+        .map(|(at, window)| (at - 100_000, *window))
+        .collect();
+    assert!(both.is_empty(), "{both:?}");
 }
 
 #[test]
