@@ -77,7 +77,7 @@ bench: setup-bench
 	$(PYTHON) benches/samples.py
 	$(PYTHON) benches/record.py
 
-# Twenty minutes; what it measures is the same on any machine, but for the CPU time.
+# Some ten minutes; what it measures is the same on any machine, but for the CPU time.
 bench-echo: setup-bench
 	@$(MAKE) --no-print-directory install
 	$(PYTHON) benches/echo/run.py --document

@@ -14,7 +14,7 @@ from rig import ROOT
 
 PAGE = ROOT / "docs/benchmarks-echo.md"
 PICTURE = ROOT / "docs/benchmarks-echo.svg"
-COLOURS = {"PipeWire": "#c0504d", "clean": "#1f6fb2"}
+COLOURS = {"PipeWire": "#c0504d", "PipeWire, bare": "#e0a030", "clean": "#1f6fb2"}
 
 
 @dataclass
@@ -39,8 +39,54 @@ class Report:
     def text(self) -> str:
         """The tables."""
         return "\n".join(
-            [*self.echo(), "", *self.double_talk(), "", *self.rest(), "", *self.words_found()]
+            [
+                *self.in_short(),
+                "",
+                *self.echo(),
+                "",
+                *self.double_talk(),
+                "",
+                *self.rest(),
+                "",
+                *self.words_found(),
+            ]
         )
+
+    def in_short(self) -> list[str]:
+        """How often the aims are met."""
+        of = f"of {len(self.rooms)} rooms"
+
+        def off(name: str) -> dict[Room, float]:
+            return {room: float(self.of(room, name, "erle")[2]) for room in self.rooms}
+
+        def where(is_met: dict[Room, bool]) -> str:
+            missed = [room.name for room, met in is_met.items() if not met]
+            # Where it is the exception, by name.
+            few = 0 < len(missed) < len(is_met) / 2
+            but = f" (not: {'; '.join(missed)})" if few else ""
+            return f"in {len(is_met) - len(missed)} {of}{but}"
+
+        clean = off("clean")
+        lines = [
+            "`clean` takes off at least 30 dB after two seconds "
+            f"{where({room: db >= 30 for room, db in clean.items()})}."
+        ]
+        for name in self.names():
+            if name in ("none", "clean"):
+                continue
+            more = {room: clean[room] >= db + 3 for room, db in off(name).items()}
+            lines.append(f"It takes off at least 3 dB more than {name} {where(more)}.")
+        alone = self.alone["none"]["words"]
+        kept = []
+        for name in self.names():
+            found = [self.of(room, name, "words") for room in self.rooms]
+            enough = sum(words >= 0.8 * alone for words in found)
+            kept.append(f"{name} in {enough} {of} (median {median(found):g} of {alone} words)")
+        lines.append(
+            "Beside a loudspeaker a recogniser finds at least 80 % of the words that it finds "
+            f"without: {', '.join(kept)}."
+        )
+        return lines
 
     def echo(self) -> list[str]:
         """Far end alone."""
@@ -101,6 +147,7 @@ def write(report: Report) -> None:
     """The page and its picture."""
     parts = (report.echo(), report.double_talk(), report.rest(), report.words_found())
     echo, talk, rest, options = ("\n".join(part) for part in parts)
+    bullets = "\n".join(f"* {line}" for line in report.in_short())
     PAGE.write_text(
         f"""# Benchmarks: echo
 
@@ -108,12 +155,17 @@ Written by `make bench-echo`; don't edit. Measured on {time.strftime("%Y-%m-%d")
 
 A loudspeaker speaks in a room, beside it somebody reads; `clean` takes the one off the other, and
 so does PipeWire's module-echo-cancel (the plugin that it runs, with its defaults, fed 10 ms at a
-time as the module does); *none* is the microphone as it is. All three get the same samples, at
-48 kHz, both sides aligned. Loudspeaker and reader are equally loud at the microphone unless a room
-says otherwise.
+time as the module does). The module also suppresses noise, sets the level and cuts what is low;
+*bare* is the same without these, as `clean` is by default; *none* is the microphone as it is. All
+of them get the same samples, at 48 kHz, both sides aligned. Loudspeaker and reader are equally loud
+at the microphone unless a room says otherwise.
 The loudspeaker's voices are espeak-ng's, the reader is one of LibriVox's in pocketsphinx-testdata,
 rooms are made by arithmetic ([`benches/echo/rooms.py`](../benches/echo/rooms.py)). What it means,
 and what to do about it, stands in [echo.md](echo.md).
+
+## In short
+
+{bullets}
 
 ## The loudspeaker alone
 
@@ -125,7 +177,7 @@ By how many dB it becomes softer in the first second, in the second, and after t
 
 ## Both at once
 
-How many of the reader's {report.words} words pocketsphinx finds (without a loudspeaker:
+How many of the reader's {report.words} words pocketsphinx finds (without a loudspeaker
 {report.alone["none"]["words"]}); at how many of the {report.sentences} sentences the engine's
 detector hears no beginning (from 0.3 s before to 0.7 s after it); and the correlation of what is
 left with the reader's voice.

@@ -1,6 +1,6 @@
 /* Cancels echo in a pipe by PipeWire's own canceller, the plugin that its module-echo-cancel runs,
- * as that module does: 10 ms at a time. `plugin FILE RATE` takes pairs of f32, microphone and
- * loudspeaker, from standard input, and gives f32. */
+ * as that module does: 10 ms at a time. `plugin FILE RATE [KEY]...` takes pairs of f32,
+ * microphone and loudspeaker, from standard input, and gives f32; each KEY of its options is off. */
 #include <dlfcn.h>
 #include <err.h>
 #include <stdio.h>
@@ -31,8 +31,8 @@ static const struct spa_log_methods methods = {
 
 int main(int argc, char **argv)
 {
-    if (argc != 3)
-        errx(2, "usage: plugin FILE RATE");
+    if (argc < 3)
+        errx(2, "usage: plugin FILE RATE [KEY]...");
     uint32_t rate = (uint32_t)atoi(argv[2]), block = rate / 100, index = 0;
     void *library = dlopen(argv[1], RTLD_NOW);
     if (!library)
@@ -57,8 +57,11 @@ int main(int argc, char **argv)
     struct spa_audio_info_raw info = SPA_AUDIO_INFO_RAW_INIT(
         .format = SPA_AUDIO_FORMAT_F32P, .rate = rate, .channels = 1,
         .position = {SPA_AUDIO_CHANNEL_MONO});
-    struct spa_dict none = SPA_DICT_INIT(NULL, 0);
-    int result = spa_audio_aec_init(aec, &none, &info);
+    struct spa_dict_item items[argc - 2];
+    for (int i = 3; i < argc; i++)
+        items[i - 3] = SPA_DICT_ITEM_INIT(argv[i], "false");
+    struct spa_dict options = SPA_DICT_INIT(items, (uint32_t)argc - 3);
+    int result = spa_audio_aec_init(aec, &options, &info);
     if (result < 0)
         errx(1, "it takes no %u Hz: %s", rate, spa_strerror(result));
     spa_audio_aec_activate(aec);

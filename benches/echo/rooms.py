@@ -88,14 +88,12 @@ ROOMS = (
     Room("5 ms", 5, 200),
     Room("living room"),
     Room("350 ms", 40, 350, seed=2),
-    Room("350 ms, 12 dB softer", 40, 350, -12, seed=3),
     Room("350 ms, 24 dB softer", 40, 350, -24, seed=4),
     Room("500 ms", 40, 500, seed=5),
     Room("150 ms away", 150, 300, seed=6),
     Room("300 ms away", 300, 200, seed=7),
     Room("6 dB louder", gain_db=6, seed=8),
     Room("overdriven", drive=6, seed=9),
-    Room("clocks 50 ppm apart", drift_ppm=50, seed=10),
     Room("clocks 100 ppm apart", drift_ppm=-100, seed=11),
 )
 
@@ -116,8 +114,8 @@ def voice(samples: Any) -> Any:
     return to(LEVEL, resample(samples[: len(samples) // 2 * 2], 16_000, RATE))
 
 
-def far_end(seconds: float, seed: int = 1) -> Any:
-    """A loudspeaker that talks, with short pauses."""
+def far_end(seconds: float, seed: int = 1, pauses: tuple[float, float] = (0.1, 0.6)) -> Any:
+    """A loudspeaker that talks, with pauses of so many seconds at least and at most."""
     rng = np.random.default_rng(seed)
     texts = [(text, name) for text in FAR for name in VOICES]
     out = np.zeros(round(seconds * RATE), np.float32)
@@ -125,7 +123,7 @@ def far_end(seconds: float, seed: int = 1) -> Any:
     while at < len(out):
         words = voice(say(*texts[int(rng.integers(len(texts)))]))[: len(out) - at]
         out[at : at + len(words)] = words
-        at += len(words) + int(rng.uniform(0.1, 0.6) * RATE)
+        at += len(words) + int(rng.uniform(*pauses) * RATE)
     return out
 
 

@@ -182,4 +182,5 @@ graph's: with soxr in its callback it gives what the engine gives. The engine's 
 kHz; its resampler's 0.13 ms are in their numbers, as one cycle more for those impulses that
 come in the last 0.13 ms of a cycle. CPU time is that of the receiver and its children while it
 listened, in percent of one core; the engine's own is in the heading, once for any number of
-readers. Versions are pinned in [`benches/peers/install.py`](../benches/peers/install.py)."""
+readers. Versions are pinned in [`benches/peers/install.py`](../benches/peers/install.py).
+Echo has a page of its own: [benchmarks-echo.md](benchmarks-echo.md)."""

@@ -1,5 +1,6 @@
 //! What facts mean.
 
+mod echo;
 mod streams;
 
 use super::{Check, Facts, Heard};
@@ -16,6 +17,8 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
     ];
     checks.extend(streams::streams(facts));
     checks.extend([
+        echo::echo(facts),
+        echo::microphone(facts),
         graph(facts),
         devices(facts),
         groups(facts),

@@ -13,7 +13,7 @@ use crate::config::{Config, SourceSpec};
 use crate::detect::detector::Detector;
 use v2m_client::connection::Connection;
 use v2m_client::quantum::Quantum;
-use v2m_client::status::StreamStatus;
+use v2m_client::status::{EchoStatus, MicrophoneStatus, StreamStatus};
 use v2m_error::{Error, ErrorKind};
 use v2m_rt as rt;
 
@@ -26,8 +26,8 @@ pub struct Facts {
     pub library: (u32, u32),
     /// What some seconds of listening gave, or why nothing; `None` where the source is a file.
     pub heard: Option<Result<Heard, String>>,
-    /// What the running service has open, or why it doesn't say; `None` if none runs.
-    pub streams: Option<Result<Vec<StreamStatus>, String>>,
+    /// What the running service does, or why it doesn't say; `None` if none runs.
+    pub service: Option<Result<Service, String>>,
     /// The quantum that the engine asks the graph for.
     pub latency: Quantum,
     /// The highest SCHED_FIFO priority that the limits allow; 99 with CAP_SYS_NICE.
@@ -67,6 +67,17 @@ pub struct Facts {
     pub vad: Result<Option<String>, Error>,
 }
 
+/// Of the running service.
+#[derive(Clone, Debug, Default)]
+pub struct Service {
+    /// The sources that it has open.
+    pub streams: Vec<StreamStatus>,
+    /// What it takes off its own source; `None` if that isn't `clean`.
+    pub echo: Option<EchoStatus>,
+    /// The virtual microphone, if there is to be one.
+    pub microphone: Option<MicrophoneStatus>,
+}
+
 impl Facts {
     /// Looks at this machine and listens to its source: some seconds. Loads the model
     /// that is configured, to see that it can be.
@@ -84,7 +95,7 @@ impl Facts {
         Self {
             heard: listen(config, pipewire.is_ok()),
             pipewire,
-            streams: streams(),
+            service: service(),
             library: v2m_pw_filter::filter::library_version(),
             latency: config.latency,
             rtprio: rtprio(),
@@ -122,12 +133,16 @@ impl Facts {
     }
 }
 
-fn streams() -> Option<Result<Vec<StreamStatus>, String>> {
+fn service() -> Option<Result<Service, String>> {
     let status = Connection::service().and_then(|mut service| service.status());
     match status {
         Err(error) if error.kind() == ErrorKind::Unavailable => None,
         Err(error) => Some(Err(error.to_string())),
-        Ok(status) => Some(Ok(status.streams)),
+        Ok(status) => Some(Ok(Service {
+            streams: status.streams,
+            echo: status.source.echo,
+            microphone: status.virtual_microphone,
+        })),
     }
 }
 

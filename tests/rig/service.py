@@ -137,6 +137,8 @@ CHECKS = [
     "visibility",
     "source",
     "streams",
+    "echo",
+    "microphone",
     "quantum",
     "sound cards",
     "groups",

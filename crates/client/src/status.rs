@@ -76,20 +76,20 @@ pub struct EchoStatus {
 }
 
 impl EchoStatus {
-    /// A line that says how it goes.
+    /// A line that says how it goes, what matters first: it may be cut.
     pub fn text(&self) -> String {
         let far = self.far.as_deref().unwrap_or("the default sink");
         match &self.why {
             Some(why) => format!("nothing is taken off: {why}"),
-            None if !self.plays => format!("{far} is silent"),
-            None if self.both => format!("{far} plays, and somebody speaks"),
+            None if !self.plays => format!("nothing plays on {far}"),
+            None if self.both => format!("double talk with {far}"),
             None => {
                 let learns = if self.converging {
-                    ", learns the room"
+                    "learns the room, "
                 } else {
                     ""
                 };
-                format!("{far} plays, {:.0} dB off{learns}", self.cancelled_db)
+                format!("{learns}{:.0} dB off {far}", self.cancelled_db)
             }
         }
     }
@@ -114,22 +114,19 @@ pub struct MicrophoneStatus {
 }
 
 impl MicrophoneStatus {
-    /// A line that says how it goes.
+    /// A line that says how it goes, what matters first: it may be cut.
     pub fn text(&self) -> String {
         let node = &self.node;
         match (&self.why, self.state) {
-            (Some(why), _) => format!("no microphone {node}: {why}"),
+            (Some(why), _) => format!("nothing: {why} ({node})"),
             (None, MicrophoneState::Recorded) => {
                 let missed = match self.missed {
                     0 => String::new(),
-                    missed => format!(", {missed} samples came too late"),
+                    missed => format!(", {missed} samples too late"),
                 };
-                format!(
-                    "microphone {node}, recorded, {} ms after capture{missed}",
-                    self.latency_ms
-                )
+                format!("recorded, {} ms behind{missed}: {node}", self.latency_ms)
             }
-            (None, _) => format!("microphone {node}, nobody records from it"),
+            (None, _) => format!("nobody records from {node}"),
         }
     }
 }

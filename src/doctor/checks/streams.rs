@@ -10,14 +10,14 @@ const BEARABLE: u64 = 1_000;
 /// A check for each source; one that says so where there is none.
 pub(super) fn streams(facts: &Facts) -> Vec<Check> {
     let name = "streams";
-    let streams = match &facts.streams {
+    let streams = match &facts.service {
         None => return vec![Check::good(name, "no service runs: none is open")],
         Some(Err(reason)) => {
             let meaning = format!("the service doesn't say which are open: {reason}");
             let remedy = "systemctl --user restart v2m-engine.service";
             return vec![Check::broken(name, meaning, remedy)];
         }
-        Some(Ok(streams)) => streams,
+        Some(Ok(service)) => &service.streams,
     };
     let mut sources: Vec<Vec<&StreamStatus>> = Vec::new();
     for stream in streams {

@@ -1,10 +1,11 @@
 //! What each fault is judged to be.
 
+use super::super::facts::Service;
 use super::super::{Status, worst};
 use super::*;
 use crate::capture::pipewire::{Found, Inaudible, Survey};
 use v2m_client::quantum::Quantum;
-use v2m_client::status::StreamStatus;
+use v2m_client::status::{EchoStatus, MicrophoneState, MicrophoneStatus, StreamStatus};
 use v2m_dsp::health::{Finding, Kind, Moment};
 use v2m_error::Error;
 use v2m_ring::State;
@@ -60,7 +61,7 @@ fn fine() -> Facts {
         library: (1, 4),
         logind: false,
         heard: Some(Ok(hears())),
-        streams: None,
+        service: None,
         latency: Quantum::DEFAULT,
         rtprio: 0,
         rtkit: Ok(20),
@@ -352,7 +353,10 @@ fn stream(source: &str, rate: u32) -> StreamStatus {
 fn each_source_that_is_open_is_judged_by_itself() {
     let check = |streams: Vec<StreamStatus>| {
         let mut facts = fine();
-        facts.streams = Some(Ok(streams));
+        facts.service = Some(Ok(Service {
+            streams,
+            ..Service::default()
+        }));
         let checks = judge(&facts).into_iter();
         let streams = checks.filter(|check| check.name.starts_with("stream"));
         streams.collect::<Vec<_>>()
@@ -412,10 +416,80 @@ fn each_source_that_is_open_is_judged_by_itself() {
         assert_eq!(check.remedy.is_some(), status != Status::Good, "{check:?}");
     }
     let mut facts = fine();
-    facts.streams = Some(Err("it did not answer within 5 s".into()));
+    facts.service = Some(Err("it did not answer within 5 s".into()));
     let hangs = judge(&facts);
     let hangs = hangs.iter().find(|check| check.name == "streams").unwrap();
     assert_eq!(hangs.status, Status::Broken);
+}
+
+#[test]
+fn what_is_cancelled_and_offered_is_said() {
+    let check = |name: &str, service: Service| {
+        let facts = Facts {
+            service: Some(Ok(service)),
+            ..fine()
+        };
+        judge(&facts)
+            .into_iter()
+            .find(|check| check.name == name)
+            .unwrap()
+    };
+    let echo = |why: Option<&str>| Service {
+        echo: Some(EchoStatus {
+            far: Some("monitor:speakers".into()),
+            why: why.map(str::to_owned),
+            ..EchoStatus::default()
+        }),
+        ..Service::default()
+    };
+    let microphone = |state, why: Option<&str>, missed| Service {
+        microphone: Some(MicrophoneStatus {
+            node: "v2m-engine.microphone".into(),
+            state,
+            why: why.map(str::to_owned),
+            latency_ms: 50,
+            missed,
+            slips: 0,
+        }),
+        ..Service::default()
+    };
+    use MicrophoneState::{Idle, Recorded, Waiting};
+    let missing = "PipeWire can't be reached";
+    for (name, service, status, meaning) in [
+        ("echo", Service::default(), Status::Good, "not cancelled"),
+        ("echo", echo(None), Status::Good, "monitor:speakers"),
+        ("echo", echo(Some("no sink")), Status::Degraded, "no sink"),
+        ("microphone", Service::default(), Status::Good, "none is"),
+        ("microphone", microphone(Idle, None, 0), Status::Good, "v2m"),
+        (
+            "microphone",
+            microphone(Recorded, None, 0),
+            Status::Good,
+            "50 ms",
+        ),
+        (
+            "microphone",
+            microphone(Recorded, None, 7),
+            Status::Degraded,
+            "7 samples",
+        ),
+        (
+            "microphone",
+            microphone(Waiting, Some(missing), 0),
+            Status::Degraded,
+            missing,
+        ),
+    ] {
+        let found = check(name, service);
+        assert_eq!(found.status, status, "{found:?}");
+        assert!(found.meaning.contains(meaning), "{found:?}");
+        assert_eq!(found.remedy.is_some(), status != Status::Good, "{found:?}");
+    }
+    let checks = judge(&fine());
+    for name in ["echo", "microphone"] {
+        let check = checks.iter().find(|check| check.name == name).unwrap();
+        assert!(check.meaning.contains("no service runs"));
+    }
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) fn screen(state: &State, theme: Theme, area: Rect, buffer: &mut Buffe
     // The waveform has what is more than 24 rows, less a part for the others.
     let more = area.height - SMALLEST.1;
     let (histogram, clients) = ((more / 4).min(4), more / 6);
+    // The graph's lines that not every engine has, from the waveform's, too.
+    let histogram = histogram.max(panels::more_lines(state));
     // A stream alone needs no lane beside the waveform; of several, as many as there is room
     // for, from the waveform's.
     let lanes = match state.streams().count() as u16 {

@@ -163,6 +163,14 @@ pub(super) fn shortened(theme: Theme, text: &str, width: usize) -> String {
     text.chars().take(kept).chain(mark.chars()).collect()
 }
 
+/// Lines of the graph that only some engines have: what is cancelled, what is offered.
+pub(super) fn more_lines(state: &State) -> u16 {
+    let Some(status) = &state.status else {
+        return 0;
+    };
+    u16::from(status.source.echo.is_some()) + u16::from(status.virtual_microphone.is_some())
+}
+
 fn graph_lines(state: &State, theme: Theme, status: &Status) -> Vec<(&'static str, String, bool)> {
     let source = &status.source;
     let linked = source.linked.as_deref().unwrap_or("nothing");

@@ -12,7 +12,9 @@ use super::{Theme, screen};
 use crate::monitor::ear::{Heard, Update};
 use crate::monitor::state::{Action, State};
 use crate::monitor::wakes::Wake;
-use v2m_client::status::{ReaderStatus, Status, StreamStatus};
+use v2m_client::status::{
+    EchoStatus, MicrophoneState, MicrophoneStatus, ReaderStatus, Status, StreamStatus,
+};
 use v2m_error::{Error, ErrorKind};
 use v2m_ring as ring;
 use v2m_ring::{Event, GapReason, Kind, Reader, Ring, WINDOW};
@@ -79,6 +81,7 @@ fn state(speech_track: bool) -> State {
     status.vad.problem = None;
     status.degraded.clear();
     status.health.clear();
+    (status.source.echo, status.virtual_microphone) = (None, None);
     status.readers.push(ReaderStatus {
         pid: 4900,
         name: Some("v2m-engine monitor".into()),
@@ -138,6 +141,39 @@ fn the_whole_screen() {
         &draw(&state, COLORS, 132, 40),
         include_str!("screens/132x40.txt"),
     );
+}
+
+#[test]
+fn the_smallest_screen_has_the_echo_and_the_virtual_microphone() {
+    let mut state = state(true);
+    let mut status = state.status.clone().unwrap();
+    status.source.echo = Some(EchoStatus {
+        far: Some("alsa_output.usb-headset".into()),
+        plays: true,
+        cancelled_db: 31.5,
+        ..EchoStatus::default()
+    });
+    status.virtual_microphone = Some(MicrophoneStatus {
+        node: "v2m-engine.microphone".into(),
+        state: MicrophoneState::Recorded,
+        latency_ms: 212,
+        ..MicrophoneStatus::default()
+    });
+    state.update(Update::Status(Box::new(status)));
+    looks_like(
+        &draw(&state, COLORS, 80, 24),
+        include_str!("screens/echo.txt"),
+    );
+    // Beside several sources, too.
+    let mut several = self::several();
+    several.update(Update::Status(Box::new(Status {
+        streams: several.status.clone().unwrap().streams,
+        ..state.status.clone().unwrap()
+    })));
+    let shown = text(&draw(&several, PLAIN, 80, 24));
+    assert!(shown.contains("32 dB off"), "{shown}");
+    assert!(shown.contains("recorded, 212 ms"), "{shown}");
+    assert!(shown.contains("clients"), "{shown}");
 }
 
 #[test]
