@@ -84,8 +84,8 @@ struct Inner {
     heard_ns: i64,
     /// Why audio is missing, until some comes.
     missing: Missing,
-    /// The run was ended because its clock had counted more samples than time has passed: a
-    /// tick of silence, flagged, tells of those that are dropped.
+    /// The run was ended by audio of another clock, or because its own had counted more samples
+    /// than time has passed: a tick of silence, flagged, tells where they meet.
     cut: bool,
     scratch: Box<Scratch>,
     /// A sum of channels.
@@ -309,8 +309,9 @@ impl Inner {
     fn restart(&mut self, block: &Block<'_>, time_ns: i64, now_ns: i64) -> Option<usize> {
         let mut ignored = 0;
         if self.begun {
-            // The same clock, and a run that goes on: what is dropped of it nothing stands for.
-            self.cut |= self.run.is_some() && self.timeline.ahead(block).is_some();
+            // Of what is dropped of the same clock nothing stands for, and another source's audio
+            // isn't this one's: at the source's own rate no resampler smears where they meet.
+            self.cut |= self.run.is_some();
             self.end_run(Some(self.missing.reason()));
             let mut gap_ns = time_ns - self.next_ns;
             let mut gap = (gap_ns + TICK_NS / 2).div_euclid(TICK_NS);

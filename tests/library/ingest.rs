@@ -13,7 +13,7 @@ use v2m_dsp::resample::Resampler;
 use v2m_engine::capture::ingest::Ingest;
 use v2m_engine::capture::{Block, Sink};
 use v2m_ring::notifier::WakeUpThread;
-use v2m_ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
+use v2m_ring::{NS_PER_SAMPLE, Rate, Reader, Ring, SAMPLE_RATE};
 
 const START_NS: i64 = 5_000_000_000;
 
@@ -213,6 +213,31 @@ fn a_clock_that_overlaps_gives_nothing_twice() {
     // 50 ms of the new block were there already.
     let missing = 2400 - reader.committed() as i64;
     assert!((0..40).contains(&missing), "{missing} samples short");
+}
+
+/// Where one source's audio meets another's a gap says so, also where nothing is resampled.
+#[test]
+fn two_clocks_never_meet_without_a_mark() {
+    for rate in Rate::ALL {
+        for apart in [-2400, -1, 0, 1] {
+            let (ring, capture, ..) = Ring::at(rate, 1 << 18).unwrap();
+            let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
+            let wake_up_thread = WakeUpThread::start(Arc::new(ring), || {}).unwrap();
+            let ingest = Ingest::new(capture, wake_up_thread.notifier()).unwrap();
+            give(&ingest, 48_000, 1, 0, 4800);
+            let block = Block {
+                rate: 48_000,
+                clock: 2,
+                position: 0,
+                time_ns: time_of((4800 + apart) as u64, 48_000),
+                ..Block::mono(&[0.5; 4800])
+            };
+            arrive(&ingest, &block);
+            let met = u64::from(rate.hz()) / 10;
+            assert!(reader.has_gap(met - 100, 200), "{rate:?}, {apart} apart");
+            assert!(!reader.has_gap(0, met - 200) && !reader.has_gap(met + 200, 100));
+        }
+    }
 }
 
 #[test]

@@ -116,13 +116,24 @@ static void fill(struct mic *mic, uint64_t first, uint64_t end)
 		}
 }
 
+/* An interrupt when the next period is whole: each at its own moment, so that none is later
+ * than the one before however long it runs. */
+static int interrupt(const struct mic *mic)
+{
+	unsigned __int128 frame = frame_now(mic) - mic->start, rate;
+	struct itimerspec at = { { 0, 0 }, { 0, 0 } };
+	uint64_t ns;
+
+	frame += mic->start + mic->io.period_size - frame % mic->io.period_size;
+	rate = (unsigned __int128)mic->rate * (uint64_t)(1000000 + mic->ppm);
+	ns = (uint64_t)((frame * 1000000000000000u + rate - 1) / rate);
+	at.it_value = (struct timespec){ (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
+	return timerfd_settime(mic->io.poll_fd, TFD_TIMER_ABSTIME, &at, NULL) < 0 ? -errno : 0;
+}
+
 static int mic_start(snd_pcm_ioplug_t *io)
 {
 	struct mic *mic = io->private_data;
-	/* A trifle longer than it is, by its own clock: by then the period is there. */
-	uint64_t ns = (uint64_t)(io->period_size * 1e9 / (io->rate * (1 + mic->ppm * 1e-6))) + 1;
-	struct timespec period = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
-	struct itimerspec every = { period, period };
 
 	hang(mic);
 	if (atomic_load(mic->faults) == GONE)
@@ -132,7 +143,7 @@ static int mic_start(snd_pcm_ioplug_t *io)
 	mic->rate = io->rate;
 	mic->start = frame_now(mic);
 	mic->count = 0;
-	return timerfd_settime(io->poll_fd, 0, &every, NULL) < 0 ? -errno : 0;
+	return interrupt(mic);
 }
 
 static int mic_stop(snd_pcm_ioplug_t *io)
@@ -203,8 +214,10 @@ static int mic_revents(snd_pcm_ioplug_t *io, struct pollfd *pfd, unsigned int n,
 
 	(void)n;
 	*revents = 0;
-	if (pfd->revents & POLLIN && read(io->poll_fd, &expired, sizeof expired) > 0)
+	if (pfd->revents & POLLIN && read(io->poll_fd, &expired, sizeof expired) > 0) {
 		*revents = POLLIN;
+		interrupt(mic);
+	}
 	if (atomic_load(mic->faults) == SILENT)
 		*revents = 0;
 	else if (io->state != SND_PCM_STATE_RUNNING)

@@ -15,7 +15,7 @@ from rig.recorder import read_wav
 THRESHOLD = 0.2
 #: Where a graph is rearranged, cycles overlap: so far from a marked gap, in seconds, an
 #: impulse may be missing as well. (A cue's length is rounded to 1 ms.)
-EDGE_S = 0.012
+EDGE_S = 0.002
 
 
 def play_into(rig: PrivatePipeWire, *names: str, seed: int = 7) -> Player:

@@ -265,9 +265,16 @@ class PrivatePipeWire:
         self.wait_for(lambda: self._find_node(name) is None, f"node {name} to go")
 
     def dump(self) -> list[dict[str, Any]]:
-        """All objects, as ``pw-dump`` gives them."""
-        objects: list[dict[str, Any]] = json.loads(self.tool("pw-dump"))
-        return objects
+        """All objects, as ``pw-dump`` gives them: what changes meanwhile in lists of its own."""
+        said = self.tool("pw-dump")
+        decoder = json.JSONDecoder()
+        objects: dict[int, dict[str, Any]] = {}
+        at = 0
+        while said[at:].strip():
+            at += len(said[at:]) - len(said[at:].lstrip())
+            some, at = decoder.raw_decode(said, at)
+            objects |= {item["id"]: item for item in some}
+        return [item for item in objects.values() if item.get("info", item) is not None]
 
     def _find_node(self, name: str) -> dict[str, Any] | None:
         for item in self.dump():

@@ -15,7 +15,7 @@ use super::wake::{self, Waited};
 use super::{Lost, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::shm::{self, Access};
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Ordering};
 
 /// A ring mapped for reading. Stays readable as long as it is held, whatever
 /// becomes of the engine.
@@ -23,6 +23,17 @@ use crate::sync::Ordering;
 pub struct Reader {
     memory: Memory,
     file: OwnedFd,
+    gaps: GapOrder,
+}
+
+/// Which records of gaps lie in the order of their positions: all but what was wiped, whose
+/// record says so of everything before it. Each record is looked at once.
+#[derive(Debug, Default)]
+struct GapOrder {
+    /// Records below this number were looked at.
+    seen: AtomicU64,
+    /// From this number on they are in order.
+    from: AtomicU64,
 }
 
 /// Lanes of records that clients read.
@@ -58,7 +69,8 @@ impl Reader {
         let header = copy_header(file.as_fd(), bytes)?;
         let layout = Layout::parse(&header, bytes)?;
         let memory = Memory::map(file.as_fd(), layout, Access::Read)?;
-        Ok(Self { memory, file })
+        let gaps = GapOrder::default();
+        Ok(Self { memory, file, gaps })
     }
 
     /// What never changes.
@@ -211,35 +223,22 @@ impl Reader {
     /// Whether `[position, position + count)` holds filled silence. When the record
     /// of it is overwritten already: true, since it can't be ruled out.
     pub fn has_gap(&self, position: u64, count: u64) -> bool {
-        let lane = self.memory.lane(LaneId::Gaps);
-        let end = position.saturating_add(count);
-        let committed = lane.committed();
-        let oldest = committed.saturating_sub(lane.capacity());
-        // Newest first: what is asked about is nearly always recent.
-        for number in (oldest..committed).rev() {
-            let Some(record) = self.record_at(LaneId::Gaps, number) else {
-                return true;
-            };
-            if record.end() <= position {
-                return false;
-            }
-            if record.position < end {
-                return true;
-            }
-        }
-        oldest > 0
+        let (from, before) = self.gaps_before(position.saturating_add(count));
+        let Some(last) = before.checked_sub(1).filter(|last| *last >= from) else {
+            return from > 0;
+        };
+        self.record_at(LaneId::Gaps, last)
+            .is_none_or(|record| record.end() > position)
     }
 
     /// The records of filled silence in `[position, position + count)` that are still
     /// there, oldest first.
     pub fn gaps_within(&self, position: u64, count: u64) -> Vec<Event> {
-        let lane = self.memory.lane(LaneId::Gaps);
-        let committed = lane.committed();
-        let mut gaps: Vec<Event> = (committed.saturating_sub(lane.capacity())..committed)
+        let (from, before) = self.gaps_before(position.saturating_add(count));
+        let mut gaps: Vec<Event> = (from..before)
             .rev()
             .map_while(|number| self.record_at(LaneId::Gaps, number))
             .take_while(|gap| gap.end() > position)
-            .filter(|gap| gap.position < position.saturating_add(count))
             .collect();
         gaps.reverse();
         gaps
@@ -248,14 +247,51 @@ impl Reader {
     /// The filled silence that `position` lies in, first position and end, if it
     /// lies in one whose record is still there.
     pub fn gap_at(&self, position: u64) -> Option<(u64, u64)> {
+        let (from, before) = self.gaps_before(position.saturating_add(1));
+        let last = before.checked_sub(1).filter(|last| *last >= from)?;
+        let gap = self.record_at(LaneId::Gaps, last)?;
+        (position < gap.end()).then(|| (gap.position, gap.end()))
+    }
+
+    /// The numbers of the records that tell of what the ring holds: the first, and the end of
+    /// those whose gap begins before `position`. A binary search, so that it costs a reader
+    /// that is far behind no more than one that isn't.
+    fn gaps_before(&self, position: u64) -> (u64, u64) {
+        let (from, committed) = self.ordered_gaps();
+        let (mut low, mut high) = (from, committed);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.record_at(LaneId::Gaps, middle) {
+                Some(gap) if gap.position >= position => high = middle,
+                // Overwritten meanwhile: then it was an old one.
+                _ => low = middle + 1,
+            }
+        }
+        (from, low)
+    }
+
+    /// From which record of gaps on they are in the order of their positions, and how many
+    /// there are. What lies before the first is gone from the ring.
+    fn ordered_gaps(&self) -> (u64, u64) {
         let lane = self.memory.lane(LaneId::Gaps);
         let committed = lane.committed();
-        (committed.saturating_sub(lane.capacity())..committed)
-            .rev()
-            .map_while(|number| self.record_at(LaneId::Gaps, number))
-            .map(|gap| (gap.position, gap.end()))
-            .find(|&(first, _)| first <= position)
-            .filter(|&(_, end)| position < end)
+        let oldest = committed.saturating_sub(lane.capacity());
+        let seen = self.gaps.seen.load(Ordering::Acquire);
+        if seen < committed {
+            let mut newest = 0;
+            for number in seen.saturating_sub(1).max(oldest)..committed {
+                let Some(gap) = self.record_at(LaneId::Gaps, number) else {
+                    continue;
+                };
+                if gap.position < newest {
+                    self.gaps.from.fetch_max(number, Ordering::Relaxed);
+                }
+                newest = gap.position;
+            }
+            self.gaps.seen.fetch_max(committed, Ordering::Release);
+        }
+        let from = self.gaps.from.load(Ordering::Relaxed);
+        (from.max(oldest).min(committed), committed)
     }
 
     /// How many records of a kind were ever written.

@@ -208,6 +208,54 @@ fn where_gap_records_are_forgotten_a_gap_is_assumed() {
     assert!(!reader.has_gap(reader.committed() - 3, 3));
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What is said of gaps is what their records say, newest first, however many there are,
+    /// wherever one looks and whatever was wiped.
+    #[test]
+    fn gaps_are_found_from_any_distance(
+        steps in prop::collection::vec((0..40_u32, 0..90_u64, 0..60_u64), 1..2600),
+        asked in prop::collection::vec((0.0..1.0_f64, 0..400_u64), 20),
+    ) {
+        let (ring, mut writer, ..) = Ring::create(HISTORY).unwrap();
+        let reader = reader(&ring);
+        for (number, (what, audio, silence)) in steps.iter().enumerate() {
+            match what {
+                0 if number % 8 == 0 => while writer.wipe(1 << 14) {},
+                1 => drop(reader.has_gap(writer.position(), 1)),
+                _ => {}
+            }
+            writer.append(&ramp(0, *audio), 0);
+            writer.gap(*silence + 3, GapReason::Xrun, 0);
+            writer.append_silence(*silence, 0);
+        }
+        let count = reader.records_committed(EventLane::Gaps);
+        let records: Vec<_> = (reader.records_oldest(EventLane::Gaps)..count)
+            .map(|number| reader.record(EventLane::Gaps, number).unwrap())
+            .collect();
+        let wiped = records.iter().rposition(|gap| gap.detail == GapReason::NotCaptured as u32);
+        let is_forgotten = reader.records_oldest(EventLane::Gaps) > 0;
+        let (kept, known) = match wiped {
+            Some(wiped) => (&records[wiped..], records[wiped].position),
+            None => (&records[..], if is_forgotten { records[0].position } else { 0 }),
+        };
+        let first = known.max(reader.oldest());
+        for (place, length) in asked {
+            let position = first + (place * (reader.committed() - first) as f64) as u64;
+            let within: Vec<_> = kept
+                .iter()
+                .filter(|gap| gap.position < position + length && gap.end() > position)
+                .copied()
+                .collect();
+            prop_assert_eq!(reader.has_gap(position, length), !within.is_empty());
+            let at = kept.iter().rfind(|gap| (gap.position..gap.end()).contains(&position));
+            prop_assert_eq!(reader.gap_at(position), at.map(|gap| (gap.position, gap.end())));
+            prop_assert_eq!(reader.gaps_within(position, length), within);
+        }
+    }
+}
+
 #[test]
 fn the_speech_track_is_a_window_too() {
     let (ring, _capture, mut speech, _) = Ring::create(HISTORY).unwrap();

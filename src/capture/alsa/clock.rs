@@ -1,17 +1,15 @@
 //! Which frame was captured when: the driver's times, smoothed, and what they
 //! say about frames that the driver itself lost.
 
-/// Measured times move the line by a part of their distance, and its slope by another: by those
-/// of the straight line through all of them at first, until they are as small as this and a
-/// quarter of its square (a loop of second order that doesn't swing). So a clock that drifts is
-/// followed without a lag, soon and smoothly.
-const SMOOTHING: f64 = 1.0 / 32.0;
+/// A thread only ever wakes late: of the times of so many nanoseconds the earliest counts.
+const BLOCK_NS: i64 = 62_500_000;
 
-/// So many times tell of no slope yet.
-const FEW: f64 = 8.0;
+/// The line lies under the earliest times of so many blocks, about four seconds: longer than a
+/// busy machine, or another card that is due at the same moments, delays every single one.
+const BLOCKS: usize = 64;
 
-/// A thread only ever wakes late: of so many times the earliest counts.
-const LATE: usize = 16;
+/// So many blocks tell of no slope yet.
+const FEW: usize = 8;
 
 /// A time so far off the line is no jitter: the line starts anew there.
 const JITTER_NS: i64 = 20_000_000;
@@ -30,10 +28,53 @@ pub(super) struct ClockEstimator {
     restarted: bool,
     /// By which part its frames last longer than at the nominal rate.
     drift: f64,
-    /// How late the last times were, in nanoseconds after the line.
-    late: [i64; LATE],
-    /// Times since the line began.
-    times: u32,
+    earliest: Earliest,
+}
+
+/// The earliest time of each block, oldest first: a frame, and when it was captured, as far as
+/// its driver knows.
+#[derive(Clone, Debug)]
+struct Earliest {
+    times: [(u64, i64); BLOCKS],
+    count: usize,
+    /// When the newest block began.
+    since_ns: i64,
+}
+
+impl Earliest {
+    fn none() -> Self {
+        Self {
+            times: [(0, 0); BLOCKS],
+            count: 0,
+            since_ns: 0,
+        }
+    }
+
+    fn all(&self) -> &[(u64, i64)] {
+        &self.times[..self.count]
+    }
+
+    fn newest(&self) -> Option<(u64, i64)> {
+        self.all().last().copied()
+    }
+
+    /// Takes a time, which `is_earlier` than the newest of them, as seen from the line; whether
+    /// it counts.
+    fn take(&mut self, time: (u64, i64), is_earlier: bool) -> bool {
+        let goes_on = |newest: (u64, i64)| time.0 > newest.0 && time.1 - self.since_ns >= BLOCK_NS;
+        if self.newest().is_none_or(goes_on) {
+            if self.count == BLOCKS {
+                self.times.rotate_left(1);
+                self.count -= 1;
+            }
+            self.since_ns = time.1;
+            self.count += 1;
+        } else if !is_earlier {
+            return false;
+        }
+        self.times[self.count - 1] = time;
+        true
+    }
 }
 
 impl ClockEstimator {
@@ -45,8 +86,7 @@ impl ClockEstimator {
             origin: None,
             restarted: false,
             drift: 0.0,
-            late: [i64::MAX; LATE],
-            times: 1,
+            earliest: Earliest::none(),
         }
     }
 
@@ -55,10 +95,17 @@ impl ClockEstimator {
         (i128::from(frames) * 1_000_000_000 / i128::from(self.rate)) as i64
     }
 
-    /// As long as so many frames really last.
-    fn lasting_ns(&self, frames: u64) -> i64 {
-        let ns = self.ns(frames);
+    /// So long frames really last that nominally do for `ns`.
+    fn lasting_ns(&self, ns: i64) -> i64 {
         ns + (ns as f64 * self.drift) as i64
+    }
+
+    /// How long after `from` the frame at `position` comes by the nominal rate.
+    fn apart_ns(&self, from: u64, position: u64) -> i64 {
+        match position.checked_sub(from) {
+            Some(frames) => self.ns(frames),
+            None => -self.ns(from - position),
+        }
     }
 
     fn frames(&self, ns: i64) -> u64 {
@@ -78,11 +125,10 @@ impl ClockEstimator {
     ///   (it counts modulo the buffer), or a stretch without audio of more than half a buffer.
     pub(super) fn measure(&mut self, position: u64, measured_ns: i64) -> u64 {
         let Some((from, origin_ns)) = self.origin else {
-            self.origin = Some((position, measured_ns));
+            self.begin((position, measured_ns));
             return 0;
         };
-        let passed_ns = self.lasting_ns(position.saturating_sub(from));
-        let expected = origin_ns + passed_ns;
+        let expected = origin_ns + self.lasting_ns(self.apart_ns(from, position));
         let late = measured_ns - expected;
         let lost = if self.restarted {
             self.frames(late)
@@ -99,45 +145,77 @@ impl ClockEstimator {
         } else {
             0
         };
-        self.restarted = false;
         let expected = expected + self.ns(lost);
-        let late = measured_ns - expected;
-        let now = if late.abs() > JITTER_NS {
-            (self.late, self.times) = ([i64::MAX; LATE], 1);
-            measured_ns
+        let time = (position + lost, measured_ns);
+        if self.restarted || (measured_ns - expected).abs() > JITTER_NS {
+            self.begin(time);
         } else {
-            self.late.rotate_left(1);
-            self.late[LATE - 1] = late;
-            expected + self.follow(passed_ns)
-        };
-        self.origin = Some((position + lost, now));
+            self.follow(time);
+        }
+        self.restarted = false;
         lost
     }
 
-    /// How far the line moves, `passed_ns` after it did last.
-    fn follow(&mut self, passed_ns: i64) -> i64 {
-        self.times = self.times.saturating_add(1);
-        let off = self.late.iter().min().copied().unwrap_or_default();
-        let count = f64::from(self.times);
-        let all = count * (count + 1.0);
-        let part = (2.0 * (2.0 * count - 1.0) / all).max(SMOOTHING);
-        let moved = (off as f64 * part) as i64;
-        for late in self.late.iter_mut().filter(|late| **late != i64::MAX) {
-            *late -= moved;
+    /// A line begins, of the slope that is known.
+    fn begin(&mut self, time: (u64, i64)) {
+        self.origin = Some(time);
+        self.earliest = Earliest::none();
+        self.earliest.take(time, true);
+    }
+
+    /// Lays the line under the earliest times, so that it touches two of them, one in either half: no
+    /// line below all of them is nearer to them in the mean. (After Moon, Skelly and Towsley.)
+    fn follow(&mut self, time: (u64, i64)) {
+        let late = |(position, ns): (u64, i64)| ns - self.time_ns(position);
+        let newest = self.earliest.newest();
+        let is_earlier = newest.is_none_or(|newest| late(time) < late(newest));
+        if !self.earliest.take(time, is_earlier) {
+            return;
         }
-        if passed_ns > 0 && count > FEW {
-            let part = (6.0 / all).max(SMOOTHING * SMOOTHING / 4.0);
-            let slope = off as f64 * part / passed_ns as f64;
-            self.drift = (self.drift + slope).clamp(-DRIFT, DRIFT);
+        let (from, from_ns) = time;
+        let points = self.earliest.all().iter().map(|(position, ns)| {
+            let x = self.apart_ns(from, *position);
+            (x as f64, (ns - from_ns - x) as f64)
+        });
+        let mut all = [(0.0, 0.0); BLOCKS];
+        all.iter_mut()
+            .zip(points)
+            .for_each(|(to, point)| *to = point);
+        let points = &all[..self.earliest.count];
+        if points.len() > FEW {
+            self.drift = slope_below(points).clamp(-DRIFT, DRIFT);
         }
-        moved
+        let heights = points.iter().map(|(x, y)| y - self.drift * x);
+        let height = heights.fold(f64::INFINITY, f64::min);
+        self.origin = Some((from, from_ns + height.round() as i64));
     }
 
     /// When the frame at `position` was captured.
     pub(super) fn time_ns(&self, position: u64) -> i64 {
         let (from, origin_ns) = self.origin.unwrap_or((position, 0));
-        origin_ns + self.lasting_ns(position.saturating_sub(from))
+        origin_ns + self.lasting_ns(self.apart_ns(from, position))
     }
+}
+
+/// The slope of the line below all `points`, which come in order, that touches them on both
+/// sides of their mean: the edge of their lower hull there.
+fn slope_below(points: &[(f64, f64)]) -> f64 {
+    let slope = |from: (f64, f64), to: (f64, f64)| (to.1 - from.1) / (to.0 - from.0);
+    let mean = points.iter().map(|point| point.0).sum::<f64>() / points.len() as f64;
+    let mut hull = [(0.0, 0.0); BLOCKS];
+    let mut corners = 0;
+    for &point in points {
+        while corners >= 2
+            && slope(hull[corners - 2], hull[corners - 1]) >= slope(hull[corners - 2], point)
+        {
+            corners -= 1;
+        }
+        hull[corners] = point;
+        corners += 1;
+    }
+    let hull = &hull[..corners];
+    let edge = hull.windows(2).find(|edge| edge[1].0 >= mean);
+    edge.map_or(0.0, |edge| slope(edge[0], edge[1]))
 }
 
 #[cfg(test)]
@@ -152,29 +230,78 @@ mod tests {
         (frames * 1_000_000_000 / u64::from(RATE)) as i64
     }
 
+    /// A clock that is off by so much, and how far off its estimated times are: pairs of the
+    /// seconds since it began and nanoseconds. `late` says of a measurement by how much it is.
+    fn estimated(
+        ppm: f64,
+        period: u64,
+        seconds: f64,
+        late: impl Fn(usize, f64) -> i64,
+    ) -> Vec<(f64, i64)> {
+        let mut line = ClockEstimator::new(RATE, 8192, period as usize);
+        let times = (seconds * f64::from(RATE)) as u64 / period;
+        let measured = (0..times).map(|number| {
+            let position = number * period;
+            let at = ns(position) as f64 * 1e-9;
+            let true_ns = ns(position) + (at * ppm * 1e3) as i64;
+            let lost = line.measure(position, true_ns + late(number as usize, at));
+            assert_eq!(lost, 0);
+            (at, line.time_ns(position) - true_ns)
+        });
+        measured.collect()
+    }
+
     proptest! {
-        /// Clocks off by up to 500 ppm, a thread that is late by up to 5 ms: within a fifth of a
-        /// sample once the line is found, and never far off.
+        /// Clocks off by up to 500 ppm, a thread that is late by up to 5 ms, nearly always or
+        /// now and then: within a fifth of a sample once the line is found, and never far off.
         #[test]
         fn jitter_is_smoothed_and_drift_followed(
-            ppm in -500_i64..500,
+            ppm in -500.0..500.0_f64,
             period in 64_u64..2048,
-            late in prop::collection::vec((0..3_u32, 0..5_000_000_i64), 2000),
+            often in 0.0..0.8_f64,
+            late in prop::collection::vec((0.0..1.0_f64, 0..5_000_000_i64), 311),
         ) {
-            let mut line = ClockEstimator::new(RATE, 8192, period as usize);
-            for (i, (often, late)) in (0..).zip(late) {
-                let position = i * period;
-                let true_ns = ns(position) + ns(position) * ppm / 1_000_000;
-                let late = if often == 0 { late } else { 0 };
-                prop_assert_eq!(line.measure(position, true_ns + late), 0);
-                let off = line.time_ns(position) - true_ns;
-                let most = match i {
-                    0..100 => i64::MAX,
-                    100..1000 => 200_000,
+            let late = |number: usize, _| {
+                let (chance, late) = late[number % late.len()];
+                if chance < often { late } else { 0 }
+            };
+            for (at, off) in estimated(ppm, period, 8.0, late) {
+                let most = match at {
+                    0.0..2.0 => 6_000_000,
+                    2.0..4.0 => 50_000,
                     _ => 4_000,
                 };
-                prop_assert!(off.abs() < most, "{} ns at {}", off, i);
+                prop_assert!(off.abs() < most, "{} ns at {} s", off, at);
             }
+        }
+
+        /// What delays each time for a second or more, as another thread that is due at the
+        /// same moments does, moves no time by a fifth of a sample.
+        #[test]
+        fn a_while_of_late_times_only_changes_nothing(
+            ppm in -500.0..500.0_f64,
+            period in 64_u64..2048,
+            begin in 4.0..6.0_f64,
+            length in 0.0..1.5_f64,
+            late in 0..5_000_000_i64,
+        ) {
+            let is_late = |at: f64| (begin..begin + length).contains(&at);
+            let late = |_, at| if is_late(at) { late } else { 0 };
+            for (at, off) in estimated(ppm, period, 9.0, late) {
+                prop_assert!(at < 4.0 || off.abs() < 4_000, "{} ns at {} s", off, at);
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_nobody_takes_is_measured_in_vain() {
+        let mut line = ClockEstimator::new(RATE, 8192, 128);
+        for number in 0..4000 {
+            let position = number / 8 * 1024;
+            let late = (number % 8) as i64 * 500_000;
+            line.measure(position, ns(position) + late);
+            let off = line.time_ns(position) - ns(position);
+            assert!(off.abs() < 100_000, "{off} ns at {number}");
         }
     }
 

@@ -255,9 +255,9 @@ mod tests {
             ..element("Front Mic", State::Off)
         };
         assert_eq!(
-            said(&[element("ClockEstimator", State::Off), second]),
+            said(&[element("Line", State::Off), second]),
             (
-                "all inputs of card 1 are off in its mixer (ClockEstimator, Front Mic): nothing is heard"
+                "all inputs of card 1 are off in its mixer (Line, Front Mic): nothing is heard"
                     .into(),
                 "amixer -c 1 sset 'Front Mic,1' cap".into()
             )
