@@ -68,6 +68,7 @@ def test_a_program_that_was_replaced_has_to_be_started_again(user: User, strange
     shutil.copy(BINARY, new)
     new.rename(stranger)
     assert len(listens(user, stranger).stdout) == 6400
+    wait_until(lambda: user.status()["clients"] < 2, "the end of the new one")
     assert user.status()["clients"] == 1, "who listens already goes on"
     running.kill()
     running.wait()

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -201,9 +202,11 @@ def test_a_wyoming_server_sends_audio_and_voice(speaking: PrivatePipeWire) -> No
 
     try:
         deadline = time.monotonic() + 20
-        while not path.exists():
-            assert time.monotonic() < deadline and server.poll() is None
-            time.sleep(0.05)
+        with socket.socket(socket.AF_UNIX) as probe:
+            # There is a moment between a socket's name and its listening.
+            while probe.connect_ex(str(path)):
+                assert time.monotonic() < deadline and server.poll() is None
+                time.sleep(0.05)
         asyncio.run(listen())
         # One after the other, and at once.
         asyncio.run(listen())
