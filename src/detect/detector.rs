@@ -2,7 +2,7 @@
 //! built-in network together, so that its weights are read once for them.
 //!
 //! A source alone gets the same probabilities to the bit as from a network of its own; beside
-//! others, where sums are taken in another order, the same within 1e-6.
+//! others, where sums are taken in another order, the same within 1e-5.
 
 use super::backend::{Backend, Settings};
 use super::hearing::{Conditioner, Hearing, RETENTION};

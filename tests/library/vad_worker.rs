@@ -202,7 +202,7 @@ fn sources_that_are_judged_together_do_not_concern_each_other() {
             for (window, (found, expected)) in found.iter().zip(expected).enumerate() {
                 let difference = (found - expected).abs();
                 assert!(
-                    difference <= 1e-6,
+                    difference <= 1e-5,
                     "source {n} of {count}, window {window}: {difference:e}"
                 );
             }
