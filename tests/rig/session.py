@@ -3,7 +3,10 @@ pipewire-pulse if it is installed; nothing is shared with the user's own."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
 import subprocess
 from types import TracebackType
 
@@ -71,8 +74,15 @@ class Session:
 
     def _start(self, *command: str) -> None:
         with open(self.rig.directory / f"{command[-1]}.log", "wb") as log:
+            # A group of its own: a bus would outlive its dbus-run-session, and with it one of the
+            # inotify instances that a user may have.
             process = subprocess.Popen(
-                command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self._processes.append(process)
 
@@ -93,11 +103,12 @@ class Session:
     def _end_all(self) -> None:
         while self._processes:
             process = self._processes.pop()
-            process.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             try:
                 process.wait(5)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
     def stop(self) -> None:
