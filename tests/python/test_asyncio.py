@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rig import wait_until
 from rig.playing import Recording, Service
 from v2m_engine import AudioCapture, DeviceError, EngineUnavailableError, V2MError
 
@@ -51,7 +52,7 @@ def test_every_sample_of_the_source(recording: Recorder, waiting: str) -> None:
         assert all(played.holds(chunk.position, chunk) for chunk in chunks)
 
     asyncio.run(main())
-    assert helpers() == []
+    wait_until(lambda: helpers() == [], "the end of the thread that waits")
 
 
 def test_a_quantum_at_a_time(recording: Recorder) -> None:
