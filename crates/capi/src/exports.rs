@@ -11,7 +11,7 @@ use v2m_client::{Result, engine};
 
 use crate::failure::{self, guard, invalid};
 use crate::handles::{self, Events, Segments, Stream};
-use crate::pointers::{Plain, Versioned, bytes, fill, free, give, known, make, place, with};
+use crate::pointers::{Plain, Versioned, bytes, fill, free, give, known, list, make, place, with};
 use crate::reading::Limit;
 use crate::types::{Chunk, Code, Echo, Engine, Event, Options, Speech, Status};
 
@@ -365,13 +365,8 @@ pub unsafe extern "C" fn v2m_chunk_gaps(
     // SAFETY: a chunk of ours, and room for so many gaps and a number.
     unsafe {
         with_ring(chunk, |chunk, ring| {
-            let counted = place(count)?;
             let found = ring.gaps_within(chunk.position, chunk.count);
-            for (index, gap) in found.iter().take(capacity).enumerate() {
-                place(gaps)?.add(index).write((*gap).into());
-            }
-            counted.write(found.len());
-            Ok(Code::Ok)
+            list(found, gaps, capacity, count)
         })
     }
 }
@@ -389,13 +384,8 @@ pub unsafe extern "C" fn v2m_chunk_echo(
     // SAFETY: a chunk of ours, and room for so many and a number.
     unsafe {
         with_ring(chunk, |chunk, ring| {
-            let counted = place(count)?;
             let found = ring.echoes(chunk.position, chunk.count);
-            for (index, echo) in found.iter().take(capacity).enumerate() {
-                place(echoes)?.add(index).write((*echo).into());
-            }
-            counted.write(found.len());
-            Ok(Code::Ok)
+            list(found, echoes, capacity, count)
         })
     }
 }

@@ -91,6 +91,27 @@ pub(crate) fn place<T>(pointer: *mut T) -> Result<NonNull<T>> {
     NonNull::new(pointer).ok_or_else(|| invalid("there is NULL where the result is to go"))
 }
 
+/// Gives C as many of `found` as it has room for, and how many there are.
+///
+/// # Safety
+/// `to` is NULL, or `capacity` of them can be written there; `count` is NULL, or a number can.
+pub(crate) unsafe fn list<T, U: From<T>>(
+    found: Vec<T>,
+    to: *mut U,
+    capacity: usize,
+    count: *mut usize,
+) -> Result<Code> {
+    let (counted, all) = (place(count)?, found.len());
+    // SAFETY: as promised to us.
+    unsafe {
+        for (index, one) in found.into_iter().take(capacity).enumerate() {
+            place(to)?.add(index).write(one.into());
+        }
+        counted.write(all);
+    }
+    Ok(Code::Ok)
+}
+
 /// A text of C's; None: NULL.
 ///
 /// # Safety
