@@ -70,7 +70,8 @@ rpm() {
     # Where the system's packages are not rpm's, it can't see what is installed.
     nodeps=
     [ -e /var/lib/rpm/rpmdb.sqlite ] || [ -e /usr/lib/sysimage/rpm/rpmdb.sqlite ] || nodeps=--nodeps
-    rpmbuild -bb $nodeps --target "$machine" \
+    rpmbuild -bb $nodeps ${CARGO_BUILD_TARGET:+--target="$machine"} \
+        ${STRIP:+--define "__strip $STRIP"} \
         --define "_topdir $work/rpm" --define "_builddir $work/build" \
         --define "_buildhost reproducible" \
         packaging/rpm/v2m-engine.spec

@@ -47,9 +47,11 @@ fi
 git=$(git -C "$tree" rev-parse --path-format=absolute --git-common-dir 2>/dev/null || echo "$tree")
 cargo=${CARGO_HOME:-$HOME/.cargo}
 mkdir -p "$cargo/registry"
-[ -e "$cargo/bin" ] || mkdir -p "$cargo/bin"
+# What the wheel is made with is in a virtual environment (packaging/setup.sh packages).
+zig=$(PATH=$tree/.venv/bin:$PATH && command -v cargo-zigbuild || :)
+tools=${zig%/bin/cargo-zigbuild}
 
-export root tree git cargo triple
+export root tree git cargo tools triple
 # shellcheck disable=SC2016 # for the shell in there
 exec unshare --mount --pid --fork --kill-child sh -euc '
     bind() { # DIRECTORY PLACE
@@ -59,17 +61,20 @@ exec unshare --mount --pid --fork --kill-child sh -euc '
     bind "$tree" "$tree"
     case $git in "$tree" | "$tree"/*) ;; *) bind "$git" "$git" ;; esac
     bind "$cargo/registry" /cargo/registry
+    [ -z "$tools" ] || bind "$tools" /opt/tools
     bind /etc/ssl/certs /etc/ssl/certs
     cp /etc/resolv.conf "$root/etc/resolv.conf"
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
+    # The file that is there of its name.
+    for zig in "$root"/opt/tools/lib/python3*/site-packages/ziglang/zig; do :; done
     exec chroot "$root" env -i \
-        HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 TZ=UTC \
+        HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin:/opt/tools/bin LC_ALL=C.UTF-8 TZ=UTC \
         TERM="${TERM:-dumb}" ${SOURCE_DATE_EPOCH:+SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH"} \
         CARGO_HOME=/cargo CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$tree/target/arm64}" CARGO_INCREMENTAL=0 \
         CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu CC=$triple-gcc STRIP=$triple-strip \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$triple-gcc \
-        PKG_CONFIG_ALLOW_CROSS=1 PKG_CONFIG_LIBDIR=/usr/lib/$triple/pkgconfig:/usr/share/pkgconfig \
+        CARGO_ZIGBUILD_ZIG_PATH="${zig#"$root"}" PKG_CONFIG_ALLOW_CROSS=1 PKG_CONFIG_LIBDIR=/usr/lib/$triple/pkgconfig:/usr/share/pkgconfig \
         GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0="*" \
         sh -euc "cd \"\$0\" && exec \"\$@\"" "$tree" "$@"
 ' sh "$@"

@@ -125,9 +125,7 @@ class Root:
         # The tests' own, and what of it is compiled already.
         self.give(TREE / "tests/rig", "/v2m/tests/rig")
         for program in ("player", "headset"):
-            self.give(
-                TREE / "target/rig" / architecture / program, f"/v2m/target/rig/{program}"
-            )
+            self.give(TREE / "target/rig" / architecture / program, f"/v2m/target/rig/{program}")
         self.give(SPEECH, "/v2m/speech.f32")
         self.give(TREE / "packaging/tests/use.py", "/v2m/use.py")
         subprocess.run(["chmod", "-R", "a+rX", directory / "v2m"], check=True)
