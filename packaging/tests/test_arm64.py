@@ -17,6 +17,8 @@ import pytest
 from roots import TREE, USE, Root, packages
 
 CROSS = TREE / "packaging/cross.sh"
+# Emulated programs take some ten times as long.
+PATIENCE = "V2M_TEST_PATIENCE=10"
 # Debian's, with Python 3.14 and PipeWire 1.6.
 RELEASE, PYTHON, PIPEWIRE = "forky", "3.14", "1.6"
 ELF = "AArch64"
@@ -93,7 +95,7 @@ def used(output: str) -> None:
 @pytest.mark.timeout(1800)
 def test_the_deb_hears_pipewire(there: Root) -> None:
     there.install(*packages("*engine_*.deb", "arm64"))
-    used(there.run("python3", *USE, user="user", timeout=900).stdout)
+    used(there.run("env", PATIENCE, "python3", *USE, user="user", timeout=900).stdout)
     there.apt("purge", "--yes", "v2m-engine", "python3-v2m-engine")
     assert not [name for name in there.files() if "v2m" in name and "var/lib/dpkg/" not in name]
 
@@ -108,4 +110,4 @@ def test_the_wheel_hears_pipewire(there: Root) -> None:
     # The desktop's own, which the wheel takes from the system.
     there.apt("install", "--yes", "--no-install-recommends", "libasound2t64")
     path = "PATH=/v2m/venv/bin:/usr/bin:/bin"
-    used(there.run("env", path, "python", *USE, user="user", timeout=900).stdout)
+    used(there.run("env", PATIENCE, path, "python", *USE, user="user", timeout=900).stdout)
