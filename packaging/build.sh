@@ -67,13 +67,14 @@ rpm() {
         --mtime="@$SOURCE_DATE_EPOCH" -c "v2m-engine-$version" |
         gzip -n >"$work/rpm/SOURCES/v2m-engine-$version.tar.gz"
     rm -rf "$work/rpm/RPMS"
+    # Format 4 is what every rpm reads.
     # Where the system's packages are not rpm's, it can't see what is installed.
     nodeps=
     [ -e /var/lib/rpm/rpmdb.sqlite ] || [ -e /usr/lib/sysimage/rpm/rpmdb.sqlite ] || nodeps=--nodeps
     rpmbuild -bb $nodeps ${CARGO_BUILD_TARGET:+--target="$machine"} \
         ${STRIP:+--define "__strip $STRIP"} \
         --define "_topdir $work/rpm" --define "_builddir $work/build" \
-        --define "_buildhost reproducible" \
+        --define "_buildhost reproducible" --define "_rpmformat 4" \
         packaging/rpm/v2m-engine.spec
     rm -f "$dist"/*."$machine".rpm
     cp "$work"/rpm/RPMS/*/*.rpm "$dist"
