@@ -20,7 +20,8 @@
 #              that it makes, 3 GB)
 # make release the packages, what they are made of (CycloneDX) and SHA256SUMS, in dist/
 # make test-packages  these in clean roots, on a booted Debian, and built twice over (as root; half
-#              an hour)
+#              an hour, and as long again for ARM64)
+# make test-arm64  of these what is for ARM64, run by qemu
 # make bench   latencies and costs, measured against a plain reader in the same run
 # make bench-echo  echo taken off here, by PipeWire's module and by nobody; writes docs/benchmarks-echo.md
 # make bench-clusters  what Ray Data, Dask and Hugging Face datasets add to finding speech in recordings
@@ -232,7 +233,6 @@ packages:
 release: packages
 	packaging/build.sh sbom sums
 
-# ARM64's programs are run by qemu.
 test-arm64:
 	@$(MAKE) --no-print-directory packages ARCH=arm64
 	$(PYTHON) -m pytest --timeout 900 -q --durations 10 -o tmp_path_retention_policy=failed \

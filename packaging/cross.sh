@@ -71,7 +71,7 @@ exec unshare --mount --pid --fork --kill-child sh -euc '
     exec chroot "$root" env -i \
         HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin:/opt/tools/bin LC_ALL=C.UTF-8 TZ=UTC \
         TERM="${TERM:-dumb}" ${SOURCE_DATE_EPOCH:+SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH"} \
-        CARGO_HOME=/cargo CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$tree/target/arm64}" CARGO_INCREMENTAL=0 \
+        CARGO_HOME=/cargo CARGO_TARGET_DIR="$tree/target/arm64" CARGO_INCREMENTAL=0 \
         CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu CC=$triple-gcc STRIP=$triple-strip \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$triple-gcc \
         CARGO_ZIGBUILD_ZIG_PATH="${zig#"$root"}" PKG_CONFIG_ALLOW_CROSS=1 PKG_CONFIG_LIBDIR=/usr/lib/$triple/pkgconfig:/usr/share/pkgconfig \
