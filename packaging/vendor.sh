@@ -1,7 +1,7 @@
 #!/bin/sh
 # Brings the sources of every crate into DIRECTORY, for builders without a network. Of crates that
 # no Linux build compiles (Windows' import libraries are 100 MB) only the manifest stays: Cargo
-# wants to see all that Cargo.lock names.
+# wants to see all that Cargo.lock names. What was compiled for Windows goes everywhere.
 # Usage: packaging/vendor.sh DIRECTORY
 set -eu
 cd "$(dirname "$0")/.."
@@ -24,3 +24,13 @@ for crate in "$vendor"/*; do
     : >"$crate/src/lib.rs"
     printf '{"files":{},"package":%s}' "$package" >"$crate/.cargo-checksum.json"
 done
+
+find "$vendor" -type f \( -name '*.dll' -o -name '*.exe' -o -name '*.lib' \) |
+    while read -r binary; do
+        rm "$binary"
+        crate=${binary#"$vendor/"}
+        crate=${crate%%/*}
+        path=${binary#"$vendor/$crate/"}
+        entry="\"$path\":\"[0-9a-f]*\""
+        sed -i "s|$entry,||; s|,$entry||" "$vendor/$crate/.cargo-checksum.json"
+    done
