@@ -15,9 +15,10 @@ import pytest
 
 from rig import wait_until
 from rig.hostile import LONG, memory, open_descriptors
-from rig.independent_reader import GAPS, RATES, SAMPLES, Ring
+from rig.independent_reader import GAPS, RATES, SAMPLES, TURNS, Ring
 from rig.independent_reader import SPEECH as SPEECH_LANE
 from rig.peer import Peer
+from rig.speech import Talk
 from rig.user import SPEECH, User
 
 NOT_CAPTURED = 4
@@ -99,6 +100,24 @@ def test_a_stream_that_joins_late_begins_with_the_window_that_is_current(user: U
         assert abs(times[0] - times[1]) < 200_000, (window, times)
     assert late.counters()["gaps"] == main.counters()["gaps"] == 0
     wait_until(lambda: late.committed(SPEECH_LANE) * 1536 > late.committed() - 4800, "speech")
+
+
+def test_a_stream_that_joins_in_mid_speech_is_told_where_it_began(
+    user: User, tmp_path: Path
+) -> None:
+    talk = Talk(tmp_path / "talk.wav", lead=0.3, tail=0.9)
+    user.start("--source", "null:")
+    first = Peer(user.socket, source=talk.source)
+    main = first.ring
+    assert main is not None
+    begun = wait_until(lambda: main.records(TURNS), "speech")
+    second = Peer(user.socket, source=talk.source, rate=48000)
+    late = second.ring
+    assert late is not None and len(begun) == 1
+    wait_until(lambda: len(main.records(TURNS)) >= 4, "more of it")
+    wait_until(lambda: len(late.records(TURNS)) >= 4, "the same at 48 kHz")
+    for told, known in zip(late.records(TURNS)[:4], main.records(TURNS)[:4], strict=True):
+        assert told == known._replace(position=3 * known.position, length=3 * known.length)
 
 
 def test_sources_come_with_the_first_client_and_go_after_the_last(
