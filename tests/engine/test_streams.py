@@ -288,8 +288,8 @@ def test_who_comes_and_goes_disturbs_nobody_and_leaves_nothing(user: User, tmp_p
     before, bytes_before = left(), memory(engine.pid)
     come_and_go(1000 if LONG else 60)
     wait_until(lambda: left() <= before, "descriptors, maps and threads to return")
-    # What the allocator keeps doesn't grow with the number of them.
-    assert memory(engine.pid) < bytes_before + (1 << 20)
+    # What the allocator keeps levels off at some 2 MiB; a leak of 2 KiB each would show.
+    assert memory(engine.pid) < bytes_before + ((5 << 19) if LONG else (1 << 20))
     # The clock of `null:` doesn't wait for a busy machine: what it lost it says.
     assert ring.counters()["repeated"] == 0
     gaps = sum(gap.length for gap in ring.records(GAPS))
