@@ -85,7 +85,9 @@ fn give_up(signal: Signal, socket: Option<&Bound>) -> ! {
         socket.remove();
     }
     let seconds = LAST_RESORT.as_secs_f64();
-    eprintln!("v2m-engine: {signal}: ended without waiting longer: it was not through in {seconds} s, as a call does not return or the machine is too busy");
+    eprintln!(
+        "v2m-engine: {signal}: ended without waiting longer: it was not through in {seconds} s, as a call does not return or the machine is too busy"
+    );
     bounded::exit_now(0)
 }
 
