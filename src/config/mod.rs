@@ -84,7 +84,8 @@ pub struct Layer {
     #[serde(default, deserialize_with = "channel")]
     pub channel: Option<Selection>,
 
-    /// Play files as fast as the engine takes them instead of in real time
+    /// Play files as fast as speech is detected in them instead of in real time; whoever is
+    /// slower than that by more than the history loses audio
     #[arg(long = "no-pace", action = clap::ArgAction::SetFalse, default_value = None, default_missing_value = "false", num_args = 0)]
     pub pace: Option<bool>,
 

@@ -439,7 +439,8 @@ v2m_code v2m_segments_recover(const struct v2m_segments *segments);
 void v2m_segments_free(struct v2m_segments *segments);
 
 // Opens what happens to a stream's audio from where it was entered or, once it was read from,
-// its newest chunk on. Never waits. From any thread.
+// its newest chunk on; where speech goes on there, its start comes first. Never waits. From any
+// thread.
 v2m_code v2m_events_open(const struct v2m_stream *stream, struct v2m_events **events);
 
 // Gives the next event, as v2m_stream_read gives chunks. From any thread.

@@ -456,7 +456,8 @@ pub unsafe extern "C" fn v2m_segments_free(segments: *mut Segments) {
 }
 
 /// Opens what happens to a stream's audio from where it was entered or, once it was read from,
-/// its newest chunk on. Never waits. From any thread.
+/// its newest chunk on; where speech goes on there, its start comes first. Never waits. From any
+/// thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn v2m_events_open(stream: *const Stream, events: *mut *mut Events) -> Code {
     // SAFETY: a handle of ours, and room for a handle.
