@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -93,22 +94,62 @@ def test_a_bundles_libraries_are_not_the_engines(
     assert client(rig.env | {"LD_LIBRARY_PATH": str(foreign_libraries)})
 
 
+#: The release of Ubuntu 22.04.
+OLDEST = (0, 3, 48)
+
+
+@pytest.fixture(scope="module")
+def newer_functions() -> set[str]:
+    """Those of libpipewire that came later, by Debian's record of when each was seen first."""
+    if shutil.which("dpkg-query") is None:
+        pytest.skip("no dpkg says when a function came")
+    (record,) = subprocess.run(
+        ["dpkg-query", "--control-path", "libpipewire-0.3-0", "symbols"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    ).stdout.splitlines()
+    listed = re.findall(r"^ (\w+)@\S+ ([\d.]+)", Path(record).read_text(), re.MULTILINE)
+    return {name for name, since in listed if tuple(map(int, since.split("."))) > OLDEST}
+
+
+def text_of(*command: str | Path) -> str:
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=True, timeout=60
+    ).stdout
+
+
+def looked_up(functions: set[str]) -> set[str]:
+    """Those of these functions that the engine looks for when it runs: their names are in it."""
+    return set(re.findall(r"pw_\w+", text_of("readelf", "-p", ".rodata", BINARY))) & functions
+
+
+def test_no_function_that_came_after_0_3_48_is_needed_to_start(newer_functions: set[str]) -> None:
+    bound = {line.split()[-1] for line in text_of("nm", "-D", "-u", BINARY).splitlines()}
+    assert "pw_context_connect" in bound
+    assert bound & newer_functions == set()
+    # What is hidden below is all that the engine would take.
+    assert looked_up(newer_functions) == {"pw_context_get_data_loop"}
+
+
 @pytest.fixture
-def older_library(tmp_path: Path) -> Path:
-    """The system's libpipewire without a function that came in 0.3.50 only."""
-    listed = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
+def older_library(newer_functions: set[str], tmp_path: Path) -> Path:
+    """The system's libpipewire without the later functions that the engine looks for."""
+    listed = text_of("ldconfig", "-p")
     paths = [line.split()[-1] for line in listed.splitlines() if "libpipewire-0.3.so.0" in line]
     library = Path(paths[0]).read_bytes()
-    assert library.count(b"\0pw_context_get_data_loop\0") == 1
+    for function in looked_up(newer_functions):
+        name = b"\0" + function.encode() + b"\0"
+        assert library.count(name) == 1
+        library = library.replace(name, name[:-2] + b"0\0")
     directory = tmp_path / "older"
     directory.mkdir()
-    (directory / "libpipewire-0.3.so.0").write_bytes(
-        library.replace(b"pw_context_get_data_loop", b"pw_context_get_data_l00p")
-    )
+    (directory / "libpipewire-0.3.so.0").write_bytes(library)
     return directory
 
 
-def test_a_libpipewire_before_0_3_50_captures_too(
+def test_a_libpipewire_without_later_functions_captures_too(
     rig: PrivatePipeWire, older_library: Path, tmp_path: Path
 ) -> None:
     rig.play(tone(rig, tmp_path / "a", 0.5), "rig-mic", loop=True)
