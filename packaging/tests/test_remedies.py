@@ -48,6 +48,8 @@ int getrlimit(__rlimit_resource_t resource, struct rlimit *limit) {
 }
 """
 
+ANOTHER_RELEASE = 'ID=ubuntu\nVERSION_CODENAME="jammy"\n'
+
 GRUB_PROBE = """#!/bin/sh
 case "$*" in *target=device*) echo /dev/vda1;; *target=fs*) echo ext2;; esac
 """
@@ -163,6 +165,11 @@ def test_a_session_that_nothing_was_started_in(place: Entered) -> None:
     place.admin("pkill -STOP -x v2m-engine")
     mended("streams", "KILL_SERVICE")
     # The desktop sees it from PipeWire 1.0 on.
+    release = place.root.directory / "usr/lib/os-release"
+    debian = release.read_text()
+    release.write_text(ANOTHER_RELEASE)
+    printed(place.doctor(here)["visibility"], "NEWER_PIPEWIRE")
+    release.write_text(debian)
     old = place.doctor(here)["visibility"]
     place.user(printed(old, "BACKPORT_PIPEWIRE"))
     place.admin("pkill -x wireplumber; pkill -x pipewire; sleep 1")
@@ -224,7 +231,10 @@ def test_kernels(place: Entered, another_machine: str) -> None:
 
 
 def test_a_kernel_that_could_be_preempted(place: Entered, another_machine: str) -> None:
-    place.admin("apt-get install --yes --no-install-recommends grub2-common grub-pc-bin")
+    place.admin(
+        "apt-get install --yes --no-install-recommends grub2-common grub-pc-bin;"
+        "mkdir --parents /boot/grub"
+    )
     # A bare root is on no device.
     probe = place.root.directory / "usr/sbin/grub-probe"
     probe.write_text(GRUB_PROBE)
@@ -253,6 +263,6 @@ def test_io_uring(place: Entered) -> None:
 def test_where_no_command_is_known(place: Entered, another_machine: str) -> None:
     """Another distribution's, or a release that has no backports of these."""
     release = place.root.directory / "usr/lib/os-release"
-    release.write_text('ID=ubuntu\nVERSION_CODENAME="jammy"\n')
+    release.write_text(ANOTHER_RELEASE)
     found = place.doctor(another_machine + 'RELEASE="5.15.0" BUILD="#1 SMP PREEMPT_DYNAMIC"')
     printed(found["wake-ups"], "NEWER_KERNEL")
