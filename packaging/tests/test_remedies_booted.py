@@ -84,15 +84,15 @@ def test_what_an_error_says_starts_pipewire(machine: Machine) -> None:
 
 
 def test_what_isn_t_installed(machine: Machine) -> None:
-    user = ("systemctl", "--user", "stop")
-    machine.user(*user, "wireplumber.service")
-    machine.admin("dpkg", "--remove", "--force-depends", "wireplumber")
+    stop, apt = ("systemctl", "--user", "stop"), ("apt-get", "--yes", "remove")
+    machine.user(*stop, "wireplumber.service")
+    machine.admin(*apt, "wireplumber")
     mended(machine, "session manager", "INSTALL_SESSION_MANAGER")
-    machine.user(*user, "wireplumber.service", "pipewire.service", "pipewire.socket")
-    machine.admin("dpkg", "--remove", "--force-depends", "wireplumber", "pipewire", "pipewire-bin")
+    machine.user(*stop, "wireplumber.service", "pipewire.service", "pipewire.socket")
+    machine.admin(*apt, "wireplumber", "pipewire", "pipewire-bin")
     mended(machine, "PipeWire", "INSTALL_PIPEWIRE")
     assert doctor(machine)["session manager"]["status"] == "good"
-    machine.admin("dpkg", "--remove", "--force-depends", "rtkit")
+    machine.admin(*apt, "rtkit")
     mended(machine, "RTKit", "INSTALL_RTKIT")
 
 

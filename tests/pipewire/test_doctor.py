@@ -109,7 +109,13 @@ def on_terminal(env: dict[str, str], command: str) -> str:
     """What a command shows there within some seconds."""
     engine = BINARY.resolve().parent
     shown = subprocess.run(
-        ["script", "--quiet", "--command", f"stty rows 30 cols 120; timeout --foreground 3 {command}", "/dev/null"],
+        [
+            "script",
+            "--quiet",
+            "--command",
+            f"stty rows 30 cols 120; timeout --foreground 3 {command}",
+            "/dev/null",
+        ],
         env=env | {"PATH": f"{engine}:{os.environ['PATH']}", "TERM": "xterm"},
         stdin=subprocess.DEVNULL,
         capture_output=True,

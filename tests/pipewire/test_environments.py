@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rig import BINARY, PrivatePipeWire, wait_until
+from rig import BINARY, ROOT, PrivatePipeWire, wait_until
 from rig.alsa import AlsaMic
 from rig.service import Engine, status, tone
 from rig.session import Session
@@ -28,7 +28,7 @@ def run(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-@pytest.mark.parametrize("command", [("sources",), ("doctor", "--json")])
+@pytest.mark.parametrize("command", [("run",), ("sources",), ("doctor", "--json")])
 def test_a_lost_runtime_directory_is_what_is_blamed(
     tmp_path: Path, command: tuple[str, ...]
 ) -> None:
@@ -60,9 +60,11 @@ with AudioCapture(buffer_size=1600).stream(timeout=20) as stream:
 """
 
 
-def client(env: dict[str, str]) -> Any:
+def client(env: dict[str, str], *before: str) -> Any:
+    """Whether a program there has a private engine, once it has heard something of PipeWire's.
+    ``before``: programs that run it."""
     done = subprocess.run(
-        [sys.executable, "-c", CLIENT],
+        [*before, sys.executable, "-c", CLIENT],
         env=env | {"V2M_ENGINE_BIN": str(BINARY)},
         capture_output=True,
         text=True,
@@ -94,6 +96,44 @@ def test_a_bundles_libraries_are_not_the_engines(
     assert client(rig.env | {"LD_LIBRARY_PATH": str(foreign_libraries)})
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hides the system's own")
+def test_a_bundles_libraries_are_taken_where_the_system_has_none(
+    rig: PrivatePipeWire, tmp_path: Path
+) -> None:
+    library = system_library()
+    bundle, none = tmp_path / "bundle", tmp_path / "none"
+    bundle.mkdir()
+    shutil.copy(library, bundle / "libpipewire-0.3.so.0")
+    none.touch()
+    hide = 'mount --bind "$0" "$1" && shift && exec "$@"'
+    before = ("unshare", "--mount", "sh", "-c", hide, str(none), str(library.resolve()))
+    env = rig.env | {"LD_LIBRARY_PATH": str(bundle)}
+    assert subprocess.run([*before, BINARY, "--version"], env=rig.env, check=False).returncode
+    assert client(env, *before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a container here")
+def test_a_container_with_pipewires_socket_only(rig: PrivatePipeWire, tmp_path: Path) -> None:
+    """Processes, network and memory of its own, and nothing of the session but that socket."""
+    own = tmp_path / "run"
+    own.mkdir(mode=0o700)
+    (own / "pipewire-0").touch()
+    give = 'mount --bind "$0" "$1" && mount -t tmpfs none /dev/shm && shift && exec "$@"'
+    contained = (
+        *("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--net", "--ipc"),
+        *("sh", "-c", give, str(rig.directory / "pipewire-0"), str(own / "pipewire-0")),
+    )
+    (tmp_path / "alsa.conf").write_text("ctl.default { type hw card 0 }\n")
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "XDG_RUNTIME_DIR": str(own),
+        # Nothing stands in for it.
+        "ALSA_CONFIG_PATH": str(tmp_path / "alsa.conf"),
+    }
+    assert client(env, *contained)
+
+
 #: The release of Ubuntu 22.04.
 OLDEST = (0, 3, 48)
 
@@ -120,6 +160,11 @@ def text_of(*command: str | Path) -> str:
     ).stdout
 
 
+def system_library() -> Path:
+    lines = text_of("ldconfig", "-p").splitlines()
+    return Path(next(line.split()[-1] for line in lines if "libpipewire-0.3.so.0" in line))
+
+
 def looked_up(functions: set[str]) -> set[str]:
     """Those of these functions that the engine looks for when it runs: their names are in it."""
     return set(re.findall(r"pw_\w+", text_of("readelf", "-p", ".rodata", BINARY))) & functions
@@ -136,9 +181,7 @@ def test_no_function_that_came_after_0_3_48_is_needed_to_start(newer_functions: 
 @pytest.fixture
 def older_library(newer_functions: set[str], tmp_path: Path) -> Path:
     """The system's libpipewire without the later functions that the engine looks for."""
-    listed = text_of("ldconfig", "-p")
-    paths = [line.split()[-1] for line in listed.splitlines() if "libpipewire-0.3.so.0" in line]
-    library = Path(paths[0]).read_bytes()
+    library = system_library().read_bytes()
     for function in looked_up(newer_functions):
         name = b"\0" + function.encode() + b"\0"
         assert library.count(name) == 1
@@ -288,3 +331,38 @@ def test_where_pulseaudio_has_the_sound_it_is_captured_through_it(tmp_path: Path
 
 def has_pulse_plugin() -> bool:
     return any(Path("/usr/lib").glob("**/alsa-lib/libasound_module_pcm_pulse.so"))
+
+
+def test_without_a_session_manager_the_source_of_the_highest_priority_is_the_default(
+    rig: PrivatePipeWire,
+) -> None:
+    for name, priority in (("lower", 2000), ("higher", 3000), ("lowest", 1000)):
+        node = {
+            "factory.name": "support.null-audio-sink",
+            "media.class": "Audio/Source/Virtual",
+            "audio.position": "MONO",
+            "adapter.auto-port-config": {"mode": "dsp", "monitor": True, "position": "preserve"},
+            "object.linger": True,
+            "node.name": name,
+            "priority.session": priority,
+        }
+        rig.tool("pw-cli", "create-node", "adapter", json.dumps(node))
+
+    def starred() -> list[str]:
+        listed = json.loads(run(rig.env, "sources", "--json").stdout)
+        return [source["name"] for source in listed if source["default"]]
+
+    wait_until(lambda: starred() == ["higher"], "it to be the default")
+    with Engine(rig):
+        wait_until(lambda: status(rig)["source"]["linked"] == "higher", "its capture")
+
+
+def test_what_the_document_names_is_there() -> None:
+    """Every test that docs/environments.md says shows something."""
+    text = (ROOT / "docs/environments.md").read_text()
+    named = set(re.findall(r"`((?:tests|packaging)/[\w/.]+)`", text))
+    functions = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 10 and functions
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    source = "".join((ROOT / name).read_text() for name in named if name.endswith((".py", ".rs")))
+    assert [name for name in functions if f" {name}(" not in source] == []
