@@ -7,7 +7,7 @@ use crate::capture::pipewire::{Found, Inaudible, Survey};
 use v2m_client::quantum::Quantum;
 use v2m_client::status::{EchoStatus, MicrophoneState, MicrophoneStatus, StreamStatus};
 use v2m_dsp::health::{Finding, Kind, Moment};
-use v2m_error::Error;
+use v2m_error::{Error, ErrorKind};
 use v2m_ring::State;
 
 fn survey() -> Survey {
@@ -58,6 +58,11 @@ fn closed() -> Finding {
 fn fine() -> Facts {
     Facts {
         pipewire: Ok(survey()),
+        runtime_directory: true,
+        systemd: true,
+        release: "debian trixie".into(),
+        has_pipewire: true,
+        has_session_manager: true,
         library: (1, 4),
         logind: false,
         heard: Some(Ok(hears())),
@@ -65,6 +70,7 @@ fn fine() -> Facts {
         latency: Quantum::DEFAULT,
         rtprio: 0,
         rtkit: Ok(20),
+        system_bus: true,
         memlock: 8 << 20,
         ring_bytes: 4 << 20,
         kernel: (6, 12),
