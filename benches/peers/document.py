@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 Report = dict[str, Any]
@@ -29,7 +30,9 @@ BEGIN, END = "<!-- measured: -->", "<!-- :measured -->"
 
 def ms(microseconds: float) -> str:
     value = microseconds / 1000
-    return f"{value:.0f}" if value >= 100 else f"{value:.2f}"
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
 def times(ratio: float) -> str:
@@ -38,8 +41,12 @@ def times(ratio: float) -> str:
 
 def against(ratio: float) -> str:
     """Where something of so many times the other's latency stands."""
-    percent = round(abs(1 - ratio) * 100)
-    return "level" if percent == 0 else f"{'ahead' if ratio < 1 else 'behind'} by {percent} %"
+    distance = round(abs(1 - ratio) * 100)
+    return "level" if distance == 0 else f"{'ahead' if ratio < 1 else 'behind'} by {distance} %"
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.1f} %"
 
 
 def title(row: dict[str, Any]) -> str:
@@ -141,7 +148,9 @@ def short(reports: dict[str, Report]) -> str:
         *from_capture(reports["budget"]),
         *beside_a_hog(reports["gil"]),
     ]
-    return "\n".join(lines)
+    return "\n".join(
+        fill(line, 100, subsequent_indent="  ", break_on_hyphens=False) for line in lines
+    )
 
 
 def beside_the_graph(idle: Report) -> list[str]:
@@ -162,7 +171,7 @@ def beside_the_graph(idle: Report) -> list[str]:
     return [
         f"* A 48 kHz stream in synchronous Python ({ms(p50(sync))} ms, p99 {ms(p99(sync))}), "
         f"beside others at their best: {places}.",
-        f"* Its p99 in asyncio is {times(p99(loop) / quickest)} times the quickest of these.",
+        f"* Its p99 in asyncio: {times(p99(loop) / quickest)} times that of the quicker of these.",
     ]
 
 
@@ -173,7 +182,7 @@ def later_cycles(idle: Report) -> list[str]:
     cycle = idle["graph"]["quantum"] / idle["graph"]["rate"] * 1e6
     return [
         f"* A 16 kHz stream in synchronous Python: median {ms(p50(sync))} ms, p95 "
-        f"{ms(sync['latency']['p95'])}; {ring['next_cycle'] / ring['received']:.1%} of the "
+        f"{ms(sync['latency']['p95'])}; {percent(ring['next_cycle'] / ring['received'])} of the "
         f"impulses come with the next cycle, {ms(cycle)} ms later, because the resampler "
         f"({ring['resampler_us'] / 1000:.3f} ms) still holds them."
     ]
@@ -196,11 +205,11 @@ def beside_a_hog(hog: Report) -> list[str]:
     jack = next((row for row in python if row["name"] == JACK), None)
     if not remedy:
         return []
+    peers = [row for row in (whole, jack if jack is not whole else None) if row]
     each = [
-        f"{times(p99(remedy) / p99(row))} of {row['name']}'s, which lost "
-        f"{row['lost'] / row['sent']:.1%}"
-        for row in (whole, jack)
-        if row
+        f"{times(p99(remedy) / p99(row))} times that of {row['name']}, which lost "
+        f"{percent(row['lost'] / row['sent'])}"
+        for row in peers
     ]
     line = f"* Beside a GIL hog, with `switch_interval`, p99 at 48 kHz is {ms(p99(remedy))} ms"
     return [f"{line}{': ' if each else ''}{'; '.join(each)}."]
@@ -233,7 +242,7 @@ def ratios(idle: Report, hog: Report) -> str:
             f"{listed}."
         )
     losses = sorted((-r["lost"] / max(r["sent"], 1), r["name"]) for r in rows if r["lost"])
-    listed = ", ".join(f"{name} {-share:.1%}" for share, name in losses) or "nobody"
+    listed = ", ".join(f"{name} {percent(-share)}" for share, name in losses) or "nobody"
     ours = sum(r["lost"] - r["lost_in_gaps"] for r in hog["receivers"] if r["ours"])
     lines.append(f"* Impulses lost beside a GIL hog: ours {ours}; others: {listed}.")
     return "\n".join(lines)

@@ -20,9 +20,9 @@ from document import BEGIN, END, table, write
 from install import PLACE, ROOT, say
 from receivers import all_peers
 
+from rig import BINARY
 from rig.session import MICROPHONE, Session
 
-ENGINE = ROOT / "target/release/v2m-engine"
 PYTHON = ROOT / ".venv/bin/python"
 DOCS = ROOT / "docs"
 
@@ -37,7 +37,7 @@ Report = dict[str, Any]
 def bench(name: str, *arguments: str, env: dict[str, str] | None = None) -> Report:
     """One run of `v2m-engine bench latency`."""
     result = PLACE / f"{name}.json"
-    command = [str(ENGINE), "bench", "latency", "--python", str(PYTHON), *arguments]
+    command = [str(BINARY), "bench", "latency", "--python", str(PYTHON), *arguments]
     command += ["--json", str(result), "--svg", str(result.with_suffix(".svg"))]
     say(f"{name}: {' '.join(command[1:])}")
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=False)

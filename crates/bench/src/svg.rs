@@ -204,7 +204,8 @@ fn milliseconds(us: f64) -> String {
     match us / 1000.0 {
         ms if ms >= 100.0 => format!("{ms:.0}"),
         ms if ms >= 10.0 => format!("{ms:.1}"),
-        ms => format!("{ms:.2}"),
+        ms if ms >= 1.0 => format!("{ms:.2}"),
+        ms => format!("{ms:.3}"),
     }
 }
 
