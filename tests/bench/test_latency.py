@@ -62,10 +62,6 @@ def test_every_receiver_in_json_text_and_picture(bench: Bench, tmp_path: Path) -
         (r, name) for r in RATES for name in OURS
     ]
     check_rows(report, least=30)
-    # Nothing holds back what needs no resampling.
-    assert all(
-        row["next_cycle"] == 0 for row in rows if row["name"] == OURS[0] and row["rate"] == 48000
-    )
     assert report["graph"]["path"] == "private"
     assert (report["graph"]["quantum"], report["graph"]["rate"]) == (256, 48000)
     assert report["machine"]["kernel"].startswith(os.uname().release)

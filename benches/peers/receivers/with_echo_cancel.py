@@ -27,6 +27,7 @@ context.modules = [
         args = {
             audio.rate = 48000
             audio.channels = 1
+            monitor.mode = true
             aec.args = {
                 webrtc.gain_control = false
                 webrtc.noise_suppression = false

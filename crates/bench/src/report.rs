@@ -399,3 +399,48 @@ fn stream_budget(scores: &[Score], graph: &Graph, rate: Rate) -> Vec<Step> {
 fn percent((used, of): (u64, u64)) -> f64 {
     used as f64 * 100.0 / of.max(1) as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receiver::Spec;
+
+    #[test]
+    fn what_the_resampler_holds_at_a_cycles_end_comes_with_the_next() {
+        let graph = Graph {
+            path: Path::Private,
+            version: None,
+            quantum: 256,
+            rate: 48_000,
+            stock: false,
+        };
+        let spec: Spec = serde_json::from_str(r#"{"name": "x"}"#).unwrap();
+        for (rate, delay_us) in [(16_000, 125.0), (48_000, 0.0)] {
+            let mut score = Score::new(Spec {
+                stream: Some(Rate::new(rate).unwrap()),
+                ..spec.clone()
+            });
+            // Written 0.02 ms after it left, or a cycle later.
+            score.outcome.arrivals = [20_000, 5_353_333, 20_000, 2_600_000]
+                .map(|ns| Arrival {
+                    emitted_ns: 1_000_000,
+                    captured_ns: 0,
+                    written_ns: 1_000_000 + ns,
+                    held_ns: 1_010_000 + ns,
+                })
+                .to_vec();
+            let row = row(&score, &graph);
+            assert_eq!((row.received, row.next_cycle), (4, 1));
+            assert_eq!(row.resampler_us, delay_us);
+        }
+        // Whoever doesn't say when it was written.
+        let mut score = Score::new(spec);
+        score.outcome.arrivals = vec![Arrival {
+            emitted_ns: 1_000_000,
+            captured_ns: 0,
+            written_ns: 0,
+            held_ns: 9_000_000,
+        }];
+        assert_eq!(row(&score, &graph).next_cycle, 0);
+    }
+}
