@@ -30,7 +30,7 @@ PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 LIBV2M := PKG_CONFIG_PATH=$(CURDIR)/target/release
 
-.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-echo test-integrations packages release test-packages bench bench-echo bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters soak soak-document test-together
+.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-echo test-integrations packages release test-packages libv2m bench bench-echo bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters soak soak-document test-together
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -59,12 +59,16 @@ demo: setup
 	@$(MAKE) --no-print-directory install
 	$(PYTHON) -m rig.demo
 
+# The client for C, where receivers in C find it.
+libv2m:
+	nice cargo build --release --package v2m-capi
+	crates/capi/link.sh target/release
+
 bench: setup-bench
 	@$(MAKE) --no-print-directory install
+	@$(MAKE) --no-print-directory libv2m
 	cargo bench --bench ring
 	$(PYTHON) benches/latency.py
-	cargo build --release --package v2m-capi
-	crates/capi/link.sh target/release
 	$(LIBV2M) $(BINARY) bench latency --private --quantum 256 --python $(PYTHON)
 	$(LIBV2M) $(BINARY) bench latency --private --python $(PYTHON)
 	$(PYTHON) benches/scaling.py
@@ -85,7 +89,8 @@ bench-echo: setup-bench
 bench-peers:
 	packaging/setup.sh peers
 	@$(MAKE) --no-print-directory install
-	$(PYTHON) benches/peers/run.py
+	@$(MAKE) --no-print-directory libv2m
+	$(LIBV2M) $(PYTHON) benches/peers/run.py
 
 # Some ten minutes on an otherwise quiet machine, and the frameworks' virtual environment.
 bench-clusters: setup-test
@@ -93,11 +98,12 @@ bench-clusters: setup-test
 	packaging/frameworks.sh
 	target/frameworks/bin/python benches/vad_clusters.py
 
-# Twenty minutes on an otherwise quiet machine.
+# Some 25 minutes on an otherwise quiet machine.
 bench-document:
 	packaging/setup.sh peers
 	@$(MAKE) --no-print-directory install
-	$(PYTHON) benches/peers/run.py --document
+	@$(MAKE) --no-print-directory libv2m
+	$(LIBV2M) $(PYTHON) benches/peers/run.py --document
 
 # --- what has to hold -----------------------------------------------------------
 
