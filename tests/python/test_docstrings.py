@@ -16,7 +16,10 @@ PACKAGE = Path(ROOT, "python/v2m_engine")
 MODULES = [
     PACKAGE / "_native.pyi",
     *(PACKAGE / f"{name}.py" for name in ("_events", "_health", "_many", "_sources", "_vad_event")),
-    *(PACKAGE / f"compat/{name}.py" for name in ("_callback", "_pyaudio_stream")),
+    *(
+        PACKAGE / f"compat/{name}.py"
+        for name in ("_callback", "_pyaudio_stream", "_sounddevice_stream")
+    ),
     *sorted((PACKAGE / "integrations").glob("[a-z]*.py")),
     *sorted((PACKAGE / "compat").glob("[a-z]*.py")),
 ]
