@@ -28,7 +28,7 @@ def test_the_same_commit_gives_the_same_bytes(run: Callable[..., str]) -> None:
     changed = run("git", "-C", TREE, "status", "--porcelain", "--untracked-files=no")
     assert changed == "", "what is not committed is not in the second build"
     first = digests(DIST)
-    kinds = ["", ".deb", ".gz", ".json", ".rpm", ".whl"]
+    kinds = ["", ".deb", ".dsc", ".gz", ".json", ".rpm", ".whl", ".xz"]
     assert sorted({Path(name).suffix for name in first}) == kinds, "run `make release` first"
     assert any("arm64" in name for name in first), "run `make packages ARCH=arm64` first"
 
@@ -39,7 +39,7 @@ def test_the_same_commit_gives_the_same_bytes(run: Callable[..., str]) -> None:
     AGAIN.joinpath(CROSS).parent.mkdir(parents=True)
     AGAIN.joinpath(CROSS).symlink_to(TREE / CROSS)
     run("env", *HABITS, "env", "ARCH=arm64", *build, timeout=7000)
-    run("env", *HABITS, *build, "sdist", "sbom", "sums", timeout=7000)
+    run("env", *HABITS, *build, "dsc", "sdist", "sbom", "sums", timeout=7000)
     # Left there if it differs, to be looked into.
     assert digests(AGAIN / "dist") == first
     shutil.rmtree(AGAIN)

@@ -40,11 +40,6 @@ def give_ports(rig: PrivatePipeWire) -> None:
     )
 
 
-def answers() -> bool:
-    """Whether a service does; it captures nothing yet."""
-    return subprocess.run(["v2m-engine", "status"], capture_output=True).returncode == 0
-
-
 def loudest(chunk: object) -> float:
     return max(abs(sample) for sample in memoryview(chunk))  # type: ignore[arg-type]
 
@@ -84,6 +79,13 @@ def recorded(speech: str) -> bool:
     return vad.contains_speech(samples) and not vad.contains_speech(array("f", bytes(64_000)))
 
 
+def answers() -> bool:
+    """Whether a service runs; it captures once somebody listens."""
+    return (
+        subprocess.run(["v2m-engine", "status"], capture_output=True, check=False).returncode == 0
+    )
+
+
 def main() -> None:
     with PrivatePipeWire(quantum=1024) as rig:
         os.environ.update(rig.env)
@@ -100,7 +102,7 @@ def main() -> None:
 
         service = subprocess.Popen(["v2m-engine", "run", "--log", "error"])
         try:
-            rig.wait_for(answers, "the service to answer")
+            rig.wait_for(answers, "the service", 60)
             other, level = through(AudioCapture())
             assert other is None and level > 0.01, (other, level)
             done = subprocess.run(
