@@ -27,7 +27,7 @@ if [ ! -d "$root" ]; then
     rm -rf "$root.new"
     # A mirror of Debian's testing may be older than its word is good for.
     # shellcheck disable=SC2086 # a list of names
-    mmdebstrap --quiet --variant=apt --architectures=amd64,arm64 \
+    mmdebstrap --quiet --format=directory --variant=apt --architectures=amd64,arm64 \
         --aptopt='Acquire::Check-Valid-Until "false"' --include="$(echo $packages | tr ' ' ,)" \
         forky "$root.new"
     mv "$root.new" "$root"
