@@ -15,7 +15,7 @@
 #              an account of every sample; make soak-document writes docs/reliability.md
 # make test-integrations  pipecat, livekit-agents, RealtimeSTT and openWakeWord, which need over 300 MB,
 #              on recorded speech
-# make packages      .deb, .rpm, wheel and sdist into dist/
+# make packages      .deb, Debian's source package, .rpm, wheel and sdist into dist/
 # make release the packages, what they are made of (CycloneDX) and SHA256SUMS, in dist/
 # make test-packages  these in clean roots, on a booted Debian, and built twice over (as root; half
 #              an hour)
@@ -119,6 +119,8 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --no-default-features --lib -- -D warnings
+	cargo clippy --no-default-features --features alsa --lib -- -D warnings
+	cargo clippy --no-default-features --features ort --lib -- -D warnings
 	cargo deny --all-features check --hide-inclusion-graph bans licenses sources
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -130,6 +132,7 @@ audit:
 
 rust:
 	cargo test --workspace
+	cargo test --no-default-features --test library without_alsa
 
 # One writer, one and two readers, every order that the memory model allows; then
 # the same with each ordering weakened in turn, which must be noticed.
@@ -232,7 +235,7 @@ test-integrations: setup-test
 
 packages:
 	packaging/setup.sh packages
-	packaging/build.sh deb rpm wheel sdist
+	packaging/build.sh deb dsc rpm wheel sdist
 
 release: packages
 	packaging/build.sh sbom sums
