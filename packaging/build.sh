@@ -118,8 +118,7 @@ wheel() {
     install -D -m 755 "$CARGO_TARGET_DIR/$target/release/v2m-engine" wheel.data/scripts/v2m-engine
     sed -i 's/^\[tool.maturin\]$/&\ndata = "wheel.data"/' pyproject.toml
     rm -f "$dist"/*_"$machine".whl
-    "$anywhere" maturin build --release --locked --zig --target "$target" \
-        --compatibility manylinux_2_28 --out "$dist"
+    "$anywhere" maturin build --release --locked --zig --compatibility manylinux_2_28 --out "$dist"
     cd "$root"
 }
 
