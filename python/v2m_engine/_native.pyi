@@ -376,9 +376,10 @@ class AudioStream(Buffer):
         `async for`, any number of them beside each other.
 
         Until something was taken from the stream they begin where it was entered, later
-        with its newest window. Each comes as soon as the engine has told it: speech within
-        one window (32 ms) of audio after its first. Goes on with the next engine as chunks
-        do. More than 2,048 of a kind that nobody took are forgotten, the oldest first.
+        with its newest window; where speech goes on there, its start, from before that, is
+        the first. Each comes as soon as the engine has told it: speech within one window
+        (32 ms) of audio after its first. Goes on with the next engine as chunks do. More
+        than 2,048 of a kind that nobody took are forgotten, the oldest first.
 
         Raises:
             V2MError: the stream is not open.
