@@ -103,6 +103,7 @@ bench-document:
 	packaging/setup.sh peers
 	@$(MAKE) --no-print-directory install
 	@$(MAKE) --no-print-directory libv2m
+	cargo bench --bench reader --no-run
 	$(LIBV2M) $(PYTHON) benches/peers/run.py --document
 
 # --- what has to hold -----------------------------------------------------------

@@ -75,8 +75,10 @@ def table(report: Report) -> str:
         )
     missing = [row for row in report["receivers"] if not row["received"]]
     for row in missing:
-        why = row["error"] or "nothing was received"
-        lines.append(f"\n{title(row)}: not measured: {why}")
+        why = f"lost all {row['sent']} impulses"
+        if row["error"] or not row["sent"]:
+            why = f"not measured: {row['error'] or 'it got nothing'}"
+        lines.append(f"\n{title(row)}: {why}")
     return "\n".join(lines)
 
 
@@ -102,13 +104,21 @@ def machine(report: Report) -> str:
 
 def targets(report: Report) -> str:
     lines = ["| aim | measured | at most | |", "|---|--:|--:|---|"]
+    # What must not happen at all, each receiver has a line of; where it didn't, one will do.
+    never = [target for target in report["targets"] if not target["limit"]]
+    quiet = never if all(target["met"] for target in never) else []
     for target in report["targets"]:
+        if target in quiet:
+            continue
         if target["limit"]:
             met = against(target["value"] / target["limit"])
         else:
             met = "met" if target["met"] else "not met"
         met = met if target["met"] else f"**{met}**"
         lines.append(f"| {target['what']} | {target['value']:.2f} | {target['limit']:g} | {met} |")
+    if quiet:
+        what = quiet[0]["what"].split(": ")[-1]
+        lines.append(f"| each of the engine's receivers: {what} | 0 | 0 | met |")
     return "\n".join(lines)
 
 
@@ -241,7 +251,8 @@ def ratios(idle: Report, hog: Report) -> str:
             f"* Beside a GIL hog, p99 of others in ours with `switch_interval` (sync, same rate): "
             f"{listed}."
         )
-    losses = sorted((-r["lost"] / max(r["sent"], 1), r["name"]) for r in rows if r["lost"])
+    peers = [row for row in hog["receivers"] if not row["ours"]]
+    losses = sorted((-r["lost"] / r["sent"], r["name"]) for r in peers if r["lost"])
     listed = ", ".join(f"{name} {percent(-share)}" for share, name in losses) or "nobody"
     ours = sum(r["lost"] - r["lost_in_gaps"] for r in hog["receivers"] if r["ours"])
     lines.append(f"* Impulses lost beside a GIL hog: ours {ours}; others: {listed}.")
