@@ -114,17 +114,17 @@ impl AudioChunk {
     #[doc = doc!("AudioChunk.speech")]
     #[getter]
     fn speech<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
-        let ring = &self.of.ring;
-        let size = ring.rate().window();
-        let all = self.end() / size;
-        py.detach(|| judge::await_speech(ring, all));
-        let end = all.min(ring.speech_committed());
-        let first = (self.start() / size).min(end);
-        let window =
-            Window::speech(ring, first, end - first).map_err(|error| match error.kind() {
-                ErrorKind::Overrun => errors::overrun(py, self.of.count, error.to_string()),
-                _ => errors::raise(error),
-            })?;
+        let stream::Window {
+            ring,
+            position,
+            count,
+            ..
+        } = &self.of;
+        let (first, windows) = py.detach(|| judge::track(ring, *position, *count));
+        let window = Window::speech(ring, first, windows).map_err(|error| match error.kind() {
+            ErrorKind::Overrun => errors::overrun(py, *count, error.to_string()),
+            _ => errors::raise(error),
+        })?;
         PyMemoryView::from(Bound::new(py, window)?.as_any())
     }
 

@@ -52,6 +52,14 @@ fn pipewire(facts: &Facts) -> Check {
                 short(reason)
             ),
         ),
+        Err(reason) if !facts.alsa => Check::broken(
+            "PipeWire",
+            format!(
+                "{}, and this build has no ALSA to use instead",
+                short(reason)
+            ),
+            remedy,
+        ),
         Err(reason) if facts.cards.1 > 0 || heard(facts).is_some() => Check::degraded(
             "PipeWire",
             format!(
@@ -214,6 +222,10 @@ fn graph(facts: &Facts) -> Check {
 }
 
 fn devices(facts: &Facts) -> Check {
+    if !facts.alsa {
+        let why = "left to PipeWire: this build has no ALSA";
+        return Check::good("sound cards", why);
+    }
     match facts.cards {
         (0, _) => Check::good(
             "sound cards",

@@ -61,6 +61,8 @@ pub struct Facts {
     pub io_uring_disabled: Option<u32>,
     /// Whether `/dev/cpu_dma_latency` can be written.
     pub dma_latency: bool,
+    /// Whether ALSA is built in.
+    pub alsa: bool,
     /// Capture devices under `/dev/snd`, and how many of them can be opened.
     pub cards: (usize, usize),
     /// The user's groups.
@@ -137,6 +139,7 @@ impl Facts {
                 .ok()
                 .and_then(|text| text.trim().parse().ok()),
             dma_latency: access("/dev/cpu_dma_latency", AccessFlags::W_OK).is_ok(),
+            alsa: cfg!(feature = "alsa"),
             cards: cards(),
             groups: groups(),
             logind: Path::new("/run/systemd/seats").exists(),

@@ -78,6 +78,7 @@ fn fine() -> Facts {
         preempt: Some("full".into()),
         io_uring_disabled: Some(0),
         dma_latency: true,
+        alsa: true,
         cards: (2, 2),
         groups: vec!["audio".into()],
         root: false,
@@ -521,4 +522,21 @@ fn where_pulseaudio_has_the_sound_no_pipewire_is_advised() {
         .unwrap();
     assert_eq!(check.status, Status::Degraded);
     assert!(check.remedy.is_some());
+}
+
+#[test]
+fn without_alsa_only_pipewire_helps() {
+    let facts = Facts {
+        pipewire: Err("PipeWire can't be reached; start it".into()),
+        heard: Some(Err("this build captures nothing by ALSA".into())),
+        alsa: false,
+        // Nobody opens them.
+        cards: (1, 0),
+        ..fine()
+    };
+    let checks = judge(&facts);
+    let of = |name: &str| checks.iter().find(|check| check.name == name).unwrap();
+    assert_eq!(of("PipeWire").status, Status::Broken);
+    assert!(of("PipeWire").meaning.contains("has no ALSA"));
+    assert_eq!(of("sound cards").status, Status::Good);
 }
