@@ -28,7 +28,7 @@ pub(super) struct Arguments {
 #[derive(Subcommand)]
 enum What {
     /// Measure how long sound takes to readers in Rust, C and Python
-    Latency(Latency),
+    Latency(Box<Latency>),
     /// Record what arrives for a bench in another process
     #[command(hide = true)]
     Receiver {
@@ -105,7 +105,7 @@ struct Latency {
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     match arguments.what {
-        What::Latency(arguments) => latency(arguments),
+        What::Latency(arguments) => latency(*arguments),
         What::Receiver { rate } => reader::main(rate),
     }
 }
