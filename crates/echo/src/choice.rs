@@ -32,8 +32,8 @@ const HOLD: u32 = 30;
 const FALL: f32 = 0.1;
 /// What becomes of the suppressor's output while nobody speaks: 30 dB less.
 const ALONE: f32 = 0.03;
-/// The filter knows the room once it has taken off 10 dB on the average over some 0.3 s.
-const KNOWN: f32 = 0.1;
+/// The filter knows the room once it has taken off 13 dB on the average over some 0.3 s.
+const KNOWN: f32 = 0.05;
 const AVERAGE: f32 = 0.03;
 /// It no longer does where it leaves more than -6 dB, and the suppressor less than -20 dB, of an
 /// echo for 0.5 s.
@@ -90,6 +90,8 @@ pub(crate) struct Choice {
     known: bool,
     /// Frames for which it has been wrong.
     wrong: u32,
+    /// The newest frame may have been a voice's first.
+    maybe: bool,
     /// Frames for which a voice is still spoken.
     hold: u32,
     /// 1 where somebody speaks, 0 where nobody does.
@@ -105,6 +107,7 @@ impl Choice {
             after: 0.0,
             known: false,
             wrong: 0,
+            maybe: false,
             hold: 0,
             speaks: 1.0,
         }
@@ -146,12 +149,14 @@ impl Choice {
         let left_db = decibels(now.filtered, now.echo);
         let begins = (self.left_db + BEGINS_DB).clamp(LEAST_DB, MOST_DB);
         let goes_on = (self.left_db + GOES_ON_DB).clamp(LEAST_DB - LESS_DB, MOST_DB - LESS_DB);
-        let is_voice = if self.hold > 0 && left_db > goes_on && now.filtered > VOICE {
-            true
+        let begun = left_db > begins
+            && now.suppressed > VOICE
+            && decibels(now.suppressed, now.filtered) > KEPT_DB;
+        let before = std::mem::replace(&mut self.maybe, begun);
+        let is_voice = if self.hold > 0 {
+            begun || (left_db > goes_on && now.filtered > VOICE)
         } else {
-            left_db > begins
-                && now.suppressed > VOICE
-                && decibels(now.suppressed, now.filtered) > KEPT_DB
+            begun && before
         };
         self.hold = if is_voice {
             HOLD

@@ -42,6 +42,7 @@ fn echo_reduction(rate: u32, room: Room, level_dbfs: f64) -> f64 {
 
 #[test]
 fn echoes_of_every_room_lose_thirty_decibels_within_two_seconds() {
+    let mut louder = Vec::new();
     for (rate, delays) in [
         (16_000, [0.0, 5.0, 20.0, 60.0, 150.0, 300.0].as_slice()),
         (48_000, [5.0, 300.0].as_slice()),
@@ -57,14 +58,14 @@ fn echoes_of_every_room_lose_thirty_decibels_within_two_seconds() {
                         ..Room::default()
                     };
                     let lost = echo_reduction(rate, room, level);
-                    assert!(
-                        lost >= 30.0,
-                        "{rate} Hz, {level} dBFS, {room:?}: {lost:.1} dB"
-                    );
+                    if lost < 30.0 {
+                        louder.push(format!("{rate} Hz, {level} dBFS, {room:?}: {lost:.1} dB"));
+                    }
                 }
             }
         }
     }
+    assert!(louder.is_empty(), "{louder:#?}");
 }
 
 #[test]
