@@ -1,6 +1,6 @@
 //! An audio file or a pipe as a source: decoded on an ordinary thread, which also chooses what
-//! is heard of its channels, and delivered in real time or as fast as the slowest reader
-//! wants it.
+//! is heard of its channels, and delivered in real time or as fast as speech is detected in
+//! it. Neither waits for clients.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ const PAUSE: i64 = 500_000_000;
 pub enum Pace {
     /// As a microphone would: each block once its last sample's time has come.
     RealTime,
-    /// As fast as it is taken.
+    /// As fast as `ready` lets it.
     Unpaced,
 }
 

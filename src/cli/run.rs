@@ -78,13 +78,16 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The main thread itself hangs, as with a configuration on a disk that is gone: what is left
-/// to do is to end.
+/// The main thread itself hangs, as with a configuration on a disk that is gone, or gets no CPU:
+/// what is left to do is to end.
 fn give_up(signal: Signal, socket: Option<&Bound>) -> ! {
     if let Some(socket) = socket {
         socket.remove();
     }
-    eprintln!("v2m-engine: {signal}: ended at once, as something does not return");
+    let seconds = LAST_RESORT.as_secs_f64();
+    eprintln!(
+        "v2m-engine: {signal}: ended without waiting longer: it was not through in {seconds} s, as a call does not return or the machine is too busy"
+    );
     bounded::exit_now(0)
 }
 

@@ -48,6 +48,7 @@ pub struct AlsaOptions {
     pub periods: Option<u32>,
     /// The one way of access to try, for hardware where the first that it offers
     /// doesn't work.
+    #[cfg(feature = "alsa")]
     pub access: Option<alsa::pcm::Access>,
 }
 
@@ -83,7 +84,8 @@ pub struct Layer {
     #[serde(default, deserialize_with = "channel")]
     pub channel: Option<Selection>,
 
-    /// Play files as fast as the engine takes them instead of in real time
+    /// Play files as fast as speech is detected in them instead of in real time; whoever is
+    /// slower than that by more than the history loses audio
     #[arg(long = "no-pace", action = clap::ArgAction::SetFalse, default_value = None, default_missing_value = "false", num_args = 0)]
     pub pace: Option<bool>,
 
@@ -328,6 +330,7 @@ impl Config {
             alsa: AlsaOptions {
                 period: layer.alsa.period,
                 periods: layer.alsa.periods,
+                #[cfg(feature = "alsa")]
                 access: None,
             },
             clean: layer.clean.options(),

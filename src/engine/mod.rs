@@ -249,6 +249,9 @@ impl Engine {
             source.shared.track.finish(left);
         }
         self.sources.iter_mut().for_each(Source::stopped);
+        // Nobody is left in them, and the process ends: the kernel frees all rings at once, which
+        // one by one takes a while where they are many.
+        std::mem::forget(std::mem::take(&mut self.sources));
         why
     }
 

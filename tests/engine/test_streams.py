@@ -15,9 +15,10 @@ import pytest
 
 from rig import wait_until
 from rig.hostile import LONG, memory, open_descriptors
-from rig.independent_reader import GAPS, RATES, SAMPLES, Ring
+from rig.independent_reader import GAPS, RATES, SAMPLES, TURNS, Ring
 from rig.independent_reader import SPEECH as SPEECH_LANE
 from rig.peer import Peer
+from rig.speech import Talk
 from rig.user import SPEECH, User
 
 NOT_CAPTURED = 4
@@ -99,6 +100,24 @@ def test_a_stream_that_joins_late_begins_with_the_window_that_is_current(user: U
         assert abs(times[0] - times[1]) < 200_000, (window, times)
     assert late.counters()["gaps"] == main.counters()["gaps"] == 0
     wait_until(lambda: late.committed(SPEECH_LANE) * 1536 > late.committed() - 4800, "speech")
+
+
+def test_a_stream_that_joins_in_mid_speech_is_told_where_it_began(
+    user: User, tmp_path: Path
+) -> None:
+    talk = Talk(tmp_path / "talk.wav", lead=0.3, tail=0.9)
+    user.start("--source", "null:")
+    first = Peer(user.socket, source=talk.source)
+    main = first.ring
+    assert main is not None
+    begun = wait_until(lambda: main.records(TURNS), "speech")
+    second = Peer(user.socket, source=talk.source, rate=48000)
+    late = second.ring
+    assert late is not None and len(begun) == 1
+    wait_until(lambda: len(main.records(TURNS)) >= 4, "more of it")
+    wait_until(lambda: len(late.records(TURNS)) >= 4, "the same at 48 kHz")
+    for told, known in zip(late.records(TURNS)[:4], main.records(TURNS)[:4], strict=True):
+        assert told == known._replace(position=3 * known.position, length=3 * known.length)
 
 
 def test_sources_come_with_the_first_client_and_go_after_the_last(
@@ -269,8 +288,8 @@ def test_who_comes_and_goes_disturbs_nobody_and_leaves_nothing(user: User, tmp_p
     before, bytes_before = left(), memory(engine.pid)
     come_and_go(1000 if LONG else 60)
     wait_until(lambda: left() <= before, "descriptors, maps and threads to return")
-    # What the allocator keeps doesn't grow with the number of them.
-    assert memory(engine.pid) < bytes_before + (1 << 20)
+    # What the allocator keeps levels off at some 2 MiB; a leak of 2 KiB each would show.
+    assert memory(engine.pid) < bytes_before + ((5 << 19) if LONG else (1 << 20))
     # The clock of `null:` doesn't wait for a busy machine: what it lost it says.
     assert ring.counters()["repeated"] == 0
     gaps = sum(gap.length for gap in ring.records(GAPS))

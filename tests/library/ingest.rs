@@ -390,13 +390,15 @@ fn whoever_looks_after_it_costs_no_block() {
                 looks.fetch_add(1, Ordering::Relaxed);
             }
         });
+        // Both at once, and each often: who looks while a block comes has to be there for it.
         let mut position = 0;
-        while looks.load(Ordering::Relaxed) < 300_000 {
-            give(&setup.ingest, 16_000, 1, position, 10);
-            position += 10;
+        while looks.load(Ordering::Relaxed) < 300_000 || position < 900_000 {
+            give(&setup.ingest, 48_000, 1, position, 30);
+            position += 30;
         }
         over.store(true, Ordering::Relaxed);
     });
     let lost = setup.reader.losses();
     assert_eq!((lost.gaps, lost.samples, lost.xruns), (0, 0, 0));
+    assert!(setup.reader.committed() > 299_000);
 }

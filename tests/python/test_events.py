@@ -59,6 +59,21 @@ def test_speech_begins_and_ends(tmp_path: Path) -> None:
     assert len(again) < len(rest)
 
 
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_speech_that_goes_on_is_told_first(
+    tmp_path: Path, service: Callable[..., Service], rate: int
+) -> None:
+    """To who comes to a stream that is there, and with one at a rate of its own."""
+    talk = Talk(tmp_path / "talk.wav", lead=0.3, tail=0.9)
+    service("--source", "null:")
+    with AudioCapture(source=talk.source).stream() as first:
+        begun = next(event for event in first.events() if event.kind == "speech-start")
+        with AudioCapture(rate, source=talk.source).stream() as late:
+            told = next(event for event in late.events() if event.kind.startswith("speech"))
+            assert told.kind == "speech-start" and told.time_ns == begun.time_ns
+            assert told.position * 16000 == begun.position * rate
+
+
 def test_speech_on_a_loop(tmp_path: Path, waiting: str) -> None:
     talk = Talk(tmp_path / "talk.wav", texts=SHORT, lead=0.3, tail=0.9)
 

@@ -67,7 +67,7 @@ class PrivatePipeWire:
         """Start the daemon and wait until it answers."""
         require_programs(PIPEWIRE)
         if self._home is None:
-            self._home = tempfile.TemporaryDirectory(prefix="rig-")
+            self._home = tempfile.TemporaryDirectory(prefix="rig-", ignore_cleanup_errors=True)
         if self._daemon is not None:
             raise RigError("the private PipeWire already runs")
         with open(self.directory / "daemon.log", "ab") as log:
@@ -263,6 +263,19 @@ class PrivatePipeWire:
         """Unplug: destroy the node of that name and wait until it is gone."""
         self.tool("pw-cli", "destroy", str(self.node_id(name)))
         self.wait_for(lambda: self._find_node(name) is None, f"node {name} to go")
+
+    def destroy_metadata(self, name: str) -> None:
+        """Remove a table of metadata, for a session manager that brings its own: of two tables
+        of one name it may write the one that nobody reads."""
+
+        def tables() -> list[int]:
+            # pw-dump passes over a table without entries.
+            said = self.tool("pw-cli", "ls", "Metadata").split("\tid ")[1:]
+            return [int(s.split(",")[0]) for s in said if f'metadata.name = "{name}"' in s]
+
+        for table in tables():
+            self.tool("pw-cli", "destroy", str(table))
+        self.wait_for(lambda: not tables(), f"metadata {name} to go")
 
     def dump(self) -> list[dict[str, Any]]:
         """All objects, as ``pw-dump`` gives them: what changes meanwhile in lists of its own."""

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from types import TracebackType
 
 from rig import PrivatePipeWire, RigError
@@ -53,6 +54,7 @@ class Session:
 
     def _start_all(self) -> None:
         """What a user's services are, beside the daemon."""
+        self.rig.destroy_metadata("default")
         self._start("dbus-run-session", "--", "wireplumber")
         has_pulse = shutil.which("pipewire-pulse") is not None
         if has_pulse:
@@ -86,7 +88,12 @@ class Session:
             )
         self._processes.append(process)
 
+    def _log(self, name: str) -> str:
+        """The newest of what that service said."""
+        return (self.rig.directory / f"{name}.log").read_text(errors="replace")[-2000:]
+
     def _is_default(self) -> bool:
+        self.check()
         text = self.rig.tool("pw-metadata", "-n", "default")
         return any(
             "'default.audio.source'" in line and MICROPHONE in line for line in text.splitlines()
@@ -97,19 +104,21 @@ class Session:
         for process in self._processes:
             if process.poll() is not None:
                 name = str(process.args[-1])  # type: ignore[index]
-                log = (self.rig.directory / f"{name}.log").read_text(errors="replace")
-                raise RigError(f"{name} ended with status {process.returncode}:\n{log[-2000:]}")
+                raise RigError(f"{name} ended with status {process.returncode}:\n{self._log(name)}")
 
     def _end_all(self) -> None:
         while self._processes:
             process = self._processes.pop()
+            end = time.monotonic() + 5
+            # Not only its leader: what outlives it still writes into the directory.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
+                while time.monotonic() < end:
+                    process.poll()
+                    os.killpg(process.pid, 0)
+                    time.sleep(0.01)
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.wait()
 
     def stop(self) -> None:
         """Ends everything, the newest first."""

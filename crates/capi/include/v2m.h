@@ -307,7 +307,7 @@ typedef struct v2m_speech {
 extern "C" {
 #endif // __cplusplus
 
-// The version of the library, as "0.1.0". From any thread.
+// The version of the library, as "0.2.0". From any thread.
 const char *v2m_version(void);
 
 // What a v2m_code means, in a few words. From any thread.
@@ -439,7 +439,8 @@ v2m_code v2m_segments_recover(const struct v2m_segments *segments);
 void v2m_segments_free(struct v2m_segments *segments);
 
 // Opens what happens to a stream's audio from where it was entered or, once it was read from,
-// its newest chunk on. Never waits. From any thread.
+// its newest chunk on; where speech goes on there, its start comes first. Never waits. From any
+// thread.
 v2m_code v2m_events_open(const struct v2m_stream *stream, struct v2m_events **events);
 
 // Gives the next event, as v2m_stream_read gives chunks. From any thread.

@@ -28,7 +28,7 @@ unsafe impl Plain for Status {}
 // SAFETY: `size` is its first field.
 unsafe impl Versioned for Status {}
 
-/// The version of the library, as "0.1.0". From any thread.
+/// The version of the library, as "0.2.0". From any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn v2m_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
@@ -456,7 +456,8 @@ pub unsafe extern "C" fn v2m_segments_free(segments: *mut Segments) {
 }
 
 /// Opens what happens to a stream's audio from where it was entered or, once it was read from,
-/// its newest chunk on. Never waits. From any thread.
+/// its newest chunk on; where speech goes on there, its start comes first. Never waits. From any
+/// thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn v2m_events_open(stream: *const Stream, events: *mut *mut Events) -> Code {
     // SAFETY: a handle of ours, and room for a handle.

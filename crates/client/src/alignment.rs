@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::ring::{Rate, Reader};
+use crate::ring::{Rate, Reader, State};
 
 /// Windows of 32 ms whose times count.
 const LOOKS: u64 = 64;
@@ -17,6 +17,9 @@ const FEW: usize = 8;
 const HYSTERESIS: f64 = 0.6;
 /// After an interruption more than this (in samples) isn't drift: another line begins.
 const BREAK: f64 = 1.0;
+/// Where audio is missing again as the next window begins, so many windows after an
+/// interruption are asked for its line before the one that was known has to do.
+const AHEAD: u64 = 4;
 /// What is off by more than this part of a second is another line in any case, once so many
 /// looks in a row agree to the sample: a graph that was rearranged.
 const JUMP: u32 = 1000;
@@ -40,7 +43,7 @@ pub(crate) struct Alignment {
 impl Alignment {
     /// How far `other` is ahead of `first` at `position` of `first`, by the windows up to
     /// there. `None`: the times don't tell yet. Behind an interruption, those of the window
-    /// that begins next do.
+    /// that begins next do or, where audio is missing again by then, of one soon after it.
     pub(crate) fn at(&mut self, rings: [&Reader; 2], position: u64) -> Option<i64> {
         let window = position / rings[0].rate().window();
         for window in self.next.max((window + 1).saturating_sub(LOOKS))..=window {
@@ -59,11 +62,19 @@ impl Alignment {
         if self.is_silent(rings, position) {
             return self.samples;
         }
-        self.look(rings, self.next);
-        if self.interrupted {
-            return None;
+        let first = rings[0];
+        for window in self.next..self.next + AHEAD {
+            let begin = window.saturating_mul(first.rate().window());
+            let comes = !matches!(first.state(), State::Ended | State::Stopped);
+            if comes && first.time_ns(begin).is_none() {
+                return None;
+            }
+            self.look(rings, window);
+            if !self.interrupted {
+                self.next = window + 1;
+                break;
+            }
         }
-        self.next += 1;
         self.samples
     }
 
@@ -207,6 +218,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ring::{GapReason, Ring};
 
     const RATE: Rate = Rate::ALL[4];
 
@@ -267,6 +279,55 @@ mod tests {
             let (_, found) = given(looks);
             prop_assert_eq!(found[101], apart.round() as i64);
             prop_assert_eq!(found[102], (apart + step).round() as i64);
+        }
+    }
+
+    /// Two rings of one clock, a window and more long, whose audio is missing here and there:
+    /// by turns so many samples of audio and so many lost.
+    fn interrupted(apart: u64, stretches: [&[(u64, u64)]; 2]) -> [Reader; 2] {
+        let mut skipped = [0, apart];
+        stretches.map(|stretches| {
+            let (ring, mut writer, _, _) = Ring::at(RATE, 1 << 18).unwrap();
+            let mut next = 0;
+            let begins = std::mem::take(&mut skipped[0]);
+            skipped.rotate_left(1);
+            let time = |at: u64| 1_000_000_000 + RATE.ns((at + begins) as i64);
+            let silent = RATE.window() * AHEAD + RATE.window() * 3;
+            let (audio, lost) = (
+                stretches.iter().map(|two| two.0),
+                stretches.iter().map(|two| two.1),
+            );
+            for (audio, lost) in audio.chain([silent]).zip(lost.chain([0])) {
+                writer.append(&vec![0.5; audio as usize], time(next));
+                next += audio;
+                if lost > 0 {
+                    writer.gap(lost, GapReason::Xrun, time(next));
+                    writer.append_silence(lost, time(next));
+                    next += lost;
+                }
+            }
+            Reader::new(ring.duplicate().unwrap()).unwrap()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// However often audio is missing, wherever a window begins: what is there has a place.
+        #[test]
+        fn what_is_there_has_its_place_soon(
+            apart in 0..3000_u64,
+            ours in prop::collection::vec((1..4000_u64, 1..4000_u64), 0..12),
+            theirs in prop::collection::vec((1..4000_u64, 1..4000_u64), 0..12),
+        ) {
+            let rings = interrupted(apart, [&ours, &theirs]);
+            let [first, other] = &rings;
+            let mut alignment = Alignment::default();
+            let ends = first.committed().min(other.committed()) - RATE.window() * (AHEAD + 1);
+            for position in (0..ends).step_by(97) {
+                let found = alignment.at([first, other], position);
+                prop_assert_eq!(found, Some(-(apart as i64)), "at {}", position);
+            }
         }
     }
 

@@ -153,7 +153,8 @@ struct Following {
 }
 
 impl Following {
-    /// From where the stream was entered, or its newest window.
+    /// From where the stream was entered, or its newest window; before it, where the speech
+    /// began that goes on there.
     fn begin(stream: &Stream) -> Option<Self> {
         let (engine, position) = stream.place()?;
         let ring = engine.ring().clone();
@@ -165,7 +166,15 @@ impl Following {
             {
                 next -= 1;
             }
-            next
+            let start = Kind::SpeechStart as u32;
+            let before = next
+                .checked_sub(1)
+                .filter(|_| lane == EventLane::SpeechEvents);
+            let goes_on = before.and_then(|number| Some((number, ring.record(lane, number)?)));
+            match goes_on {
+                Some((number, record)) if record.kind == start => number,
+                _ => next,
+            }
         });
         Some(Self {
             engine: Arc::downgrade(&engine),

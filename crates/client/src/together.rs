@@ -124,6 +124,7 @@ impl Together {
         };
         let Some(samples) = known.alignment.at([&window.ring, ring], window.position) else {
             return Ok(match window.ring.time_ns(window.position) {
+                Some(_) if first.is_lost() => Poll::EngineLost,
                 Some(_) => nothing(state, &engine),
                 // Waited too long: where it stood is forgotten.
                 None => Poll::Overrun(window.count),

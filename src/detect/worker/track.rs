@@ -39,6 +39,17 @@ struct Output {
     notifier: Notifier,
 }
 
+impl Output {
+    /// Speech begins or ends: an event of the ring at 16 kHz, at this one's rate.
+    fn turn(&mut self, event: &Event) {
+        self.writer.turn(Event {
+            position: self.rate.convert(event.position, Rate::SPEECH),
+            length: self.rate.convert(event.length, Rate::SPEECH),
+            ..*event
+        });
+    }
+}
+
 /// The speech track as it grows.
 pub(super) struct Track {
     pub(super) source: Arc<Progress>,
@@ -56,8 +67,8 @@ pub(super) struct Track {
     outputs: Vec<Output>,
     window: u64,
     turns: OnOff,
-    /// Where the speech that goes on began.
-    speech: u64,
+    /// The beginning of the speech that goes on, at 16 kHz.
+    speech: Option<Event>,
     /// The window before held something else than audio.
     afresh: bool,
     /// The model failed on the window before.
@@ -92,7 +103,7 @@ impl Track {
                 notifier,
             }],
             turns,
-            speech: 0,
+            speech: None,
             afresh: false,
             failing: false,
             cpu: sched_getcpu().ok(),
@@ -110,14 +121,17 @@ impl Track {
             let _ = self.source.reader.read_speech(window, &mut probability);
             writer.probability(probability[0]);
         }
-        notifier.notify();
         let rate = writer.rate();
-        self.remove(rate);
-        self.outputs.push(Output {
+        let mut output = Output {
             rate,
             writer,
             notifier,
-        });
+        };
+        // Its end will be told there, too.
+        self.speech.iter().for_each(|start| output.turn(start));
+        output.notifier.notify();
+        self.remove(rate);
+        self.outputs.push(output);
     }
 
     pub(super) fn remove(&mut self, rate: Rate) {
@@ -277,28 +291,28 @@ impl Track {
     }
 
     fn turn(&mut self, turn: Option<Edge>) {
-        let (kind, position, length) = match turn {
+        let (kind, position) = match turn {
             None => return,
-            Some(Edge::Start(position)) => {
-                self.speech = position;
-                (Kind::SpeechStart, position, 0)
-            }
-            Some(Edge::End(position)) => (Kind::SpeechEnd, position, position - self.speech),
+            Some(Edge::Start(position)) => (Kind::SpeechStart, position),
+            Some(Edge::End(position)) => (Kind::SpeechEnd, position),
         };
         // The last end lies where no sample is yet: one sample after the last.
         let reader = &self.source.reader;
         let sample_ns = reader.rate().ns(1);
         let last_ns = || Some(reader.time_ns(position.checked_sub(1)?)? + sample_ns);
         let time_ns = reader.time_ns(position).or_else(last_ns);
+        let began = self.speech.take();
+        let event = Event {
+            kind: kind as u32,
+            detail: 0,
+            position,
+            length: began.map_or(0, |began| position - began.position),
+            time_ns: time_ns.unwrap_or(0),
+        };
         for output in &mut self.outputs {
-            output.writer.turn(Event {
-                kind: kind as u32,
-                detail: 0,
-                position: output.rate.convert(position, Rate::SPEECH),
-                length: output.rate.convert(length, Rate::SPEECH),
-                time_ns: time_ns.unwrap_or(0),
-            });
+            output.turn(&event);
         }
+        self.speech = (kind == Kind::SpeechStart).then_some(event);
     }
 
     /// Nothing follows: speech that goes on ends here.

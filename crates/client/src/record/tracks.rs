@@ -369,6 +369,8 @@ impl Tracks {
         now: bool,
     ) -> Option<(Vec<Option<i64>>, u64)> {
         let ring = self.tracks[lead].ring.clone();
+        // Else no more of its times than there are tell of the others' places.
+        let tells = self.tracks[lead].is_expected();
         let mut places = Vec::with_capacity(self.tracks.len());
         for (n, track) in self.tracks.iter_mut().enumerate() {
             if n == lead {
@@ -377,7 +379,7 @@ impl Tracks {
             }
             let waits = track.is_expected() && !now;
             let Some(samples) = track.alignment.at([&ring, &track.ring], next) else {
-                if waits {
+                if waits && tells {
                     return None;
                 }
                 places.push(track.next.map(|next| next as i64));
