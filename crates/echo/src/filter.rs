@@ -134,7 +134,7 @@ impl Filter {
         self.played.copy_within(self.block.., 0);
         self.played[self.block..].copy_from_slice(played);
         self.time.copy_from_slice(&self.played);
-        self.to_spectrum();
+        self.transform();
         self.newest = (self.newest + PARTITIONS - 1) % PARTITIONS;
         let at = self.newest * self.bins;
         for (k, value) in self.spectrum.iter().enumerate() {
@@ -168,13 +168,13 @@ impl Filter {
         for (k, value) in self.spectrum.iter_mut().enumerate() {
             *value = Complex::new(self.sum.re[k], self.sum.im[k]);
         }
-        self.to_time();
+        self.transform_back();
         self.time[..self.block].fill(0.0);
         for (heard, echo) in heard.iter_mut().zip(&mut self.time[self.block..]) {
             *heard -= *echo;
             *echo = *heard;
         }
-        self.to_spectrum();
+        self.transform();
     }
 
     /// Makes what a step is divided by of the echo expected in what is left (half of it: the
@@ -220,15 +220,15 @@ impl Filter {
         for (k, value) in self.spectrum.iter_mut().enumerate() {
             *value = Complex::new(self.response.re[at + k], self.response.im[at + k]);
         }
-        self.to_time();
+        self.transform_back();
         self.time[self.block..].fill(0.0);
-        self.to_spectrum();
+        self.transform();
         for (k, value) in self.spectrum.iter().enumerate() {
             (self.response.re[at + k], self.response.im[at + k]) = (value.re, value.im);
         }
     }
 
-    fn to_spectrum(&mut self) {
+    fn transform(&mut self) {
         // Fails for other lengths only.
         let _ = self.forward.process_with_scratch(
             &mut self.time,
@@ -237,7 +237,7 @@ impl Filter {
         );
     }
 
-    fn to_time(&mut self) {
+    fn transform_back(&mut self) {
         // Fails for other lengths, and where these two are complex.
         self.spectrum[0].im = 0.0;
         self.spectrum[self.block].im = 0.0;
