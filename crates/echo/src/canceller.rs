@@ -9,6 +9,8 @@ use sonora::config::{
 };
 use sonora::{AudioProcessing, Config, StreamConfig};
 
+use crate::choice::{Choice, Shares};
+use crate::filter::Filter;
 use crate::report::Meter;
 use crate::{Cleaned, Error, ErrorKind, Result};
 
@@ -71,6 +73,11 @@ pub struct Canceller {
     lag: usize,
     /// The microphone's newest samples, which the library has not got yet.
     held: VecDeque<f32>,
+    filter: Filter,
+    /// What it left of the microphone's samples; the `lag` oldest come out with the next frame.
+    filtered: VecDeque<f32>,
+    choice: Choice,
+    shares: Shares,
     library: AudioProcessing,
     /// The one before a jump: it has samples left.
     previous: Option<AudioProcessing>,
@@ -111,6 +118,10 @@ impl Canceller {
             frame,
             lag,
             held: std::iter::repeat_n(0.0, ahead).collect(),
+            filter: Filter::new(frame),
+            filtered: std::iter::repeat_n(0.0, lag).collect(),
+            choice: Choice::new(),
+            shares: Shares::SUPPRESSED,
             library: library(rate, options),
             previous: None,
             near: Vec::with_capacity(frame),
@@ -156,6 +167,8 @@ impl Canceller {
     pub fn jump(&mut self) {
         let new = library(self.rate, self.options);
         self.previous = Some(std::mem::replace(&mut self.library, new));
+        self.filter = Filter::new(self.frame);
+        self.choice = Choice::new();
         self.meter.jump();
     }
 
@@ -191,6 +204,7 @@ impl Canceller {
         }
 
         let heard = self.tail > 0;
+        self.choose(heard);
         let wanted = f32::from(u8::from(heard || self.options.change_audio()));
         let step = (wanted - self.share) / self.frame as f32;
         let first = std::mem::take(&mut self.early);
@@ -213,6 +227,34 @@ impl Canceller {
         }
         self.early = first.saturating_sub(self.frame);
         self.share = wanted;
+    }
+
+    /// Makes the library's output what comes out while something plays.
+    fn choose(&mut self, heard: bool) {
+        self.spare.copy_from_slice(&self.near);
+        if heard {
+            self.filter.process(&mut self.spare, &self.far);
+        }
+        self.filtered.extend(&self.spare);
+        if self.options.change_audio() {
+            self.filtered.drain(..self.frame);
+            return;
+        }
+        let before = self.shares;
+        self.shares = if heard {
+            self.choice.choose(&self.near, &self.spare, &self.processed)
+        } else {
+            Shares::SUPPRESSED
+        };
+        if self.choice.is_filter_wrong() {
+            self.filter.doubt();
+        }
+        let filtered = self.filtered.drain(..self.frame);
+        let step = 1.0 / self.frame as f32;
+        for (index, (sample, filtered)) in self.processed.iter_mut().zip(filtered).enumerate() {
+            let shares = before.towards(self.shares, (index + 1) as f32 * step);
+            *sample = shares.suppressed * *sample + shares.filtered * filtered;
+        }
     }
 }
 

@@ -13,6 +13,8 @@
 //! ```
 
 mod canceller;
+mod choice;
+mod filter;
 mod report;
 
 pub use canceller::{Canceller, Gain, Noise, Options};

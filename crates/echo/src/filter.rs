@@ -1,0 +1,252 @@
+//! The linear part: an echo is what was played through the room's impulse response, which a
+//! Kalman filter estimates block by block in the frequency domain.
+//!
+//! After Kuech, Mabande and Enzner, "State-space architecture of the partitioned-block-based
+//! acoustic echo controller" (ICASSP 2014). How far the estimate errs and how loud the near end
+//! is weigh each step in each bin: while somebody speaks beside the loudspeaker it learns little,
+//! and no detector of double talk is needed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use realfft::num_complex::Complex;
+use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+
+/// A partition is a part of the impulse response as long as a block: 0.4 s in blocks of 10 ms.
+const PARTITIONS: usize = 40;
+/// Of the room, how much stays from block to block: it is another one after a minute.
+const STAYS: f32 = 0.9998;
+/// Mean square of the response in each bin of the first partition before anything is known, and
+/// by how much it is less in each one after that: 10 dB below the loudspeaker; 0.2 dB.
+const UNKNOWN: f32 = 0.1;
+const FADES: f32 = 0.05;
+/// How much of the near end's estimated power stays from block to block.
+const SMOOTH: f32 = 0.8;
+/// The near end's power isn't taken as less than this share of what is left.
+const LEAST: f32 = 0.1;
+/// Keeps the expected error, a power, above what processors are slow with.
+const FLOOR: f32 = 1e-12;
+/// Power of a sample below which nothing is learnt: -140 dBFS.
+const SILENCE: f32 = 1e-14;
+/// Partitions whose circular part is cleared after each block; each has its turn within 50 ms.
+const CLEARED: usize = 8;
+
+/// Learns one room. Allocates when it is made only.
+pub(crate) struct Filter {
+    /// Samples.
+    block: usize,
+    bins: usize,
+    /// The newest two blocks that were played.
+    played: Vec<f32>,
+    /// Their spectrum, and those before it: a ring, in partitions' order from `newest` on.
+    far: Spectra,
+    newest: usize,
+    /// The room's response by partition and bin.
+    response: Spectra,
+    /// Expected square of its error.
+    error: Vec<f32>,
+    /// Power of what is no echo, by bin.
+    near: Vec<f32>,
+    /// The partition that was cleared last.
+    cleared: usize,
+    /// Sums over the partitions, and weights, by bin.
+    sum: Spectra,
+    power: Vec<f32>,
+    forward: Arc<dyn RealToComplex<f32>>,
+    inverse: Arc<dyn ComplexToReal<f32>>,
+    time: Vec<f32>,
+    spectrum: Vec<Complex<f32>>,
+    scratch: Vec<Complex<f32>>,
+}
+
+/// Real and imaginary parts apart, so that compilers find vectors.
+struct Spectra {
+    re: Vec<f32>,
+    im: Vec<f32>,
+}
+
+impl Spectra {
+    fn new(length: usize) -> Self {
+        let (re, im) = (vec![0.0; length], vec![0.0; length]);
+        Self { re, im }
+    }
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filter")
+            .field("block", &self.block)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Filter {
+    /// For blocks of so many samples.
+    pub(crate) fn new(block: usize) -> Self {
+        let mut planner = RealFftPlanner::new();
+        let forward = planner.plan_fft_forward(2 * block);
+        let inverse = planner.plan_fft_inverse(2 * block);
+        let scratch = forward.get_scratch_len().max(inverse.get_scratch_len());
+        let bins = block + 1;
+        let mut filter = Self {
+            block,
+            bins,
+            played: vec![0.0; 2 * block],
+            far: Spectra::new(bins * PARTITIONS),
+            newest: 0,
+            response: Spectra::new(bins * PARTITIONS),
+            error: vec![0.0; bins * PARTITIONS],
+            near: vec![0.0; bins],
+            cleared: 0,
+            sum: Spectra::new(bins),
+            power: vec![0.0; bins],
+            forward,
+            inverse,
+            time: vec![0.0; 2 * block],
+            spectrum: vec![Complex::default(); bins],
+            scratch: vec![Complex::default(); scratch],
+        };
+        filter.doubt();
+        filter
+    }
+
+    /// What is known may be wrong, as after a change of the room: learns as fast as at first.
+    pub(crate) fn doubt(&mut self) {
+        for (partition, error) in self.error.chunks_exact_mut(self.bins).enumerate() {
+            let unknown = UNKNOWN * (-FADES * partition as f32).exp();
+            error.iter_mut().for_each(|error| *error = unknown);
+        }
+    }
+
+    /// Takes the echo of what was played off a block of what was heard in the same time.
+    pub(crate) fn process(&mut self, heard: &mut [f32], played: &[f32]) {
+        self.push(played);
+        self.subtract(heard);
+        self.weigh();
+        self.learn();
+        for _ in 0..CLEARED {
+            self.cleared = (self.cleared + 1) % PARTITIONS;
+            self.clear_circular(self.cleared);
+        }
+    }
+
+    fn push(&mut self, played: &[f32]) {
+        self.played.copy_within(self.block.., 0);
+        self.played[self.block..].copy_from_slice(played);
+        self.time.copy_from_slice(&self.played);
+        self.transform();
+        self.newest = (self.newest + PARTITIONS - 1) % PARTITIONS;
+        let at = self.newest * self.bins;
+        for (k, value) in self.spectrum.iter().enumerate() {
+            (self.far.re[at + k], self.far.im[at + k]) = (value.re, value.im);
+        }
+    }
+
+    /// Leaves the spectrum of what is left, and in `power` what is expected of the echo in it.
+    fn subtract(&mut self, heard: &mut [f32]) {
+        let bins = self.bins;
+        self.sum.re.fill(0.0);
+        self.sum.im.fill(0.0);
+        self.power.fill(0.0);
+        for partition in 0..PARTITIONS {
+            let x = (partition + self.newest) % PARTITIONS * bins;
+            let w = partition * bins;
+            let (xr, xi) = (&self.far.re[x..x + bins], &self.far.im[x..x + bins]);
+            let (wr, wi) = (
+                &self.response.re[w..w + bins],
+                &self.response.im[w..w + bins],
+            );
+            let error = &self.error[w..w + bins];
+            let (sr, si) = (&mut self.sum.re[..bins], &mut self.sum.im[..bins]);
+            let power = &mut self.power[..bins];
+            for k in 0..bins {
+                sr[k] += xr[k] * wr[k] - xi[k] * wi[k];
+                si[k] += xr[k] * wi[k] + xi[k] * wr[k];
+                power[k] += (xr[k] * xr[k] + xi[k] * xi[k]) * error[k];
+            }
+        }
+        for (k, value) in self.spectrum.iter_mut().enumerate() {
+            *value = Complex::new(self.sum.re[k], self.sum.im[k]);
+        }
+        self.transform_back();
+        self.time[..self.block].fill(0.0);
+        for (heard, echo) in heard.iter_mut().zip(&mut self.time[self.block..]) {
+            *heard -= *echo;
+            *echo = *heard;
+        }
+        self.transform();
+    }
+
+    /// Makes what a step is divided by of the echo expected in what is left (half of it: the
+    /// other block's half is zero), and of the near end.
+    fn weigh(&mut self) {
+        let silence = SILENCE * 2.0 * self.block as f32;
+        for (k, left) in self.spectrum.iter().enumerate() {
+            let energy = left.norm_sqr();
+            let near = (energy - 0.25 * self.power[k]).max(LEAST * energy);
+            self.near[k] = SMOOTH * self.near[k] + (1.0 - SMOOTH) * near;
+            (self.sum.re[k], self.sum.im[k]) = (left.re, left.im);
+            self.power[k] = 1.0 / (self.power[k] + 2.0 * self.near[k] + silence);
+        }
+    }
+
+    fn learn(&mut self) {
+        let bins = self.bins;
+        let (kept, renewed) = (STAYS * STAYS, 1.0 - STAYS * STAYS);
+        for partition in 0..PARTITIONS {
+            let x = (partition + self.newest) % PARTITIONS * bins;
+            let w = partition * bins;
+            let (xr, xi) = (&self.far.re[x..x + bins], &self.far.im[x..x + bins]);
+            let wr = &mut self.response.re[w..w + bins];
+            let wi = &mut self.response.im[w..w + bins];
+            let error = &mut self.error[w..w + bins];
+            let (er, ei) = (&self.sum.re[..bins], &self.sum.im[..bins]);
+            let weight = &self.power[..bins];
+            for k in 0..bins {
+                let step = error[k] * weight[k];
+                wr[k] = STAYS * (wr[k] + step * (xr[k] * er[k] + xi[k] * ei[k]));
+                wi[k] = STAYS * (wi[k] + step * (xr[k] * ei[k] - xi[k] * er[k]));
+                let left = 1.0 - 0.5 * step * (xr[k] * xr[k] + xi[k] * xi[k]);
+                let moved = renewed * (wr[k] * wr[k] + wi[k] * wi[k]);
+                error[k] = kept * left * error[k] + moved + FLOOR;
+            }
+        }
+    }
+
+    /// A product of spectra is a circular convolution: a response of one block fills the first
+    /// half of two.
+    fn clear_circular(&mut self, partition: usize) {
+        let at = partition * self.bins;
+        for (k, value) in self.spectrum.iter_mut().enumerate() {
+            *value = Complex::new(self.response.re[at + k], self.response.im[at + k]);
+        }
+        self.transform_back();
+        self.time[self.block..].fill(0.0);
+        self.transform();
+        for (k, value) in self.spectrum.iter().enumerate() {
+            (self.response.re[at + k], self.response.im[at + k]) = (value.re, value.im);
+        }
+    }
+
+    fn transform(&mut self) {
+        // Fails for other lengths only.
+        let _ = self.forward.process_with_scratch(
+            &mut self.time,
+            &mut self.spectrum,
+            &mut self.scratch,
+        );
+    }
+
+    fn transform_back(&mut self) {
+        // Fails for other lengths, and where these two are complex.
+        self.spectrum[0].im = 0.0;
+        self.spectrum[self.block].im = 0.0;
+        let _ = self.inverse.process_with_scratch(
+            &mut self.spectrum,
+            &mut self.time,
+            &mut self.scratch,
+        );
+        let scale = 0.5 / self.block as f32;
+        self.time.iter_mut().for_each(|sample| *sample *= scale);
+    }
+}
