@@ -92,7 +92,13 @@ def test_what_isn_t_installed(machine: Machine) -> None:
     machine.admin(*apt, "wireplumber", "pipewire", "pipewire-bin")
     mended(machine, "PipeWire", "INSTALL_PIPEWIRE")
     assert doctor(machine)["session manager"]["status"] == "good"
-    machine.admin(*apt, "rtkit")
+
+
+def test_rtkit_that_isn_t_installed(machine: Machine) -> None:
+    if not is_good(machine, "RTKit"):
+        # It limits its own user's processes, which are counted beyond the container's border.
+        pytest.skip("RTKit's daemon doesn't run in this container")
+    machine.admin("apt-get", "--yes", "remove", "rtkit")
     mended(machine, "RTKit", "INSTALL_RTKIT")
 
 

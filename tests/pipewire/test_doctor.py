@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from rig import BINARY, ROOT, PrivatePipeWire
+from rig import BINARY, ROOT, PrivatePipeWire, wait_until
 from rig.alsa import AlsaMic
 from rig.demo import write_speech
 from rig.peer import Peer
 from rig.remedies import SOURCE, printed, remedies
-from rig.service import CHECKS, Engine, doctor
+from rig.service import CHECKS, Engine, doctor, status
 from rig.session import Session
 
 COMMAND = r"systemctl --user \w+ \w[\w.-]*|sudo \w+ \w+|export \w+=[^,\"]+"
@@ -113,7 +113,7 @@ def on_terminal(env: dict[str, str], command: str) -> str:
             "script",
             "--quiet",
             "--command",
-            f"stty rows 30 cols 120; timeout --foreground 3 {command}",
+            f"stty rows 30 cols 120; timeout --foreground 2 {command}",
             "/dev/null",
         ],
         env=env | {"PATH": f"{engine}:{os.environ['PATH']}", "TERM": "xterm"},
@@ -141,8 +141,7 @@ def test_what_it_says_to_look_at_shows_what_is_wrong(tmp_path: Path) -> None:
             )
         with Engine(rig, "--source", "rig-mic", "--linger", "0") as engine:
             # Nothing is played into it.
-            zeros = lambda: doctor(env).get("stream 1", {"remedy": None})["remedy"]  # noqa: E731
-            rig.wait_for(zeros, "the silence to be found", 30)
+            wait_until(lambda: status(rig)["health"], "the silence to be found")
             remedy = printed(doctor(env)["stream 1"], "WATCH_HEALTH")
             assert "zeros" in on_terminal(env, remedy)
             # The same view shows losses, and PipeWire's who is late.
