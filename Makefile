@@ -15,7 +15,7 @@
 #              an account of every sample; make soak-document writes docs/reliability.md
 # make test-integrations  pipecat, livekit-agents, RealtimeSTT and openWakeWord, which need over 300 MB,
 #              on recorded speech
-# make packages      .deb, .rpm, wheel and sdist into dist/
+# make packages      .deb, Debian's source package, .rpm, wheel and sdist into dist/
 # make release the packages, what they are made of (CycloneDX) and SHA256SUMS, in dist/
 # make test-packages  these in clean roots, on a booted Debian, and built twice over (as root; half
 #              an hour)
@@ -30,7 +30,7 @@ PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 LIBV2M := PKG_CONFIG_PATH=$(CURDIR)/target/release
 
-.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-echo test-integrations packages release test-packages bench bench-echo bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters soak soak-document test-together
+.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-echo test-integrations packages release test-packages libv2m bench bench-echo bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters soak soak-document test-together
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -59,12 +59,16 @@ demo: setup
 	@$(MAKE) --no-print-directory install
 	$(PYTHON) -m rig.demo
 
+# The client for C, where receivers in C find it.
+libv2m:
+	nice cargo build --release --package v2m-capi
+	crates/capi/link.sh target/release
+
 bench: setup-bench
 	@$(MAKE) --no-print-directory install
+	@$(MAKE) --no-print-directory libv2m
 	cargo bench --bench ring
 	$(PYTHON) benches/latency.py
-	cargo build --release --package v2m-capi
-	crates/capi/link.sh target/release
 	$(LIBV2M) $(BINARY) bench latency --private --quantum 256 --python $(PYTHON)
 	$(LIBV2M) $(BINARY) bench latency --private --python $(PYTHON)
 	$(PYTHON) benches/scaling.py
@@ -85,7 +89,8 @@ bench-echo: setup-bench
 bench-peers:
 	packaging/setup.sh peers
 	@$(MAKE) --no-print-directory install
-	$(PYTHON) benches/peers/run.py
+	@$(MAKE) --no-print-directory libv2m
+	$(LIBV2M) $(PYTHON) benches/peers/run.py
 
 # Some ten minutes on an otherwise quiet machine, and the frameworks' virtual environment.
 bench-clusters: setup-test
@@ -93,11 +98,13 @@ bench-clusters: setup-test
 	packaging/frameworks.sh
 	target/frameworks/bin/python benches/vad_clusters.py
 
-# Twenty minutes on an otherwise quiet machine.
+# Some 25 minutes on an otherwise quiet machine.
 bench-document:
 	packaging/setup.sh peers
 	@$(MAKE) --no-print-directory install
-	$(PYTHON) benches/peers/run.py --document
+	@$(MAKE) --no-print-directory libv2m
+	cargo bench --bench reader --no-run
+	$(LIBV2M) $(PYTHON) benches/peers/run.py --document
 
 # --- what has to hold -----------------------------------------------------------
 
@@ -112,6 +119,8 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --no-default-features --lib -- -D warnings
+	cargo clippy --no-default-features --features alsa --lib -- -D warnings
+	cargo clippy --no-default-features --features ort --lib -- -D warnings
 	cargo deny --all-features check --hide-inclusion-graph bans licenses sources
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -123,6 +132,7 @@ audit:
 
 rust:
 	cargo test --workspace
+	cargo test --no-default-features --test library without_alsa
 
 # One writer, one and two readers, every order that the memory model allows; then
 # the same with each ordering weakened in turn, which must be noticed.
@@ -225,7 +235,7 @@ test-integrations: setup-test
 
 packages:
 	packaging/setup.sh packages
-	packaging/build.sh deb rpm wheel sdist
+	packaging/build.sh deb dsc rpm wheel sdist
 
 release: packages
 	packaging/build.sh sbom sums

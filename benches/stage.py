@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rig import ROOT, PrivatePipeWire
+from rig import BINARY, ROOT, PrivatePipeWire
 from rig.demo import write_speech
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "write_speech",
 ]
 
-ENGINE = ROOT / "target/release/v2m-engine"
+ENGINE = BINARY
 
 
 def build_reader() -> str:

@@ -1,11 +1,11 @@
 #!/bin/sh
 # Builds packages into dist/, the same bytes from the same commit.
-# Usage: packaging/build.sh deb|rpm|wheel|sdist|sbom|sums ...
+# Usage: packaging/build.sh deb|dsc|rpm|wheel|sdist|sbom|sums ...
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD dist=$PWD/dist work=$PWD/target/package anywhere=$PWD/packaging/anywhere.sh
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-[ $# -gt 0 ] || { echo "usage: packaging/build.sh deb|rpm|wheel|sdist|sbom|sums ..." >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: packaging/build.sh deb|dsc|rpm|wheel|sdist|sbom|sums ..." >&2; exit 2; }
 
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 # Dependencies are compiled once for all packages that use the system's compiler.
@@ -30,6 +30,12 @@ stage() { # DIRECTORY
         "$CARGO_TARGET_DIR"/*/release/.fingerprint/v2m-*
 }
 
+# Of a directory the same bytes, whoever has made it and when.
+archive() { # PARENT NAME
+    tar -C "$1" --sort=name --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+        --mtime="@$SOURCE_DATE_EPOCH" -c "$2"
+}
+
 # Where deb and rpm compile: debugging information has the path.
 build=$work/build/v2m-engine-$version
 
@@ -45,11 +51,26 @@ deb() {
     cp "$work"/build/*.deb "$dist"
 }
 
+# Debian's source package, which is built without a network: the crates' sources are a part of it.
+dsc() {
+    rm -rf "$work/source"
+    stage "$work/source/v2m-engine-$version"
+    cd "$work/source"
+    # Two blocks at a time; how many there are tells in the bytes.
+    archive . "v2m-engine-$version" | xz -T2 >"v2m-engine_$version.orig.tar.xz"
+    "v2m-engine-$version/packaging/vendor.sh" "$PWD/v2m-engine-$version/vendor"
+    archive "v2m-engine-$version" vendor | xz -T2 >"v2m-engine_$version.orig-vendor.tar.xz"
+    cp -a "v2m-engine-$version/packaging/debian" "v2m-engine-$version/debian"
+    dpkg-source -b "v2m-engine-$version"
+    cd "$root"
+    rm -f "$dist"/*.tar.xz "$dist"/*.dsc
+    cp "$work"/source/*.tar.xz "$work"/source/*.dsc "$dist"
+}
+
 rpm() {
     stage "$build"
     mkdir -p "$work/rpm/SOURCES"
-    tar -C "$work/build" --sort=name --owner=0 --group=0 --numeric-owner \
-        --mtime="@$SOURCE_DATE_EPOCH" -c "v2m-engine-$version" |
+    archive "$work/build" "v2m-engine-$version" |
         gzip -n >"$work/rpm/SOURCES/v2m-engine-$version.tar.gz"
     rm -rf "$work/rpm/RPMS"
     # Where the system's packages are not rpm's, it can't see what is installed.
@@ -120,12 +141,12 @@ sums() {
 mkdir -p "$dist"
 for package in "$@"; do
     case $package in
-    deb | rpm | wheel | sdist | sbom | sums)
+    deb | dsc | rpm | wheel | sdist | sbom | sums)
         say "building: $package"
         ("$package")
         ;;
     *)
-        echo "packaging/build.sh: $package is none of deb, rpm, wheel, sdist, sbom, sums" >&2
+        echo "packaging/build.sh: $package is none of deb, dsc, rpm, wheel, sdist, sbom, sums" >&2
         exit 2
         ;;
     esac

@@ -46,10 +46,12 @@ bench)
 peers)
     # pipewire-alsa makes PipeWire the default of ALSA programs, as on a desktop.
     apt_packages="$apt_packages $session pipewire-pulse pulseaudio-utils pipewire-alsa pipewire-jack
-        libportaudio2 portaudio19-dev"
+        libportaudio2 portaudio19-dev python3-gi gir1.2-gst-plugins-base-1.0 gstreamer1.0-plugins-base
+        gstreamer1.0-pipewire"
     wanted="$wanted uvloop==0.23.0"
     dnf_packages="$dnf_packages $session pipewire-pulseaudio pulseaudio-utils pipewire-alsa
-        pipewire-jack-audio-connection-kit portaudio portaudio-devel"
+        pipewire-jack-audio-connection-kit portaudio portaudio-devel python3-gobject
+        gstreamer1-plugins-base pipewire-gstreamer"
     ;;
 packages)
     apt_packages="$apt_packages debhelper dh-python lintian mmdebstrap debian-archive-keyring rpm rpmlint

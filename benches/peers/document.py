@@ -1,10 +1,11 @@
-"""Reports of `v2m-engine bench latency` as Markdown, and docs/benchmarks.md."""
+"""Reports of `v2m-engine bench latency` as Markdown, docs/benchmarks.md, and what README quotes."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 Report = dict[str, Any]
@@ -14,16 +15,38 @@ PLAIN = "reader, other process"
 SYNC = "Python, sync"
 ASYNCIO = "Python, asyncio"
 UVLOOP = "Python, asyncio on uvloop"
+IN_C = "C"
+RING = "ring (written)"
 SYNC_REMEDY = "Python, sync, switch_interval"
+# Peers, as receivers.py has them.
+JACK = "JACK-Client"
+CPAL = "cpal"
+# Streams: what speech software asks for, and what graphs run at.
+SPEECH, GRAPH = 16_000, 48_000
+
+# README's lines between these two are those of the last run.
+BEGIN, END = "<!-- measured: -->", "<!-- :measured -->"
 
 
 def ms(microseconds: float) -> str:
     value = microseconds / 1000
-    return f"{value:.0f}" if value >= 100 else f"{value:.2f}"
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
 def times(ratio: float) -> str:
     return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
+
+
+def against(ratio: float) -> str:
+    """Where something of so many times the other's latency stands."""
+    distance = round(abs(1 - ratio) * 100)
+    return "level" if distance == 0 else f"{'ahead' if ratio < 1 else 'behind'} by {distance} %"
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.1f} %"
 
 
 def title(row: dict[str, Any]) -> str:
@@ -43,7 +66,8 @@ def table(report: Report) -> str:
     for row in [*ours, *others]:
         spread = row["latency"]
         times = " | ".join(ms(spread[key]) for key in ("p50", "p95", "p99", "max", "jitter"))
-        name = title(row).replace("|", "\\|")
+        # The rate of ours has a column of its own.
+        name = (row["name"] if row["ours"] else title(row)).replace("|", "\\|")
         name = f"**{name}**" if row["ours"] else name
         lines.append(
             f"| {name} | {row['rate'] / 1000:g} | {times} | {row['sent']} | {row['lost']} "
@@ -51,8 +75,10 @@ def table(report: Report) -> str:
         )
     missing = [row for row in report["receivers"] if not row["received"]]
     for row in missing:
-        why = row["error"] or "nothing was received"
-        lines.append(f"\n{title(row)}: not measured: {why}")
+        why = f"lost all {row['sent']} impulses"
+        if row["error"] or not row["sent"]:
+            why = f"not measured: {row['error'] or 'it got nothing'}"
+        lines.append(f"\n{title(row)}: {why}")
     return "\n".join(lines)
 
 
@@ -78,66 +104,175 @@ def machine(report: Report) -> str:
 
 def targets(report: Report) -> str:
     lines = ["| aim | measured | at most | |", "|---|--:|--:|---|"]
+    # What must not happen at all, each receiver has a line of; where it didn't, one will do.
+    never = [target for target in report["targets"] if not target["limit"]]
+    quiet = never if all(target["met"] for target in never) else []
     for target in report["targets"]:
-        met = "met" if target["met"] else "**not met**"
+        if target in quiet:
+            continue
+        if target["limit"]:
+            met = against(target["value"] / target["limit"])
+        else:
+            met = "met" if target["met"] else "not met"
+        met = met if target["met"] else f"**{met}**"
         lines.append(f"| {target['what']} | {target['value']:.2f} | {target['limit']:g} | {met} |")
+    if quiet:
+        what = quiet[0]["what"].split(": ")[-1]
+        lines.append(f"| each of the engine's receivers: {what} | 0 | 0 | met |")
     return "\n".join(lines)
 
 
 def budget(report: Report) -> str:
-    lines = ["| step | p50 ms | p99 | max |", "|---|--:|--:|--:|"]
+    lines = ["| stream, kHz | step | p50 ms | p99 | max |", "|--:|---|--:|--:|--:|"]
     for step in report["budget"]:
         spread = step["spread"]
         times = " | ".join(ms(spread[key]) for key in ("p50", "p99", "max"))
-        lines.append(f"| {step['what']} | {times} |")
+        lines.append(f"| {step['rate'] / 1000:g} | {step['what']} | {times} |")
     return "\n".join(lines)
+
+
+def own(report: Report, name: str, rate: int) -> dict[str, Any] | None:
+    """Our row on the stream of this rate."""
+    rows = (row for row in report["receivers"] if row["ours"] and row["received"])
+    return next((row for row in rows if (row["name"], row["rate"]) == (name, rate)), None)
+
+
+def others(report: Report, form: str) -> list[dict[str, Any]]:
+    rows = report["receivers"]
+    return [r for r in rows if not r["ours"] and r["received"] and r["form"] == form]
+
+
+def p50(row: dict[str, Any]) -> float:
+    return float(row["latency"]["p50"])
+
+
+def p99(row: dict[str, Any]) -> float:
+    return float(row["latency"]["p99"])
+
+
+def short(reports: dict[str, Report]) -> str:
+    """What README quotes."""
+    lines = [
+        *beside_the_graph(reports["none"]),
+        *later_cycles(reports["none"]),
+        *from_capture(reports["budget"]),
+        *beside_a_hog(reports["gil"]),
+    ]
+    return "\n".join(
+        fill(line, 100, subsequent_indent="  ", break_on_hyphens=False) for line in lines
+    )
+
+
+def beside_the_graph(idle: Report) -> list[str]:
+    """Python on a stream at the graph's own rate, and the quickest of the others."""
+    sync, loop = own(idle, SYNC, GRAPH), own(idle, ASYNCIO, GRAPH)
+    best = [row for row in others(idle, "best") if row["rate"] == GRAPH]
+    jack = [row for row in best if row["name"] == JACK]
+    cpal = sorted((row for row in best if row["name"].startswith(CPAL)), key=p99)
+    peers = [*jack, *cpal[:1]]
+    if not (sync and loop and peers):
+        return []
+    places = "; ".join(
+        f"{row['name']}: {against(p50(sync) / p50(row))} at the median, "
+        f"{against(p99(sync) / p99(row))} at p99"
+        for row in peers
+    )
+    quickest = min(p99(row) for row in peers)
+    return [
+        f"* A 48 kHz stream in synchronous Python ({ms(p50(sync))} ms, p99 {ms(p99(sync))}), "
+        f"beside others at their best: {places}.",
+        f"* Its p99 in asyncio: {times(p99(loop) / quickest)} times that of the quicker of these.",
+    ]
+
+
+def later_cycles(idle: Report) -> list[str]:
+    ring, sync = own(idle, RING, SPEECH), own(idle, SYNC, SPEECH)
+    if not (ring and sync):
+        return []
+    cycle = idle["graph"]["quantum"] / idle["graph"]["rate"] * 1e6
+    return [
+        f"* A 16 kHz stream in synchronous Python: median {ms(p50(sync))} ms, p95 "
+        f"{ms(sync['latency']['p95'])}; {percent(ring['next_cycle'] / ring['received'])} of the "
+        f"impulses come with the next cycle, {ms(cycle)} ms later, because the resampler "
+        f"({ring['resampler_us'] / 1000:.3f} ms) still holds them."
+    ]
+
+
+def from_capture(report: Report) -> list[str]:
+    rows = [row for rate in (SPEECH, GRAPH) if (row := own(report, SYNC, rate))]
+    each = ", ".join(
+        f"{ms(row['from_capture']['p99'])} ms at {row['rate'] // 1000} kHz" for row in rows
+    )
+    graph = report["graph"]
+    quantum = f"{graph['quantum']}/{graph['rate']}"
+    return [f"* From capture to Python's hand at a quantum of {quantum}, p99: {each}."] * bool(rows)
+
+
+def beside_a_hog(hog: Report) -> list[str]:
+    remedy = own(hog, SYNC_REMEDY, GRAPH)
+    python = [row for row in others(hog, "best") if row["python"]]
+    whole = min((r for r in python if r["lost"] * 100 <= r["sent"]), key=p99, default=None)
+    jack = next((row for row in python if row["name"] == JACK), None)
+    if not remedy:
+        return []
+    peers = [row for row in (whole, jack if jack is not whole else None) if row]
+    each = [
+        f"{times(p99(remedy) / p99(row))} times that of {row['name']}, which lost "
+        f"{percent(row['lost'] / row['sent'])}"
+        for row in peers
+    ]
+    line = f"* Beside a GIL hog, with `switch_interval`, p99 at 48 kHz is {ms(p99(remedy))} ms"
+    return [f"{line}{': ' if each else ''}{'; '.join(each)}."]
 
 
 def ratios(idle: Report, hog: Report) -> str:
-    """What the README may quote: how many times as long as ours the others take."""
-
-    def row(report: Report, name: str) -> dict[str, Any] | None:
-        rows = report["receivers"]
-        return next((r for r in rows if r["name"] == name and r["received"]), None)
-
+    """Everybody in terms of ours at the same rate."""
     lines = []
-    sync, loop, plain = row(idle, SYNC), row(idle, ASYNCIO), row(idle, PLAIN)
-    fast = row(idle, UVLOOP)
-    if sync and plain and loop:
-        floor = plain["latency"]["p50"]
-        lines.append(
-            f"* Median of the plain reader in Rust: 1; synchronous Python "
-            f"{sync['latency']['p50'] / floor:.2f}, asyncio {loop['latency']['p50'] / floor:.2f}"
-            + (f", asyncio on uvloop {fast['latency']['p50'] / floor:.2f}." if fast else ".")
-        )
+    for rate in (SPEECH, GRAPH):
+        names = (PLAIN, IN_C, SYNC, ASYNCIO, UVLOOP)
+        rows = [row for name in names if (row := own(idle, name, rate))]
+        if rows and rows[0]["name"] == PLAIN:
+            each = ", ".join(f"{r['name']} {p50(r) / p50(rows[0]):.2f}" for r in rows[1:])
+            lines.append(f"* {rate // 1000} kHz: median of the plain reader in Rust: 1; {each}.")
     for form in ("default", "best"):
-        rows = [r for r in idle["receivers"] if r["form"] == form and r["received"]]
-        if sync and rows:
-            each = sorted((r["latency"]["p50"] / sync["latency"]["p50"], r["name"]) for r in rows)
+        pairs = [(row, own(idle, SYNC, row["rate"])) for row in others(idle, form)]
+        each = sorted((p50(row) / p50(sync), row["name"]) for row, sync in pairs if sync)
+        if each:
             listed = ", ".join(f"{name} {times(ratio)}" for ratio, name in each)
-            lines.append(f"* Medians of others in their {form} form, in ours (sync): {listed}.")
-    remedy = row(hog, SYNC_REMEDY)
-    others = [r for r in hog["receivers"] if not r["ours"] and r["received"]]
-    if remedy and others:
-        each = sorted((r["latency"]["p99"] / remedy["latency"]["p99"], r["name"]) for r in others)
+            lines.append(
+                f"* Medians of others in their {form} form, in ours (sync, same rate): {listed}."
+            )
+    rows = others(hog, "best")
+    pairs = [(row, own(hog, SYNC_REMEDY, row["rate"])) for row in rows]
+    each = sorted((p99(row) / p99(remedy), row["name"]) for row, remedy in pairs if remedy)
+    if each:
         listed = ", ".join(f"{name} {times(ratio)}" for ratio, name in each)
-        lines.append(f"* Beside a GIL hog, p99 of others in ours with `switch_interval`: {listed}.")
-        losses = sorted((-r["lost"] / max(r["sent"], 1), r["name"]) for r in others if r["lost"])
-        listed = ", ".join(f"{name} {-share:.1%}" for share, name in losses) or "nobody"
-        ours = sum(r["lost"] - r["lost_in_gaps"] for r in hog["receivers"] if r["ours"])
-        lines.append(f"* Impulses lost beside a GIL hog: ours {ours}; others: {listed}.")
+        lines.append(
+            f"* Beside a GIL hog, p99 of others in ours with `switch_interval` (sync, same rate): "
+            f"{listed}."
+        )
+    peers = [row for row in hog["receivers"] if not row["ours"]]
+    losses = sorted((-r["lost"] / r["sent"], r["name"]) for r in peers if r["lost"])
+    listed = ", ".join(f"{name} {percent(-share)}" for share, name in losses) or "nobody"
+    ours = sum(r["lost"] - r["lost_in_gaps"] for r in hog["receivers"] if r["ours"])
+    lines.append(f"* Impulses lost beside a GIL hog: ours {ours}; others: {listed}.")
     return "\n".join(lines)
 
 
-def write(reports: dict[str, Report], scaling: str, pictures: Path, docs: Path) -> None:
-    """Writes benchmarks.md and the pictures in it; `scaling` is what scaling.py printed."""
+def write(
+    reports: dict[str, Report], scaling: str, pictures: Path, docs: Path, readme: Path
+) -> None:
+    """Writes benchmarks.md and the pictures in it, and what README quotes; `scaling` is what
+    scaling.py printed."""
     for name in ("none", "gil"):
         shutil.copy(pictures / f"{name}.svg", docs / f"benchmarks-{name}.svg")
+    quoted = short(reports)
     sections = [
         "# Benchmarks",
         "Written by `make bench-document`; don't edit. " + machine(reports["none"]),
         METHOD,
-        "## In short\n\n" + ratios(reports["none"], reports["gil"]),
+        "## In short\n\n" + quoted,
+        ratios(reports["none"], reports["gil"]),
         "## Idle machine\n\n" + table(reports["none"]),
         "![latencies, idle](benchmarks-none.svg)",
         targets(reports["none"]),
@@ -154,9 +289,16 @@ def write(reports: dict[str, Report], scaling: str, pictures: Path, docs: Path) 
         targets(reports["stock"]),
         "## Every core busy\n\n" + table(reports["cpu"]),
         targets(reports["cpu"]),
-        "## More readers, more engines\n\n" + SCALING + "\n\n```text\n" + scaling.strip() + "\n```",
+        "## More readers, sources, rates, engines\n\n"
+        + SCALING
+        + "\n\n```text\n"
+        + scaling.strip()
+        + "\n```",
     ]
     (docs / "benchmarks.md").write_text("\n\n".join(sections) + "\n")
+    before, rest = readme.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    readme.write_text(f"{before}{BEGIN}\n{quoted}\n{END}{after}")
 
 
 SCALING = """\
@@ -172,15 +314,20 @@ engines of a line."""
 METHOD = """\
 An injector plays coded impulses into a virtual microphone, 25 a second at random moments, and
 notes when each entered the graph. Every receiver listens to the same microphone at the same
-quantum, one after the other; each has ten turns (five beside the GIL hog), with a process of
-its own in each, in rounds whose orders are drawn: the machine's moods, of seconds to minutes,
-meet everybody. A latency ends when the receiver's own code holds the samples of the impulse;
-the clock is read before anything else is done with them. *Default* is what a library's
-documentation begins with, asked for 16 kHz mono, as speech software needs it; *best* is the
-graph's own rate and a block of one quantum, without a resampler. JACK has no rate but the
-graph's: with soxr in its callback it gives what the engine gives. The engine's readers get 16
-kHz; its resampler's 0.13 ms are in their numbers, as one cycle more for those impulses that
-come in the last 0.13 ms of a cycle. CPU time is that of the receiver and its children while it
-listened, in percent of one core; the engine's own is in the heading, once for any number of
-readers. Versions are pinned in [`benches/peers/install.py`](../benches/peers/install.py).
+quantum, one after the other, in several turns with a process of its own in each, in rounds whose
+orders are drawn: the machine's moods, of seconds to minutes, meet everybody. A latency ends when
+the receiver's own code holds the samples of the impulse; the clock is read before anything else is
+done with them. The engine's readers get streams of 16 kHz, for which its resampler's delay is in
+their numbers (those impulses that it still holds at a cycle's end come with the next one), and of
+48 kHz, the graph's own rate. *Default* of others is what a library's documentation begins with,
+asked for 16 kHz mono, as speech software needs it, with half the turns; *best* is the graph's own
+rate and a block of one quantum, without a resampler. JACK has no rate but the graph's: with soxr in
+its callback it gives what the engine gives. decibri's wheel has an alsa-lib of its own, which looks
+for PipeWire's plugin in a folder that Debian doesn't have: without `ALSA_PLUGIN_DIR`, which is set
+here, it finds no microphone. module-echo-cancel is loaded in a process of its own, without what it
+does besides cancelling, and heard by cpal. CPU time is that of the receiver and its children while
+it listened, in percent of one core; the engine's own is in the heading, once for any number of
+readers. *Ahead* and *behind* in the tables of aims are the distance from what is aimed at, which
+stands beside them. Versions are pinned in
+[`benches/peers/install.py`](../benches/peers/install.py); what is not there is the distribution's.
 Echo has a page of its own: [benchmarks-echo.md](benchmarks-echo.md)."""

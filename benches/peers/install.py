@@ -19,8 +19,10 @@ PINNED = {
     "sounddevice": ["sounddevice==0.5.6", NUMPY],
     "PyAudio": ["PyAudio==0.2.14"],
     "soundcard": ["soundcard==0.4.6", NUMPY],
+    "decibri": ["decibri==0.13.0"],
     "JACK-Client": ["JACK-Client==0.5.7", "soxr==1.1.0", NUMPY],
 }
+CPAL = PLACE / "cpal/release/with-cpal"
 TIMEOUT_S = 900
 
 
@@ -55,15 +57,14 @@ def python_package(name: str) -> Installed:
 def cpal() -> Installed:
     """The receiver by cpal, built."""
     say("building the receiver by cpal")
-    target = PLACE / "cpal"
     manifest = HERE / "cpal/Cargo.toml"
     why = failure(
         ["cargo", "build", "--release", "--locked", "--manifest-path", str(manifest)],
-        CARGO_TARGET_DIR=str(target),
+        CARGO_TARGET_DIR=str(PLACE / "cpal"),
     )
     if why is not None:
         return Installed(missing=f"can't be built: {why}")
-    return Installed(program=target / "release/with-cpal")
+    return Installed(program=CPAL)
 
 
 @functools.cache
@@ -73,6 +74,18 @@ def command(name: str, package: str) -> Installed:
     if path is None:
         return Installed(missing=f"{name} is not installed (package {package})")
     return Installed(program=Path(path))
+
+
+@functools.cache
+def gstreamer() -> Installed:
+    """The distribution's Python, if it has PyGObject and GStreamer has PipeWire's elements."""
+    python = Path("/usr/bin/python3")
+    elements = "from gi.repository import Gst; Gst.init(None); Gst.parse_launch('pipewiresrc')"
+    program = f"import gi; gi.require_version('Gst', '1.0'); {elements}"
+    if failure([str(python), "-c", program]) is not None:
+        packages = "python3-gi, gir1.2-gst-plugins-base-1.0, gstreamer1.0-pipewire"
+        return Installed(missing=f"pipewiresrc is not installed (packages {packages})")
+    return Installed(program=python)
 
 
 def failure(command: list[str], **env: str) -> str | None:

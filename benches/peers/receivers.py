@@ -11,7 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from install import HERE, Installed, command, cpal, python_package
+from install import CPAL, HERE, Installed, command, cpal, gstreamer, python_package
+
+LIBRARIES = (*Path("/usr/lib").glob("*-linux-gnu*"), Path("/usr/lib64"))
+ALSA_PLUGINS = [place / "alsa-lib" for place in LIBRARIES]
+AEC_PLUGINS = [place / "spa-0.2/aec/libspa-aec-webrtc.so" for place in LIBRARIES]
 
 SPEECH = "16000"
 GRAPH = "48000"
@@ -41,6 +45,8 @@ class Peer:
             "command": [str(installed.program or ""), *self.arguments],
             "env": {"PEER_QUANTUM": str(quantum)} | self.env,
             "drain_s": self.drain_s,
+            # Their latencies are beyond what the machine's moods move.
+            "every": 2 if self.form == "default" else 1,
             "missing": installed.missing,
         }
 
@@ -76,6 +82,14 @@ def jack_client(libraries: Path | None) -> Installed:
     return python_package("JACK-Client")
 
 
+def echo_cancel() -> Installed:
+    """PipeWire's module in a process of its own, which cpal hears."""
+    missing = command("pipewire", "pipewire").missing or cpal().missing
+    if not any(plugin.exists() for plugin in AEC_PLUGINS):
+        missing = missing or "PipeWire's canceller is not installed (package libspa-0.2-modules)"
+    return Installed(program=Path(sys.executable), missing=missing)
+
+
 def all_peers(quantum: int) -> list[Peer]:
     """Everybody; nothing is installed yet."""
     sounddevice = partial(python_package, "sounddevice")
@@ -101,8 +115,25 @@ def all_peers(quantum: int) -> list[Peer]:
         )
         for form in forms
     ]
+    # The alsa-lib in its wheel looks for plugins elsewhere, and finds no PipeWire.
+    decibri = partial(python_package, "decibri")
+    plugins = next((str(place) for place in ALSA_PLUGINS if place.is_dir()), "")
+    peers += [
+        Peer(
+            "decibri",
+            form,
+            decibri,
+            [script("with_decibri.py"), form],
+            env={"ALSA_PLUGIN_DIR": plugins},
+        )
+        for form in forms
+    ]
+    peers += [
+        Peer("GStreamer, pipewiresrc", form, gstreamer, [script("with_gstreamer.py"), form])
+        for form in forms
+    ]
     # pw-jack's way to have pipewire's libjack found.
-    places = [*Path("/usr/lib").glob("*/pipewire-0.3/jack"), Path("/usr/lib64/pipewire-0.3/jack")]
+    places = [place / "pipewire-0.3/jack" for place in LIBRARIES]
     libraries = next((place for place in places if place.is_dir()), None)
     jack = partial(jack_client, libraries)
     jack_env = {"LD_LIBRARY_PATH": str(libraries)}
@@ -117,6 +148,16 @@ def all_peers(quantum: int) -> list[Peer]:
         for host in ("alsa", "pipewire")
         for form in forms
     ]
+    hearing = [str(CPAL), "pipewire", "best"]
+    peers.append(
+        Peer(
+            "module-echo-cancel",
+            "best",
+            echo_cancel,
+            [script("with_echo_cancel.py"), *hearing],
+            python=False,
+        )
+    )
     raw = ["--channels", "1", "--format", "f32"]
     peers += pipe(
         "pw-record",

@@ -1,10 +1,10 @@
 """Everybody on the same impulses: the engine's readers and what people use today.
 
-Usage: python benches/peers/run.py [--quantum 256] [--duration 12] [--rounds N]
-                                   [--only NAME ...] [--load none|gil] [--document]
+Usage: python benches/peers/run.py [--quantum 256] [--duration 10] [--rounds N]
+                                   [--only NAME ...] [--load none|gil] [--document [DOCS]]
 
 Prints a Markdown table and writes target/peers/{none,gil}.{json,svg}. With --document
-it makes every measurement of docs/benchmarks.md and writes that.
+it makes every measurement of docs/benchmarks.md, and writes that and what README quotes of it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
-from document import table, write
+from document import BEGIN, END, table, write
 from install import PLACE, ROOT, say
 from receivers import all_peers
 
+from rig import BINARY
 from rig.session import MICROPHONE, Session
 
-ENGINE = ROOT / "target/release/v2m-engine"
 PYTHON = ROOT / ".venv/bin/python"
+DOCS = ROOT / "docs"
 
-# Turns of each receiver. The medians of an idle machine are so short that its moods move them.
-ROUNDS = {"none": 10, "gil": 5}
+# Turns of each receiver.
+ROUNDS = {"none": 4, "gil": 3}
 # What the engine asks for unless told otherwise.
 OWN_QUANTUM = 128
 
@@ -35,7 +37,7 @@ Report = dict[str, Any]
 def bench(name: str, *arguments: str, env: dict[str, str] | None = None) -> Report:
     """One run of `v2m-engine bench latency`."""
     result = PLACE / f"{name}.json"
-    command = [str(ENGINE), "bench", "latency", "--python", str(PYTHON), *arguments]
+    command = [str(BINARY), "bench", "latency", "--python", str(PYTHON), *arguments]
     command += ["--json", str(result), "--svg", str(result.with_suffix(".svg"))]
     say(f"{name}: {' '.join(command[1:])}")
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=False)
@@ -68,35 +70,45 @@ def among_peers(load: str, quantum: int, options: argparse.Namespace) -> Report:
         return report
 
 
-def document(options: argparse.Namespace) -> None:
-    """All that docs/benchmarks.md reports, from one machine in one go."""
-    duration = ("--duration", str(options.duration), "--rounds", "2", "--private")
+def document(options: argparse.Namespace, docs: Path) -> None:
+    """All that benchmarks.md reports, from one machine in one go."""
+    seconds = max(1, options.duration // 2)
+    few = ("--duration", str(seconds), "--rounds", str(options.rounds or 2))
+    own_quantum = ("--quantum", str(OWN_QUANTUM), *few)
     reports = {
         "none": among_peers("none", options.quantum, options),
         # The engine's own quantum: the time is the GIL's, not the cycle's.
         "gil": among_peers("gil", OWN_QUANTUM, options),
-        "budget": bench("budget", "--quantum", str(OWN_QUANTUM), *duration),
-        "stock": bench("stock", "--stock", "--quantum", str(OWN_QUANTUM), *duration[:-1]),
-        "cpu": bench("cpu", "--load", "cpu", "--quantum", str(options.quantum), *duration),
+        "budget": bench("budget", "--private", *own_quantum),
+        "stock": bench("stock", "--stock", *own_quantum),
+        "cpu": bench("cpu", "--private", "--load", "cpu", "--quantum", str(options.quantum), *few),
     }
-    scaling = [str(PYTHON), str(ROOT / "benches/scaling.py"), "--rounds", "5", "--seconds", "2"]
+    scaling = [str(PYTHON), str(ROOT / "benches/scaling.py")]
+    scaling += ["--rounds", str(options.rounds or 3), "--seconds", str(min(seconds, 2))]
     say("scaling")
     crowd = subprocess.run(scaling, stdout=subprocess.PIPE, text=True, check=True).stdout
-    write(reports, crowd, PLACE, ROOT / "docs")
+    readme = docs / "README.md"
+    if docs == DOCS:
+        readme = ROOT / "README.md"
+    elif not readme.exists():
+        readme.write_text(f"{BEGIN}\n{END}\n")
+    write(reports, crowd, PLACE, docs, readme)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quantum", type=int, default=256, help="of the graph, for everybody")
-    parser.add_argument("--duration", type=int, default=12, help="seconds for each receiver")
+    parser.add_argument("--duration", type=int, default=10, help="seconds for each receiver")
     parser.add_argument("--rounds", type=int, help="turns to spread them over")
     parser.add_argument("--load", choices=("none", "gil"), default="none")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="peers whose name has this in it")
-    parser.add_argument("--document", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument(
+        "--document", nargs="?", type=Path, const=DOCS, help="write benchmarks.md [into docs/]"
+    )
     options = parser.parse_args()
     PLACE.mkdir(parents=True, exist_ok=True)
     if options.document:
-        document(options)
+        document(options, options.document.resolve())
         return
     report = among_peers(options.load, options.quantum, options)
     print(table(report))

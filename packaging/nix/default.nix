@@ -11,7 +11,7 @@
 
 rustPlatform.buildRustPackage {
   pname = "v2m-engine";
-  version = "0.1.0";
+  version = "0.2.0";
 
   src = lib.cleanSource ../..;
   cargoLock.lockFile = ../../Cargo.lock;

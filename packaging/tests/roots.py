@@ -128,14 +128,21 @@ class Root:
             shutil.copy(source, to)
 
     def run(
-        self, *command: str, user: str = "root", timeout: float = 300, check: bool = True
+        self,
+        *command: str,
+        user: str = "root",
+        timeout: float = 300,
+        check: bool = True,
+        network: bool = True,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command in there, with processes and mounts of its own that end with it."""
+        """Runs a command in there, with processes and mounts of its own that end with it; without
+        `network` it has not even a loopback device that is up."""
         inside = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot'
         options = [] if user == "root" else [f"--userspec={user}:{user}"]
         done = subprocess.run(
             [
                 *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
+                *([] if network else ["--net"]),
                 *("sh", "-c", f'{inside} {" ".join(options)} "$0" "$@"', str(self.directory)),
                 *("env", f"HOME={'/root' if user == 'root' else '/home/' + user}", *command),
             ],

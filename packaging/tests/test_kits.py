@@ -11,25 +11,7 @@ from pathlib import Path
 import pytest
 from roots import DIST, TREE, Root, packages
 
-VERSION = next(
-    line.split('"')[1]
-    for line in (TREE / "Cargo.toml").read_text().splitlines()
-    if line.startswith("version = ")
-)
 PACKAGING = TREE / "packaging"
-
-
-def test_every_kit_has_the_version() -> None:
-    said = {
-        "debian/changelog": r"^v2m-engine \(([\d.]+)-\d+\)",
-        "rpm/v2m-engine.spec": r"^Version: +(\S+)",
-        "arch/PKGBUILD": r"^pkgver=(\S+)",
-        "nix/default.nix": r'^  version = "(.+)";',
-        "metainfo/io.github.v2m_engine.v2m_engine.metainfo.xml": r'<release version="(.+?)"',
-    }
-    for path, pattern in said.items():
-        found = re.search(pattern, (PACKAGING / path).read_text(), re.MULTILINE)
-        assert found and found[1] == VERSION, path
 
 
 def test_the_pkgbuild_is_parsed(run: Callable[..., str]) -> None:

@@ -27,12 +27,12 @@ def test_the_same_commit_gives_the_same_bytes(run: Callable[..., str]) -> None:
     changed = run("git", "-C", TREE, "status", "--porcelain", "--untracked-files=no")
     assert changed == "", "what is not committed is not in the second build"
     first = digests(DIST)
-    kinds = ["", ".deb", ".gz", ".json", ".rpm", ".whl"]
+    kinds = ["", ".deb", ".dsc", ".gz", ".json", ".rpm", ".whl", ".xz"]
     assert sorted({Path(name).suffix for name in first}) == kinds, "run `make release` first"
 
     shutil.rmtree(AGAIN, ignore_errors=True)
     run("env", *HABITS, "git", "clone", "--quiet", TREE, AGAIN)
-    build = (AGAIN / "packaging/build.sh", "deb", "rpm", "wheel", "sdist", "sbom", "sums")
+    build = (AGAIN / "packaging/build.sh", "deb", "dsc", "rpm", "wheel", "sdist", "sbom", "sums")
     run("env", *HABITS, *build, timeout=7000)
     # Left there if it differs, to be looked into.
     assert digests(AGAIN / "dist") == first

@@ -18,12 +18,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 
 from rig import PrivatePipeWire
-from rig.player import PROGRAMS
 from v2m_engine import AudioCapture, VADProcessor, __version__
-
-# The player came compiled.
-for compiler in ("cc", "pkg-config"):
-    del PROGRAMS[compiler]
 
 
 def give_ports(rig: PrivatePipeWire) -> None:
@@ -83,6 +78,13 @@ def recorded(speech: str) -> bool:
     return vad.contains_speech(samples) and not vad.contains_speech(array("f", bytes(64_000)))
 
 
+def answers() -> bool:
+    """Whether a service runs; it captures once somebody listens."""
+    return (
+        subprocess.run(["v2m-engine", "status"], capture_output=True, check=False).returncode == 0
+    )
+
+
 def main() -> None:
     with PrivatePipeWire(quantum=1024) as rig:
         os.environ.update(rig.env)
@@ -99,7 +101,7 @@ def main() -> None:
 
         service = subprocess.Popen(["v2m-engine", "run", "--log", "error"])
         try:
-            rig.wait_for_node("v2m-engine")
+            rig.wait_for(answers, "the service", 60)
             other, level = through(AudioCapture())
             assert other is None and level > 0.01, (other, level)
             done = subprocess.run(

@@ -8,16 +8,16 @@ use pyo3::types::PyDict;
 use v2m_client::cursor::Hop;
 use v2m_client::dsp::channels::Selection;
 use v2m_client::locator::{Keeper, Locator, Mode};
+use v2m_client::pcm::Dtype;
 use v2m_client::quantum::Quantum;
-use v2m_client::record::{Format, Options};
+use v2m_client::record::{Format, Once, Options};
 use v2m_client::ring::Rate;
-use v2m_client::ring::layout::MAX_HISTORY;
 use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
 
 use crate::errors;
 use crate::lock;
-use crate::params::{self, Dtype, invalid, shown};
+use crate::params::{self, invalid, shown};
 use crate::recording::Recording;
 use crate::source::python;
 use crate::stream::AudioStream;
@@ -46,27 +46,14 @@ impl AudioCapture {
     #[allow(clippy::too_many_arguments, reason = "the signature in Python")]
     fn new(
         py: Python<'_>,
-        sample_rate: i64,
-        buffer_size: i64,
+        #[pyo3(from_py_with = params::stream_rate)] sample_rate: u32,
+        #[pyo3(from_py_with = params::buffer_size)] buffer_size: u64,
         source: Option<String>,
         channel: Option<&Bound<'_, PyAny>>,
-        dtype: Dtype,
+        #[pyo3(from_py_with = params::dtype)] dtype: Dtype,
         engine: &str,
         latency: Option<&str>,
     ) -> PyResult<Self> {
-        let rate = u32::try_from(sample_rate).map(Rate::new);
-        let Ok(Ok(rate)) = rate else {
-            let why = "must be 8000, 16000, 24000, 32000 or 48000";
-            return Err(invalid("sample_rate", sample_rate, why));
-        };
-        let largest = MAX_HISTORY / 2;
-        let size = u64::try_from(buffer_size).ok();
-        let buffer_size = size
-            .filter(|size| (1..=largest).contains(size))
-            .ok_or_else(|| {
-                let why = format!("must be 1 to {largest} samples");
-                invalid("buffer_size", buffer_size, why)
-            })?;
         let mode: Mode = engine
             .parse()
             .map_err(|why| invalid("engine", format!("{engine:?}"), why))?;
@@ -78,7 +65,7 @@ impl AudioCapture {
             mode,
             source,
             channel: channel.map(channel_of).transpose()?,
-            rate,
+            rate: Rate::new(sample_rate).map_err(errors::raise)?,
             latency,
             observe: false,
             program: None,
@@ -105,7 +92,7 @@ impl AudioCapture {
     ) -> PyResult<Py<AudioStream>> {
         if let Some(seconds) = switch_interval.filter(|s| !SWITCH_INTERVALS.contains(s)) {
             let why = "must be 0.000001 to 1 second, or None";
-            return Err(invalid("switch_interval", seconds, why));
+            return Err(invalid("switch_interval", format!("{seconds:?}"), why));
         }
         let size = self.buffer_size;
         let (hop, timeout) = (hop_of(hop, size)?, params::timeout(timeout)?);
@@ -130,12 +117,12 @@ impl AudioCapture {
         seconds: Option<f64>,
         overwrite: bool,
         sync: f64,
-        min_speech_ms: i64,
-        min_silence_ms: i64,
-        pad_ms: i64,
+        #[pyo3(from_py_with = params::min_speech_ms)] min_speech_ms: u32,
+        #[pyo3(from_py_with = params::min_silence_ms)] min_silence_ms: u32,
+        #[pyo3(from_py_with = params::pad_ms)] pad_ms: u32,
         max_s: f64,
-        threshold: f64,
-        neg_threshold: Option<f64>,
+        threshold: f32,
+        neg_threshold: Option<f32>,
     ) -> PyResult<Recording> {
         let format: Option<Format> = format
             .map(|text| text.parse().map_err(errors::raise))
@@ -147,11 +134,11 @@ impl AudioCapture {
             speech: speech || split,
             split,
             detection: Params {
-                threshold: threshold as f32,
-                neg_threshold: neg_threshold.map(|threshold| threshold as f32),
-                min_speech_ms: params::ms("min_speech_ms", min_speech_ms)?,
-                min_silence_ms: params::ms("min_silence_ms", min_silence_ms)?,
-                pad_ms: params::ms("pad_ms", pad_ms)?,
+                threshold,
+                neg_threshold,
+                min_speech_ms,
+                min_silence_ms,
+                pad_ms,
                 max_s,
                 ..Params::default()
             },
@@ -164,7 +151,7 @@ impl AudioCapture {
         if format.is_none() && !path.is_dir() {
             Format::of(&path).map_err(errors::raise)?;
         }
-        Ok(Recording::new(self.locator.clone(), path, options))
+        Ok(Recording(Once::new(self.locator.clone(), path, options)))
     }
 
     #[doc = doc!("AudioCapture.close")]
@@ -234,11 +221,7 @@ pub(crate) fn _programs(py: Python<'_>) -> PyResult<Vec<PathBuf>> {
 
 /// A channel's name or its number from 1, as the engine writes it.
 fn channel_of(channel: &Bound<'_, PyAny>) -> PyResult<String> {
-    let text = match channel.extract::<i64>() {
-        Ok(number) => number.to_string(),
-        Err(_) => channel.extract::<String>().unwrap_or_default(),
-    };
-    let selection: v2m_client::Result<Selection> = text.parse();
+    let selection: v2m_client::Result<Selection> = channel.str()?.to_str()?.parse();
     let selection = selection.map_err(|why| invalid("channel", shown(channel), why))?;
     Ok(selection.to_string())
 }

@@ -8,13 +8,12 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
 use v2m_client::judge;
-use v2m_client::pcm;
+use v2m_client::pcm::{self, Dtype};
 use v2m_client::ring::Reader;
 use v2m_client::stream;
 use v2m_client::{ErrorKind, Result};
 
 use crate::errors;
-use crate::params::Dtype;
 use crate::source::python;
 use crate::window::Window;
 
@@ -108,23 +107,23 @@ impl AudioChunk {
     #[doc = doc!("AudioChunk.valid")]
     #[getter]
     fn valid(&self) -> bool {
-        self.dtype == Dtype::Int16 || self.of.ring.is_valid(self.of.position)
+        self.dtype.is_copied() || self.of.ring.is_valid(self.of.position)
     }
 
     #[doc = doc!("AudioChunk.speech")]
     #[getter]
     fn speech<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
-        let ring = &self.of.ring;
-        let size = ring.rate().window();
-        let all = self.end() / size;
-        py.detach(|| judge::await_speech(ring, all));
-        let end = all.min(ring.speech_committed());
-        let first = (self.start() / size).min(end);
-        let window =
-            Window::speech(ring, first, end - first).map_err(|error| match error.kind() {
-                ErrorKind::Overrun => errors::overrun(py, self.of.count, error.to_string()),
-                _ => errors::raise(error),
-            })?;
+        let stream::Window {
+            ring,
+            position,
+            count,
+            ..
+        } = &self.of;
+        let (first, windows) = py.detach(|| judge::track(ring, *position, *count));
+        let window = Window::speech(ring, first, windows).map_err(|error| match error.kind() {
+            ErrorKind::Overrun => errors::overrun(py, *count, error.to_string()),
+            _ => errors::raise(error),
+        })?;
         PyMemoryView::from(Bound::new(py, window)?.as_any())
     }
 
@@ -216,21 +215,6 @@ impl SpeechSegment {
     }
 }
 
-/// A copy of that window's samples, as bytes.
-pub(crate) fn copied(of: &stream::Window, dtype: Dtype) -> Result<Vec<u8>> {
-    let (ring, position, count) = (&of.ring, of.position, of.count);
-    Ok(match dtype {
-        Dtype::Float32 => {
-            let samples = pcm::float32(ring, position, count)?;
-            samples.iter().flat_map(|s| s.to_ne_bytes()).collect()
-        }
-        Dtype::Int16 => {
-            let samples = pcm::int16(ring, position, count)?;
-            samples.iter().flat_map(|s| s.to_ne_bytes()).collect()
-        }
-    })
-}
-
 /// An `array.array` with a copy of these bytes.
 pub(crate) fn array<'py>(
     py: Python<'py>,
@@ -238,9 +222,11 @@ pub(crate) fn array<'py>(
     bytes: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     static ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let array = ARRAY
-        .import(py, "array", "array")?
-        .call1((dtype.typecode(),))?;
+    let typecode = match dtype {
+        Dtype::Float32 => "f",
+        Dtype::Int16 => "h",
+    };
+    let array = ARRAY.import(py, "array", "array")?.call1((typecode,))?;
     array.call_method1(intern!(py, "frombytes"), (bytes,))?;
     Ok(array)
 }

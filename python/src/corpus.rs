@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyString};
 use v2m_client::Result;
-use v2m_client::vad::corpus::{Found, Items, Search, Source, own_position};
+use v2m_client::vad::corpus::{Found, Items, Search, Source};
 use v2m_client::vad::segment::Segment;
 use v2m_decode::Mono;
 
-use crate::samples::{Samples, rate};
-use crate::{chunk, errors, lock};
+use crate::samples::Samples;
+use crate::{chunk, errors, lock, params};
 
 /// Samples that are read at once.
 const BLOCK: usize = 8192;
@@ -34,17 +34,19 @@ impl Form {
         Self { seconds, decimals }
     }
 
-    /// Segments at 16 kHz of audio of `rate` that is `length` long, as Python has them.
+    /// Segments at 16 kHz of audio of so many `samples`, which `own` counts, as Python has
+    /// them.
     pub(crate) fn list<'py>(
         self,
         py: Python<'py>,
         segments: &[Segment],
-        length: u64,
+        own: impl Fn(u64) -> u64,
+        samples: u64,
         rate: u32,
     ) -> PyResult<Bound<'py, PyList>> {
-        let end = own_position(length, rate) as f64 / f64::from(rate);
+        let end = samples as f64 / f64::from(rate);
         let place = |position: u64| -> PyResult<Bound<'py, PyAny>> {
-            let own = own_position(position, rate);
+            let own = own(position);
             if !self.seconds {
                 return Ok(own.into_pyobject(py)?.into_any());
             }
@@ -98,7 +100,13 @@ pub(crate) fn search<'py>(
     for result in std::mem::take(&mut *lock(&corpus.results)) {
         match result {
             Some(Ok(found)) => {
-                all.append(form.list(py, &found.segments, found.length, found.rate)?)?;
+                all.append(form.list(
+                    py,
+                    &found.segments,
+                    |p| found.own(p),
+                    found.samples,
+                    found.rate,
+                )?)?;
             }
             Some(Err(error)) => all.append(error.into_value(py))?,
             None => {}
@@ -114,9 +122,9 @@ pub(crate) fn search<'py>(
 pub(crate) fn read_audio(
     py: Python<'_>,
     path: PathBuf,
-    sample_rate: i64,
+    #[pyo3(from_py_with = params::sample_rate)] sample_rate: u32,
 ) -> PyResult<Bound<'_, PyAny>> {
-    let samples = py.detach(|| v2m_decode::read(&path, rate(sample_rate)));
+    let samples = py.detach(|| v2m_decode::read(&path, sample_rate));
     chunk::array_of(py, &samples.map_err(errors::raise)?)
 }
 

@@ -59,7 +59,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(together::together, module)?)?;
     module.add_class::<processor::VadProcessor>()?;
     module.add_class::<pieces::VadStream>()?;
-    module.add_class::<pieces::VadEvent>()?;
     module.add_class::<recording::Recording>()?;
     module.add_function(wrap_pyfunction!(corpus::read_audio, module)?)?;
     errors::register(module)?;

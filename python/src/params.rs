@@ -1,50 +1,18 @@
-//! Arguments that Python gives.
+//! Arguments that Python gives: each is checked by a function of its name, so that whatever
+//! lies outside of what it may be is a ValueError that says so.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-
-/// What Python's samples are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dtype {
-    /// The ring's own, where they lie.
-    Float32,
-    /// Copies.
-    Int16,
-}
-
-impl Dtype {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Float32 => "float32",
-            Self::Int16 => "int16",
-        }
-    }
-
-    /// Its letter in Python's modules `array` and `struct`.
-    pub(crate) fn typecode(self) -> &'static str {
-        match self {
-            Self::Float32 => "f",
-            Self::Int16 => "h",
-        }
-    }
-}
-
-impl FromPyObject<'_, '_> for Dtype {
-    type Error = PyErr;
-
-    fn extract(dtype: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        let known = [Self::Float32, Self::Int16];
-        let named = |one: &Self| dtype.extract::<&str>().is_ok_and(|name| name == one.name());
-        known.into_iter().find(named).ok_or_else(|| {
-            let why = "must be \"float32\" or \"int16\"";
-            invalid("dtype", shown(&dtype), why)
-        })
-    }
-}
+use v2m_client::dsp::resample::RATES;
+use v2m_client::pcm::Dtype;
+use v2m_client::ring::Rate;
+use v2m_client::ring::layout::MAX_HISTORY;
+use v2m_client::vad::corpus::MAX_JOBS;
 
 /// The error for an argument of this value.
 pub(crate) fn invalid(name: &str, value: impl Display, why: impl Display) -> PyErr {
@@ -59,10 +27,112 @@ pub(crate) fn shown(value: &Bound<'_, PyAny>) -> String {
     shown.unwrap_or_else(|_| "?".into())
 }
 
-/// A time in milliseconds.
-pub(crate) fn ms(name: &str, value: i64) -> PyResult<u32> {
-    let why = |_| format!("must be milliseconds, 0 to {}", u32::MAX);
-    u32::try_from(value).map_err(|error| invalid(name, value, why(error)))
+/// A whole number of Python's; None: one that no `T` is.
+fn whole<'py, T>(value: &Bound<'py, PyAny>) -> PyResult<Option<T>>
+where
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
+{
+    match value.extract::<T>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => Ok(None),
+        number => number.map(Some),
+    }
+}
+
+/// One that lies in `range`, which counts `unit`.
+fn within<'py, T>(
+    name: &str,
+    value: &Bound<'py, PyAny>,
+    range: RangeInclusive<T>,
+    unit: &str,
+) -> PyResult<T>
+where
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr> + PartialOrd + Display,
+{
+    let number = whole(value)?.filter(|number| range.contains(number));
+    number.ok_or_else(|| {
+        let (least, most) = (range.start(), range.end());
+        invalid(
+            name,
+            shown(value),
+            format!("must be {least} to {most} {unit}"),
+        )
+    })
+}
+
+/// What `check` makes of it, unless it is None.
+fn optional<'py, T>(
+    value: &Bound<'py, PyAny>,
+    check: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<T>,
+) -> PyResult<Option<T>> {
+    (!value.is_none()).then(|| check(value)).transpose()
+}
+
+pub(crate) fn dtype(value: &Bound<'_, PyAny>) -> PyResult<Dtype> {
+    let name = value.extract().unwrap_or_default();
+    let dtype: v2m_client::Result<Dtype> = str::parse(name);
+    dtype.map_err(|why| invalid("dtype", shown(value), why))
+}
+
+/// Of audio to be judged or read.
+pub(crate) fn sample_rate(value: &Bound<'_, PyAny>) -> PyResult<u32> {
+    within("sample_rate", value, RATES, "Hz")
+}
+
+/// Of a stream.
+pub(crate) fn stream_rate(value: &Bound<'_, PyAny>) -> PyResult<u32> {
+    let known = whole(value)?.filter(|hz| Rate::new(*hz).is_ok());
+    known.ok_or_else(|| {
+        let why = "must be 8000, 16000, 24000, 32000 or 48000";
+        invalid("sample_rate", shown(value), why)
+    })
+}
+
+pub(crate) fn buffer_size(value: &Bound<'_, PyAny>) -> PyResult<u64> {
+    within("buffer_size", value, 1..=MAX_HISTORY / 2, "samples")
+}
+
+/// Samples to be read at once.
+pub(crate) fn n(value: &Bound<'_, PyAny>) -> PyResult<u64> {
+    within("n", value, 1..=MAX_HISTORY / 2, "samples")
+}
+
+/// Of audio whose probabilities are given.
+pub(crate) fn length(value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
+    optional(value, |v| within("length", v, 0..=u64::MAX, "samples"))
+}
+
+pub(crate) fn jobs(value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    optional(value, |v| within("jobs", v, 1..=MAX_JOBS, "threads"))
+}
+
+pub(crate) fn time_resolution(value: &Bound<'_, PyAny>) -> PyResult<Option<i32>> {
+    optional(value, |v| {
+        within("time_resolution", v, 0..=i32::MAX, "decimals")
+    })
+}
+
+fn ms(name: &str, value: &Bound<'_, PyAny>) -> PyResult<u32> {
+    within(name, value, 0..=u32::MAX, "milliseconds")
+}
+
+pub(crate) fn min_speech_ms(value: &Bound<'_, PyAny>) -> PyResult<u32> {
+    ms("min_speech_ms", value)
+}
+
+pub(crate) fn min_silence_ms(value: &Bound<'_, PyAny>) -> PyResult<u32> {
+    ms("min_silence_ms", value)
+}
+
+pub(crate) fn pad_ms(value: &Bound<'_, PyAny>) -> PyResult<u32> {
+    ms("pad_ms", value)
+}
+
+pub(crate) fn split_silence_ms(value: &Bound<'_, PyAny>) -> PyResult<u32> {
+    ms("split_silence_ms", value)
+}
+
+pub(crate) fn partial_ms(value: &Bound<'_, PyAny>) -> PyResult<Option<u32>> {
+    optional(value, |v| ms("partial_ms", v))
 }
 
 /// What Python would write for it: 0.3, not 0.30000001192092896.
@@ -72,8 +142,10 @@ pub(crate) fn decimal(value: f32) -> f64 {
 
 /// Seconds, as an argument of this name.
 pub(crate) fn seconds(name: &str, seconds: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| invalid(name, seconds, "must be seconds, zero or more"))
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        let why = "must be seconds, zero or more";
+        invalid(name, format!("{seconds:?}"), why)
+    })
 }
 
 /// Seconds to wait at most; None: for ever.

@@ -6,7 +6,8 @@ use pyo3::prelude::*;
 use v2m_client::vad::pieces::{Event, Pieces};
 use v2m_client::vad::segment::Params;
 
-use crate::samples::{Samples, rate};
+use crate::samples::Samples;
+use crate::source::python;
 use crate::{errors, lock, params};
 
 #[doc = doc!("VADStream")]
@@ -23,63 +24,57 @@ impl VadStream {
         sample_rate=16_000, hearing="plain",
     ))]
     fn new(
-        threshold: f64,
-        min_silence_ms: i64,
-        pad_ms: i64,
-        min_speech_ms: i64,
-        neg_threshold: Option<f64>,
-        sample_rate: i64,
+        threshold: f32,
+        #[pyo3(from_py_with = params::min_silence_ms)] min_silence_ms: u32,
+        #[pyo3(from_py_with = params::pad_ms)] pad_ms: u32,
+        #[pyo3(from_py_with = params::min_speech_ms)] min_speech_ms: u32,
+        neg_threshold: Option<f32>,
+        #[pyo3(from_py_with = params::sample_rate)] sample_rate: u32,
         hearing: &str,
     ) -> PyResult<Self> {
         let params = Params {
-            threshold: threshold as f32,
-            neg_threshold: neg_threshold.map(|threshold| threshold as f32),
-            min_speech_ms: params::ms("min_speech_ms", min_speech_ms)?,
-            min_silence_ms: params::ms("min_silence_ms", min_silence_ms)?,
-            pad_ms: params::ms("pad_ms", pad_ms)?,
+            threshold,
+            neg_threshold,
+            min_speech_ms,
+            min_silence_ms,
+            pad_ms,
             max_s: f64::INFINITY,
             ..Params::default()
         };
         let hearing = hearing.parse().map_err(errors::raise)?;
-        let pieces = Pieces::new(&params, rate(sample_rate), hearing).map_err(errors::raise)?;
+        let pieces = Pieces::new(&params, sample_rate, hearing).map_err(errors::raise)?;
         Ok(Self {
             pieces: Mutex::new(pieces),
         })
     }
 
     #[doc = doc!("VADStream.push")]
-    fn push(&self, audio: &Bound<'_, PyAny>) -> PyResult<Vec<VadEvent>> {
+    fn push<'py>(&self, audio: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let samples = Samples::get(audio)?;
         let pushed = audio.py().detach(|| {
             samples.check()?;
             let mut pieces = lock(&self.pieces);
-            let (mut events, mut failed) = (Vec::new(), Ok(()));
+            let (mut found, mut failed) = (Vec::new(), Ok(()));
             samples.blocks(|_, block| {
                 if failed.is_ok() {
-                    failed = pieces.push(block, &mut events);
+                    failed = pieces.push(block, &mut found);
                 }
             });
-            failed.map(|()| (events, pieces.rate()))
+            failed.map(|()| (found, pieces.rate()))
         });
-        let (events, rate) = pushed.map_err(errors::raise)?;
-        Ok(events
-            .iter()
-            .map(|event| VadEvent::new(event, rate))
-            .collect())
+        let (found, rate) = pushed.map_err(errors::raise)?;
+        events(audio.py(), &found, rate)
     }
 
     #[doc = doc!("VADStream.finish")]
-    fn finish(&self, py: Python<'_>) -> Vec<VadEvent> {
-        let mut events = Vec::new();
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let mut found = Vec::new();
         let rate = py.detach(|| {
             let mut pieces = lock(&self.pieces);
-            pieces.finish(&mut events);
+            pieces.finish(&mut found);
             pieces.rate()
         });
-        events
-            .iter()
-            .map(|event| VadEvent::new(event, rate))
-            .collect()
+        events(py, &found, rate)
     }
 
     #[doc = doc!("VADStream.reset")]
@@ -106,49 +101,16 @@ impl VadStream {
     }
 }
 
-#[doc = doc!("VADEvent")]
-#[pyclass(frozen, eq, name = "VADEvent", module = "v2m_engine")]
-#[derive(PartialEq)]
-pub(crate) struct VadEvent {
-    #[doc = doc!("VADEvent.kind")]
-    #[pyo3(get)]
-    kind: &'static str,
-    #[doc = doc!("VADEvent.position")]
-    #[pyo3(get)]
-    position: u64,
-    #[doc = doc!("VADEvent.time")]
-    #[pyo3(get)]
-    time: f64,
-}
-
-impl VadEvent {
-    fn new(event: &Event, rate: u32) -> Self {
+/// Those, as Python has them.
+fn events<'py>(py: Python<'py>, events: &[Event], rate: u32) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let event = |event: &Event| {
         let (kind, position) = match *event {
             Event::Start(position) => ("start", position),
             Event::End(position) => ("end", position),
             Event::Misfire(position) => ("misfire", position),
         };
-        Self {
-            kind,
-            position,
-            time: position as f64 / f64::from(rate),
-        }
-    }
-}
-
-#[pymethods]
-impl VadEvent {
-    #[classattr]
-    fn __match_args__() -> (&'static str, &'static str) {
-        ("kind", "position")
-    }
-
-    fn __repr__(&self) -> String {
-        let Self {
-            kind,
-            position,
-            time,
-        } = self;
-        format!("<VADEvent {kind} at {position} ({time:.3} s)>")
-    }
+        let time = position as f64 / f64::from(rate);
+        python(py, "_vad_event", "VADEvent", (kind, position, time))
+    };
+    events.iter().map(event).collect()
 }

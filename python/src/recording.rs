@@ -1,68 +1,17 @@
 //! `Recording`: the client's recorder, on a thread that no GIL can hold up.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use v2m_client::locator::Locator;
-use v2m_client::quantum::Quantum;
-use v2m_client::record::{Background, Options, Progress, Recorder};
+use v2m_client::record::Once;
 
 use crate::errors::{self, V2MError};
-use crate::lock;
 use crate::params;
-use crate::source::aio;
-
-/// How often a wait looks for Ctrl-C.
-const SLICE: Duration = Duration::from_millis(100);
+use crate::source::{aio, signals};
 
 #[doc = doc!("Recording")]
 #[pyclass(frozen, module = "v2m_engine")]
-pub(crate) struct Recording {
-    locator: Locator,
-    path: PathBuf,
-    options: Options,
-    state: Mutex<State>,
-    /// Its failure was told.
-    told: AtomicBool,
-}
-
-enum State {
-    New,
-    /// Connecting.
-    Opening,
-    Running(Arc<Background>),
-    /// Whoever was entering gave up.
-    Abandoned,
-}
-
-impl Recording {
-    pub(crate) fn new(locator: Locator, path: PathBuf, options: Options) -> Self {
-        // 20 ms don't matter to a file, and cost the others in the graph.
-        let latency = locator.latency.or(Some(Quantum::RELAXED));
-        Self {
-            locator: Locator { latency, ..locator },
-            path,
-            options,
-            state: Mutex::new(State::New),
-            told: AtomicBool::new(false),
-        }
-    }
-
-    fn running(&self) -> Option<Arc<Background>> {
-        match &*lock(&self.state) {
-            State::Running(running) => Some(running.clone()),
-            State::New | State::Opening | State::Abandoned => None,
-        }
-    }
-
-    fn progress(&self) -> Progress {
-        self.running()
-            .map_or_else(Progress::default, |running| running.progress())
-    }
-}
+pub(crate) struct Recording(pub(crate) Once);
 
 #[pymethods]
 impl Recording {
@@ -98,122 +47,68 @@ impl Recording {
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let timeout = params::timeout(timeout)?;
-        let Some(running) = self.running() else {
+        if !self.0.has_begun() {
             return Err(V2MError::new_err(
                 "the recording has not begun: use it with `with` or `async with`",
             ));
-        };
-        if !running.is_own() {
-            return Err(V2MError::new_err(
-                "the recording belongs to the process that began it",
-            ));
         }
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            let left = deadline.map_or(SLICE, |end| end.saturating_duration_since(Instant::now()));
-            match py.detach(|| running.wait(left.min(SLICE))) {
-                Some(Err(error)) if !self.told.swap(true, Ordering::AcqRel) => {
-                    return Err(errors::raise(error));
-                }
-                Some(_) => return Ok(true),
-                None => {}
-            }
-            py.check_signals()?;
-            if deadline.is_some_and(|end| Instant::now() >= end) {
-                return Ok(false);
-            }
-        }
+        Ok(py.detach(|| self.0.wait(timeout, signals))?)
     }
 
     #[doc = doc!("Recording.close")]
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        match self.running().filter(|running| running.is_own()) {
-            Some(running) => {
-                running.stop();
-                self.wait(py, None).map(drop)
-            }
-            None => Ok(()),
-        }
+        Ok(py.detach(|| self.0.close(signals))?)
     }
 
     #[doc = doc!("Recording.done")]
     #[getter]
     fn done(&self) -> bool {
-        self.running()
-            .is_some_and(|running| running.wait(Duration::ZERO).is_some())
+        self.0.is_done()
     }
 
     #[doc = doc!("Recording.files")]
     #[getter]
     fn files(&self) -> Vec<PathBuf> {
-        self.progress().files.clone()
+        self.0.progress().files
     }
 
     #[doc = doc!("Recording.samples")]
     #[getter]
     fn samples(&self) -> u64 {
-        self.progress().samples
+        self.0.progress().samples
     }
 
     #[doc = doc!("Recording.lost")]
     #[getter]
     fn lost(&self) -> u64 {
-        self.progress().lost
+        self.0.progress().lost
     }
 
     #[doc = doc!("Recording.trouble")]
     #[getter]
     fn trouble(&self) -> Option<String> {
-        self.progress().trouble.clone()
+        self.0.progress().trouble
     }
 
     fn __repr__(&self) -> String {
-        let state = match (self.running().is_some(), self.done()) {
+        let state = match (self.0.has_begun(), self.done()) {
             (false, _) => "not begun",
             (true, false) => "running",
             (true, true) => "ended",
         };
-        let samples = self.progress().samples;
-        format!(
-            "<Recording to {}, {state}, {samples} samples>",
-            self.path.display()
-        )
+        let (path, samples) = (self.0.path().display(), self.samples());
+        format!("<Recording to {path}, {state}, {samples} samples>")
     }
 
     // For `_aio.py`.
 
     /// Blocks, without the GIL.
     fn _open(&self, py: Python<'_>) -> PyResult<()> {
-        match &mut *lock(&self.state) {
-            state @ State::New => *state = State::Opening,
-            _ => {
-                return Err(V2MError::new_err(
-                    "the recording was used already: make another by capture.record()",
-                ));
-            }
-        }
-        let begin = || {
-            let (locator, options) = (self.locator.clone(), self.options.clone());
-            Background::start(Recorder::connect(locator, &self.path, options)?)
-        };
-        let begun = py.detach(begin);
-        let mut state = lock(&self.state);
-        match (begun, &*state) {
-            (Ok(running), State::Abandoned) => running.stop(),
-            (Ok(running), _) => *state = State::Running(Arc::new(running)),
-            (Err(error), _) => {
-                *state = State::New;
-                return Err(errors::raise(error));
-            }
-        }
-        Ok(())
+        py.detach(|| self.0.begin()).map_err(errors::raise)
     }
 
     /// Ends it if it has begun, and as soon as it has; doesn't wait for that.
     fn _abandon(&self) {
-        match &mut *lock(&self.state) {
-            State::Running(running) => running.stop(),
-            state => *state = State::Abandoned,
-        }
+        self.0.abandon();
     }
 }

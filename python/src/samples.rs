@@ -9,6 +9,8 @@ use pyo3::prelude::*;
 use v2m_client::Result;
 use v2m_client::vad::recording::check;
 
+use crate::params::invalid;
+
 /// Full scale of 16 bit samples.
 const FULL_SCALE: f32 = 32_768.0;
 
@@ -29,30 +31,13 @@ impl Samples {
     /// Fails with ValueError, or TypeError for what is no buffer at all.
     pub(crate) fn get(audio: &Bound<'_, PyAny>) -> PyResult<Self> {
         let invalid = |message: String| Err(PyValueError::new_err(message));
-        let buffer = match PyUntypedBuffer::get(audio) {
-            Ok(buffer) => buffer,
-            Err(error) if error.is_instance_of::<PyTypeError>(audio.py()) => {
-                return Err(PyTypeError::new_err(format!(
-                    "audio must be a stream, a chunk, a segment, or a buffer of float32 or int16 \
-                     (a NumPy array, array.array, memoryview), not {}",
-                    audio.get_type().name()?
-                )));
-            }
-            // A single number, for instance.
-            Err(error) => {
-                return invalid(format!(
-                    "audio that is no sequence of samples: {}",
-                    error.value(audio.py())
-                ));
-            }
+        let Some(buffer) = one_dimension(audio, "audio")? else {
+            return Err(PyTypeError::new_err(format!(
+                "audio must be a stream, a chunk, a segment, or a buffer of float32 or int16 \
+                 (a NumPy array, array.array, memoryview), not {}",
+                audio.get_type().name()?
+            )));
         };
-        if buffer.dimensions() != 1 {
-            return invalid(format!(
-                "audio of {} dimensions (shape {:?}): give one channel, of one dimension",
-                buffer.dimensions(),
-                buffer.shape()
-            ));
-        }
         // In this machine's byte order.
         let order = if cfg!(target_endian = "little") {
             "<"
@@ -149,7 +134,33 @@ impl Samples {
     }
 }
 
-/// A rate that Python gives; 0, which none is, for what can't be one.
-pub(crate) fn rate(rate: i64) -> u32 {
-    u32::try_from(rate).unwrap_or(0)
+/// Probabilities that Python gives, in a sequence of one dimension.
+pub(crate) fn probabilities(values: &Bound<'_, PyAny>) -> PyResult<Vec<f32>> {
+    one_dimension(values, "probabilities")?;
+    let given: Vec<f32> = values.extract()?;
+    match given.iter().position(|p| !(0.0..=1.0).contains(p)) {
+        Some(at) => Err(invalid(
+            &format!("probabilities[{at}]"),
+            given[at],
+            "must be 0 to 1",
+        )),
+        None => Ok(given),
+    }
+}
+
+/// The memory of a buffer of one dimension; None: no buffer at all.
+fn one_dimension(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<PyUntypedBuffer>> {
+    let why = match PyUntypedBuffer::get(value) {
+        Ok(buffer) if buffer.dimensions() == 1 => return Ok(Some(buffer)),
+        Ok(buffer) => format!(
+            "of {} dimensions (shape {:?})",
+            buffer.dimensions(),
+            buffer.shape()
+        ),
+        Err(error) if error.is_instance_of::<PyTypeError>(value.py()) => return Ok(None),
+        // A single number, for instance.
+        Err(error) => format!("that is no sequence ({})", error.value(value.py())),
+    };
+    let message = format!("{what} {why}: give one channel, of one dimension");
+    Err(PyValueError::new_err(message))
 }

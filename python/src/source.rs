@@ -1,4 +1,4 @@
-//! How Python goes from one item of a stream, or of segments of it, to the next: as an
+//! How Python goes from one item of a stream, or of what is read from it, to the next: as an
 //! iterator, and by steps for `_aio.py`.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -15,7 +15,6 @@ use v2m_client::stream::Stream;
 use v2m_client::{Error, Result};
 
 use crate::errors::{self, NeedsRecovery, V2MError};
-use crate::params::Dtype;
 
 /// A failure on the way to the next item.
 pub(crate) enum Failure {
@@ -30,11 +29,26 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Client(error) => errors::raise(error),
+            Failure::Python(error) => error,
+        }
+    }
+}
+
+/// What a wait without the GIL does now and then: Ctrl-C interrupts it.
+pub(crate) fn signals() -> Result<(), Failure> {
+    // An interpreter that has ended has no use for them, and takes this thread with it.
+    let checked = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
+    checked.map_err(Failure::Python)
+}
+
 /// Says why `stream` can't be used, if it is not open, or not this process's.
 pub(crate) fn usable(stream: &Stream) -> PyResult<()> {
-    let why = if !stream.is_own() {
-        "the stream belongs to the process that opened it: open one after the fork"
-    } else if stream.is_closed() {
+    stream.check_own().map_err(errors::raise)?;
+    let why = if stream.is_closed() {
         "the stream is closed"
     } else if stream.engine().is_none() {
         "the stream is not open: use it with `with` or `async with`"
@@ -53,98 +67,9 @@ pub(crate) fn iterable(stream: &Stream) -> PyResult<()> {
     }
 }
 
-pub(crate) fn overrun<T>(py: Python<'_>, stream: &Stream, lost: u64) -> PyResult<T> {
-    let history = stream
-        .engine()
-        .map_or(0, |engine| engine.ring().layout().history());
-    let message = format!(
-        "{lost} samples were overwritten before they were read: \
-         the reader was behind by more than the {history} samples of history"
-    );
-    Err(errors::overrun(py, lost, message))
-}
-
-impl From<Failure> for PyErr {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Client(error) => errors::raise(error),
-            Failure::Python(error) => error,
-        }
-    }
-}
-
-pub(crate) fn signals() -> Result<(), Failure> {
-    // An interpreter that has ended has no use for them, and takes this thread with it.
-    let checked = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
-    checked.map_err(Failure::Python)
-}
-
-/// Waits until there is something to take, or to tell, without the GIL; Ctrl-C interrupts.
-pub(crate) fn await_news(py: Python<'_>, source: &(impl Source + Sync)) -> PyResult<()> {
-    Ok(py.detach(|| source.await_news(signals))?)
-}
-
-/// `__next__`: what `make` makes of the next item. Waits without the GIL; Ctrl-C interrupts.
-pub(crate) fn next<S, T>(
-    py: Python<'_>,
-    source: &S,
-    dtype: Dtype,
-    make: impl Fn(S::Item) -> Result<T> + Send,
-) -> PyResult<Option<T>>
-where
-    S: Source + Sync,
-    S::Item: Send,
-    T: Send,
-{
-    iterable(source.stream())?;
-    let found = source.poll().map_err(errors::raise)?;
-    let found = match found {
-        Poll::Pending | Poll::EngineLost | Poll::NoSpeechTrack => {
-            py.detach(|| Ok::<_, Failure>(source.next(signals)?.try_map(make)?))?
-        }
-        found => made(py, found, dtype, make)?,
-    };
-    match found {
-        Poll::Ready(item) => Ok(Some(item)),
-        Poll::Overrun(lost) => overrun(py, source.stream(), lost),
-        _ => Ok(None),
-    }
-}
-
-/// A step of `__anext__`: what `make` makes of an item, or None to wait. Doesn't wait.
-pub(crate) fn poll<S: Source, T: Send>(
-    py: Python<'_>,
-    source: &S,
-    dtype: Dtype,
-    make: impl Fn(S::Item) -> Result<T> + Send,
-) -> PyResult<Option<T>>
-where
-    S::Item: Send,
-{
-    iterable(source.stream())?;
-    let found = source.poll().map_err(errors::raise)?;
-    match made(py, found, dtype, make)? {
-        Poll::Ready(item) => Ok(Some(item)),
-        Poll::Pending => Ok(None),
-        Poll::Overrun(lost) => overrun(py, source.stream(), lost),
-        Poll::EngineLost => Err(NeedsRecovery::new_err("the engine is gone")),
-        Poll::NoSpeechTrack => Err(NeedsRecovery::new_err("no speech detection so far")),
-        Poll::Ended => Err(PyStopAsyncIteration::new_err(())),
-    }
-}
-
-/// Samples are copied without the GIL; where none are, it isn't worth giving it up.
-fn made<I: Send, T: Send>(
-    py: Python<'_>,
-    found: Poll<I>,
-    dtype: Dtype,
-    make: impl Fn(I) -> Result<T> + Send,
-) -> PyResult<Poll<T>> {
-    let made = match dtype {
-        Dtype::Float32 => found.try_map(make),
-        Dtype::Int16 => py.detach(|| found.try_map(make)),
-    };
-    made.map_err(errors::raise)
+/// That so many samples of `stream` were overwritten before they were read.
+pub(crate) fn overrun(py: Python<'_>, stream: &Stream, lost: u64) -> PyErr {
+    errors::overrun(py, lost, stream.overrun(lost).to_string())
 }
 
 /// Calls a function of a Python module of this package.
@@ -167,6 +92,169 @@ pub(crate) fn aio<'py>(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound
     })?
     .bind(py)
     .call_method1(name, (object,))
+}
+
+/// What `for` and `async for` take one by one: the base of all that Python iterates.
+#[pyclass(frozen, subclass, name = "_Items", module = "v2m_engine._native")]
+pub(crate) struct Items {
+    steps: Box<dyn Steps>,
+    /// The `AudioStream`, which lives as long as it is read; None: this is one.
+    stream: Option<Py<PyAny>>,
+}
+
+impl Items {
+    /// Those of `source`. `make` takes no Python, and runs without the GIL if it `copies`
+    /// samples; `give` makes Python's object of what it made.
+    pub(crate) fn new<S, T>(
+        source: S,
+        stream: Option<Py<PyAny>>,
+        copies: bool,
+        make: impl Fn(S::Item) -> Result<T> + Send + Sync + 'static,
+        give: impl Fn(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + Sync + 'static,
+    ) -> Self
+    where
+        S: Source<Item: Send> + Send + Sync + 'static,
+        T: Send,
+    {
+        let steps = Box::new(Making {
+            source,
+            copies,
+            make,
+            give,
+        });
+        Self { steps, stream }
+    }
+}
+
+#[pymethods]
+impl Items {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.steps.next(py)
+    }
+
+    fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        aio(slf, "following")
+    }
+
+    // For `_aio.py`.
+
+    /// The next item; None: nothing yet.
+    fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.steps.poll(py)
+    }
+
+    /// Whether there is nothing for `_poll` to tell yet.
+    fn _pending(&self) -> bool {
+        self.steps.is_pending()
+    }
+
+    /// One attempt to connect again, or the question whether the engine detects speech at
+    /// all; False: try once more. Blocks, without the GIL.
+    fn _recover(&self, py: Python<'_>) -> PyResult<bool> {
+        py.detach(|| self.steps.recover()).map_err(errors::raise)
+    }
+
+    #[getter]
+    fn _stream<'py>(slf: Bound<'py, Self>) -> Bound<'py, PyAny> {
+        match &slf.get().stream {
+            Some(stream) => stream.bind(slf.py()).clone(),
+            None => slf.into_any(),
+        }
+    }
+}
+
+/// The way to the next item.
+trait Steps: Send + Sync {
+    /// `__next__`: None at the end. Waits without the GIL; Ctrl-C interrupts.
+    fn next(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>>;
+
+    /// A step of `__anext__`: None to wait. Doesn't wait.
+    fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>>;
+
+    fn is_pending(&self) -> bool;
+
+    fn recover(&self) -> Result<bool>;
+}
+
+struct Making<S, M, G> {
+    source: S,
+    copies: bool,
+    make: M,
+    give: G,
+}
+
+impl<S, T, M, G> Making<S, M, G>
+where
+    S: Source<Item: Send> + Sync,
+    T: Send,
+    M: Fn(S::Item) -> Result<T> + Sync,
+    G: Sync,
+{
+    /// Samples are copied without the GIL; where none are, it isn't worth giving it up.
+    fn made(&self, py: Python<'_>, found: Poll<S::Item>) -> PyResult<Poll<T>> {
+        let made = if self.copies {
+            py.detach(|| found.try_map(&self.make))
+        } else {
+            found.try_map(&self.make)
+        };
+        made.map_err(errors::raise)
+    }
+
+    fn found(&self) -> PyResult<Poll<S::Item>> {
+        iterable(self.source.stream())?;
+        self.source.poll().map_err(errors::raise)
+    }
+}
+
+impl<S, T, M, G> Steps for Making<S, M, G>
+where
+    S: Source<Item: Send> + Send + Sync,
+    T: Send,
+    M: Fn(S::Item) -> Result<T> + Send + Sync,
+    G: Fn(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + Sync,
+{
+    fn next(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let found = match self.found()? {
+            Poll::Pending | Poll::EngineLost | Poll::NoSpeechTrack => {
+                let next = || Ok::<_, Failure>(self.source.next(signals)?.try_map(&self.make)?);
+                py.detach(next)?
+            }
+            found => self.made(py, found)?,
+        };
+        match found {
+            Poll::Ready(made) => (self.give)(py, made).map(Some),
+            Poll::Overrun(lost) => Err(overrun(py, self.source.stream(), lost)),
+            _ => Ok(None),
+        }
+    }
+
+    fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let found = self.found()?;
+        match self.made(py, found)? {
+            Poll::Ready(made) => (self.give)(py, made).map(Some),
+            Poll::Pending => Ok(None),
+            Poll::Overrun(lost) => Err(overrun(py, self.source.stream(), lost)),
+            Poll::EngineLost => Err(NeedsRecovery::new_err("the engine is gone")),
+            Poll::NoSpeechTrack => Err(NeedsRecovery::new_err("no speech detection so far")),
+            Poll::Ended => Err(PyStopAsyncIteration::new_err(())),
+        }
+    }
+
+    fn is_pending(&self) -> bool {
+        self.source.is_pending()
+    }
+
+    fn recover(&self) -> Result<bool> {
+        self.source.recover()
+    }
 }
 
 /// A stream's descriptor for an event loop. Holds no reference to the stream's object: one

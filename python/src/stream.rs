@@ -11,18 +11,19 @@ use pyo3::types::PyBytes;
 use v2m_client::ErrorKind;
 use v2m_client::cursor::Hop;
 use v2m_client::engine::Engine;
+use v2m_client::pcm::Dtype;
 use v2m_client::progress::{Poll, Source};
 use v2m_client::reading::Pieces;
 use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
 
-use crate::chunk::{AudioChunk, Stretch, array, copied};
+use crate::chunk::{AudioChunk, Stretch, array};
 use crate::errors::{self, V2MError};
 use crate::events::StreamEvents;
-use crate::params::{self, Dtype, invalid};
+use crate::params::{self, invalid};
 use crate::segments::SpeechSegments;
 use crate::source::{
-    self, Failure, LoopReadiness, aio, iterable, overrun, python, signals, usable,
+    Failure, Items, LoopReadiness, aio, iterable, overrun, python, signals, usable,
 };
 use crate::window::Exporter;
 
@@ -55,25 +56,30 @@ impl AudioStream {
         switch_interval: Option<f64>,
     ) -> PyClassInitializer<Self> {
         let stream = Arc::new(stream);
+        let items = Items::new(
+            stream.clone(),
+            None,
+            dtype.is_copied(),
+            move |window| Stretch::new(window, dtype),
+            |py, stretch| Ok(Py::new(py, stretch.chunk())?.into_any()),
+        );
         let of = stream.clone();
         // As a buffer it is its newest window.
         let newest = move |py: Python<'_>| Ok(newest(py, &of, dtype)?.into_any());
-        PyClassInitializer::from(Exporter(Box::new(newest))).add_subclass(Self {
-            stream,
-            dtype,
-            switch_interval,
-            lowered: AtomicBool::new(false),
-        })
+        PyClassInitializer::from(items)
+            .add_subclass(Exporter(Box::new(newest)))
+            .add_subclass(Self {
+                stream,
+                dtype,
+                switch_interval,
+                lowered: AtomicBool::new(false),
+            })
     }
 
     fn engine(&self) -> PyResult<Arc<Engine>> {
         usable(&self.stream)?;
         let closed = || V2MError::new_err("the stream is closed");
         self.stream.engine().ok_or_else(closed)
-    }
-
-    fn chunk(&self, py: Python<'_>, found: Option<Stretch>) -> PyResult<Option<Py<AudioChunk>>> {
-        found.map(|found| Py::new(py, found.chunk())).transpose()
     }
 }
 
@@ -83,9 +89,10 @@ fn newest(py: Python<'_>, stream: &Stream, dtype: Dtype) -> PyResult<Py<AudioChu
         let window = stream.latest()?;
         window.map(|window| Stretch::new(window, dtype)).transpose()
     };
-    let found = match dtype {
-        Dtype::Float32 => make(),
-        Dtype::Int16 => py.detach(make),
+    let found = if dtype.is_copied() {
+        py.detach(make)
+    } else {
+        make()
     };
     let found = found.map_err(errors::raise)?.ok_or_else(|| {
         let size = stream.size();
@@ -99,7 +106,11 @@ impl AudioStream {
     fn __enter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         let (py, this) = (slf.py(), slf.get());
         this._open(py)?;
-        match source::await_news(py, &*this.stream).and_then(|()| this._check_first()) {
+        let first = py.detach(|| this.stream.await_news(signals));
+        match first
+            .map_err(PyErr::from)
+            .and_then(|()| this._check_first())
+        {
             Ok(()) => Ok(slf),
             Err(error) => {
                 this.close(py);
@@ -118,11 +129,6 @@ impl AudioStream {
         Ok(slf)
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<AudioChunk>>> {
-        let make = |window| Stretch::new(window, self.dtype);
-        self.chunk(py, source::next(py, &*self.stream, self.dtype, make)?)
-    }
-
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         aio(slf, "enter")
     }
@@ -139,10 +145,6 @@ impl AudioStream {
         Self::__iter__(slf)
     }
 
-    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        aio(slf, "following")
-    }
-
     #[doc = doc!("AudioStream.latest")]
     pub(crate) fn latest(&self, py: Python<'_>) -> PyResult<Py<AudioChunk>> {
         newest(py, &self.stream, self.dtype)
@@ -153,26 +155,25 @@ impl AudioStream {
     fn read<'py>(
         &self,
         py: Python<'py>,
-        n: i64,
+        #[pyo3(from_py_with = params::n)] n: u64,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
         iterable(&self.stream)?;
         let timeout = params::timeout(timeout)?;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let count = u64::try_from(n).unwrap_or(0);
-        let pieces = Pieces::new(&self.stream, count).map_err(|why| invalid("n", n, why))?;
+        let pieces = Pieces::new(&self.stream, n).map_err(|why| invalid("n", n, why))?;
         let found = py.detach(|| {
             let found = pieces.next_until(deadline, signals)?;
-            let copy = found.try_map(|window| copied(&window, self.dtype));
+            let copy = found.try_map(|of| self.dtype.bytes(&of.ring, of.position, of.count));
             // Overwritten meanwhile.
             copy.or_else(|error| match error.kind() {
-                ErrorKind::Overrun => Ok(Poll::Overrun(count)),
+                ErrorKind::Overrun => Ok(Poll::Overrun(n)),
                 _ => Err(Failure::from(error)),
             })
         })?;
         let bytes = match found {
             Poll::Ready(bytes) => bytes,
-            Poll::Overrun(lost) => return overrun(py, &self.stream, lost),
+            Poll::Overrun(lost) => return Err(overrun(py, &self.stream, lost)),
             Poll::Pending => {
                 let message = format!("no {n} samples within {:?} s", timeout.unwrap_or_default());
                 return Err(PyTimeoutError::new_err(message));
@@ -183,8 +184,9 @@ impl AudioStream {
     }
 
     #[doc = doc!("AudioStream.events")]
-    fn events(slf: &Bound<'_, Self>) -> PyResult<StreamEvents> {
-        StreamEvents::new(&slf.get().stream, slf.clone().into_any().unbind())
+    fn events(slf: &Bound<'_, Self>) -> PyResult<Py<StreamEvents>> {
+        let object = slf.clone().into_any().unbind();
+        Py::new(slf.py(), StreamEvents::new(&slf.get().stream, object)?)
     }
 
     #[doc = doc!("AudioStream.segments")]
@@ -195,28 +197,27 @@ impl AudioStream {
     #[allow(clippy::too_many_arguments, reason = "the signature in Python")]
     fn segments(
         slf: &Bound<'_, Self>,
-        min_speech_ms: i64,
-        min_silence_ms: i64,
-        pad_ms: i64,
+        #[pyo3(from_py_with = params::min_speech_ms)] min_speech_ms: u32,
+        #[pyo3(from_py_with = params::min_silence_ms)] min_silence_ms: u32,
+        #[pyo3(from_py_with = params::pad_ms)] pad_ms: u32,
         max_s: f64,
-        partial_ms: Option<i64>,
-        threshold: f64,
-        neg_threshold: Option<f64>,
-    ) -> PyResult<SpeechSegments> {
+        #[pyo3(from_py_with = params::partial_ms)] partial_ms: Option<u32>,
+        threshold: f32,
+        neg_threshold: Option<f32>,
+    ) -> PyResult<Py<SpeechSegments>> {
         let params = Params {
-            threshold: threshold as f32,
-            neg_threshold: neg_threshold.map(|threshold| threshold as f32),
-            min_speech_ms: params::ms("min_speech_ms", min_speech_ms)?,
-            min_silence_ms: params::ms("min_silence_ms", min_silence_ms)?,
-            pad_ms: params::ms("pad_ms", pad_ms)?,
+            threshold,
+            neg_threshold,
+            min_speech_ms,
+            min_silence_ms,
+            pad_ms,
             max_s,
-            partial_ms: partial_ms
-                .map(|ms| params::ms("partial_ms", ms))
-                .transpose()?,
+            partial_ms,
             ..Params::default()
         };
         let (this, object) = (slf.get(), slf.clone().into_any().unbind());
-        SpeechSegments::new(&this.stream, object, params, this.dtype)
+        let segments = SpeechSegments::new(&this.stream, object, params, this.dtype)?;
+        Py::new(slf.py(), segments)
     }
 
     #[doc = doc!("AudioStream.close")]
@@ -318,17 +319,6 @@ impl AudioStream {
 
     /// Connects. Blocks, without the GIL.
     fn _open(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.stream.is_own() {
-            return usable(&self.stream);
-        }
-        if self.stream.is_closed() {
-            return Err(V2MError::new_err(
-                "the stream is closed: make another by capture.stream()",
-            ));
-        }
-        if self.stream.engine().is_some() {
-            return Err(V2MError::new_err("the stream is open already"));
-        }
         py.detach(|| self.stream.open().map(drop))
             .map_err(errors::raise)?;
         if let Some(seconds) = self.switch_interval {
@@ -348,22 +338,6 @@ impl AudioStream {
         self.stream.check_first().map_err(errors::raise)
     }
 
-    /// The next chunk; None: nothing yet.
-    fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<AudioChunk>>> {
-        let make = |window| Stretch::new(window, self.dtype);
-        self.chunk(py, source::poll(py, &*self.stream, self.dtype, make)?)
-    }
-
-    /// Whether there is nothing for `_poll` to tell yet.
-    fn _pending(&self) -> bool {
-        self.stream.is_pending()
-    }
-
-    /// One attempt to connect again; False: try once more. Blocks, without the GIL.
-    fn _recover(&self, py: Python<'_>) -> PyResult<bool> {
-        py.detach(|| self.stream.recover()).map_err(errors::raise)
-    }
-
     /// The exception for a wait in which nothing came. Blocks, without the GIL.
     fn _stalled(&self, py: Python<'_>) -> PyErr {
         match usable(&self.stream) {
@@ -379,11 +353,6 @@ impl AudioStream {
 
     fn _readiness(&self) -> PyResult<LoopReadiness> {
         LoopReadiness::new(&self.stream)
-    }
-
-    #[getter]
-    fn _stream(slf: Bound<'_, Self>) -> Bound<'_, Self> {
-        slf
     }
 }
 

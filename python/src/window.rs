@@ -11,6 +11,8 @@ use pyo3::prelude::*;
 use v2m_client::Result;
 use v2m_client::ring::Reader;
 
+use crate::source::Items;
+
 /// Where samples lie that Python gets to see, and who keeps them.
 enum Memory {
     /// A ring's own.
@@ -125,8 +127,8 @@ impl Window {
     }
 }
 
-/// Whoever asks for its memory gets that of another object, made just then.
-#[pyclass(frozen, subclass, name = "_Exporter", module = "v2m_engine._native")]
+/// Items of which whoever asks for memory gets that of another object, made just then.
+#[pyclass(frozen, subclass, extends = Items, name = "_Exporter", module = "v2m_engine._native")]
 pub(crate) struct Exporter(pub(crate) Make);
 
 type Make = Box<dyn Fn(Python<'_>) -> PyResult<Py<PyAny>> + Send + Sync>;

@@ -27,7 +27,6 @@ from ._native import (
     StreamEvents,
     Together,
     V2MError,
-    VADEvent,
     VADProcessor,
     VADStream,
     __version__,
@@ -35,6 +34,7 @@ from ._native import (
     together,
 )
 from ._sources import Source, sources
+from ._vad_event import VADEvent
 
 __all__ = [
     "AudioCapture",

@@ -1,6 +1,6 @@
 """The native half of v2m_engine, and the reference of what it offers.
 
-Positions are sample numbers at 16 kHz since the engine's ring was made. Times are
+Positions are sample numbers at the stream's rate since the source's first sample. Times are
 nanoseconds of CLOCK_MONOTONIC (`time.monotonic_ns()`) at which a sample was captured.
 Samples are float32, full scale ±1, unless said otherwise.
 """
@@ -21,6 +21,7 @@ else:
 from ._echo import Echo
 from ._events import Event
 from ._health import Health
+from ._vad_event import VADEvent
 
 __version__: str
 
@@ -464,12 +465,12 @@ class AudioChunk(Buffer):
         """Position of the first sample."""
     @property
     def time_ns(self) -> int:
-        """When the first sample was captured, CLOCK_MONOTONIC nanoseconds. Sample `i`
-        was captured `i * 62500` ns later."""
+        """When the first sample was captured, CLOCK_MONOTONIC nanoseconds. Sample `i` was
+        captured `i / sample_rate` seconds later."""
     @property
     def speech(self) -> memoryview:
-        """Speech probabilities (float32, 0 to 1) of the 512-sample windows that end in
-        this chunk, not copied. The newest are waited for, at most 20 ms; fewer, or none,
+        """Speech probabilities (float32, 0 to 1) of the windows of 32 ms that end in this
+        chunk, not copied. The newest are waited for, at most 20 ms; fewer, or none,
         where the engine has not judged them by then: it is late, or its speech detection
         is off. NaN: a window that could not be judged.
 
@@ -703,7 +704,7 @@ class VADProcessor:
             audio: one of those above.
             return_seconds: seconds (float) instead of samples (int, at `sample_rate`).
             sample_rate: of a buffer, in Hz; chunks and streams have their own.
-            time_resolution: round seconds to so many decimals; None: not at all.
+            time_resolution: round seconds to so many decimals, 0 or more; None: not at all.
 
         Returns:
             `{"start": ..., "end": ...}` in order, counted from the beginning of the audio.
@@ -722,12 +723,14 @@ class VADProcessor:
         each 32 ms, as `probabilities` returns them: other parameters need no other model run.
 
         Args:
-            probabilities: 0 to 1, one for each window.
-            length: of the audio in samples at `sample_rate`; None: whole windows.
+            probabilities: 0 to 1, one for each window, in one dimension.
+            length: of the audio in samples at `sample_rate`, which these windows may cover;
+                None: whole windows.
             return_seconds, time_resolution: as for `speech_timestamps`.
             sample_rate: of the audio, in Hz.
 
         Raises:
+            ValueError: an argument is not one of the above; NaN is no probability.
             TypeError: `probabilities` are no numbers.
         """
 
@@ -751,7 +754,7 @@ class VADProcessor:
                 `os.PathLike`): WAV, RF64, FLAC, MP3, Ogg Vorbis, AAC and ALAC in M4A, AIFF,
                 CAF; of any rate from 8000 Hz, and of any number of channels, of which the
                 mean is judged. An iterator is asked for the next one when there is room.
-            jobs: threads; None: one for each core that this process may use.
+            jobs: threads, 1 to 1024; None: one for each core that this process may use.
             return_seconds, time_resolution: as for `speech_timestamps`.
             sample_rate: of buffers, in Hz; a file says its own.
 
@@ -761,7 +764,7 @@ class VADProcessor:
             audio, is one in the list (a ValueError, a DeviceError) and the others are done.
 
         Raises:
-            ValueError: `jobs` is not positive.
+            ValueError: `jobs`, `sample_rate` or `time_resolution` is not one of the above.
             Exception: what the iterator raises, and KeyboardInterrupt.
         """
 
@@ -896,23 +899,6 @@ class VADStream:
     @property
     def position(self) -> int:
         """Samples taken so far."""
-
-@final
-class VADEvent:
-    """What a `VADStream` found. Equal to another of the same kind and place."""
-
-    __match_args__ = ("kind", "position")
-
-    @property
-    def kind(self) -> Literal["start", "end", "misfire"]:
-        """Of speech "start" and "end", pads included; "misfire" instead of "end" where it
-        was too short to be any."""
-    @property
-    def position(self) -> int:
-        """In samples since the first piece."""
-    @property
-    def time(self) -> float:
-        """The same in seconds."""
 
 class _Readiness:
     def fileno(self) -> int: ...

@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 use super::alsa::{self, AlsaCapture, AlsaSource};
 use super::channels::Channels;
 use super::ingest::Ingest;
-use super::pipewire::{self, Options, Pipewire, Source};
-use super::{Backend, Event, Events, Kind, Start};
-use crate::config::{Fallback, SourceSpec};
+use super::pipewire::{Options, Pipewire};
+use super::{Backend, Event, Events};
 use v2m_client::quantum::Quantum;
 use v2m_client::status::SourceStatus;
 use v2m_dsp::health::Mute;
@@ -24,51 +23,6 @@ use v2m_rt::bounded::Bounded;
 
 /// A daemon that was there may take so long to come back: a restart takes less.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// PipeWire's sources; `default` with ALSA to fall back on.
-pub static KIND: Kind = Kind {
-    takes: |source| matches!(source, SourceSpec::Pipewire(_)),
-    start,
-    sources: || pipewire::sources(None),
-};
-
-fn start(start: Start<'_>) -> Result<Box<dyn Backend>> {
-    let config = start.config;
-    let source = match &config.source {
-        SourceSpec::Pipewire(source) => source.clone(),
-        _ => Source::default(),
-    };
-    // ALSA knows no node and no monitor by PipeWire's names.
-    let pcm = match &config.fallback {
-        _ if source != Source::Default => Err(()),
-        Fallback::Off => Err(()),
-        Fallback::Auto => Ok(None),
-        Fallback::Pcm(pcm) => Ok(Some(pcm.clone())),
-    };
-    let options = Options {
-        node_name: config.node_name.clone(),
-        source,
-        latency: None,
-        active: start.active,
-        together: false,
-        readers: String::new(),
-        remote: None,
-        channels: start.channels.clone(),
-        ..Options::default()
-    };
-    Ok(match pcm {
-        Ok(pcm) => {
-            let standby = FallbackSession {
-                pcm,
-                options: config.alsa,
-                channels: start.channels,
-            };
-            let handover = Handover::start(options, standby, start.ingest, start.events);
-            Box::new(handover?)
-        }
-        Err(()) => Box::new(Pipewire::start(options, start.ingest, start.events)?),
-    })
-}
 
 /// Which ALSA PCM stands in.
 #[derive(Clone, Debug)]

@@ -1,13 +1,18 @@
 //! Where audio enters: a backend delivers [`Block`]s to the [`Sink`] on its
 //! real-time thread, and tells the engine what happens around it by [`Event`]s.
 
+#[cfg(feature = "alsa")]
 pub mod alsa;
 mod backend;
 pub mod channels;
 pub mod clean;
 pub mod file;
+pub mod graph;
+#[cfg(feature = "alsa")]
 pub mod handover;
 pub mod ingest;
+#[cfg(not(feature = "alsa"))]
+pub mod no_alsa;
 pub mod null;
 pub mod pipewire;
 mod stamps;
@@ -23,9 +28,12 @@ use v2m_error::{Error, ErrorKind, Result};
 
 /// All backends, in the order in which their sources are listed.
 pub static KINDS: [&Kind; 5] = [
-    &handover::KIND,
+    &graph::KIND,
     &clean::KIND,
+    #[cfg(feature = "alsa")]
     &alsa::KIND,
+    #[cfg(not(feature = "alsa"))]
+    &no_alsa::KIND,
     &file::KIND,
     &null::KIND,
 ];

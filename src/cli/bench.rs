@@ -12,6 +12,7 @@ use v2m_bench::receiver::Spec;
 use v2m_bench::{Options, reader, svg};
 use v2m_error::{Error, ErrorKind, Result};
 use v2m_files as files;
+use v2m_ring::Rate;
 
 use super::signals::Signals;
 
@@ -27,10 +28,13 @@ pub(super) struct Arguments {
 #[derive(Subcommand)]
 enum What {
     /// Measure how long sound takes to readers in Rust, C and Python
-    Latency(Latency),
+    Latency(Box<Latency>),
     /// Record what arrives for a bench in another process
     #[command(hide = true)]
-    Receiver,
+    Receiver {
+        #[arg(long, default_value_t)]
+        rate: Rate,
+    },
 }
 
 /// Impulses are played at random moments through a virtual path into an engine of the
@@ -61,6 +65,10 @@ struct Latency {
     /// How often each receiver has its turn, in another order each time
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: u32,
+
+    /// Only receivers of streams at this rate, in Hz; may be given again [default: 16000, 48000]
+    #[arg(long = "rate", value_name = "RATE")]
+    rates: Vec<Rate>,
 
     /// Also write everything as one JSON document
     #[arg(long, value_name = "FILE")]
@@ -97,8 +105,8 @@ struct Latency {
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     match arguments.what {
-        What::Latency(arguments) => latency(arguments),
-        What::Receiver => reader::main(),
+        What::Latency(arguments) => latency(*arguments),
+        What::Receiver { rate } => reader::main(rate),
     }
 }
 
@@ -119,6 +127,7 @@ fn latency(arguments: Latency) -> Result<()> {
         load: arguments.load,
         duration: Duration::from_secs(arguments.duration.into()),
         rounds: arguments.rounds,
+        rates: rates(&arguments.rates)?,
         python: arguments.python,
         physical: arguments.physical,
         sink: arguments.sink,
@@ -141,6 +150,17 @@ fn latency(arguments: Latency) -> Result<()> {
         write(file, &svg::draw(&report))?;
     }
     super::print_lines(report.text().trim_end())
+}
+
+/// Those asked for, or what speech software asks for and what graphs run at.
+fn rates(asked: &[Rate]) -> Result<Vec<Rate>> {
+    if asked.is_empty() {
+        return Ok(vec![Rate::SPEECH, Rate::new(48_000)?]);
+    }
+    let mut rates = asked.to_vec();
+    rates.sort_unstable();
+    rates.dedup();
+    Ok(rates)
 }
 
 fn peers(file: &Path) -> Result<Vec<Spec>> {

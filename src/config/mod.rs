@@ -48,6 +48,7 @@ pub struct AlsaOptions {
     pub periods: Option<u32>,
     /// The one way of access to try, for hardware where the first that it offers
     /// doesn't work.
+    #[cfg(feature = "alsa")]
     pub access: Option<alsa::pcm::Access>,
 }
 
@@ -329,6 +330,7 @@ impl Config {
             alsa: AlsaOptions {
                 period: layer.alsa.period,
                 periods: layer.alsa.periods,
+                #[cfg(feature = "alsa")]
                 access: None,
             },
             clean: layer.clean.options(),

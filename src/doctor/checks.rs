@@ -3,9 +3,9 @@
 mod echo;
 mod streams;
 
+use super::remedies::{self, Remedy};
 use super::{Check, Facts, Heard};
 use v2m_dsp::health::{Finding, Kind};
-use v2m_error::ErrorKind;
 
 /// One check for each thing that may be wrong, in the order of importance.
 pub fn judge(facts: &Facts) -> Vec<Check> {
@@ -37,7 +37,12 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
 }
 
 fn pipewire(facts: &Facts) -> Check {
-    let remedy = "systemctl --user start pipewire.socket wireplumber.service";
+    let remedy = match (facts.runtime_directory, facts.has_pipewire, facts.systemd) {
+        (false, ..) => remedies::SET_RUNTIME_DIRECTORY,
+        (_, false, _) => remedies::INSTALL_PIPEWIRE,
+        (.., true) => remedies::START_PIPEWIRE,
+        (.., false) => remedies::START_PIPEWIRE_BY_HAND,
+    };
     match &facts.pipewire {
         Ok(survey) => Check::good("PipeWire", format!("{} answers", survey.version)),
         Err(reason) if is_by_pulseaudio(facts) => Check::good(
@@ -46,6 +51,14 @@ fn pipewire(facts: &Facts) -> Check {
                 "{}, and isn't needed: PulseAudio has the sound, which is captured through it",
                 short(reason)
             ),
+        ),
+        Err(reason) if !facts.alsa => Check::broken(
+            "PipeWire",
+            format!(
+                "{}, and this build has no ALSA to use instead",
+                short(reason)
+            ),
+            remedy,
         ),
         Err(reason) if facts.cards.1 > 0 || heard(facts).is_some() => Check::degraded(
             "PipeWire",
@@ -85,7 +98,11 @@ fn manager(facts: &Facts) -> Check {
             None => Check::degraded(
                 name,
                 "none: sound cards don't appear in PipeWire, and no default source is chosen",
-                "systemctl --user enable --now wireplumber.service",
+                match (facts.has_session_manager, facts.systemd) {
+                    (false, _) => remedies::INSTALL_SESSION_MANAGER,
+                    (_, true) => remedies::START_SESSION_MANAGER,
+                    (_, false) => remedies::START_SESSION_MANAGER_BY_HAND,
+                },
             ),
         },
     }
@@ -115,7 +132,10 @@ fn visibility(facts: &Facts) -> Check {
             "PipeWire {major}.{minor} shows no filter as a recording stream: the desktop has no \
              microphone light and no volume for it; v2m-engine status names who listens"
         ),
-        "sudo apt full-upgrade   # to a release with PipeWire 1.0 or newer",
+        match facts.is_bookworm() {
+            true => remedies::BACKPORT_PIPEWIRE,
+            false => remedies::NEWER_PIPEWIRE,
+        },
     )
 }
 
@@ -136,24 +156,25 @@ fn source(facts: &Facts) -> Check {
     if let Some(Ok(found)) = found
         && let Some(source) = &found.inaudible
     {
-        return Check::broken(name, source.text(), source.remedy());
+        return Check::broken(name, source.text(), Remedy::of_inaudible(source));
     }
     let mut findings = heard(facts).into_iter().flat_map(|heard| &heard.findings);
     if let Some(finding) = findings.find(|finding| finding.kind == Kind::Muted) {
-        return Check::broken(name, &finding.text, &finding.remedy);
+        return Check::broken(name, &finding.text, Remedy::of_findings([finding]));
     }
     match &facts.heard {
         None => Check::good(name, "a file"),
         Some(Ok(heard)) if !heard.findings.is_empty() => {
-            let all = |line: fn(&Finding) -> &str| {
-                let lines: Vec<&str> = heard.findings.iter().map(line).collect();
-                lines.join("; ")
-            };
-            let found = all(|finding| &finding.text);
+            let found: Vec<&str> = heard
+                .findings
+                .iter()
+                .map(|finding: &Finding| finding.text.as_str())
+                .collect();
+            let found = found.join("; ");
             Check::degraded(
                 name,
                 format!("{}, heard for {}: {found}", heard.source, seconds(heard)),
-                all(|finding| &finding.remedy),
+                Remedy::of_findings(&heard.findings),
             )
         }
         Some(Ok(heard)) => Check::good(
@@ -168,7 +189,7 @@ fn source(facts: &Facts) -> Check {
         Some(Err(reason)) => Check::broken(
             name,
             format!("nothing can be heard: {reason}"),
-            "v2m-engine sources   # lists what can be captured; plug in a microphone if nothing",
+            remedies::LIST_SOURCES,
         ),
     }
 }
@@ -195,12 +216,16 @@ fn graph(facts: &Facts) -> Check {
                 "{quantum}/{rate} where {asked} was asked for: audio comes up to {:.1} ms later",
                 runs_ms - asked_ms
             ),
-            "pw-metadata -n settings 0 clock.force-quantum 0; pw-metadata -n settings 0 clock.min-quantum 32",
+            remedies::FREE_QUANTUM,
         )
     }
 }
 
 fn devices(facts: &Facts) -> Check {
+    if !facts.alsa {
+        let why = "left to PipeWire: this build has no ALSA";
+        return Check::good("sound cards", why);
+    }
     match facts.cards {
         (0, _) => Check::good(
             "sound cards",
@@ -218,14 +243,14 @@ fn devices(facts: &Facts) -> Check {
                 Err(_) => Check::degraded(
                     "sound cards",
                     format!("{found}: {who}"),
-                    "loginctl   # log in at the machine itself: a session with a seat gets its devices",
+                    remedies::LOG_IN_AT_THE_MACHINE,
                 ),
             }
         }
         (all, usable) => Check::degraded(
             "sound cards",
             format!("{usable} of {all} capture devices can be opened: no way around PipeWire"),
-            "ls -l /dev/snd; sudo usermod -aG audio \"$USER\"   # then log in again",
+            remedies::JOIN_GROUP_AUDIO,
         ),
     }
 }
@@ -246,7 +271,7 @@ fn groups(facts: &Facts) -> Check {
         Check::degraded(
             name,
             "in none of audio, pipewire, realtime: devices only for who sits at the machine, limits of no group",
-            "sudo usermod -aG audio \"$USER\"   # then log in again",
+            remedies::JOIN_GROUP_AUDIO,
         )
     } else {
         Check::good(name, found.join(", "))
@@ -261,7 +286,7 @@ fn limits(facts: &Facts) -> Check {
         (0, Err(_)) => Check::degraded(
             name,
             "RLIMIT_RTPRIO is 0: a busy machine delays audio",
-            "echo \"$USER - rtprio 80\" | sudo tee -a /etc/security/limits.d/60-v2m-engine.conf   # then log in again",
+            remedies::ALLOW_REAL_TIME,
         ),
     }
 }
@@ -274,7 +299,10 @@ fn rtkit(facts: &Facts) -> Check {
         (Err(reason), 0) => Check::degraded(
             name,
             format!("gives nothing ({reason}): a busy machine delays audio"),
-            "sudo apt install rtkit   # or: sudo dnf install rtkit",
+            match facts.system_bus {
+                true => remedies::INSTALL_RTKIT,
+                false => remedies::ALLOW_REAL_TIME,
+            },
         ),
     }
 }
@@ -295,10 +323,7 @@ fn memory(facts: &Facts) -> Check {
             format!(
                 "only {kib} of {needed} KiB may be locked: when memory is short, paging delays audio"
             ),
-            format!(
-                "echo \"$USER - memlock {}\" | sudo tee -a /etc/security/limits.d/60-v2m-engine.conf   # then log in again",
-                needed.max(65_536)
-            ),
+            Remedy::allow_locked_memory(needed.max(65_536)),
         )
     }
 }
@@ -313,7 +338,7 @@ fn preemption(facts: &Facts) -> Check {
         return Check::degraded(
             name,
             "the kernel is not preemptible: system calls of other programs delay audio by milliseconds at times",
-            "sudo apt install linux-image-rt-$(dpkg --print-architecture)   # or another kernel with PREEMPT_DYNAMIC; then restart",
+            remedies::INSTALL_REAL_TIME_KERNEL,
         );
     }
     match facts.preempt.as_deref() {
@@ -324,8 +349,7 @@ fn preemption(facts: &Facts) -> Check {
                     "the kernel could be preempted, and is not (preempt={mode}): \
                      system calls of other programs delay audio by milliseconds at times"
                 ),
-                "sudo sed -i 's/^GRUB_CMDLINE_LINUX=\"/&preempt=full /' /etc/default/grub && sudo update-grub   \
-                 # or: sudo grubby --update-kernel=ALL --args=preempt=full; then restart",
+                remedies::PREEMPT_FULLY,
             )
         }
         Some(mode) => Check::good(name, format!("the kernel can be preempted ({mode})")),
@@ -340,13 +364,16 @@ fn wakeups(facts: &Facts) -> Check {
         Check::degraded(
             "wake-ups",
             format!("Linux {major}.{minor} has no futex by io_uring: {slower}"),
-            "sudo apt install -t bookworm-backports linux-image-$(dpkg --print-architecture)   # or: sudo dnf upgrade kernel; 6.7 or newer has it",
+            match facts.is_bookworm() {
+                true => remedies::BACKPORT_KERNEL,
+                false => remedies::NEWER_KERNEL,
+            },
         )
     } else if facts.io_uring_disabled.unwrap_or(0) != 0 {
         Check::degraded(
             "wake-ups",
             format!("io_uring is switched off: {slower}"),
-            "sudo sysctl kernel.io_uring_disabled=0",
+            remedies::ALLOW_IO_URING,
         )
     } else {
         Check::good("wake-ups", "futex, by io_uring too")
@@ -363,13 +390,10 @@ fn sleep(facts: &Facts) -> Check {
         Check::degraded(
             "CPU sleep",
             "/dev/cpu_dma_latency can't be written: waking from deep sleep may take 0.1 ms or more",
-            match facts.logind {
-                true => {
-                    "loginctl   # with the udev rules installed it is for who is logged in at the machine"
-                }
-                false => {
-                    "sudo usermod -aG audio \"$USER\"   # with the udev rules installed; then log in again"
-                }
+            match (&facts.udev_rules, facts.logind) {
+                (None, _) => remedies::INSTALL_UDEV_RULES,
+                (Some(_), true) => remedies::LOG_IN_AT_THE_MACHINE,
+                (Some(_), false) => remedies::JOIN_GROUP_AUDIO,
             },
         )
     }
@@ -382,12 +406,7 @@ fn vad(facts: &Facts) -> Check {
         Err(error) => Check::degraded(
             "speech",
             format!("not found by the engine, which captures all the same: {error}"),
-            match error.kind() {
-                ErrorKind::Unavailable => {
-                    "pip install onnxruntime   # or, in config.toml under [vad]: backend = \"native\""
-                }
-                _ => "v2m-engine run --vad-backend native   # or correct [vad] in config.toml",
-            },
+            remedies::NATIVE_DETECTOR,
         ),
     }
 }
@@ -406,19 +425,23 @@ fn udev(facts: &Facts) -> Check {
         None => Check::degraded(
             "udev rules",
             "not installed: /dev/cpu_dma_latency stays root's",
-            "echo 'KERNEL==\"cpu_dma_latency\", GROUP=\"audio\", MODE=\"0660\", TAG+=\"uaccess\"' | \
-             sudo tee /etc/udev/rules.d/60-v2m-engine.rules && sudo udevadm trigger /dev/cpu_dma_latency",
+            remedies::INSTALL_UDEV_RULES,
         ),
     }
 }
 
 fn unit(facts: &Facts) -> Check {
-    match &facts.unit {
-        Some(path) => Check::good("user unit", path.display().to_string()),
-        None => Check::degraded(
-            "user unit",
+    let name = "user unit";
+    match (&facts.unit, &facts.service) {
+        (Some(path), _) => Check::good(name, path.display().to_string()),
+        (None, Some(Ok(_))) => Check::good(name, "not installed, and a service runs without"),
+        (None, _) => Check::degraded(
+            name,
             "not installed: each client starts an engine of its own",
-            "systemd-run --user --unit v2m-engine v2m-engine run",
+            match facts.systemd {
+                true => remedies::START_SERVICE,
+                false => remedies::START_SERVICE_BY_HAND,
+            },
         ),
     }
 }

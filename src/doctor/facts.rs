@@ -22,6 +22,16 @@ use v2m_rt as rt;
 pub struct Facts {
     /// What PipeWire says, or why it can't be reached.
     pub pipewire: Result<Survey, String>,
+    /// Whether the session says where its sockets are: `XDG_RUNTIME_DIR`.
+    pub runtime_directory: bool,
+    /// The user's systemd runs.
+    pub systemd: bool,
+    /// The distribution's release, such as `debian bookworm`.
+    pub release: String,
+    /// PipeWire's daemon is installed.
+    pub has_pipewire: bool,
+    /// WirePlumber is.
+    pub has_session_manager: bool,
     /// The version of libpipewire that is loaded: major, minor.
     pub library: (u32, u32),
     /// What some seconds of listening gave, or why nothing; `None` where the source is a file.
@@ -34,6 +44,8 @@ pub struct Facts {
     pub rtprio: u64,
     /// The highest priority that RTKit gives, or why none.
     pub rtkit: Result<i32, String>,
+    /// There is a system bus, by which RTKit could be asked.
+    pub system_bus: bool,
     /// Bytes that may be locked; `u64::MAX` for any number.
     pub memlock: u64,
     /// Bytes that a ring takes.
@@ -49,6 +61,8 @@ pub struct Facts {
     pub io_uring_disabled: Option<u32>,
     /// Whether `/dev/cpu_dma_latency` can be written.
     pub dma_latency: bool,
+    /// Whether ALSA is built in.
+    pub alsa: bool,
     /// Capture devices under `/dev/snd`, and how many of them can be opened.
     pub cards: (usize, usize),
     /// The user's groups.
@@ -79,6 +93,11 @@ pub struct Service {
 }
 
 impl Facts {
+    /// For whose users the project's backports are.
+    pub(super) fn is_bookworm(&self) -> bool {
+        self.release == "debian bookworm"
+    }
+
     /// Looks at this machine and listens to its source: some seconds. Loads the model
     /// that is configured, to see that it can be.
     pub fn gather(config: &Config) -> Self {
@@ -95,11 +114,18 @@ impl Facts {
         Self {
             heard: listen(config, pipewire.is_ok()),
             pipewire,
+            runtime_directory: runtime_directory().is_some(),
+            systemd: runtime_directory()
+                .is_some_and(|directory| directory.join("systemd/private").exists()),
+            release: release(&fs::read_to_string("/etc/os-release").unwrap_or_default()),
+            has_pipewire: has_program("pipewire"),
+            has_session_manager: has_program("wireplumber"),
             service: service(),
             library: v2m_pw_filter::filter::library_version(),
             latency: config.latency,
             rtprio: rtprio(),
             rtkit: rt::rtkit_priority(),
+            system_bus: Path::new("/run/dbus/system_bus_socket").exists(),
             memlock: if has_capability(14) {
                 u64::MAX
             } else {
@@ -113,6 +139,7 @@ impl Facts {
                 .ok()
                 .and_then(|text| text.trim().parse().ok()),
             dma_latency: access("/dev/cpu_dma_latency", AccessFlags::W_OK).is_ok(),
+            alsa: cfg!(feature = "alsa"),
             cards: cards(),
             groups: groups(),
             logind: Path::new("/run/systemd/seats").exists(),
@@ -131,6 +158,27 @@ impl Facts {
                 .map(|detector| detector.map(|detector| detector.name().to_owned())),
         }
     }
+}
+
+fn runtime_directory() -> Option<PathBuf> {
+    let set = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
+    set.map(PathBuf::from)
+}
+
+/// "debian bookworm", of os-release(5).
+fn release(text: &str) -> String {
+    let value = |key: &str| {
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        value.unwrap_or_default().trim_matches('"').to_owned()
+    };
+    format!("{} {}", value("ID"), value("VERSION_CODENAME"))
+}
+
+fn has_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .any(|directory| access(&directory.join(name), AccessFlags::X_OK).is_ok())
 }
 
 fn service() -> Option<Result<Service, String>> {
@@ -202,7 +250,8 @@ fn in_brackets(now: &str) -> Option<&str> {
 }
 
 fn booted_as(line: &str) -> Option<&str> {
-    let mut words = line.split_whitespace();
+    // The last one counts.
+    let mut words = line.split_whitespace().rev();
     words.find_map(|word| word.strip_prefix("preempt="))
 }
 
@@ -288,9 +337,20 @@ mod tests {
     }
 
     #[test]
+    fn a_distribution_says_its_release() {
+        let text =
+            "PRETTY_NAME=\"Debian\"\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\nID=debian\n";
+        assert_eq!(release(text), "debian bookworm");
+        assert_eq!(release("ID=\"arch\""), "arch ");
+    }
+
+    #[test]
     fn preemption_is_read_from_what_there_is() {
         assert_eq!(in_brackets("none voluntary (full)\n"), Some("full"));
-        assert_eq!(booted_as("quiet preempt=voluntary ro\n"), Some("voluntary"));
+        assert_eq!(
+            booted_as("preempt=full quiet preempt=voluntary ro\n"),
+            Some("voluntary")
+        );
         let debian = "CONFIG_PREEMPT_BUILD=y\n# CONFIG_PREEMPT_NONE is not set\n\
                       CONFIG_PREEMPT_VOLUNTARY=y\nCONFIG_PREEMPT_DYNAMIC=y\n";
         assert_eq!(built_as(debian), Some("voluntary"));

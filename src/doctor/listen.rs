@@ -1,12 +1,14 @@
 //! Listens to the source for some seconds, the way the engine would.
 
+#[cfg(feature = "alsa")]
+mod alsa;
+
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::capture::Event;
-use crate::capture::alsa::{AlsaSource, MuteWatch, Stop};
 use crate::capture::channels::Channels;
 use crate::capture::ingest::Ingest;
 use crate::capture::pipewire::{Options, Pipewire, Source};
@@ -17,7 +19,6 @@ use v2m_dsp::health::{Channel, Facts, Finding, Mute};
 use v2m_ring::layout::MIN_HISTORY;
 use v2m_ring::notifier::WakeUpThread;
 use v2m_ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
-use v2m_rt::bounded::Bounded;
 
 /// How long it takes for audio to come, at most.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -106,10 +107,7 @@ impl Ears {
 /// nothing is heard.
 pub(super) fn listen(config: &Config, reachable: bool) -> Option<Result<Heard, String>> {
     let channels = Channels::new(config.channel.clone(), Box::new(drop));
-    let alsa = |pcm| {
-        let source = AlsaSource::later(pcm, config.alsa).with_channels(channels.clone());
-        alsa(source, &channels)
-    };
+    let alsa = |pcm| alsa(config, pcm, &channels);
     Some(match (&config.source, &config.fallback) {
         (SourceSpec::Alsa(pcm), _) => alsa(Some(pcm)),
         (SourceSpec::Pipewire(source) | SourceSpec::Clean(source), _) if reachable => {
@@ -148,29 +146,15 @@ fn graph(config: &Config, source: &Source, channels: &Arc<Channels>) -> Result<H
     Ok(ears.heard(source, state.rate, state.quantum, &channels, None))
 }
 
-fn alsa(mut source: AlsaSource, channels: &Channels) -> Result<Heard, String> {
-    let stop = Stop::new().map_err(|error| error.to_string())?;
-    let stop = Arc::new(stop);
-    let (ears, setup) = (Ears::new()?, source.setup());
-    let watch = MuteWatch::start(setup.clone()).map_err(|error| error.to_string())?;
-    let (events, received) = channel();
-    let (ingest, stopped) = (ears.ingest.clone(), stop.clone());
-    let mut thread = Bounded::spawn("v2m-alsa", move |calls| {
-        source.note_calls(calls);
-        source.capture(&*ingest, &|event| drop(events.send(event)), &stopped);
-    })
-    .map_err(|error| error.to_string())?;
-    let source_name = attend(&received, &ears.ingest);
-    // These go with the PCM.
-    let mute = watch.mute();
-    let setup = setup.lock().ok().and_then(|setup| setup.clone());
-    let channels = channels.status();
-    let hanging = thread.hanging();
-    stop.end();
-    thread.join();
-    let (rate, quantum) = setup.map_or((0, 0), |setup| (setup.rate, setup.period as u32));
-    let source_name = source_name.map_err(|why| hanging.unwrap_or(why))?;
-    Ok(ears.heard(source_name, rate, quantum, &channels, mute.as_ref()))
+/// Listens to an ALSA PCM; without a name to whichever there is.
+#[cfg(feature = "alsa")]
+fn alsa(config: &Config, pcm: Option<&str>, channels: &Arc<Channels>) -> Result<Heard, String> {
+    alsa::listen(config.alsa, pcm, channels)
+}
+
+#[cfg(not(feature = "alsa"))]
+fn alsa(_: &Config, _: Option<&str>, _: &Arc<Channels>) -> Result<Heard, String> {
+    Err(crate::capture::no_alsa::refusal().to_string())
 }
 
 /// Waits for audio and listens; the source's name.

@@ -4,12 +4,14 @@
 mod checks;
 mod facts;
 mod listen;
+mod remedies;
 
 use serde::{Deserialize, Serialize};
 
 pub use checks::judge;
 pub use facts::Facts;
 pub use listen::Heard;
+pub use remedies::Remedy;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -27,7 +29,7 @@ pub struct Check {
     pub status: Status,
     /// What was found, and what it means for latency or safety.
     pub meaning: String,
-    /// The command that mends it; none where nothing needs mending.
+    /// What mends it; none where nothing needs mending.
     pub remedy: Option<String>,
 }
 
@@ -42,8 +44,8 @@ impl Check {
     }
 
     /// It works, less well; `remedy` mends it.
-    pub fn degraded(name: &str, meaning: impl Into<String>, remedy: impl Into<String>) -> Self {
-        let remedy = Some(remedy.into());
+    pub fn degraded(name: &str, meaning: impl Into<String>, remedy: Remedy) -> Self {
+        let remedy = Some(remedy.to_string());
         Self {
             name: name.into(),
             status: Status::Degraded,
@@ -53,7 +55,7 @@ impl Check {
     }
 
     /// It doesn't work; `remedy` mends it.
-    pub fn broken(name: &str, meaning: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub fn broken(name: &str, meaning: impl Into<String>, remedy: Remedy) -> Self {
         Self {
             status: Status::Broken,
             ..Self::degraded(name, meaning, remedy)
@@ -115,19 +117,23 @@ mod tests {
     fn reports_show_the_worst_and_the_remedy() {
         let checks = [
             Check::good("one", "fine"),
-            Check::degraded("three", "slow", "do this"),
+            Check::degraded("three", "slow", remedies::START_PIPEWIRE),
         ];
+        let do_this = remedies::START_PIPEWIRE.to_string();
         assert_eq!(worst(&checks), Status::Degraded);
         assert_eq!(
             text(&checks),
-            "good      one    fine\ndegraded  three  slow  -> do this\n"
+            format!("good      one    fine\ndegraded  three  slow  -> {do_this}\n")
         );
         let report: serde_json::Value = serde_json::from_str(&json(&checks)).unwrap();
         assert_eq!(report["status"], "degraded");
-        assert_eq!(report["checks"][1]["remedy"], "do this");
+        assert_eq!(report["checks"][1]["remedy"], do_this);
         assert_eq!(report["checks"][0]["remedy"], serde_json::Value::Null);
         assert_eq!(
-            worst(&[Check::broken("x", "y", "z"), checks[0].clone()]),
+            worst(&[
+                Check::broken("x", "y", remedies::LIST_SOURCES),
+                checks[0].clone()
+            ]),
             Status::Broken
         );
     }

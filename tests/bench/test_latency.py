@@ -27,6 +27,9 @@ OURS = [
     "Python, asyncio",
     "Python, asyncio on uvloop",
 ]
+RATES = (16000, 48000)
+#: Where rows are not what is looked at.
+SPEECH = ("--rate", "16000")
 
 
 def check_rows(report: dict[str, Any], least: int) -> None:
@@ -38,6 +41,9 @@ def check_rows(report: dict[str, Any], least: int) -> None:
         assert row["lost"] <= row["lost_in_gaps"], f"{row['name']} lost {row['lost']}"
         assert row["duplicated"] == 0, row["name"]
         assert len(row["latencies_us"]) == row["received"]
+        assert row["next_cycle"] <= row["received"]
+        # What the graph has already needs no resampler.
+        assert (row["resampler_us"] > 0) == (row["rate"] < 48000)
         latency = row["latency"]
         assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["max"]
         assert row["from_capture"]["p50"] > latency["p50"]
@@ -51,31 +57,35 @@ def test_every_receiver_in_json_text_and_picture(bench: Bench, tmp_path: Path) -
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(result.read_text())
-    assert [row["name"] for row in report["receivers"]] == OURS
+    rows = report["receivers"]
+    assert [(row["rate"], row["name"]) for row in rows] == [
+        (r, name) for r in RATES for name in OURS
+    ]
     check_rows(report, least=30)
     assert report["graph"]["path"] == "private"
     assert (report["graph"]["quantum"], report["graph"]["rate"]) == (256, 48000)
     assert report["machine"]["kernel"].startswith(os.uname().release)
-    assert report["injector"]["impulses"] > 5 * 30
-    assert [target["what"] for target in report["targets"] if "median" in target["what"]]
-    assert len(report["budget"]) == 5
-    for name in OURS:
-        assert name in done.stdout
+    assert report["injector"]["impulses"] > 10 * 30
+    aims = " ".join(target["what"] for target in report["targets"])
+    assert all(f"({rate // 1000} kHz): median" in aims for rate in RATES)
+    assert [step["rate"] for step in report["budget"]] == [16000] * 5 + [48000] * 5
+    for row in rows:
+        assert f"{row['name']} ({row['form']})" in done.stdout
     for line in ("quantum 256/48000", "audio thread", "Linux", "load: none", "jitter"):
         assert line in done.stdout
 
     svg = xml.etree.ElementTree.parse(picture).getroot()
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
     texts = ["".join(text.itertext()) for text in svg.iter("{http://www.w3.org/2000/svg}text")]
-    assert set(OURS) <= set(texts)
+    assert {f"{name} ({rate // 1000} kHz)" for name in OURS for rate in RATES} <= set(texts)
     classes = [path.get("class") for path in svg.iter("{http://www.w3.org/2000/svg}path")]
-    assert classes.count("bars") == classes.count("curve") == len(OURS)
+    assert classes.count("bars") == classes.count("curve") == len(rows)
 
 
 def test_stock_graph_with_the_gil_hogged(bench: Bench, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     done = bench(
-        *("--stock", "--load", "gil", "--duration", "1", "--rounds", "1"),
+        *("--stock", "--load", "gil", "--duration", "1", "--rounds", "1", "--rate", "48000"),
         *("--json", str(result)),
     )
     assert done.returncode == 0, done.stderr
@@ -90,15 +100,17 @@ def test_stock_graph_with_the_gil_hogged(bench: Bench, tmp_path: Path) -> None:
 def test_every_core_busy(bench: Bench, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     arguments = ("--load", "cpu", "--duration", "1", "--rounds", "1", "--quantum", "512")
-    done = bench(*arguments, "--json", str(result))
+    done = bench(*arguments, *("--rate", "24000", "--rate", "8000"), "--json", str(result))
     assert done.returncode == 0, done.stderr
-    check_rows(json.loads(result.read_text()), least=15)
+    report = json.loads(result.read_text())
+    assert [row["rate"] for row in report["receivers"]] == [8000] * len(OURS) + [24000] * len(OURS)
+    check_rows(report, least=15)
 
 
 def test_python_without_the_module_is_told_how_to_get_it(bench: Bench, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     done = bench(
-        *("--duration", "1", "--rounds", "1", "--json", str(result)),
+        *("--duration", "1", "--rounds", "1", *SPEECH, "--json", str(result)),
         *("--python", "/nonexistent/python3"),
     )
     assert done.returncode == 0, done.stderr
@@ -116,13 +128,17 @@ def test_peers_are_measured_or_told_why_not(bench: Bench, tmp_path: Path) -> Non
     # Another one of ours, as anybody could write it.
     reader = {"name": "theirs", "form": "default", "command": [str(BINARY), "bench", "receiver"]}
     peers, result = tmp_path / "peers.json", tmp_path / "result.json"
-    peers.write_text(json.dumps([missing, failing, silent, reader]))
+    # Only in the first of two rounds.
+    seldom = reader | {"name": "seldom", "every": 2}
+    peers.write_text(json.dumps([missing, failing, silent, reader, seldom]))
     done = bench(
-        *("--duration", "1", "--rounds", "1", "--json", str(result)), "--peers", str(peers)
+        *("--duration", "2", "--rounds", "2", *SPEECH, "--json", str(result)),
+        *("--peers", str(peers)),
     )
     assert done.returncode == 0, done.stderr
     rows = {row["name"]: row for row in json.loads(result.read_text())["receivers"]}
-    check_rows({"receivers": [row for row in rows.values() if row["ours"]]}, least=15)
+    check_rows({"receivers": [row for row in rows.values() if row["ours"]]}, least=30)
+    assert rows["seldom"]["sent"] < 30 < rows["theirs"]["sent"]
     assert rows["absent"]["error"] == "not installed: install it"
     assert "no luck" in rows["failing"]["error"]
     assert "cut short" in rows["broken"]["error"]
@@ -137,6 +153,7 @@ def test_peers_are_measured_or_told_why_not(bench: Bench, tmp_path: Path) -> Non
         (("--load", "all"), "none, cpu or gil"),
         (("--duration", "0"), "0"),
         (("--rounds", "0"), "0"),
+        (("--rate", "44100"), "44100"),
         (("--private", "--physical"), "--physical"),
         (("--source", "default"), "--physical"),
         (("--peers", "/nonexistent/peers.json"), "/nonexistent/peers.json"),
@@ -186,7 +203,7 @@ def test_a_loop_through_a_sink_and_its_monitor(bench: Bench, tmp_path: Path) -> 
         rig.create_sink("loudspeaker", channels=("MONO",))
         done = bench(
             *("--physical", "--source", "monitor:loudspeaker", "--duration", "1"),
-            *("--rounds", "1", "--json", str(result)),
+            *("--rounds", "1", *SPEECH, "--json", str(result)),
             env=rig.env,
         )
     assert done.returncode == 0, done.stderr
@@ -198,7 +215,8 @@ def test_a_loop_through_a_sink_and_its_monitor(bench: Bench, tmp_path: Path) -> 
 def test_a_session_without_a_manager_gets_a_direct_path(bench: Bench, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     with PrivatePipeWire(quantum=256) as rig:
-        done = bench("--duration", "1", "--rounds", "1", "--json", str(result), env=rig.env)
+        arguments = ("--duration", "1", "--rounds", "1", *SPEECH, "--json", str(result))
+        done = bench(*arguments, env=rig.env)
     assert done.returncode == 0, done.stderr
     report = json.loads(result.read_text())
     assert report["graph"]["path"] == "direct"
@@ -212,7 +230,8 @@ def test_a_session_gets_a_loopback(bench: Bench, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     with Session(quantum=256) as session:
         env = {k: v for k, v in session.env.items() if k.startswith(("XDG_", "PIPEWIRE_"))}
-        done = bench("--duration", "1", "--rounds", "1", "--json", str(result), env=env)
+        arguments = ("--duration", "1", "--rounds", "1", *SPEECH, "--json", str(result))
+        done = bench(*arguments, env=env)
     assert done.returncode == 0, done.stderr
     report = json.loads(result.read_text())
     assert report["graph"]["path"] == "loopback"

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:
     assert BINARY.is_file()
-    run = [sys.executable, str(ROOT / "benches/peers/run.py"), "--duration", "1"]
+    run = [sys.executable, str(ROOT / "benches/peers/run.py"), "--duration", "1", "--rounds", "1"]
     done = subprocess.run(
         [*run, "--only", "pw-record"], capture_output=True, text=True, timeout=200, check=False
     )
@@ -37,7 +37,8 @@ def report() -> dict[str, Any]:
 def test_the_same_impulses_for_everybody(report: dict[str, Any]) -> None:
     assert report["graph"]["path"] == "node"
     rows = {document.title(row): row for row in report["receivers"]}
-    assert len(rows) == 9
+    # Seven of ours, for each stream.
+    assert len(rows) == 2 * 7 + 2
     for form, rate in (("default", 16000), ("best", 48000)):
         row = rows[f"pw-record | Python ({form})"]
         assert row["error"] is None, row["error"]
@@ -47,6 +48,26 @@ def test_the_same_impulses_for_everybody(report: dict[str, Any]) -> None:
         assert row["cpu_percent"] > 0
 
 
+def words_of(text: str) -> str:
+    """Without the lines' ends."""
+    return " ".join(text.split())
+
+
+def figures(readme: Path) -> str:
+    """What it quotes of a run."""
+    return words_of(readme.read_text().split(document.BEGIN)[1].split(document.END)[0])
+
+
+def test_what_readme_quotes_stands_in_the_document() -> None:
+    quoted = figures(ROOT / "README.md")
+    assert quoted and quoted in words_of((ROOT / "docs/benchmarks.md").read_text())
+
+
+def test_ahead_and_behind() -> None:
+    said = [document.against(ratio) for ratio in (0.5, 0.999, 1.001, 1.25, 3.0)]
+    assert said == ["ahead by 50 %", "level", "level", "behind by 25 %", "behind by 200 %"]
+
+
 def test_the_document_has_all_of_it(report: dict[str, Any], tmp_path: Path) -> None:
     absent = copy.deepcopy(report["receivers"][-1]) | {
         "name": "absent",
@@ -54,24 +75,35 @@ def test_the_document_has_all_of_it(report: dict[str, Any], tmp_path: Path) -> N
         "received": 0,
     }
     hog = copy.deepcopy(report)
-    hog["receivers"][4]["name"] = document.SYNC_REMEDY
+    for row in hog["receivers"]:
+        if row["name"] == document.SYNC:
+            row["name"] = document.SYNC_REMEDY
     idle = copy.deepcopy(report)
     idle["receivers"].append(absent)
     shutil.copy(ROOT / "target/peers/none.svg", tmp_path / "none.svg")
     shutil.copy(ROOT / "target/peers/none.svg", tmp_path / "gil.svg")
     reports = {"none": idle, "gil": hog, "budget": report, "stock": report, "cpu": report}
-    document.write(reports, "readers  1", tmp_path, tmp_path)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{document.BEGIN}\nof yesterday\n{document.END}\nafter\n")
+    document.write(reports, "readers  1", tmp_path, tmp_path, readme)
     text = (tmp_path / "benchmarks.md").read_text()
+    quoted = readme.read_text()
+    assert quoted.startswith("before\n") and quoted.endswith("\nafter\n")
+    assert "yesterday" not in quoted
+    assert figures(readme) and figures(readme) in words_of(text)
     for words in (
         f"Linux {report['machine']['kernel']}",
         "not measured: can't be installed: no such version",
-        "Median of the plain reader in Rust: 1",
+        "16 kHz: median of the plain reader in Rust: 1",
+        "48 kHz: median of the plain reader in Rust: 1",
+        "From capture to Python's hand at a quantum of 256/48000, p99",
+        "Medians of others in their best form, in ours (sync, same rate): pw-record",
         "pw-record | Python",
         "p99 of others in ours with `switch_interval`",
-        "| all of it: from capture to Python's hand |",
-        "readers  1",
+        "| 48 | all of it: from capture to Python's hand |",
+        "readers 1",
     ):
-        assert words in text, words
+        assert words in words_of(text), words
     for picture in ("none", "gil"):
         assert f"benchmarks-{picture}.svg" in text
         xml.etree.ElementTree.parse(tmp_path / f"benchmarks-{picture}.svg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from rig import BINARY
+from rig import BINARY, wait_until
 from rig.hostile import IS_ROOT, NOBODY, is_clean
 
 SPEECH = "/usr/share/sounds/alsa/Front_Center.wav"
@@ -87,12 +88,18 @@ def test_a_directory_that_stays_locked_is_an_error(user: Any) -> None:
     os.close(directory)
 
 
+def records(user: Any) -> bool:
+    """Whether a recorder has been handed audio."""
+    readers = json.loads(user.command("status", "--json").stdout)["readers"]
+    return any(reader["read"] for reader in readers)
+
+
 @pytest.mark.parametrize("how", ENDS)
 def test_while_a_fifo_has_no_reader(user: Any, tmp_path: Path, how: signal.Signals) -> None:
     os.mkfifo(tmp_path / "out.wav")
-    with running(
-        user, "record", str(tmp_path / "out.wav"), "--source", f"file:{SPEECH}"
-    ) as recorder:
+    user.start("--source", "null:")
+    with running(user, "record", str(tmp_path / "out.wav")) as recorder:
+        wait_until(lambda: records(user), "a recording")
         ends_by(recorder, how, 1)
 
 

@@ -8,3 +8,5 @@ mod rooms;
 #[cfg(feature = "ort")]
 mod vad_ort;
 mod vad_worker;
+#[cfg(not(feature = "alsa"))]
+mod without_alsa;

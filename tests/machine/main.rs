@@ -4,6 +4,7 @@
 //!     cargo test --test machine -- --ignored --test-threads 1
 #![allow(unsafe_code, reason = "counts allocations")]
 
+#[cfg(feature = "alsa")]
 mod alsa;
 mod emulated;
 #[path = "../sound/known.rs"]

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from rig import BINARY, PrivatePipeWire
+from rig import BINARY, ROOT, PrivatePipeWire
 from rig.alsa import AlsaMic
 from rig.demo import write_speech
 from rig.peer import Peer
+from rig.remedies import SOURCE, printed, remedies
 from rig.service import CHECKS, Engine, doctor
 from rig.session import Session
+
+COMMAND = r"systemctl --user \w+ \w[\w.-]*|sudo \w+ \w+|export \w+=[^,\"]+"
 
 
 def test_a_microphone_that_is_heard(rig: PrivatePipeWire, tmp_path: Path) -> None:
@@ -95,12 +98,85 @@ def test_what_it_says_mends_it_does(tmp_path: Path) -> None:
         rig.play(tmp_path / "speech.f32", "rig-mic", loop=True)
         rig.tool("wpctl", "set-mute", str(rig.node_id("rig-mic")), "1")
         found = doctor(env, 1)
-        mended = [found["source"], found["quantum"]]
         assert "muted" in found["source"]["meaning"] and found["quantum"]["status"] == "degraded"
-        for check in mended:
-            subprocess.run(["sh", "-c", check["remedy"]], env=env, check=True, timeout=20)
+        for remedy in (found["source"]["remedy"], printed(found["quantum"], "FREE_QUANTUM")):
+            subprocess.run(["sh", "-c", remedy], env=env, check=True, timeout=20)
         found = doctor(env, 0)
         assert found["source"]["status"] == found["quantum"]["status"] == "good", found
+
+
+def on_terminal(env: dict[str, str], command: str) -> str:
+    """What a command shows there within some seconds."""
+    engine = BINARY.resolve().parent
+    shown = subprocess.run(
+        [
+            "script",
+            "--quiet",
+            "--command",
+            f"stty rows 30 cols 120; timeout --foreground 3 {command}",
+            "/dev/null",
+        ],
+        env=env | {"PATH": f"{engine}:{os.environ['PATH']}", "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return shown.stdout
+
+
+@pytest.mark.skipif(shutil.which("wpctl") is None, reason="WirePlumber is not installed")
+def test_what_it_says_to_look_at_shows_what_is_wrong(tmp_path: Path) -> None:
+    with Session(quantum=256) as session:
+        rig, env = session.rig, session.env
+        rig.create_sink("speakers")
+        with Engine(rig, "--source", "clean", **env):
+            # What it was told where there is no default sink, below.
+            sinks, _, choose = remedies()["CHOOSE_SINK"].partition("wpctl set-default ID")
+            assert choose and "speakers" in on_terminal(env, sinks)
+            rig.tool("wpctl", "set-default", str(rig.node_id("speakers")))
+            rig.wait_for(
+                lambda: "monitor:speakers" in doctor(env)["echo"]["meaning"], "the sink", 30
+            )
+        with Engine(rig, "--source", "rig-mic", "--linger", "0") as engine:
+            # Nothing is played into it.
+            zeros = lambda: doctor(env).get("stream 1", {"remedy": None})["remedy"]  # noqa: E731
+            rig.wait_for(zeros, "the silence to be found", 30)
+            remedy = printed(doctor(env)["stream 1"], "WATCH_HEALTH")
+            assert "zeros" in on_terminal(env, remedy)
+            # The same view shows losses, and PipeWire's who is late.
+            assert "rig-mic" in on_terminal(env, remedies()["WATCH_LOSSES"])
+            assert "rig-mic" in on_terminal(env, remedies()["WATCH_GRAPH"])
+            peer = Peer(engine.socket, source="nowhere")
+            rig.wait_for(lambda: "nowhere" in json.dumps(doctor(env)), "its stream")
+            lost = next(check for check in doctor(env).values() if "nowhere" in check["meaning"])
+            assert "rig-mic" in on_terminal(env, printed(lost, "LIST_SOURCES"))
+            peer.close()
+
+
+def test_without_a_sink_one_is_asked_for(rig: PrivatePipeWire) -> None:
+    with Engine(rig, "--source", "clean"):
+        rig.wait_for(lambda: doctor(rig.env)["echo"]["status"] == "degraded", "the echo", 30)
+        printed(doctor(rig.env)["echo"], "CHOOSE_SINK")
+
+
+def test_each_remedy_is_tried() -> None:
+    """Somewhere a test names it, and holds what is printed against it."""
+    tests = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "packaging/tests").rglob("test_*.py")]
+    text = "".join(path.read_text() for path in tests)
+    untried = [name for name in remedies() if f'"{name}"' not in text]
+    assert len(remedies()) > 20 and untried == []
+    # What other errors give as a command is tried by its own words.
+    sources = [path for place in ("src", "crates") for path in (ROOT / place).rglob("*.rs")]
+    elsewhere = set()
+    for path in sources:
+        if path != SOURCE and "tests" not in path.parts and path.name != "tests.rs":
+            joined = re.sub(r"\\\n\s*", "", path.read_text().partition("#[cfg(test)]")[0])
+            found = re.findall(COMMAND, joined)
+            elsewhere |= set(found)
+    tried = text + "".join(remedies().values())
+    assert elsewhere and {command for command in elsewhere if command not in tried} == set()
 
 
 def test_alsa_stands_in(tmp_path: Path) -> None:

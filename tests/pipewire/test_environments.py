@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rig import BINARY, PrivatePipeWire, wait_until
+from rig import BINARY, ROOT, PrivatePipeWire, wait_until
 from rig.alsa import AlsaMic
 from rig.service import Engine, status, tone
 from rig.session import Session
@@ -27,7 +28,7 @@ def run(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-@pytest.mark.parametrize("command", [("sources",), ("doctor", "--json")])
+@pytest.mark.parametrize("command", [("run",), ("sources",), ("doctor", "--json")])
 def test_a_lost_runtime_directory_is_what_is_blamed(
     tmp_path: Path, command: tuple[str, ...]
 ) -> None:
@@ -59,9 +60,11 @@ with AudioCapture(buffer_size=1600).stream(timeout=20) as stream:
 """
 
 
-def client(env: dict[str, str]) -> Any:
+def client(env: dict[str, str], *before: str) -> Any:
+    """Whether a program there has a private engine, once it has heard something of PipeWire's.
+    ``before``: programs that run it."""
     done = subprocess.run(
-        [sys.executable, "-c", CLIENT],
+        [*before, sys.executable, "-c", CLIENT],
         env=env | {"V2M_ENGINE_BIN": str(BINARY)},
         capture_output=True,
         text=True,
@@ -93,22 +96,103 @@ def test_a_bundles_libraries_are_not_the_engines(
     assert client(rig.env | {"LD_LIBRARY_PATH": str(foreign_libraries)})
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hides the system's own")
+def test_a_bundles_libraries_are_taken_where_the_system_has_none(
+    rig: PrivatePipeWire, tmp_path: Path
+) -> None:
+    library = system_library()
+    bundle, none = tmp_path / "bundle", tmp_path / "none"
+    bundle.mkdir()
+    shutil.copy(library, bundle / "libpipewire-0.3.so.0")
+    none.touch()
+    hide = 'mount --bind "$0" "$1" && shift && exec "$@"'
+    before = ("unshare", "--mount", "sh", "-c", hide, str(none), str(library.resolve()))
+    env = rig.env | {"LD_LIBRARY_PATH": str(bundle)}
+    assert subprocess.run([*before, BINARY, "--version"], env=rig.env, check=False).returncode
+    assert client(env, *before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a container here")
+def test_a_container_with_pipewires_socket_only(rig: PrivatePipeWire, tmp_path: Path) -> None:
+    """Processes, network and memory of its own, and nothing of the session but that socket."""
+    own = tmp_path / "run"
+    own.mkdir(mode=0o700)
+    (own / "pipewire-0").touch()
+    give = 'mount --bind "$0" "$1" && mount -t tmpfs none /dev/shm && shift && exec "$@"'
+    contained = (
+        *("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--net", "--ipc"),
+        *("sh", "-c", give, str(rig.directory / "pipewire-0"), str(own / "pipewire-0")),
+    )
+    (tmp_path / "alsa.conf").write_text("ctl.default { type hw card 0 }\n")
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "XDG_RUNTIME_DIR": str(own),
+        # Nothing stands in for it.
+        "ALSA_CONFIG_PATH": str(tmp_path / "alsa.conf"),
+    }
+    assert client(env, *contained)
+
+
+#: The release of Ubuntu 22.04.
+OLDEST = (0, 3, 48)
+
+
+@pytest.fixture(scope="module")
+def newer_functions() -> set[str]:
+    """Those of libpipewire that came later, by Debian's record of when each was seen first."""
+    if shutil.which("dpkg-query") is None:
+        pytest.skip("no dpkg says when a function came")
+    (record,) = subprocess.run(
+        ["dpkg-query", "--control-path", "libpipewire-0.3-0", "symbols"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    ).stdout.splitlines()
+    listed = re.findall(r"^ (\w+)@\S+ ([\d.]+)", Path(record).read_text(), re.MULTILINE)
+    return {name for name, since in listed if tuple(map(int, since.split("."))) > OLDEST}
+
+
+def text_of(*command: str | Path) -> str:
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=True, timeout=60
+    ).stdout
+
+
+def system_library() -> Path:
+    lines = text_of("ldconfig", "-p").splitlines()
+    return Path(next(line.split()[-1] for line in lines if "libpipewire-0.3.so.0" in line))
+
+
+def looked_up(functions: set[str]) -> set[str]:
+    """Those of these functions that the engine looks for when it runs: their names are in it."""
+    return set(re.findall(r"pw_\w+", text_of("readelf", "-p", ".rodata", BINARY))) & functions
+
+
+def test_no_function_that_came_after_0_3_48_is_needed_to_start(newer_functions: set[str]) -> None:
+    bound = {line.split()[-1] for line in text_of("nm", "-D", "-u", BINARY).splitlines()}
+    assert "pw_context_connect" in bound
+    assert bound & newer_functions == set()
+    # What is hidden below is all that the engine would take.
+    assert looked_up(newer_functions) == {"pw_context_get_data_loop"}
+
+
 @pytest.fixture
-def older_library(tmp_path: Path) -> Path:
-    """The system's libpipewire without a function that came in 0.3.50 only."""
-    listed = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
-    paths = [line.split()[-1] for line in listed.splitlines() if "libpipewire-0.3.so.0" in line]
-    library = Path(paths[0]).read_bytes()
-    assert library.count(b"\0pw_context_get_data_loop\0") == 1
+def older_library(newer_functions: set[str], tmp_path: Path) -> Path:
+    """The system's libpipewire without the later functions that the engine looks for."""
+    library = system_library().read_bytes()
+    for function in looked_up(newer_functions):
+        name = b"\0" + function.encode() + b"\0"
+        assert library.count(name) == 1
+        library = library.replace(name, name[:-2] + b"0\0")
     directory = tmp_path / "older"
     directory.mkdir()
-    (directory / "libpipewire-0.3.so.0").write_bytes(
-        library.replace(b"pw_context_get_data_loop", b"pw_context_get_data_l00p")
-    )
+    (directory / "libpipewire-0.3.so.0").write_bytes(library)
     return directory
 
 
-def test_a_libpipewire_before_0_3_50_captures_too(
+def test_a_libpipewire_without_later_functions_captures_too(
     rig: PrivatePipeWire, older_library: Path, tmp_path: Path
 ) -> None:
     rig.play(tone(rig, tmp_path / "a", 0.5), "rig-mic", loop=True)
@@ -247,3 +331,38 @@ def test_where_pulseaudio_has_the_sound_it_is_captured_through_it(tmp_path: Path
 
 def has_pulse_plugin() -> bool:
     return any(Path("/usr/lib").glob("**/alsa-lib/libasound_module_pcm_pulse.so"))
+
+
+def test_without_a_session_manager_the_source_of_the_highest_priority_is_the_default(
+    rig: PrivatePipeWire,
+) -> None:
+    for name, priority in (("lower", 2000), ("higher", 3000), ("lowest", 1000)):
+        node = {
+            "factory.name": "support.null-audio-sink",
+            "media.class": "Audio/Source/Virtual",
+            "audio.position": "MONO",
+            "adapter.auto-port-config": {"mode": "dsp", "monitor": True, "position": "preserve"},
+            "object.linger": True,
+            "node.name": name,
+            "priority.session": priority,
+        }
+        rig.tool("pw-cli", "create-node", "adapter", json.dumps(node))
+
+    def starred() -> list[str]:
+        listed = json.loads(run(rig.env, "sources", "--json").stdout)
+        return [source["name"] for source in listed if source["default"]]
+
+    wait_until(lambda: starred() == ["higher"], "it to be the default")
+    with Engine(rig):
+        wait_until(lambda: status(rig)["source"]["linked"] == "higher", "its capture")
+
+
+def test_what_the_document_names_is_there() -> None:
+    """Every test that docs/environments.md says shows something."""
+    text = (ROOT / "docs/environments.md").read_text()
+    named = set(re.findall(r"`((?:tests|packaging)/[\w/.]+)`", text))
+    functions = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 10 and functions
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    source = "".join((ROOT / name).read_text() for name in named if name.endswith((".py", ".rs")))
+    assert [name for name in functions if f" {name}(" not in source] == []

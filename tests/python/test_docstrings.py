@@ -15,8 +15,11 @@ PACKAGE = Path(ROOT, "python/v2m_engine")
 #: What programs import, and what stands in private modules only to keep those short.
 MODULES = [
     PACKAGE / "_native.pyi",
-    *(PACKAGE / f"{name}.py" for name in ("_events", "_health", "_many", "_sources")),
-    *(PACKAGE / f"compat/{name}.py" for name in ("_callback", "_pyaudio_stream")),
+    *(PACKAGE / f"{name}.py" for name in ("_events", "_health", "_many", "_sources", "_vad_event")),
+    *(
+        PACKAGE / f"compat/{name}.py"
+        for name in ("_callback", "_pyaudio_stream", "_sounddevice_stream")
+    ),
     *sorted((PACKAGE / "integrations").glob("[a-z]*.py")),
     *sorted((PACKAGE / "compat").glob("[a-z]*.py")),
 ]

@@ -129,7 +129,7 @@ class Ring:
 
     def time_ns(self, position: int) -> int:
         (start,) = struct.unpack("=q", self.read(CLOCK, position // self.window, 1))
-        return int(start) + position % self.window * 1_000_000_000 // self.rate
+        return int(start + position % self.window * 1_000_000_000 // self.rate)
 
     def records(self, lane: int) -> list[Record]:
         """All records that are still there."""

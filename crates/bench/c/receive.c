@@ -1,5 +1,5 @@
 // The receiver in C of `v2m-engine bench latency`, which compiles it where libv2m is: what a
-// program pays that uses that. What it says is described in src/recording.rs.
+// program pays that uses that. Its stream is that of --rate. What it says is described in src/recording.rs.
 
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -43,10 +43,13 @@ static void *room(void *of, size_t bytes)
     return memory;
 }
 
-int main(void)
+int main(int count, char **arguments)
 {
     v2m_options options;
     v2m_options_init(&options, sizeof options);
+    for (int i = 1; i + 1 < count; i += 2)
+        if (strcmp(arguments[i], "--rate") == 0)
+            options.rate = atoi(arguments[i + 1]);
     options.engine = V2M_ENGINE_SERVICE;
     options.count = 4096;
     options.hop = V2M_HOP_QUANTUM;

@@ -1,6 +1,6 @@
 """The receivers in Python of `v2m-engine bench latency`, which brings them along:
 
-`python3 receive.py sync|asyncio|uvloop [--switch-interval SECONDS]`
+`python3 receive.py sync|asyncio|uvloop [--rate HZ] [--switch-interval SECONDS]`
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("way", choices=("sync", "asyncio", "uvloop"))
     parser.add_argument("--switch-interval", type=float, default=None)
+    parser.add_argument("--rate", type=int, default=16000)
     arguments = parser.parse_args()
-    capture = AudioCapture(buffer_size=BUFFER, engine="service")
+    capture = AudioCapture(arguments.rate, BUFFER, engine="service")
     if arguments.way == "sync":
         synchronous(capture, arguments.switch_interval)
         return

@@ -34,7 +34,7 @@ use self::stage::Stage;
 use self::stats::Outcome;
 use v2m_error::{Error, ErrorKind, Result};
 use v2m_ring::time::monotonic_ns;
-use v2m_ring::{EventLane, NS_PER_SAMPLE, Reader};
+use v2m_ring::{EventLane, Rate, Reader};
 
 /// From a receiver's first audio until impulses count: its start is over.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -55,6 +55,8 @@ pub struct Options {
     pub duration: Duration,
     /// How often each receiver has its turn.
     pub rounds: u32,
+    /// Streams that ours read.
+    pub rates: Vec<Rate>,
     /// The Python to look for our module in.
     pub python: String,
     /// Through a loudspeaker or a cable, and back.
@@ -108,7 +110,13 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: impl Fn(&str)) -> Result<
     stage.start_engine(options.quantum)?;
     let script = stage.receiver()?;
     let source = script.with_extension("c");
-    let mut specs = receiver::ours(&options.python, &script, &source, options.load)?;
+    let mut specs = receiver::ours(
+        &options.rates,
+        &options.python,
+        &script,
+        &source,
+        options.load,
+    )?;
     specs.extend(options.peers.iter().cloned());
     let mut scores: Vec<Score> = specs.into_iter().map(Score::new).collect();
 
@@ -127,6 +135,9 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: impl Fn(&str)) -> Result<
     for round in 1..=options.rounds {
         for index in random.shuffled(scores.len()) {
             let score = &mut scores[index];
+            if (round - 1) % score.spec.every.max(1) != 0 {
+                continue;
+            }
             let form = match score.spec.form.as_str() {
                 "" => String::new(),
                 form => format!(" ({form})"),
@@ -192,14 +203,7 @@ impl Turns<'_> {
     fn take(&mut self, score: &mut Score) -> Result<()> {
         let spec = &score.spec;
         // Only beside ours: it makes the engine ask for its quantum.
-        let witness = match spec.ours {
-            true => {
-                let mut connection = self.stage.connect()?;
-                let (ring, _) = connection.open(None)?;
-                Some((connection, ring))
-            }
-            false => None,
-        };
+        let witness = spec.stream.map(|rate| self.stage.open(rate)).transpose()?;
         let listening = Listening::start(spec, self.stage, self.options.load)?;
         sleep(SETTLE, self.stop)?;
 
@@ -209,7 +213,7 @@ impl Turns<'_> {
         sleep(self.options.duration / self.options.rounds, self.stop)?;
         let to = monotonic_ns();
         let cpu = listening.cpu_ns().saturating_sub(cpu);
-        if spec.ours {
+        if spec.stream.is_some() {
             let used = process::cpu_ns(self.stage.engine_pid()).saturating_sub(engine);
             self.engine_cpu.0 += used;
             self.engine_cpu.1 += (to - from) as u64;
@@ -237,7 +241,7 @@ fn in_gap(ring: &Reader, emission: &Emission) -> bool {
     let count = ring.records_committed(EventLane::Gaps);
     (0..count).rev().take(1000).any(|number| {
         ring.record(EventLane::Gaps, number).is_some_and(|gap| {
-            let end = gap.time_ns + gap.length as i64 * NS_PER_SAMPLE;
+            let end = gap.time_ns + ring.rate().ns(gap.length as i64);
             gap.time_ns < emission.captured_ns + TOUCHES_NS && emission.captured_ns < end
         })
     })

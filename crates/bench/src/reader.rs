@@ -8,21 +8,23 @@ use std::time::Duration;
 
 use super::recording::{Block, Recording};
 use v2m_client::connection::Connection;
+use v2m_client::protocol::Wanted;
 use v2m_error::{Error, Result};
 use v2m_ring::time::monotonic_ns;
-use v2m_ring::{Reader, SAMPLE_RATE};
+use v2m_ring::{Rate, Reader};
 
 /// How often a reader looks whether it should stop.
 const SLICE: Duration = Duration::from_millis(100);
 /// Blocks that there is room for from the start: a minute at the usual quantum.
 const ROOM: usize = 1 << 15;
 
-/// EventLane all that arrives until told to stop; `arrived` is set when something does.
+/// Records all that arrives until told to stop; `arrived` is set when something does.
 pub fn record(reader: &Reader, arrived: &AtomicBool, stop: &AtomicBool) -> Result<Recording> {
+    let rate = reader.rate().hz();
     let mut recording = Recording {
-        rate: SAMPLE_RATE,
+        rate,
         blocks: Vec::with_capacity(ROOM),
-        samples: Vec::with_capacity(64 * SAMPLE_RATE as usize),
+        samples: Vec::with_capacity(64 * rate as usize),
     };
     let mut seen = reader.committed();
     while !stop.load(Ordering::Relaxed) {
@@ -50,10 +52,19 @@ pub fn record(reader: &Reader, arrived: &AtomicBool, stop: &AtomicBool) -> Resul
     Ok(recording)
 }
 
+/// The stream of this rate of what the engine is configured for.
+pub fn open(connection: &mut Connection, rate: Rate) -> Result<Reader> {
+    let wanted = Wanted {
+        rate: Some(rate.hz()),
+        ..Wanted::default()
+    };
+    Ok(connection.open_stream(&wanted, None, false)?.ring)
+}
+
 /// The receiver as a process of its own: see [`recording`](super::recording).
-pub fn main() -> Result<()> {
+pub fn main(rate: Rate) -> Result<()> {
     let mut connection = Connection::service()?;
-    let (reader, _) = connection.open(None)?;
+    let reader = open(&mut connection, rate)?;
     let arrived = Arc::new(AtomicBool::new(false));
     let stop = Arc::new(AtomicBool::new(false));
     let (watched, stopper) = (arrived.clone(), stop.clone());
@@ -63,7 +74,7 @@ pub fn main() -> Result<()> {
     }
     let failed = |cause| Error::system("cannot write what was received", cause);
     let mut out = std::io::stdout();
-    writeln!(out, "ready {SAMPLE_RATE}").map_err(failed)?;
+    writeln!(out, "ready {}", rate.hz()).map_err(failed)?;
     // Until its end, whatever stands in it.
     let mut line = String::new();
     while std::io::stdin()

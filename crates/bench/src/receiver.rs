@@ -20,7 +20,7 @@ use super::reader;
 use super::recording::Recording;
 use super::stage::Stage;
 use v2m_error::{Error, ErrorKind, Result};
-use v2m_ring::SAMPLE_RATE;
+use v2m_ring::Rate;
 use v2m_rt as rt;
 
 /// How long a receiver may take to its first audio, and to hand over what it recorded.
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Spec {
     /// What it is, for people.
     pub name: String,
-    /// In which form: `default` or `best` of a peer.
+    /// In which form: `default` or `best` of a peer; of ours, the stream's rate.
     #[serde(default)]
     pub form: String,
     #[serde(default)]
@@ -48,18 +48,52 @@ pub struct Spec {
     /// Why it can't be measured; then it is only reported.
     #[serde(default)]
     pub missing: Option<String>,
-    /// Whether it reads the engine's ring.
+    /// It has its turn in one round of so many.
+    #[serde(default = "each")]
+    pub every: u32,
+    /// The engine's stream that it reads; a peer reads none.
     #[serde(skip)]
-    pub ours: bool,
+    pub stream: Option<Rate>,
 }
 
 fn short_drain() -> f64 {
     0.3
 }
 
-/// Our own receivers, in the order of the report; those in Python are `script`, and that in C
-/// is compiled of `source`.
-pub fn ours(python: &str, script: &Path, source: &Path, load: Load) -> Result<Vec<Spec>> {
+fn each() -> u32 {
+    1
+}
+
+/// Our own receivers on streams of these rates, in the order of the report; those in Python are
+/// `script`, and that in C is compiled of `source`.
+pub fn ours(
+    rates: &[Rate],
+    python: &str,
+    script: &Path,
+    source: &Path,
+    load: Load,
+) -> Result<Vec<Spec>> {
+    let all = readers(python, script, source, load)?;
+    let of_rate = |rate: &Rate| {
+        let hertz = rate.hz().to_string();
+        let form = format!("{} kHz", f64::from(rate.hz()) / 1000.0);
+        let stream = Some(*rate);
+        all.clone().into_iter().map(move |mut spec| {
+            if !spec.command.is_empty() {
+                spec.command.extend(["--rate".into(), hertz.clone()]);
+            }
+            Spec {
+                form: form.clone(),
+                stream,
+                ..spec
+            }
+        })
+    };
+    Ok(rates.iter().flat_map(of_rate).collect())
+}
+
+/// One for each way to read, for a stream of any rate.
+fn readers(python: &str, script: &Path, source: &Path, load: Load) -> Result<Vec<Spec>> {
     let program = std::env::current_exe()
         .map_err(|cause| Error::system("cannot find this program's own file", cause))?;
     let one = |name: &str, command: Vec<String>, python| Spec {
@@ -70,7 +104,8 @@ pub fn ours(python: &str, script: &Path, source: &Path, load: Load) -> Result<Ve
         env: BTreeMap::new(),
         drain_s: short_drain(),
         missing: None,
-        ours: true,
+        every: each(),
+        stream: None,
     };
     let missing = python_module(python, "v2m_engine", "v2m-engine").err();
     let no_uvloop = python_module(python, "uvloop", "uvloop").err();
@@ -212,9 +247,9 @@ impl Listening {
         if let Some(why) = &spec.missing {
             return Err(Error::new(ErrorKind::Unavailable, why));
         }
-        let how = match spec.command.is_empty() {
-            true => Self::inside(stage),
-            false => Self::outside(spec, stage, load),
+        let how = match spec.stream {
+            Some(rate) if spec.command.is_empty() => Self::inside(stage, rate),
+            _ => Self::outside(spec, stage, load),
         }?;
         Ok(Self {
             name: spec.name.clone(),
@@ -222,9 +257,8 @@ impl Listening {
         })
     }
 
-    fn inside(stage: &Stage) -> Result<How> {
-        let mut connection = stage.connect()?;
-        let (reader, _) = connection.open(None)?;
+    fn inside(stage: &Stage, rate: Rate) -> Result<How> {
+        let (connection, reader) = stage.open(rate)?;
         let arrived = Arc::new(AtomicBool::new(false));
         let stop = Arc::new(AtomicBool::new(false));
         let tid = Arc::new(AtomicI32::new(0));
@@ -317,10 +351,7 @@ impl Listening {
             How::Inside { thread, stop, .. } => {
                 stop.store(true, Ordering::Relaxed);
                 let joined = thread.join();
-                let mut recording =
-                    joined.map_err(|_| Error::system(self.name, "its thread panicked"))??;
-                recording.rate = SAMPLE_RATE;
-                Ok(recording)
+                joined.map_err(|_| Error::system(self.name, "its thread panicked"))?
             }
             How::Outside {
                 mut process,

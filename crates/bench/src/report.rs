@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::load::Load;
 use super::machine::Machine;
-use super::stats::{Spread, step};
+use super::stats::{Arrival, Spread, step};
 use super::targets::{self, Target};
 use super::{Path, Score, receiver};
 use v2m_client::status::{LossStatus, Status};
 use v2m_dsp::resample::Resampler;
-use v2m_ring::SAMPLE_RATE;
+use v2m_ring::Rate;
 
 /// A whole run. Times are in microseconds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,8 +24,8 @@ pub struct Report {
     pub injector: Injected,
     /// What each receiver got: first the ring, then ours, then others.
     pub receivers: Vec<Row>,
-    /// From the sample's capture to Python's hand, step by step; empty if that was not
-    /// measured.
+    /// From the sample's capture to Python's hand, step by step, for each stream; empty if that
+    /// was not measured.
     pub budget: Vec<Step>,
     /// What was aimed at, and whether it was met.
     pub targets: Vec<Target>,
@@ -89,7 +89,7 @@ pub struct Injected {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     pub name: String,
-    /// `default` or `best` of a peer; empty for ours.
+    /// `default` or `best` of a peer; of ours, the stream's rate.
     pub form: String,
     /// Whether it reads the engine's ring.
     pub ours: bool,
@@ -106,6 +106,11 @@ pub struct Row {
     pub lost_in_gaps: usize,
     /// How often it got one again.
     pub duplicated: usize,
+    /// Of those received, how many came into the ring with the graph's next cycle, because the
+    /// resampler still held them; 0 where no time of writing is known.
+    pub next_cycle: usize,
+    /// The resampler's delay, which is in its latencies; only ours.
+    pub resampler_us: f64,
     /// Of one core, its children included.
     pub cpu_percent: f64,
     /// From the graph to its hand.
@@ -121,6 +126,8 @@ pub struct Row {
 /// One line of the budget.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Step {
+    /// Of the stream, in samples per second.
+    pub rate: u32,
     pub what: String,
     pub spread: Spread,
 }
@@ -140,9 +147,9 @@ impl Report {
         let mut receivers = Vec::with_capacity(scores.len() + 1);
         for score in &scores {
             if score.spec.name == receiver::INSIDE {
-                receivers.push(ring_row(score));
+                receivers.push(ring_row(score, &graph));
             }
-            receivers.push(row(score));
+            receivers.push(row(score, &graph));
         }
         let mut report = Self {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -159,11 +166,11 @@ impl Report {
         report
     }
 
-    /// The row of this name, if it has numbers.
-    pub fn row(&self, name: &str) -> Option<&Row> {
+    /// Our row of this name and stream, if it has numbers.
+    pub fn row(&self, name: &str, rate: u32) -> Option<&Row> {
         self.receivers
             .iter()
-            .find(|row| row.name == name && row.received > 0)
+            .find(|row| row.ours && row.name == name && row.rate == rate && row.received > 0)
     }
 
     pub fn text(&self) -> String {
@@ -179,18 +186,18 @@ impl Report {
         }
         writeln!(
             out,
-            "\nfrom the graph to the receiver's hand, ms:\n{:<34}{:>9}{:>9}{:>9}{:>9}{:>9}{:>7}{:>6}{:>5}{:>7}",
+            "\nfrom the graph to the receiver's hand, ms:\n{:<42}{:>9}{:>9}{:>9}{:>9}{:>9}{:>7}{:>6}{:>5}{:>7}",
             "", "p50", "p95", "p99", "max", "jitter", "of", "lost", "dup", "cpu %"
         )?;
         for row in &self.receivers {
             let name = row.title();
             if row.received == 0 {
                 let why = row.error.as_deref().unwrap_or("nothing was received");
-                writeln!(out, "{name:<34}  {why}")?;
+                writeln!(out, "{name:<42}  {why}")?;
                 continue;
             }
             let s = &row.latency;
-            write!(out, "{name:<34}")?;
+            write!(out, "{name:<42}")?;
             for value in [s.p50, s.p95, s.p99, s.max, s.jitter] {
                 write!(out, "{:>9.3}", value / 1000.0)?;
             }
@@ -200,18 +207,19 @@ impl Report {
                 row.sent, row.lost, row.duplicated, row.cpu_percent
             )?;
             if let Some(error) = &row.error {
-                writeln!(out, "{:<34}  not every round: {error}", "")?;
+                writeln!(out, "{:<42}  not every round: {error}", "")?;
             }
         }
         if !self.budget.is_empty() {
             writeln!(
                 out,
-                "\nfrom the sample's capture to Python's hand, ms:\n{:<60}{:>9}{:>9}{:>9}",
-                "", "p50", "p99", "max"
+                "\nfrom the sample's capture to Python's hand, ms:\n{:>6}  {:<60}{:>9}{:>9}{:>9}",
+                "kHz", "", "p50", "p99", "max"
             )?;
             for step in &self.budget {
                 let s = &step.spread;
-                write!(out, "{:<60}", step.what)?;
+                let kilohertz = f64::from(step.rate) / 1000.0;
+                write!(out, "{kilohertz:>6}  {:<60}", step.what)?;
                 for value in [s.p50, s.p99, s.max] {
                     write!(out, "{:>9.3}", value / 1000.0)?;
                 }
@@ -281,13 +289,15 @@ impl Row {
     }
 }
 
-fn row(score: &Score) -> Row {
+fn row(score: &Score, graph: &Graph) -> Row {
     let arrivals = &score.outcome.arrivals;
+    let cycle_ns = i64::from(graph.quantum) * 1_000_000_000 / i64::from(graph.rate.max(1));
+    let next_cycle = |a: &&Arrival| a.written_ns - a.emitted_ns > cycle_ns / 2;
     let latencies = arrivals.iter().map(|a| a.held_ns - a.emitted_ns);
     Row {
         name: score.spec.name.clone(),
         form: score.spec.form.clone(),
-        ours: score.spec.ours,
+        ours: score.spec.stream.is_some(),
         python: score.spec.python,
         error: score.error.clone(),
         rate: score.rate,
@@ -296,19 +306,21 @@ fn row(score: &Score) -> Row {
         lost: score.outcome.lost.len(),
         lost_in_gaps: score.in_gaps,
         duplicated: score.outcome.duplicated,
+        next_cycle: arrivals.iter().filter(next_cycle).count(),
+        resampler_us: score.spec.stream.map_or(0.0, |rate| delay_us(graph, rate)),
         cpu_percent: percent(score.cpu),
         latency: step(arrivals, |a| a.held_ns - a.emitted_ns),
         from_capture: step(arrivals, |a| a.held_ns - a.captured_ns),
         from_ring: score
             .spec
-            .ours
-            .then(|| step(arrivals, |a| a.held_ns - a.written_ns)),
+            .stream
+            .map(|_| step(arrivals, |a| a.held_ns - a.written_ns)),
         latencies_us: latencies.map(|ns| ns as f64 / 1000.0).collect(),
     }
 }
 
 /// As seen by the reader in this process: an upper bound where that slept too long.
-fn ring_row(score: &Score) -> Row {
+fn ring_row(score: &Score, graph: &Graph) -> Row {
     let arrivals = &score.outcome.arrivals;
     let latencies = arrivals.iter().map(|a| a.written_ns - a.emitted_ns);
     Row {
@@ -318,14 +330,29 @@ fn ring_row(score: &Score) -> Row {
         from_capture: step(arrivals, |a| a.written_ns - a.captured_ns),
         from_ring: None,
         latencies_us: latencies.map(|ns| ns as f64 / 1000.0).collect(),
-        ..row(score)
+        ..row(score, graph)
     }
 }
 
-/// Where the time goes, for the receiver in synchronous Python.
+/// Of what makes a stream of this rate out of the graph's.
+fn delay_us(graph: &Graph, rate: Rate) -> f64 {
+    let resampler = Resampler::new(graph.rate, rate.hz());
+    resampler.map_or(0.0, |resampler| resampler.delay_ns() as f64 / 1000.0)
+}
+
+/// Where the time goes, for the receivers in synchronous Python.
 fn budget(scores: &[Score], graph: &Graph) -> Vec<Step> {
+    let inside = scores.iter().filter(|s| s.spec.name == receiver::INSIDE);
+    let rates = inside.filter_map(|score| score.spec.stream);
+    rates
+        .flat_map(|rate| stream_budget(scores, graph, rate))
+        .collect()
+}
+
+fn stream_budget(scores: &[Score], graph: &Graph, rate: Rate) -> Vec<Step> {
     let of = |name| {
-        let score = scores.iter().find(|score| score.spec.name == name);
+        let its = |score: &&Score| score.spec.name == name && score.spec.stream == Some(rate);
+        let score = scores.iter().find(its);
         score.map(|score| score.outcome.arrivals.as_slice())
     };
     let [Some(inside), Some(plain), Some(sync)] =
@@ -336,10 +363,12 @@ fn budget(scores: &[Score], graph: &Graph) -> Vec<Step> {
     if plain.is_empty() || sync.is_empty() || graph.path == Path::Physical {
         return Vec::new();
     }
-    let delay_ns =
-        Resampler::new(graph.rate, SAMPLE_RATE).map_or(0, |resampler| resampler.delay_ns());
-    let resampler_ms = delay_ns as f64 / 1e6;
+    let through = match delay_us(graph, rate) / 1000.0 {
+        0.0 => "graph".to_owned(),
+        ms => format!("graph, and the resampler's {ms:.3} ms in whole cycles"),
+    };
     let line = |what: &str, spread| Step {
+        rate: rate.hz(),
         what: what.into(),
         spread,
     };
@@ -351,10 +380,7 @@ fn budget(scores: &[Score], graph: &Graph) -> Vec<Step> {
             ),
             step(sync, |a| a.emitted_ns - a.captured_ns),
         ),
-        line(
-            &format!("graph, and the resampler's {resampler_ms:.2} ms in whole cycles"),
-            step(inside, |a| a.written_ns - a.emitted_ns),
-        ),
+        line(&through, step(inside, |a| a.written_ns - a.emitted_ns)),
         line(
             "wake-up and Python: from the ring to its hand",
             step(sync, |a| a.held_ns - a.written_ns),
@@ -372,4 +398,49 @@ fn budget(scores: &[Score], graph: &Graph) -> Vec<Step> {
 
 fn percent((used, of): (u64, u64)) -> f64 {
     used as f64 * 100.0 / of.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receiver::Spec;
+
+    #[test]
+    fn what_the_resampler_holds_at_a_cycles_end_comes_with_the_next() {
+        let graph = Graph {
+            path: Path::Private,
+            version: None,
+            quantum: 256,
+            rate: 48_000,
+            stock: false,
+        };
+        let spec: Spec = serde_json::from_str(r#"{"name": "x"}"#).unwrap();
+        for (rate, delay_us) in [(16_000, 125.0), (48_000, 0.0)] {
+            let mut score = Score::new(Spec {
+                stream: Some(Rate::new(rate).unwrap()),
+                ..spec.clone()
+            });
+            // Written 0.02 ms after it left, or a cycle later.
+            score.outcome.arrivals = [20_000, 5_353_333, 20_000, 2_600_000]
+                .map(|ns| Arrival {
+                    emitted_ns: 1_000_000,
+                    captured_ns: 0,
+                    written_ns: 1_000_000 + ns,
+                    held_ns: 1_010_000 + ns,
+                })
+                .to_vec();
+            let row = row(&score, &graph);
+            assert_eq!((row.received, row.next_cycle), (4, 1));
+            assert_eq!(row.resampler_us, delay_us);
+        }
+        // Whoever doesn't say when it was written.
+        let mut score = Score::new(spec);
+        score.outcome.arrivals = vec![Arrival {
+            emitted_ns: 1_000_000,
+            captured_ns: 0,
+            written_ns: 0,
+            held_ns: 9_000_000,
+        }];
+        assert_eq!(row(&score, &graph).next_cycle, 0);
+    }
 }

@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 
 use super::player::{Destination, PlayerOptions};
 use super::process::Process;
+use super::reader;
 use super::{Options, Path as Route};
 use v2m_client::connection::Connection;
 use v2m_client::status::Status;
 use v2m_error::{Error, ErrorKind, Result};
 use v2m_pw_graph as pipewire;
+use v2m_ring::{Rate, Reader};
 
 /// How long a daemon, a node or an engine may take to come up.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -223,13 +225,15 @@ impl Stage {
         Ok(())
     }
 
-    /// A connection to the bench's engine.
-    pub fn connect(&self) -> Result<Connection> {
-        Connection::at(&self.socket())
+    /// A connection that has the stream of this rate, and its ring.
+    pub fn open(&self, rate: Rate) -> Result<(Connection, Reader)> {
+        let mut connection = Connection::at(&self.socket())?;
+        let ring = reader::open(&mut connection, rate)?;
+        Ok((connection, ring))
     }
 
     pub fn status(&self) -> Result<Status> {
-        self.connect()?.status()
+        Connection::at(&self.socket())?.status()
     }
 
     /// The engine's process id; 0 before it is started.

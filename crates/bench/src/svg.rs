@@ -7,7 +7,7 @@ use std::fmt::Write;
 use super::report::{Report, Row};
 
 const WIDTH: f64 = 1000.0;
-const LEFT: f64 = 250.0;
+const LEFT: f64 = 290.0;
 const RIGHT: f64 = 850.0;
 const ROW: f64 = 46.0;
 /// Of a row, for its curves.
@@ -62,7 +62,7 @@ pub fn draw(report: &Report) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" \
          width=\"{WIDTH}\" height=\"{height:.0}\" role=\"img\" aria-labelledby=\"title\">"
     ));
-    line("<title id=\"title\">Quantum from the graph to each receiver's hand</title>".into());
+    line("<title id=\"title\">Latency from the graph to each receiver's hand</title>".into());
     line(format!("<style>{STYLE}</style>"));
     line(format!(
         "<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height:.0}\"/>"
@@ -204,7 +204,8 @@ fn milliseconds(us: f64) -> String {
     match us / 1000.0 {
         ms if ms >= 100.0 => format!("{ms:.0}"),
         ms if ms >= 10.0 => format!("{ms:.1}"),
-        ms => format!("{ms:.2}"),
+        ms if ms >= 1.0 => format!("{ms:.2}"),
+        ms => format!("{ms:.3}"),
     }
 }
 

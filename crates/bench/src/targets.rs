@@ -9,6 +9,13 @@ use super::load::Load;
 use super::receiver::{ASYNCIO, ASYNCIO_REMEDY, PLAIN, SYNC, SYNC_REMEDY, UVLOOP};
 use super::report::{RING, Report, Row};
 
+/// Streams that are compared: what speech software asks for, and what graphs run at.
+const SPEECH: u32 = 16_000;
+const GRAPH: u32 = 48_000;
+/// Peers that hear the graph without anybody between, as `benches/peers` names them.
+const JACK: &str = "JACK-Client";
+const CPAL: &str = "cpal";
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Target {
     pub what: String,
@@ -40,17 +47,21 @@ fn target(what: impl Into<String>, value: f64, limit: f64) -> Target {
 /// Those that this run has the numbers for.
 pub(super) fn of(report: &Report) -> Vec<Target> {
     let mut all = Vec::new();
-    if report.load == Load::None {
-        idle(report, &mut all);
+    match report.load {
+        Load::None => {
+            idle(report, &mut all);
+            for rate in [SPEECH, GRAPH] {
+                alike(report, rate, &mut all);
+            }
+            graph(report, &mut all);
+        }
+        Load::Gil => remedy(report, &mut all),
+        Load::Cpu => {}
     }
-    if report.load == Load::Gil {
-        remedy(report, &mut all);
-    }
-    peers(report, &mut all);
     let ours = report.receivers.iter().filter(|row| row.ours);
     for row in ours.filter(|row| row.received > 0 && row.name != RING) {
         let unexplained = row.lost.saturating_sub(row.lost_in_gaps);
-        let what = format!("{}: impulses lost without a gap, or got twice", row.name);
+        let what = format!("{}: impulses lost without a gap, or got twice", row.title());
         all.push(target(what, (unexplained + row.duplicated) as f64, 0.0));
     }
     all
@@ -60,64 +71,87 @@ fn idle(report: &Report, all: &mut Vec<Target>) {
     // In shorter cycles the resampler's delay is a cycle of its own for so many impulses, in
     // everybody's latencies, that it hides what is compared.
     let long = report.graph.quantum >= 256;
-    if let (Some(plain), true) = (report.row(PLAIN), long) {
-        for (name, limit) in [(SYNC, 1.3), (ASYNCIO, 1.7), (UVLOOP, 1.7)] {
-            if let Some(row) = report.row(name) {
-                let ratio = row.latency.p50 / plain.latency.p50;
-                all.push(target(
-                    format!("{name}: median, of the plain reader's"),
-                    ratio,
-                    limit,
-                ));
+    let quick = report.graph.quantum <= 128 && report.graph.path != Path::Physical;
+    for rate in [SPEECH, GRAPH] {
+        if let (Some(plain), true) = (report.row(PLAIN, rate), long) {
+            for (name, limit) in [(SYNC, 1.3), (ASYNCIO, 1.7), (UVLOOP, 1.7)] {
+                if let Some(row) = report.row(name, rate) {
+                    let what = format!("{}: median, of the plain reader's", row.title());
+                    all.push(target(what, p50(row) / p50(plain), limit));
+                }
+            }
+        }
+        if let (Some(sync), true) = (report.row(SYNC, rate), quick) {
+            let what = format!("{}: capture to its hand at p99, of 5 ms", sync.title());
+            all.push(target(what, sync.from_capture.p99 / 5000.0, 0.62));
+        }
+    }
+    if let (Some(ring), true) = (report.row(RING, SPEECH), long) {
+        let share = ring.next_cycle as f64 / ring.received as f64;
+        let what = format!("{}: share that comes a cycle later", ring.title());
+        all.push(target(what, share, 0.05));
+    }
+}
+
+/// Without a resampler, beside the quickest that others are: those that hear the graph itself.
+fn graph(report: &Report, all: &mut Vec<Target>) {
+    let best = |name: &str| {
+        let rows = others(report).filter(|row| row.form == "best" && row.rate == GRAPH);
+        rows.filter(|row| row.name.starts_with(name))
+            .min_by(|a, b| p99(a).total_cmp(&p99(b)))
+    };
+    let peers = [best(JACK), best(CPAL)];
+    if let Some(sync) = report.row(SYNC, GRAPH) {
+        for peer in peers.into_iter().flatten() {
+            for (figure, name) in [(p50 as fn(&Row) -> f64, "median"), (p99, "p99")] {
+                let what = format!("{}: {name}, of {}'s", sync.title(), peer.title());
+                all.push(target(what, figure(sync) / figure(peer), 1.0));
             }
         }
     }
-    let quick = report.graph.quantum <= 128 && report.graph.path != Path::Physical;
-    if let (Some(sync), true) = (report.row(SYNC), quick) {
-        let what = "capture to Python's hand at p99, of 5 ms";
-        all.push(target(what, sync.from_capture.p99 / 5000.0, 1.0));
+    let quickest = peers.into_iter().flatten().map(p99).reduce(f64::min);
+    if let (Some(row), Some(quickest)) = (report.row(ASYNCIO, GRAPH), quickest) {
+        let what = format!("{}: p99, of the better of these two", row.title());
+        all.push(target(what, p99(row) / quickest, 2.0));
     }
 }
 
-/// Python that gives others less of the GIL, against the best of the others: of all, by
-/// what of it arrived, and of those that lost next to nothing.
+/// Python that gives others less of the GIL, against those of the others that lost next to
+/// nothing, and against what arrived of JACK's.
 fn remedy(report: &Report, all: &mut Vec<Target>) {
-    let others = || {
-        let rows = report.receivers.iter();
-        rows.filter(|row| !row.ours && row.python && row.received > 0)
-    };
-    let first = |a: &&Row, b: &&Row| p99(a).total_cmp(&p99(b));
-    let best = others().min_by(first);
-    let whole = others()
+    let python = || others(report).filter(|row| row.python);
+    let whole = python()
         .filter(|row| row.lost * 100 <= row.sent)
-        .min_by(first);
-    let whole = whole.filter(|row| best.is_some_and(|b| b.title() != row.title()));
-    for (name, plain) in [(SYNC_REMEDY, SYNC), (ASYNCIO_REMEDY, ASYNCIO)] {
-        let Some(row) = report.row(name) else {
-            continue;
-        };
-        for peer in best.into_iter().chain(whole) {
-            let lost = peer.lost as f64 * 100.0 / peer.sent.max(1) as f64;
-            let what = format!(
-                "{name}: p99, of the best Python peer's ({}, which lost {lost:.0} %)",
-                peer.title()
-            );
-            all.push(target(what, p99(row) / p99(peer), 0.5));
-        }
-        if let (None, Some(plain)) = (best, report.row(plain)) {
-            let what = format!("{name}: median, of that without");
-            all.push(target(what, p50(row) / p50(plain), 0.5));
+        .min_by(|a, b| p99(a).total_cmp(&p99(b)));
+    let jack = python().find(|row| row.name == JACK);
+    for rate in [SPEECH, GRAPH] {
+        for (name, plain) in [(SYNC_REMEDY, SYNC), (ASYNCIO_REMEDY, ASYNCIO)] {
+            let Some(row) = report.row(name, rate) else {
+                continue;
+            };
+            for (peer, limit) in [(whole, 0.5), (jack, 1.0)] {
+                let Some(peer) = peer else { continue };
+                let lost = peer.lost as f64 * 100.0 / peer.sent.max(1) as f64;
+                let what = format!(
+                    "{}: p99, of {}'s, which lost {lost:.0} %",
+                    row.title(),
+                    peer.title()
+                );
+                all.push(target(what, p99(row) / p99(peer), limit));
+            }
+            if let (None, Some(plain)) = (whole, report.row(plain, rate)) {
+                let what = format!("{}: median, of that without", row.title());
+                all.push(target(what, p50(row) / p50(plain), 0.5));
+            }
         }
     }
 }
 
-/// Like with like: others in Python with Python, others without it with the plain reader.
-fn peers(report: &Report, all: &mut Vec<Target>) {
-    if report.load != Load::None {
-        return;
-    }
+/// Like with like: the same rate, others in Python with Python, others without it with the plain
+/// reader.
+fn alike(report: &Report, rate: u32, all: &mut Vec<Target>) {
     for (ours, python) in [(SYNC, true), (PLAIN, false)] {
-        let Some(own) = report.row(ours) else {
+        let Some(own) = report.row(ours, rate) else {
             continue;
         };
         for (form, figure, name) in [
@@ -125,26 +159,24 @@ fn peers(report: &Report, all: &mut Vec<Target>) {
             ("default", p99, "p99"),
             ("best", p50, "median"),
         ] {
-            let others = || {
-                report.receivers.iter().filter(move |row| {
-                    !row.ours && row.python == python && row.received > 0 && row.form == form
-                })
-            };
-            let first = |a: &&Row, b: &&Row| figure(a).total_cmp(&figure(b));
-            let strongest = others().min_by(first);
-            // And of those that give what ours give, if that is another one.
-            let alike = others().filter(|row| row.rate == own.rate).min_by(first);
-            let alike = alike.filter(|row| strongest.is_some_and(|s| s.name != row.name));
-            for peer in strongest.into_iter().chain(alike) {
+            let strongest = others(report)
+                .filter(|row| row.python == python && row.form == form && row.rate == rate)
+                .min_by(|a, b| figure(a).total_cmp(&figure(b)));
+            if let Some(peer) = strongest {
                 let what = format!(
-                    "{ours}: {name}, of the strongest {form} of others ({}, {} kHz)",
-                    peer.name,
-                    f64::from(peer.rate) / 1000.0
+                    "{}: {name}, of the strongest {form} of others ({})",
+                    own.title(),
+                    peer.name
                 );
                 all.push(target(what, figure(own) / figure(peer), 1.0));
             }
         }
     }
+}
+
+fn others(report: &Report) -> impl Iterator<Item = &Row> {
+    let rows = report.receivers.iter();
+    rows.filter(|row| !row.ours && row.received > 0)
 }
 
 fn p50(row: &Row) -> f64 {

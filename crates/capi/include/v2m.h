@@ -307,7 +307,7 @@ typedef struct v2m_speech {
 extern "C" {
 #endif // __cplusplus
 
-// The version of the library, as "0.1.0". From any thread.
+// The version of the library, as "0.2.0". From any thread.
 const char *v2m_version(void);
 
 // What a v2m_code means, in a few words. From any thread.

@@ -28,7 +28,7 @@ unsafe impl Plain for Status {}
 // SAFETY: `size` is its first field.
 unsafe impl Versioned for Status {}
 
-/// The version of the library, as "0.1.0". From any thread.
+/// The version of the library, as "0.2.0". From any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn v2m_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()

@@ -15,15 +15,14 @@ use v2m_client::stream::{self, Window};
 use v2m_client::vad::segment::Params;
 use v2m_client::{Result, engine, events, judge, segments};
 
-use crate::failure::invalid;
-use crate::reading::{Found, Limit, Reading, Whole};
+use crate::reading::{Found, Limit, Reading};
 use crate::types::{
     CHUNK_FINAL, CHUNK_GAP, Chunk, Code, Event, HOP_QUANTUM, Options, Speech, Status,
 };
 
 /// Audio as it arrives.
 pub struct Stream {
-    reading: Reading<Whole>,
+    reading: Reading<Arc<stream::Stream>>,
     /// Made when the descriptor is asked for.
     readiness: OnceLock<Arc<Readiness>>,
 }
@@ -39,19 +38,20 @@ impl Stream {
         let stream = stream::Stream::new(locator, count, hop, timeout);
         stream.open()?;
         Ok(Self {
-            reading: Reading::new(Whole(Arc::new(stream))),
+            reading: Reading::new(Arc::new(stream)),
             readiness: OnceLock::new(),
         })
     }
 
     /// The client's.
     pub(crate) fn client(&self) -> &Arc<stream::Stream> {
-        &self.reading.source.0
+        &self.reading.source
     }
 
     /// The same where it is read: in the process that opened it.
     fn own(&self) -> Result<&Arc<stream::Stream>> {
-        of_this_process(self.client()).map(|()| self.client())
+        self.client().check_own()?;
+        Ok(self.client())
     }
 
     /// The engine that it reads now; None: closed.
@@ -172,17 +172,17 @@ impl Segments {
     }
 
     pub(crate) fn read(&self, limit: Limit) -> Result<(Code, Chunk)> {
-        of_this_process(self.reading.stream())?;
+        self.reading.stream().check_own()?;
         utterance_of(self.reading.read(limit)?)
     }
 
     pub(crate) fn poll(&self) -> Result<(Code, Chunk)> {
-        of_this_process(self.reading.stream())?;
+        self.reading.stream().check_own()?;
         utterance_of(self.reading.poll()?)
     }
 
     pub(crate) fn recover(&self) -> Result<Code> {
-        of_this_process(self.reading.stream())?;
+        self.reading.stream().check_own()?;
         self.reading.recover().map(attempt)
     }
 }
@@ -201,24 +201,14 @@ impl Events {
     }
 
     pub(crate) fn read(&self, limit: Limit) -> Result<(Code, Event)> {
-        of_this_process(self.reading.stream())?;
+        self.reading.stream().check_own()?;
         Ok(event_of(self.reading.read(limit)?))
     }
 
     pub(crate) fn poll(&self) -> Result<(Code, Event)> {
-        of_this_process(self.reading.stream())?;
+        self.reading.stream().check_own()?;
         Ok(event_of(self.reading.poll()?))
     }
-}
-
-/// A forked child has its parent's handles, whose engines and locks are the parent's.
-fn of_this_process(stream: &stream::Stream) -> Result<()> {
-    if stream.is_own() {
-        return Ok(());
-    }
-    Err(invalid(
-        "the stream is the parent process's: open one in this process",
-    ))
 }
 
 fn attempt(done: bool) -> Code {
@@ -286,13 +276,9 @@ fn event_of(found: Found<events::Event>) -> (Code, Event) {
 /// The probabilities of the windows that end in `[position, position + count)`, and of the one
 /// that it begins in: where they are, and how many.
 pub(crate) fn speech(ring: &Reader, position: u64, count: u64) -> Result<(*const f32, u64)> {
-    let window = ring.rate().window();
-    let all = position.saturating_add(count) / window;
-    judge::await_speech(ring, all);
-    let end = all.min(ring.speech_committed());
-    let first = (position / window).min(end);
-    let found = ring.speech(first, end - first)?;
-    Ok((found.as_ptr(), end - first))
+    let (first, count) = judge::track(ring, position, count);
+    let found = ring.speech(first, count)?;
+    Ok((found.as_ptr(), count))
 }
 
 impl Chunk {

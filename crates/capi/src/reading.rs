@@ -1,13 +1,13 @@
 //! Reading item by item, as C does it: for a time, or at a glance.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
 use v2m_client::Result;
 use v2m_client::progress::{Poll, RETRY, Source};
 use v2m_client::ring::Waited;
-use v2m_client::stream::{Stream, Window};
+use v2m_client::stream::Stream;
 
 use crate::types::Code;
 
@@ -40,29 +40,6 @@ impl Limit {
         self.0.map_or(slice, |end| {
             end.saturating_duration_since(Instant::now()).min(slice)
         })
-    }
-}
-
-/// A stream as what is read from: its windows.
-pub(crate) struct Whole(pub(crate) Arc<Stream>);
-
-impl Source for Whole {
-    type Item = Window;
-
-    fn poll(&self) -> Result<Poll<Window>> {
-        self.0.poll()
-    }
-
-    fn is_pending(&self) -> bool {
-        self.0.is_pending()
-    }
-
-    fn stream(&self) -> &Stream {
-        &self.0
-    }
-
-    fn recover(&self) -> Result<bool> {
-        self.0.recover()
     }
 }
 

@@ -48,7 +48,7 @@ pub enum Code {
 impl From<ErrorKind> for Code {
     fn from(kind: ErrorKind) -> Self {
         match kind {
-            ErrorKind::Invalid => Self::ErrorInvalid,
+            ErrorKind::Invalid | ErrorKind::NotOpen => Self::ErrorInvalid,
             ErrorKind::Unavailable => Self::ErrorUnavailable,
             ErrorKind::Device => Self::ErrorDevice,
             ErrorKind::Overrun => Self::Overrun,

@@ -20,7 +20,7 @@ const LATE: u64 = 31;
 const WARM_UP: u64 = 31;
 
 /// Whether the windows below `end` are judged, or are so in a moment. Blocks.
-pub fn await_speech(ring: &Reader, end: u64) -> bool {
+fn await_speech(ring: &Reader, end: u64) -> bool {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let ticket = ring.ticket();
@@ -34,6 +34,18 @@ pub fn await_speech(ring: &Reader, end: u64) -> bool {
         }
         ring.wait(ticket, left);
     }
+}
+
+/// The engine's own judgement of the windows that end in `[position, position + count)`, and of
+/// the one that it begins in: the number of the first, and how many are there. Waits a moment
+/// for the newest.
+pub fn track(ring: &Reader, position: u64, count: u64) -> (u64, u64) {
+    let window = ring.rate().window();
+    let all = position.saturating_add(count) / window;
+    await_speech(ring, all);
+    let end = all.min(ring.speech_committed());
+    let first = (position / window).min(end);
+    (first, end - first)
 }
 
 /// The probabilities of the windows that end in `[start, end)`, or of the last one before

@@ -14,6 +14,7 @@ pub mod judge;
 pub mod locator;
 pub mod mute;
 pub mod pcm;
+pub mod processor;
 pub mod progress;
 pub mod protocol;
 pub mod quantum;

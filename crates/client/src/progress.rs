@@ -1,5 +1,6 @@
 //! One vocabulary of progress for whatever is read from an engine, and one wait.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -42,6 +43,27 @@ impl<T> Poll<T> {
             Self::NoSpeechTrack => Poll::NoSpeechTrack,
             Self::Ended => Poll::Ended,
         })
+    }
+}
+
+/// Whoever shares it reads it as well.
+impl<S: Source> Source for Arc<S> {
+    type Item = S::Item;
+
+    fn poll(&self) -> Result<Poll<S::Item>> {
+        (**self).poll()
+    }
+
+    fn is_pending(&self) -> bool {
+        (**self).is_pending()
+    }
+
+    fn stream(&self) -> &Stream {
+        (**self).stream()
+    }
+
+    fn recover(&self) -> Result<bool> {
+        (**self).recover()
     }
 }
 

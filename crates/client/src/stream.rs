@@ -64,8 +64,16 @@ impl Stream {
     ///
     /// # Errors
     /// Those of [`Locator::connect`]; [`ErrorKind::Invalid`]: the window is too long for
-    /// this engine.
+    /// this engine; [`ErrorKind::NotOpen`]: it was opened before.
     pub fn open(&self) -> Result<Arc<Engine>> {
+        self.check_own()?;
+        let not_open = |message| Err(Error::new(ErrorKind::NotOpen, message));
+        if self.is_closed() {
+            return not_open("the stream is closed: make another");
+        }
+        if self.engine().is_some() {
+            return not_open("the stream is open already");
+        }
         let engine = self.locator.connect()?;
         self.begin(engine.clone(), false, None)?;
         Ok(engine)
@@ -132,6 +140,16 @@ impl Stream {
     /// Whether this process opened it: a forked child has to open streams of its own.
     pub fn is_own(&self) -> bool {
         self.generation == engine::generation()
+    }
+
+    /// # Errors
+    /// [`ErrorKind::NotOpen`]: another process opened it.
+    pub fn check_own(&self) -> Result<()> {
+        if self.is_own() {
+            return Ok(());
+        }
+        let message = "the stream belongs to the parent process: open one after the fork";
+        Err(Error::new(ErrorKind::NotOpen, message))
     }
 
     pub fn is_closed(&self) -> bool {
@@ -308,6 +326,17 @@ impl Stream {
             engine.source()
         );
         Error::new(ErrorKind::Device, message)
+    }
+
+    /// That so many samples were overwritten before they were read.
+    pub fn overrun(&self, lost: u64) -> Error {
+        let kept = self.engine().map(|engine| engine.ring().layout().history());
+        let message = format!(
+            "{lost} samples were overwritten before they were read: \
+             the reader was behind by more than the {} samples of history",
+            kept.unwrap_or_default()
+        );
+        Error::new(ErrorKind::Overrun, message)
     }
 
     /// Closes it, from any thread: those who wait look again.

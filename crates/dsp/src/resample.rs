@@ -37,7 +37,7 @@ mod prototype;
 use crate::{Error, ErrorKind, Result};
 
 /// The rates that can be converted, from each to each.
-const RATES: std::ops::RangeInclusive<u32> = 8_000..=384_000;
+pub const RATES: std::ops::RangeInclusive<u32> = 8_000..=384_000;
 /// Accumulators of a dot product: enough to keep the vector units busy, and as many for
 /// every output of a rate, so that the order of summation is fixed.
 const LANES: usize = 16;

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Timeout,
     /// The operating system refused; the message has its reason.
     System,
+    /// It is closed, not open yet, or another process's: open one of your own.
+    NotOpen,
 }
 
 /// An error with a kind for programs and one line for people: what failed, why, and what to do.

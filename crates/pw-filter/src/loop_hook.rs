@@ -110,7 +110,7 @@ impl Drop for LoopHook {
 
 type DataLoopOf = unsafe extern "C" fn(*mut pw_sys::pw_context) -> *mut pw_sys::pw_data_loop;
 
-/// `pw_context_get_data_loop`, where libpipewire has it: before 0.3.50 it doesn't, and a
+/// `pw_context_get_data_loop`, where libpipewire has it: before 0.3.56 it doesn't, and a
 /// program that needs it wouldn't start.
 fn data_loop_of() -> Option<DataLoopOf> {
     // SAFETY: looks a name up among the libraries that are loaded. What has this name is

@@ -381,6 +381,12 @@ fn set(key: &str) -> Option<OsString> {
     std::env::var_os(key).filter(|value| !value.is_empty())
 }
 
+/// What else can be done where PipeWire can't be reached.
+const INSTEAD: &str = match cfg!(feature = "alsa") {
+    true => ", or capture from ALSA with --source alsa:default",
+    false => "",
+};
+
 fn unreachable_error(remote: Option<&str>, cause: &std::io::Error) -> Error {
     let cause = match cause.raw_os_error() {
         // libpipewire's way to say ENOENT.
@@ -391,14 +397,14 @@ fn unreachable_error(remote: Option<&str>, cause: &std::io::Error) -> Error {
     let absolute = remote.is_some_and(|remote| remote.starts_with('/'));
     let message = match runtime_directory() {
         // What is not known is not said: a session's PipeWire may well run.
-        None if !absolute => "PipeWire can't be reached: XDG_RUNTIME_DIR is not set, which says \
+        None if !absolute => format!(
+            "PipeWire can't be reached: XDG_RUNTIME_DIR is not set, which says \
              where the session's is (sudo, su and cron lose it); set it with \
-             export XDG_RUNTIME_DIR=/run/user/$(id -u), or capture from ALSA with \
-             --source alsa:default"
-            .to_owned(),
+             export XDG_RUNTIME_DIR=/run/user/$(id -u){INSTEAD}"
+        ),
         _ => format!(
             "PipeWire can't be reached at {}: {cause}; start it with \
-             systemctl --user start pipewire, or capture from ALSA with --source alsa:default",
+             systemctl --user start pipewire{INSTEAD}",
             path.display()
         ),
     };

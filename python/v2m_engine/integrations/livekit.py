@@ -11,10 +11,11 @@ Frames are 32 ms of mono; `frame.userdata["capture_time_ns"]` is when the first 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .. import AudioCapture, AudioChunk, AudioStream, OverrunError, V2MError
+from .. import AudioCapture, AudioChunk, AudioStream, OverrunError, V2MError, VADProcessor
 from . import missing
 from ._speech import WINDOW, Judge, Model, Track, window
 
@@ -136,7 +137,20 @@ class VAD(vad.VAD):
             max_buffered_speech: seconds of it that are kept.
             activation_threshold: probability from which on a window is speech.
             deactivation_threshold: below this it is silence. None: 0.15 less.
+
+        Raises:
+            ValueError: a time is not finite or less than 0, or a threshold no probability.
         """
+        for name, seconds in (
+            ("min_speech_duration", min_speech_duration),
+            ("min_silence_duration", min_silence_duration),
+            ("prefix_padding_duration", prefix_padding_duration),
+            ("max_buffered_speech", max_buffered_speech),
+        ):
+            if not 0 <= seconds < math.inf:
+                raise ValueError(f"{name}={seconds}: must be seconds, zero or more")
+        # Refuses thresholds that are none.
+        VADProcessor(activation_threshold, neg_threshold=deactivation_threshold)
         super().__init__(capabilities=vad.VADCapabilities(update_interval=WINDOW))
         if deactivation_threshold is None:
             deactivation_threshold = max(activation_threshold - 0.15, 0.01)

@@ -50,8 +50,11 @@ async def client_events(
         channel: as `AudioCapture` takes it.
 
     Raises:
+        ValueError: `frame_ms` is not 1 to 60000, or another argument is none of these.
         V2MError: no engine, or the source is gone.
     """
+    if not 1 <= frame_ms <= 60_000:
+        raise ValueError(f"frame_ms={frame_ms}: must be 1 to 60000 milliseconds")
     capture = AudioCapture(
         RATE, RATE * frame_ms // 1000, source=source, channel=channel, dtype="int16"
     )

@@ -182,6 +182,7 @@ mod tests {
             segments: vec![segment(8000, 24_000), segment(57_600_000, 57_608_000)],
             probabilities: Vec::new(),
             length: 60_000_000,
+            samples: 180_000_000,
             rate: 48_000,
         }
     }

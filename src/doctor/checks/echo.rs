@@ -1,11 +1,8 @@
 //! What the running service takes off its microphone, and the microphone that it offers.
 
 use super::super::facts::Service;
-use super::{Check, Facts};
+use super::{Check, Facts, remedies};
 use v2m_client::status::MicrophoneState;
-
-/// Where the default sink is shown and chosen.
-const SINKS: &str = "wpctl status   # lists sinks; wpctl set-default ID makes one the default";
 
 /// Of the source `clean`.
 pub(super) fn echo(facts: &Facts) -> Check {
@@ -15,7 +12,9 @@ pub(super) fn echo(facts: &Facts) -> Check {
     };
     match &service.echo {
         None => Check::good(name, "not cancelled: the service's source isn't clean"),
-        Some(echo) if echo.why.is_some() => Check::degraded(name, echo.text(), SINKS),
+        Some(echo) if echo.why.is_some() => {
+            Check::degraded(name, echo.text(), remedies::CHOOSE_SINK)
+        }
         Some(echo) => Check::good(name, echo.text()),
     }
 }
@@ -31,10 +30,9 @@ pub(super) fn microphone(facts: &Facts) -> Check {
     };
     let meaning = microphone.text();
     if microphone.why.is_some() {
-        let remedy = "v2m-engine sources   # lists what can be captured";
-        Check::degraded(name, meaning, remedy)
+        Check::degraded(name, meaning, remedies::LIST_SOURCES)
     } else if microphone.state == MicrophoneState::Recorded && microphone.missed > 0 {
-        Check::degraded(name, meaning, "pw-top   # shows who is late")
+        Check::degraded(name, meaning, remedies::WATCH_GRAPH)
     } else {
         Check::good(name, meaning)
     }

@@ -1,6 +1,6 @@
 //! The sources that the running service has open: what is captured, what was lost, how it is.
 
-use super::{Check, Facts};
+use super::{Check, Facts, remedies};
 use v2m_client::status::StreamStatus;
 use v2m_ring::State;
 
@@ -14,7 +14,10 @@ pub(super) fn streams(facts: &Facts) -> Vec<Check> {
         None => return vec![Check::good(name, "no service runs: none is open")],
         Some(Err(reason)) => {
             let meaning = format!("the service doesn't say which are open: {reason}");
-            let remedy = "systemctl --user restart v2m-engine.service";
+            let remedy = match (facts.systemd, &facts.unit) {
+                (true, Some(_)) => remedies::RESTART_SERVICE,
+                _ => remedies::KILL_SERVICE,
+            };
             return vec![Check::broken(name, meaning, remedy)];
         }
         Some(Ok(service)) => &service.streams,
@@ -55,7 +58,7 @@ fn source(name: &str, rates: &[&StreamStatus]) -> Check {
         return Check::degraded(
             name,
             format!("{what}: no audio: {why}; {lost}, {readers}"),
-            "v2m-engine sources   # lists what can be captured",
+            remedies::LIST_SOURCES,
         );
     }
     let captured = match (first.state, &first.linked) {
@@ -67,13 +70,11 @@ fn source(name: &str, rates: &[&StreamStatus]) -> Check {
     let meaning = format!("{what}: {captured}; {lost}, {readers}");
     if !first.health.is_empty() {
         let ill = first.health.join(", ");
-        let remedy =
-            "v2m-engine monitor   # says more of each, and what to do; the arrow keys choose";
-        return Check::degraded(name, format!("{meaning}; {ill}"), remedy);
+        let meaning = format!("{meaning}; {ill}");
+        return Check::degraded(name, meaning, remedies::WATCH_HEALTH);
     }
     if first.lost_samples > first.position / BEARABLE {
-        let remedy = "v2m-engine monitor   # shows when; pw-top shows who is late";
-        return Check::degraded(name, meaning, remedy);
+        return Check::degraded(name, meaning, remedies::WATCH_LOSSES);
     }
     Check::good(name, meaning)
 }

@@ -7,7 +7,7 @@ use crate::capture::pipewire::{Found, Inaudible, Survey};
 use v2m_client::quantum::Quantum;
 use v2m_client::status::{EchoStatus, MicrophoneState, MicrophoneStatus, StreamStatus};
 use v2m_dsp::health::{Finding, Kind, Moment};
-use v2m_error::Error;
+use v2m_error::{Error, ErrorKind};
 use v2m_ring::State;
 
 fn survey() -> Survey {
@@ -58,6 +58,11 @@ fn closed() -> Finding {
 fn fine() -> Facts {
     Facts {
         pipewire: Ok(survey()),
+        runtime_directory: true,
+        systemd: true,
+        release: "debian trixie".into(),
+        has_pipewire: true,
+        has_session_manager: true,
         library: (1, 4),
         logind: false,
         heard: Some(Ok(hears())),
@@ -65,6 +70,7 @@ fn fine() -> Facts {
         latency: Quantum::DEFAULT,
         rtprio: 0,
         rtkit: Ok(20),
+        system_bus: true,
         memlock: 8 << 20,
         ring_bytes: 4 << 20,
         kernel: (6, 12),
@@ -72,6 +78,7 @@ fn fine() -> Facts {
         preempt: Some("full".into()),
         io_uring_disabled: Some(0),
         dma_latency: true,
+        alsa: true,
         cards: (2, 2),
         groups: vec!["audio".into()],
         root: false,
@@ -515,4 +522,21 @@ fn where_pulseaudio_has_the_sound_no_pipewire_is_advised() {
         .unwrap();
     assert_eq!(check.status, Status::Degraded);
     assert!(check.remedy.is_some());
+}
+
+#[test]
+fn without_alsa_only_pipewire_helps() {
+    let facts = Facts {
+        pipewire: Err("PipeWire can't be reached; start it".into()),
+        heard: Some(Err("this build captures nothing by ALSA".into())),
+        alsa: false,
+        // Nobody opens them.
+        cards: (1, 0),
+        ..fine()
+    };
+    let checks = judge(&facts);
+    let of = |name: &str| checks.iter().find(|check| check.name == name).unwrap();
+    assert_eq!(of("PipeWire").status, Status::Broken);
+    assert!(of("PipeWire").meaning.contains("has no ALSA"));
+    assert_eq!(of("sound cards").status, Status::Good);
 }

@@ -4,18 +4,22 @@
 //! ones, and memory holds a few seconds of each that is open, however long they are.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::SAMPLE_RATE;
 use super::hearing::Hearing;
 use super::native::{Memory, Network, Part, Recordings, TOGETHER};
 use super::recording::{Windows, check};
 use super::segment::{Params, Segment, Segmenter};
+use super::{SAMPLE_RATE, WINDOW};
 use crate::{Error, ErrorKind, Result};
 
 /// A recording goes so many windows further before another has its turn: 4 s.
 const TURN: usize = 128;
+
+/// More threads than any machine has cores for.
+pub const MAX_JOBS: usize = 1024;
 
 /// One channel of audio, from its beginning to its end.
 pub trait Source: Send {
@@ -57,7 +61,8 @@ pub struct Found {
     pub probabilities: Vec<f32>,
     /// The recording's length in samples at 16 kHz.
     pub length: u64,
-    /// Samples per second of the recording itself.
+    /// Samples of the recording itself, and how many of them are a second.
+    pub samples: u64,
     pub rate: u32,
 }
 
@@ -75,10 +80,23 @@ pub struct Search {
 }
 
 impl Found {
-    /// A position at 16 kHz as a sample of the recording itself.
+    /// A position at 16 kHz as a sample of the recording itself, never beyond its end.
     pub fn own(&self, position: u64) -> u64 {
-        own_position(position, self.rate)
+        own_position(position, self.rate).min(self.samples)
     }
+}
+
+/// Samples at `rate` that so many windows may be of, the first and the last of which may reach
+/// beyond them.
+pub fn lengths(windows: u64, rate: u32) -> RangeInclusive<u64> {
+    let before = windows.saturating_sub(1).saturating_mul(WINDOW as u64);
+    let beyond = windows.saturating_add(1).saturating_mul(WINDOW as u64);
+    let least = if windows == 0 {
+        0
+    } else {
+        own_position(before, rate) + 1
+    };
+    least..=own_position(beyond - 1, rate)
 }
 
 /// A position at 16 kHz as a sample at `rate`.
@@ -90,15 +108,17 @@ impl Search {
     /// Finds speech in all of `items`. Blocks until all are done.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for parameters that are not valid, and for no jobs.
+    /// [`ErrorKind::Invalid`] for parameters that are not valid, and for a number of jobs that is
+    /// not 1 to [`MAX_JOBS`].
     pub fn run(&self, items: &impl Items) -> Result<()> {
         self.params.validate()?;
         let jobs = match self.jobs {
-            Some(0) => {
-                let message = "jobs = 0: must be at least 1, or absent for one per core";
+            Some(jobs) if (1..=MAX_JOBS).contains(&jobs) => jobs,
+            Some(jobs) => {
+                let message =
+                    format!("jobs = {jobs}: must be 1 to {MAX_JOBS}, or absent for one per core");
                 return Err(Error::new(ErrorKind::Invalid, message));
             }
-            Some(jobs) => jobs,
             None => thread::available_parallelism().map_or(1, usize::from),
         };
         let pool = Pool {
@@ -265,6 +285,7 @@ impl<'a> Track<'a> {
                 segments: Vec::new(),
                 probabilities: Vec::new(),
                 length: 0,
+                samples: 0,
                 rate,
             },
         })
@@ -297,6 +318,7 @@ impl<'a> Track<'a> {
             self.found.probabilities.extend_from_slice(probabilities);
         }
         if self.ended {
+            self.found.samples = self.given;
             self.found.length = self.windows.end();
             let end = self.found.length;
             self.segmenter.finish(end, &mut self.found.segments);

@@ -1,5 +1,6 @@
 use super::*;
-use crate::vad::recording::Recording;
+use crate::resample::RATES;
+use crate::vad::recording::{Recording, at_model_rate};
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -100,6 +101,20 @@ fn buzz() -> impl Strategy<Value = Buzz> {
             fails,
             position: 0,
         })
+}
+
+proptest! {
+    /// Audio of so many samples is in the range of its own number of windows, and of no number
+    /// that differs by two.
+    #[test]
+    fn a_recording_has_one_of_its_lengths(length in 0u64..1 << 40, rate in RATES) {
+        let windows = at_model_rate(length, rate).div_ceil(WINDOW as u64);
+        prop_assert!(lengths(windows, rate).contains(&length));
+        prop_assert!(!lengths(windows + 2, rate).contains(&length));
+        if windows >= 2 {
+            prop_assert!(!lengths(windows - 2, rate).contains(&length));
+        }
+    }
 }
 
 proptest! {
