@@ -16,9 +16,12 @@
 # make test-integrations  pipecat, livekit-agents, RealtimeSTT and openWakeWord, which need over 300 MB,
 #              on recorded speech
 # make packages      .deb, Debian's source package, .rpm, wheel and sdist into dist/
+# make packages ARCH=arm64  .deb, .rpm and wheel for ARM64, compiled here (as root: in a Debian root
+#              that it makes, 3 GB)
 # make release the packages, what they are made of (CycloneDX) and SHA256SUMS, in dist/
 # make test-packages  these in clean roots, on a booted Debian, and built twice over (as root; half
-#              an hour)
+#              an hour, and ARM64's)
+# make test-arm64  of these what is for ARM64, run by qemu
 # make bench   latencies and costs, measured against a plain reader in the same run
 # make bench-echo  echo taken off here, by PipeWire's module and by nobody; writes docs/benchmarks-echo.md
 # make bench-clusters  what Ray Data, Dask and Hugging Face datasets add to finding speech in recordings
@@ -30,7 +33,7 @@ PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 LIBV2M := PKG_CONFIG_PATH=$(CURDIR)/target/release
 
-.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-echo test-integrations packages release test-packages libv2m bench bench-echo bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters soak soak-document test-together
+.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-echo test-integrations packages release test-arm64 test-packages libv2m bench bench-echo bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters soak soak-document test-together
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -235,12 +238,19 @@ test-integrations: setup-test
 
 packages:
 	packaging/setup.sh packages
-	packaging/build.sh deb dsc rpm wheel sdist
+	ARCH=$(ARCH) packaging/build.sh deb rpm wheel $(if $(filter arm64,$(ARCH)),,dsc sdist)
 
 release: packages
 	packaging/build.sh sbom sums
 
-test-packages: release
+test-arm64:
+	@$(MAKE) --no-print-directory packages ARCH=arm64
+	$(PYTHON) -m pytest --timeout 900 -q --durations 10 -o tmp_path_retention_policy=failed \
+	    packaging/tests/test_arm64.py
+
+test-packages:
+	@$(MAKE) --no-print-directory packages ARCH=arm64
+	@$(MAKE) --no-print-directory release
 	@echo "== packages in clean roots, on a booted Debian, and all built again: some 20 minutes" >&2
 	$(PYTHON) -m pytest --timeout 900 -q --durations 10 -o tmp_path_retention_policy=failed \
 	    packaging/tests --ignore packaging/tests/quick

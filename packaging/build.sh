@@ -1,9 +1,23 @@
 #!/bin/sh
 # Builds packages into dist/, the same bytes from the same commit.
-# Usage: packaging/build.sh deb|dsc|rpm|wheel|sdist|sbom|sums ...
+# Usage: [ARCH=arm64] packaging/build.sh deb|dsc|rpm|wheel|sdist|sbom|sums ...
 set -eu
 cd "$(dirname "$0")/.."
+# For the other architecture, the same where the compilers make its programs.
+case ${ARCH:-}:$(uname -m) in
+:* | amd64:x86_64 | arm64:aarch64) ;;
+arm64:x86_64) exec packaging/cross.sh packaging/build.sh "$@" ;;
+*)
+    echo "packaging/build.sh: $ARCH can't be compiled for on $(uname -m), only arm64 on x86_64" >&2
+    exit 2
+    ;;
+esac
 root=$PWD dist=$PWD/dist work=$PWD/target/package anywhere=$PWD/packaging/anywhere.sh
+# What it is compiled for, as the compiler says it and as packages do. Cross-builds have a directory
+# of their own: their compiler is another.
+target=${CARGO_BUILD_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
+machine=${target%%-*}
+[ -z "${CARGO_BUILD_TARGET:-}" ] || work=$work/$machine
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 [ $# -gt 0 ] || { echo "usage: packaging/build.sh deb|dsc|rpm|wheel|sdist|sbom|sums ..." >&2; exit 2; }
 
@@ -45,9 +59,10 @@ deb() {
     cd "$build"
     cp -a packaging/debian debian
     # Cargo comes by rustup, or is newer than the distribution's: -d leaves that be.
-    dpkg-buildpackage -b -us -uc -d
+    debian=$(dpkg-architecture -qDEB_HOST_ARCH)
+    dpkg-buildpackage -a "$debian" -b -us -uc -d
     cd "$root"
-    rm -f "$dist"/*.deb
+    rm -f "$dist"/*_"$debian".deb
     cp "$work"/build/*.deb "$dist"
 }
 
@@ -73,14 +88,16 @@ rpm() {
     archive "$work/build" "v2m-engine-$version" |
         gzip -n >"$work/rpm/SOURCES/v2m-engine-$version.tar.gz"
     rm -rf "$work/rpm/RPMS"
+    # Format 4 is what every rpm reads.
     # Where the system's packages are not rpm's, it can't see what is installed.
     nodeps=
     [ -e /var/lib/rpm/rpmdb.sqlite ] || [ -e /usr/lib/sysimage/rpm/rpmdb.sqlite ] || nodeps=--nodeps
-    rpmbuild -bb $nodeps \
+    rpmbuild -bb $nodeps ${CARGO_BUILD_TARGET:+--target="$machine"} \
+        ${STRIP:+--define "__strip $STRIP"} \
         --define "_topdir $work/rpm" --define "_builddir $work/build" \
-        --define "_buildhost reproducible" \
+        --define "_buildhost reproducible" --define "_rpmformat 4" \
         packaging/rpm/v2m-engine.spec
-    rm -f "$dist"/*.rpm
+    rm -f "$dist"/*."$machine".rpm
     cp "$work"/rpm/RPMS/*/*.rpm "$dist"
 }
 
@@ -93,15 +110,14 @@ wheel() {
     export RUSTFLAGS="-C link-arg=-Wl,--allow-shlib-undefined -C strip=symbols"
     # Not Zig's unwinder: at its end CPython up to 3.13 ends daemon threads by the C library's,
     # which calls into whatever frames they have with data that only libgcc's understands.
-    RUSTFLAGS="$RUSTFLAGS -C link-arg=$(gcc -print-file-name=libgcc_s.so.1)"
+    RUSTFLAGS="$RUSTFLAGS -C link-arg=$(${CC:-gcc} -print-file-name=libgcc_s.so.1)"
     stage "$work/wheel"
     cd "$work/wheel"
-    target=$(rustc -vV | sed -n 's/^host: //p')
     "$anywhere" cargo zigbuild --release --locked --bin v2m-engine --target "$target.2.28"
     # What lies there, pip puts on the environment's PATH.
     install -D -m 755 "$CARGO_TARGET_DIR/$target/release/v2m-engine" wheel.data/scripts/v2m-engine
     sed -i 's/^\[tool.maturin\]$/&\ndata = "wheel.data"/' pyproject.toml
-    rm -f "$dist"/*.whl
+    rm -f "$dist"/*_"$machine".whl
     "$anywhere" maturin build --release --locked --zig --compatibility manylinux_2_28 --out "$dist"
     cd "$root"
 }
@@ -120,8 +136,7 @@ sbom() {
     stage "$work/sbom"
     cd "$work/sbom"
     rm -f "$dist"/*.cdx.json
-    cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps \
-        --target "$(rustc -vV | sed -n 's/^host: //p')"
+    cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps --target "$target"
     for list in v2m-engine.cdx.json python/v2m-engine-python.cdx.json crates/capi/v2m-capi.cdx.json; do
         name=$(basename "$list" .cdx.json)
         sed "s|file://$work/sbom|file:///v2m-engine|g" "$list" >"$dist/$name-$version.cdx.json"

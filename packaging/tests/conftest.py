@@ -31,12 +31,12 @@ def prepared() -> Iterator[None]:
 
 @pytest.fixture
 def root(request: pytest.FixtureRequest, prepared: None) -> Iterator[Callable[..., Root]]:
-    """Unpacks a root: `root(release)`."""
+    """Unpacks a root: `root(release)`, or one of `root(release, architecture)`."""
     made: list[Path] = []
 
-    def make(release: str) -> Root:
+    def make(release: str, architecture: str = "") -> Root:
         made.append(new_directory(request.node.name))
-        return Root(made[-1], release)
+        return Root(made[-1], release, architecture=architecture)
 
     yield make
     for directory in made:

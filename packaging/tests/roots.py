@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -33,16 +34,24 @@ SYSTEMD = [
 ]
 
 
-def packages(pattern: str) -> list[Path]:
-    """The built packages of that pattern; there must be some."""
-    found = sorted(DIST.glob(pattern))
-    assert found, f"no {pattern} in {DIST}: run `make packages`"
+def packages(pattern: str, architecture: str = "") -> list[Path]:
+    """The built packages of that pattern, this machine's or `arm64`'s; there must be some."""
+
+    def other(path: Path) -> bool:
+        return platform.machine() != "aarch64" and any(
+            word in path.name for word in ("arm64", "aarch64")
+        )
+
+    found = sorted(path for path in DIST.glob(pattern) if other(path) == bool(architecture))
+    make = "make packages" + (f" ARCH={architecture}" if architecture else "")
+    assert found, f"no {pattern} in {DIST}: run `{make}`"
     return found
 
 
-def tarball(release: str, booted: bool) -> Path:
-    """The root's archive; takes a minute the first time."""
-    path = CACHE / f"{release}{'-booted' if booted else ''}.tar"
+def tarball(release: str, booted: bool, architecture: str = "") -> Path:
+    """The root's archive; takes a minute the first time, some minutes where it is emulated."""
+    kind = ("-booted" if booted else "") + (f"-{architecture}" if architecture else "")
+    path = CACHE / f"{release}{kind}.tar"
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         include = DESKTOP + (SYSTEMD if booted else [])
@@ -50,12 +59,13 @@ def tarball(release: str, booted: bool) -> Path:
         subprocess.run(
             [
                 *("mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(include)}"),
+                *([f"--architectures={architecture}"] if architecture else []),
                 # A mirror of Debian's testing may be older than its word is good for.
                 '--aptopt=Acquire::Check-Valid-Until "false"',
                 *(release, made),
             ],
             check=True,
-            timeout=900,
+            timeout=1800,
         )
         made.rename(path)
     return path
@@ -104,15 +114,18 @@ def leftovers() -> dict[str, list[str]]:
 class Root:
     """A root's directory, what runs in it, and what is in it."""
 
-    def __init__(self, directory: Path, release: str, booted: bool = False) -> None:
+    def __init__(
+        self, directory: Path, release: str, booted: bool = False, architecture: str = ""
+    ) -> None:
         self.directory = directory
         self.release = release
-        subprocess.run(["tar", "-xf", tarball(release, booted), "-C", directory], check=True)
+        archive = tarball(release, booted, architecture)
+        subprocess.run(["tar", "-xf", archive, "-C", directory], check=True)
         shutil.copy("/etc/resolv.conf", directory / "etc/resolv.conf")
         # The tests' own, and what of it is compiled already.
         self.give(TREE / "tests/rig", "/v2m/tests/rig")
         for program in ("player", "headset"):
-            self.give(TREE / "target/rig" / program, f"/v2m/target/rig/{program}")
+            self.give(TREE / "target/rig" / architecture / program, f"/v2m/target/rig/{program}")
         self.give(SPEECH, "/v2m/speech.f32")
         self.give(TREE / "packaging/tests/use.py", "/v2m/use.py")
         subprocess.run(["chmod", "-R", "a+rX", directory / "v2m"], check=True)

@@ -72,7 +72,7 @@ def test_what_an_error_says_starts_pipewire(machine: Machine) -> None:
     """``sources``, ``run`` and programs say the same."""
     machine.user("systemctl", "--user", "stop", "pipewire.service", "pipewire.socket")
     said = machine.user("sh", "-c", "v2m-engine sources 2>&1 || true") or ""
-    assert "start it with systemctl --user start pipewire," in said, said
+    assert "start it with systemctl --user start pipewire" in said, said
     machine.user("systemctl", "--user", "start", "pipewire")
     wait_for(lambda: doctor(machine)["PipeWire"]["status"] == "good", "PipeWire")
     # And one that hangs.

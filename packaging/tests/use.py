@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 
 from rig import PrivatePipeWire
+from rig.player import PATIENCE
 from v2m_engine import AudioCapture, VADProcessor, __version__
 
 
@@ -45,7 +46,7 @@ def loudest(chunk: object) -> float:
 
 def through(capture: AudioCapture) -> tuple[str | None, float]:
     """Reads a second, by iteration; the private engine's program and the loudest sample."""
-    with capture.stream(timeout=30) as audio:
+    with capture.stream(timeout=30 * PATIENCE) as audio:
         chunks = [next(audio) for _ in range(4)]
         assert all(b.position == a.position + 4096 for a, b in pairwise(chunks))
         private = audio.private_engine_pid
@@ -55,7 +56,7 @@ def through(capture: AudioCapture) -> tuple[str | None, float]:
 
 async def awaited(capture: AudioCapture) -> list[float]:
     """The same with asyncio; the loudest sample of each chunk."""
-    async with capture.stream(timeout=30) as audio:
+    async with capture.stream(timeout=30 * PATIENCE) as audio:
         return [loudest(await anext(audio)) for _ in range(4)]
 
 
@@ -63,7 +64,7 @@ async def heard() -> bool:
     """Whether speech is found, as the README does it; half a minute of audio at most."""
     capture = AudioCapture(sample_rate=16000, buffer_size=4096)
     vad = VADProcessor(threshold=0.5)
-    async with capture.stream(timeout=30) as audio:
+    async with capture.stream(timeout=30 * PATIENCE) as audio:
         for _ in range(120):
             if vad.contains_speech(audio):
                 return True
@@ -105,13 +106,16 @@ def main() -> None:
             other, level = through(AudioCapture())
             assert other is None and level > 0.01, (other, level)
             done = subprocess.run(
-                ["v2m-engine", "status", "--json"], capture_output=True, check=True, timeout=20
+                ["v2m-engine", "status", "--json"],
+                capture_output=True,
+                check=True,
+                timeout=20 * PATIENCE,
             )
             status = json.loads(done.stdout)
             assert status["version"] == __version__
         finally:
             service.terminate()
-            assert service.wait(20) == 0
+            assert service.wait(20 * PATIENCE) == 0
         print(
             json.dumps(
                 {

@@ -8,6 +8,7 @@ use pyo3::types::PyDict;
 use v2m_client::cursor::Hop;
 use v2m_client::dsp::channels::Selection;
 use v2m_client::locator::{Keeper, Locator, Mode};
+use v2m_client::pcm::Dtype;
 use v2m_client::quantum::Quantum;
 use v2m_client::record::{Format, Once, Options};
 use v2m_client::ring::Rate;
@@ -16,7 +17,7 @@ use v2m_client::vad::segment::Params;
 
 use crate::errors;
 use crate::lock;
-use crate::params::{self, Dtype, invalid, shown};
+use crate::params::{self, invalid, shown};
 use crate::recording::Recording;
 use crate::source::python;
 use crate::stream::AudioStream;
@@ -49,7 +50,7 @@ impl AudioCapture {
         #[pyo3(from_py_with = params::buffer_size)] buffer_size: u64,
         source: Option<String>,
         channel: Option<&Bound<'_, PyAny>>,
-        dtype: Dtype,
+        #[pyo3(from_py_with = params::dtype)] dtype: Dtype,
         engine: &str,
         latency: Option<&str>,
     ) -> PyResult<Self> {

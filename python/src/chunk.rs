@@ -8,13 +8,12 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
 use v2m_client::judge;
-use v2m_client::pcm;
+use v2m_client::pcm::{self, Dtype};
 use v2m_client::ring::Reader;
 use v2m_client::stream;
 use v2m_client::{ErrorKind, Result};
 
 use crate::errors;
-use crate::params::Dtype;
 use crate::source::python;
 use crate::window::Window;
 
@@ -108,7 +107,7 @@ impl AudioChunk {
     #[doc = doc!("AudioChunk.valid")]
     #[getter]
     fn valid(&self) -> bool {
-        self.dtype == Dtype::Int16 || self.of.ring.is_valid(self.of.position)
+        self.dtype.is_copied() || self.of.ring.is_valid(self.of.position)
     }
 
     #[doc = doc!("AudioChunk.speech")]
@@ -216,21 +215,6 @@ impl SpeechSegment {
     }
 }
 
-/// A copy of that window's samples, as bytes.
-pub(crate) fn copied(of: &stream::Window, dtype: Dtype) -> Result<Vec<u8>> {
-    let (ring, position, count) = (&of.ring, of.position, of.count);
-    Ok(match dtype {
-        Dtype::Float32 => {
-            let samples = pcm::float32(ring, position, count)?;
-            samples.iter().flat_map(|s| s.to_ne_bytes()).collect()
-        }
-        Dtype::Int16 => {
-            let samples = pcm::int16(ring, position, count)?;
-            samples.iter().flat_map(|s| s.to_ne_bytes()).collect()
-        }
-    })
-}
-
 /// An `array.array` with a copy of these bytes.
 pub(crate) fn array<'py>(
     py: Python<'py>,
@@ -238,9 +222,11 @@ pub(crate) fn array<'py>(
     bytes: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     static ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let array = ARRAY
-        .import(py, "array", "array")?
-        .call1((dtype.typecode(),))?;
+    let typecode = match dtype {
+        Dtype::Float32 => "f",
+        Dtype::Int16 => "h",
+    };
+    let array = ARRAY.import(py, "array", "array")?.call1((typecode,))?;
     array.call_method1(intern!(py, "frombytes"), (bytes,))?;
     Ok(array)
 }

@@ -9,53 +9,10 @@ use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use v2m_client::dsp::resample::RATES;
+use v2m_client::pcm::Dtype;
 use v2m_client::ring::Rate;
 use v2m_client::ring::layout::MAX_HISTORY;
 use v2m_client::vad::corpus::MAX_JOBS;
-
-/// What Python's samples are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dtype {
-    /// The ring's own, where they lie.
-    Float32,
-    /// Copies.
-    Int16,
-}
-
-impl Dtype {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Float32 => "float32",
-            Self::Int16 => "int16",
-        }
-    }
-
-    /// Whether samples are copied for Python, which is done without the GIL.
-    pub(crate) fn is_copied(self) -> bool {
-        self == Self::Int16
-    }
-
-    /// Its letter in Python's modules `array` and `struct`.
-    pub(crate) fn typecode(self) -> &'static str {
-        match self {
-            Self::Float32 => "f",
-            Self::Int16 => "h",
-        }
-    }
-}
-
-impl FromPyObject<'_, '_> for Dtype {
-    type Error = PyErr;
-
-    fn extract(dtype: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        let known = [Self::Float32, Self::Int16];
-        let named = |one: &Self| dtype.extract::<&str>().is_ok_and(|name| name == one.name());
-        known.into_iter().find(named).ok_or_else(|| {
-            let why = "must be \"float32\" or \"int16\"";
-            invalid("dtype", shown(&dtype), why)
-        })
-    }
-}
 
 /// The error for an argument of this value.
 pub(crate) fn invalid(name: &str, value: impl Display, why: impl Display) -> PyErr {
@@ -108,6 +65,12 @@ fn optional<'py, T>(
     check: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<T>,
 ) -> PyResult<Option<T>> {
     (!value.is_none()).then(|| check(value)).transpose()
+}
+
+pub(crate) fn dtype(value: &Bound<'_, PyAny>) -> PyResult<Dtype> {
+    let name = value.extract().unwrap_or_default();
+    let dtype: v2m_client::Result<Dtype> = str::parse(name);
+    dtype.map_err(|why| invalid("dtype", shown(value), why))
 }
 
 /// Of audio to be judged or read.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use v2m_client::pcm::Dtype;
 use v2m_client::progress::Source;
 use v2m_client::segments::{Segments, Utterance};
 use v2m_client::stream::Stream;
@@ -10,7 +11,6 @@ use v2m_client::vad::segment::Params;
 
 use crate::chunk::{SpeechSegment, Stretch};
 use crate::errors;
-use crate::params::Dtype;
 use crate::source::{Items, iterable, usable};
 
 #[doc = doc!("SpeechSegments")]

@@ -11,15 +11,16 @@ use pyo3::types::PyBytes;
 use v2m_client::ErrorKind;
 use v2m_client::cursor::Hop;
 use v2m_client::engine::Engine;
+use v2m_client::pcm::Dtype;
 use v2m_client::progress::{Poll, Source};
 use v2m_client::reading::Pieces;
 use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
 
-use crate::chunk::{AudioChunk, Stretch, array, copied};
+use crate::chunk::{AudioChunk, Stretch, array};
 use crate::errors::{self, V2MError};
 use crate::events::StreamEvents;
-use crate::params::{self, Dtype, invalid};
+use crate::params::{self, invalid};
 use crate::segments::SpeechSegments;
 use crate::source::{
     Failure, Items, LoopReadiness, aio, iterable, overrun, python, signals, usable,
@@ -163,7 +164,7 @@ impl AudioStream {
         let pieces = Pieces::new(&self.stream, n).map_err(|why| invalid("n", n, why))?;
         let found = py.detach(|| {
             let found = pieces.next_until(deadline, signals)?;
-            let copy = found.try_map(|window| copied(&window, self.dtype));
+            let copy = found.try_map(|of| self.dtype.bytes(&of.ring, of.position, of.count));
             // Overwritten meanwhile.
             copy.or_else(|error| match error.kind() {
                 ErrorKind::Overrun => Ok(Poll::Overrun(n)),

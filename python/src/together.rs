@@ -2,12 +2,12 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use v2m_client::pcm::Dtype;
 use v2m_client::stream::Window;
 use v2m_client::together as client;
 
 use crate::chunk::Stretch;
 use crate::errors;
-use crate::params::Dtype;
 use crate::source::{Items, usable};
 use crate::stream::AudioStream;
 

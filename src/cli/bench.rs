@@ -29,7 +29,7 @@ pub(super) struct Arguments {
 #[allow(clippy::large_enum_variant, reason = "made once, by the command line")]
 enum What {
     /// Measure how long sound takes to readers in Rust, C and Python
-    Latency(Latency),
+    Latency(Box<Latency>),
     /// Record what arrives for a bench in another process
     #[command(hide = true)]
     Receiver {
@@ -106,7 +106,7 @@ struct Latency {
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     match arguments.what {
-        What::Latency(arguments) => latency(arguments),
+        What::Latency(arguments) => latency(*arguments),
         What::Receiver { rate } => reader::main(rate),
     }
 }

@@ -34,7 +34,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Capture, until stopped
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     /// Show how the running engine is doing
     Status(status::Arguments),
     /// Watch the running engine: waveform, speech, level, timing, losses, clients
@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
     runtime::no_telemetry();
     let arguments = Arguments::parse();
     let done = match arguments.command {
-        Command::Run(arguments) => run::run(arguments),
+        Command::Run(arguments) => run::run(*arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments),
         Command::Sources(arguments) => sources::run(&arguments),

@@ -22,6 +22,7 @@ from typing import Any
 
 from rig.player import (
     CACHE,
+    PATIENCE,
     PIPEWIRE,
     Player,
     RigError,
@@ -171,7 +172,7 @@ class PrivatePipeWire:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=timeout,
+                timeout=timeout * PATIENCE,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
@@ -339,7 +340,7 @@ class PrivatePipeWire:
 
     def wait_for(self, condition: Callable[[], object], what: str, timeout: float = 10.0) -> Any:
         """Poll until ``condition()`` is true and return it; ``RigError`` after ``timeout`` s."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         while True:
             value = condition()
             if value:

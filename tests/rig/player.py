@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent.parent / "target" / "rig"
+
+#: How many times as long as usual anything may take, where programs are emulated.
+PATIENCE = float(os.environ.get("V2M_TEST_PATIENCE", "1"))
 
 # What the rig runs, and the Debian package each comes in.
 PIPEWIRE = {
@@ -112,7 +116,7 @@ class Player:
     def started(self, count: int = 1, timeout: float = 10.0) -> list[tuple[int, int, int]]:
         """Wait for ``count`` anchors; all so far as ``(p0, rate, clock id)``."""
         with self._news:
-            if not self._news.wait_for(lambda: len(self._starts) >= count, timeout):
+            if not self._news.wait_for(lambda: len(self._starts) >= count, timeout * PATIENCE):
                 raise RigError(f"the player has not started {count} times within {timeout} s")
             return list(self._starts)
 
@@ -147,7 +151,7 @@ class Player:
     def wait(self, timeout: float) -> tuple[int, int]:
         """Wait for the file's end; ``(cycles, late cycles)``."""
         try:
-            self._process.wait(timeout)
+            self._process.wait(timeout * PATIENCE)
         except subprocess.TimeoutExpired as error:
             raise RigError(f"the player has not ended within {timeout} s") from error
         self._reader.join(timeout)

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 
 use crate::ring::{Rate, Reader, State};
 
-/// Windows of 32 ms whose times count: some four seconds.
-const LOOKS: u64 = 128;
+/// Windows of 32 ms whose times count.
+const LOOKS: u64 = 64;
 /// From so many on, a drift can be told from noise.
 const FEW: usize = 8;
 /// An estimate has to be so many samples off before it is followed: more than what noise does
@@ -244,7 +244,7 @@ mod tests {
         fn a_drift_is_followed_to_the_sample(
             ppm in -500.0..500.0_f64,
             apart in -1e6..1e6_f64,
-            late in prop::collection::vec((0..6_u32, 0.0..400.0_f64), 300),
+            late in prop::collection::vec((0..6_u32, 0.0..400.0_f64), 200),
         ) {
             let truly = |window: u64| apart + ppm * 1e-6 * (window * RATE.window()) as f64;
             let told = |(window, (often, late)): (u64, &(u32, f64))| {

@@ -1,12 +1,65 @@
 //! Copies of a ring's samples, in the formats that programs take.
 
+use std::str::FromStr;
+
 use v2m_dsp::pcm;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ring::Reader;
 
 /// Samples converted at once.
 const BLOCK: usize = 2048;
+
+/// What samples are for a program, by NumPy's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// The ring's own.
+    Float32,
+    /// Scaled by 32768, rounded and clipped: always a copy.
+    Int16,
+}
+
+impl Dtype {
+    /// `float32`, `int16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "float32",
+            Self::Int16 => "int16",
+        }
+    }
+
+    /// Whether a program never reads the ring's own memory.
+    pub fn is_copied(self) -> bool {
+        self == Self::Int16
+    }
+
+    /// A copy of `count` samples from `position` on, in this machine's byte order.
+    ///
+    /// # Errors
+    /// As [`float32`].
+    pub fn bytes(self, ring: &Reader, position: u64, count: u64) -> Result<Vec<u8>> {
+        Ok(match self {
+            Self::Float32 => {
+                let samples = float32(ring, position, count)?;
+                samples.iter().flat_map(|s| s.to_ne_bytes()).collect()
+            }
+            Self::Int16 => {
+                let samples = int16(ring, position, count)?;
+                samples.iter().flat_map(|s| s.to_ne_bytes()).collect()
+            }
+        })
+    }
+}
+
+impl FromStr for Dtype {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let known = [Self::Float32, Self::Int16];
+        let named = known.into_iter().find(|one| one.name() == text);
+        named.ok_or_else(|| Error::new(ErrorKind::Invalid, "must be \"float32\" or \"int16\""))
+    }
+}
 
 /// `count` samples from `position` on.
 ///

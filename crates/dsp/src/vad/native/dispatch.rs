@@ -33,9 +33,10 @@ impl Path {
         Path::available().last().unwrap_or(Path::Portable)
     }
 
-    /// `portable`, `avx2` or `avx512`.
+    /// `portable`, `neon`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self {
+            Path::Portable if cfg!(target_arch = "aarch64") => "neon",
             Path::Portable => "portable",
             Path::Avx2 => "avx2",
             Path::Avx512 => "avx512",
