@@ -26,7 +26,6 @@ pub(super) struct Arguments {
 }
 
 #[derive(Subcommand)]
-#[allow(clippy::large_enum_variant, reason = "made once, by the command line")]
 enum What {
     /// Measure how long sound takes to readers in Rust, C and Python
     Latency(Box<Latency>),
