@@ -32,8 +32,8 @@ const HOLD: u32 = 30;
 const FALL: f32 = 0.1;
 /// What becomes of the suppressor's output while nobody speaks: 30 dB less.
 const ALONE: f32 = 0.03;
-/// The filter knows the room once it has taken off 13 dB on the average over some 0.3 s.
-const KNOWN: f32 = 0.05;
+/// The filter knows the room once it has taken off 11 dB on the average over some 0.3 s.
+const KNOWN: f32 = 0.08;
 const AVERAGE: f32 = 0.03;
 /// It no longer does where it leaves more than -6 dB, and the suppressor less than -20 dB, of an
 /// echo for 0.5 s.
