@@ -16,6 +16,8 @@ THRESHOLD = 0.2
 #: Where a graph is rearranged, cycles overlap: so far from a marked gap, in seconds, an
 #: impulse may be missing as well. (A cue's length is rounded to 1 ms.)
 EDGE_S = 0.002
+#: For so long after sources were plugged in their first times, and clocks, are being learnt.
+ANEW_S = 1.0
 
 
 def play_into(rig: PrivatePipeWire, *names: str, seed: int = 7) -> Player:
@@ -71,7 +73,7 @@ class Recorded:
         seconds in which not both were played to; ``settled``: from this second on.
         """
         began = self.began_ns / 1e9
-        silent = [(-1.0, settled)] + [(a - began - 0.3, b - began + 0.3) for a, b in quiet or []]
+        silent = [(-1.0, settled)] + [(a - began - 0.3, b - began + ANEW_S) for a, b in quiet or []]
         together = 0
         for channel in (0, 1):
             excused = self.gaps[0] + self.gaps[1] + silent

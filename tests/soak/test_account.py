@@ -50,6 +50,9 @@ def test_what_is_whole_is_kept(world: World, rate: int, seed: int) -> None:
     samples = heard(world, rate, rng)
     account = judged(world, rate, samples)
     assert not account.wrong and account.tally.kept == len(samples)
+    begun = samples.copy()
+    begun[:30] *= np.linspace(0.1, 0.9, 30, dtype=np.float32)
+    assert bool(judged(world, rate, begun).wrong) == (rate == 48_000)
     gap = range(rng.randrange(rate // 4), rng.randrange(rate // 2, rate))
     samples[gap.start : gap.stop] = 0
     account = judged(world, rate, samples, [gap])
