@@ -159,7 +159,7 @@ def test_a_session_that_nothing_was_started_in(place: Entered) -> None:
 
     mended("PipeWire", "START_PIPEWIRE_BY_HAND")
     assert place.doctor(here)["session manager"]["status"] == "good"
-    place.admin("pkill -x wireplumber")
+    place.admin("pkill -x wireplumber; while pgrep -x wireplumber; do sleep 0.1; done")
     mended("session manager", "START_SESSION_MANAGER_BY_HAND")
     mended("user unit", "START_SERVICE_BY_HAND")
     place.admin("pkill -STOP -x v2m-engine")

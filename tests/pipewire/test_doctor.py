@@ -108,6 +108,8 @@ def test_what_it_says_mends_it_does(tmp_path: Path) -> None:
 def on_terminal(env: dict[str, str], command: str, seconds: int = 2) -> str:
     """What a command shows there within so many seconds."""
     engine = BINARY.resolve().parent
+    # Nobody types: at the end of what is typed `script` would leave.
+    keys, typist = os.pipe()
     shown = subprocess.run(
         [
             "script",
@@ -117,12 +119,14 @@ def on_terminal(env: dict[str, str], command: str, seconds: int = 2) -> str:
             "/dev/null",
         ],
         env=env | {"PATH": f"{engine}:{os.environ['PATH']}", "TERM": "xterm"},
-        stdin=subprocess.DEVNULL,
+        stdin=keys,
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
+    os.close(keys)
+    os.close(typist)
     return shown.stdout
 
 

@@ -110,6 +110,9 @@ class Recorder(threading.Thread):
         if path.stat().st_size == 0:
             return
         wav = read_wav(path)
+        if told := re.search(r"CLOCK_MONOTONIC (\d+) ns", wav.comment):
+            # Of its first sample; the program was started before.
+            began_ns = int(told[1])
         account = Account(self.world, f"file {self.files}", RATE)
         marked = np.zeros(len(wav.samples), bool)
         for at, length in wav.silences():
