@@ -154,7 +154,9 @@ class Machine:
         self.rig.set_default_source(name)
 
     def unplug(self) -> None:
-        self.rig.destroy_node(PLUGGED)
+        """Its player's link may go before it does."""
+        with self.may_be_silent():
+            self.rig.destroy_node(PLUGGED)
 
     def plug(self) -> None:
         """Its player links itself again."""
