@@ -5,7 +5,6 @@ from __future__ import annotations
 import time as _time
 import traceback
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 from .. import V2MError
@@ -139,12 +138,7 @@ class RawInputStream(Stream):
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.stop()
         self.close()
 
