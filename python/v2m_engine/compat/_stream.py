@@ -29,7 +29,7 @@ class Calling(threading.Thread):
         """
         super().__init__(name="v2m_engine callback", daemon=True)
         self._source, self._call, self._finished = source, call, finished
-        self._started_by_program = threading.Event()
+        self._returned = threading.Event()
         self._ending = threading.Event()
         #: Why it ended, if not by `stop` or the callback.
         self.error: V2MError | None = None
@@ -42,12 +42,12 @@ class Calling(threading.Thread):
         try:
             super().start()
         finally:
-            self._started_by_program.set()
+            self._returned.set()
 
     def run(self) -> None:
         """The thread."""
         try:
-            self._started_by_program.wait()
+            self._returned.wait()
             self._ending.wait(self._source.latency)
             for block in self._source:
                 begun = time.monotonic()
@@ -81,7 +81,7 @@ class Stream:
             call: as of `Calling`. None: it is read.
             finished: called once after each run, on whichever thread ends it.
         """
-        self._input, self._taking = source, call
+        self._input, self._to_call = source, call
         self._finished = finished or (lambda: None)
         self._reading = Reading(source)
         self._calling: Calling | None = None
@@ -90,7 +90,7 @@ class Stream:
     @property
     def _active(self) -> bool:
         """Whether blocks come."""
-        if self._taking is None:
+        if self._to_call is None:
             return self._running
         return self._running and self._calling is not None and self._calling.is_alive()
 
@@ -110,8 +110,8 @@ class Stream:
         self._input.start()
         self._reading.drop()
         self._running = True
-        if self._taking is not None:
-            self._calling = Calling(self._input, self._taking, self._finished)
+        if self._to_call is not None:
+            self._calling = Calling(self._input, self._to_call, self._finished)
             self._calling.start()
 
     def _stop(self) -> V2MError | None:
