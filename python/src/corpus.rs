@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator, PyList, PyString};
+use pyo3::types::{PyIterator, PyString};
 use v2m_client::Result;
 use v2m_client::vad::corpus::{Found, Items, Search, Source};
-use v2m_client::vad::segment::Segment;
 use v2m_decode::Mono;
 
 use crate::samples::Samples;
+use crate::timestamps::{Form, Timestamp};
 use crate::{chunk, errors, lock, params};
 
 /// Samples that are read at once.
@@ -21,66 +22,20 @@ const BLOCK: usize = 8192;
 /// How often Ctrl-C is looked for.
 const SIGNALS: Duration = Duration::from_millis(50);
 
-/// How timestamps are given.
-#[derive(Clone, Copy)]
-pub(crate) struct Form {
-    seconds: bool,
-    /// Decimals of seconds.
-    decimals: Option<i32>,
+/// What an item came to: where speech is in it, or the exception that it cost.
+#[derive(IntoPyObject)]
+pub(crate) enum Answer {
+    Found(Vec<Timestamp>),
+    Failed(Py<PyBaseException>),
 }
 
-impl Form {
-    pub(crate) fn new(seconds: bool, decimals: Option<i32>) -> Self {
-        Self { seconds, decimals }
-    }
-
-    /// Segments at 16 kHz of audio of so many `samples`, which `own` counts, as Python has
-    /// them.
-    pub(crate) fn list<'py>(
-        self,
-        py: Python<'py>,
-        segments: &[Segment],
-        own: impl Fn(u64) -> u64,
-        samples: u64,
-        rate: u32,
-    ) -> PyResult<Bound<'py, PyList>> {
-        let end = samples as f64 / f64::from(rate);
-        let place = |position: u64| -> PyResult<Bound<'py, PyAny>> {
-            let own = own(position);
-            if !self.seconds {
-                return Ok(own.into_pyobject(py)?.into_any());
-            }
-            let seconds = (own as f64 / f64::from(rate)).into_pyobject(py)?.into_any();
-            match self.decimals {
-                None => Ok(seconds),
-                Some(decimals) => {
-                    let rounded = seconds.call_method1("__round__", (decimals,))?;
-                    // Never beyond the end.
-                    match rounded.gt(end)? {
-                        true => Ok(end.into_pyobject(py)?.into_any()),
-                        false => Ok(rounded),
-                    }
-                }
-            }
-        };
-        let all = PyList::empty(py);
-        for segment in segments {
-            let one = PyDict::new(py);
-            one.set_item("start", place(segment.start)?)?;
-            one.set_item("end", place(segment.end)?)?;
-            all.append(one)?;
-        }
-        Ok(all)
-    }
-}
-
-/// Finds speech in `items`: a list of timestamps for each, or the exception that it cost.
-pub(crate) fn search<'py>(
-    items: &Bound<'py, PyAny>,
+/// Finds speech in `items`: an answer for each.
+pub(crate) fn search(
+    items: &Bound<'_, PyAny>,
     search: &Search,
     rate: u32,
     form: Form,
-) -> PyResult<Bound<'py, PyList>> {
+) -> PyResult<Vec<Answer>> {
     let py = items.py();
     let corpus = Corpus {
         rate,
@@ -96,23 +51,14 @@ pub(crate) fn search<'py>(
         return Err(error);
     }
     done.map_err(errors::raise)?;
-    let all = PyList::empty(py);
-    for result in std::mem::take(&mut *lock(&corpus.results)) {
-        match result {
-            Some(Ok(found)) => {
-                all.append(form.list(
-                    py,
-                    &found.segments,
-                    |p| found.own(p),
-                    found.samples,
-                    found.rate,
-                )?)?;
-            }
-            Some(Err(error)) => all.append(error.into_value(py))?,
-            None => {}
+    let results = std::mem::take(&mut *lock(&corpus.results));
+    let answer = |result: PyResult<Found>| match result {
+        Ok(found) => {
+            Answer::Found(form.list(&found.segments, |p| found.own(p), found.samples, found.rate))
         }
-    }
-    Ok(all)
+        Err(error) => Answer::Failed(error.into_value(py)),
+    };
+    Ok(results.into_iter().flatten().map(answer).collect())
 }
 
 /// A file as one channel at a rate.

@@ -4,7 +4,7 @@
 //! Read in this order: `capture` (what to capture), `stream`, `segments` and `events` (the
 //! faces of the client's, which `source` makes iterators; `together` is several streams), `chunk` and `window` (memory for
 //! Python), `samples` (memory of Python's), `processor` (speech in any audio), `corpus` (in
-//! much of it), `pieces` (while it comes), `recording` (files).
+//! much of it), `timestamps`, `pieces` (while it comes), `recording` (files).
 //! What needs neither memory nor threads is in Python, beside the module.
 
 #![allow(
@@ -32,6 +32,7 @@ mod samples;
 mod segments;
 mod source;
 mod stream;
+mod timestamps;
 mod together;
 mod window;
 

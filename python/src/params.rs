@@ -59,23 +59,48 @@ where
     })
 }
 
-/// What `check` makes of it, unless it is None.
-fn optional<'py, T>(
-    value: &Bound<'py, PyAny>,
-    check: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<T>,
-) -> PyResult<Option<T>> {
-    (!value.is_none()).then(|| check(value)).transpose()
-}
-
 pub(crate) fn dtype(value: &Bound<'_, PyAny>) -> PyResult<Dtype> {
     let name = value.extract().unwrap_or_default();
     let dtype: v2m_client::Result<Dtype> = str::parse(name);
     dtype.map_err(|why| invalid("dtype", shown(value), why))
 }
 
-/// Of audio to be judged or read.
-pub(crate) fn sample_rate(value: &Bound<'_, PyAny>) -> PyResult<u32> {
-    within("sample_rate", value, RATES, "Hz")
+/// Functions that check numbers; after `or None`, those that let None pass.
+macro_rules! numbers {
+    (or None; $($(#[$of:meta])* $name:ident: $number:ty = $range:expr, $unit:literal;)*) => {
+        $($(#[$of])*
+        pub(crate) fn $name(value: &Bound<'_, PyAny>) -> PyResult<Option<$number>> {
+            let given = (!value.is_none()).then_some(value);
+            given.map(|v| within(stringify!($name), v, $range, $unit)).transpose()
+        })*
+    };
+    ($($(#[$of:meta])* $name:ident: $number:ty = $range:expr, $unit:literal;)*) => {
+        $($(#[$of])*
+        pub(crate) fn $name(value: &Bound<'_, PyAny>) -> PyResult<$number> {
+            within(stringify!($name), value, $range, $unit)
+        })*
+    };
+}
+
+numbers! {
+    /// Of audio to be judged or read.
+    sample_rate: u32 = RATES, "Hz";
+    buffer_size: u64 = 1..=MAX_HISTORY / 2, "samples";
+    /// Samples to be read at once.
+    n: u64 = 1..=MAX_HISTORY / 2, "samples";
+    min_speech_ms: u32 = 0..=u32::MAX, "milliseconds";
+    min_silence_ms: u32 = 0..=u32::MAX, "milliseconds";
+    pad_ms: u32 = 0..=u32::MAX, "milliseconds";
+    split_silence_ms: u32 = 0..=u32::MAX, "milliseconds";
+}
+
+numbers! {
+    or None;
+    partial_ms: u32 = 0..=u32::MAX, "milliseconds";
+    /// Of audio whose probabilities are given.
+    length: u64 = 0..=u64::MAX, "samples";
+    jobs: usize = 1..=MAX_JOBS, "threads";
+    time_resolution: usize = 0..=i32::MAX as usize, "decimals";
 }
 
 /// Of a stream.
@@ -85,54 +110,6 @@ pub(crate) fn stream_rate(value: &Bound<'_, PyAny>) -> PyResult<u32> {
         let why = "must be 8000, 16000, 24000, 32000 or 48000";
         invalid("sample_rate", shown(value), why)
     })
-}
-
-pub(crate) fn buffer_size(value: &Bound<'_, PyAny>) -> PyResult<u64> {
-    within("buffer_size", value, 1..=MAX_HISTORY / 2, "samples")
-}
-
-/// Samples to be read at once.
-pub(crate) fn n(value: &Bound<'_, PyAny>) -> PyResult<u64> {
-    within("n", value, 1..=MAX_HISTORY / 2, "samples")
-}
-
-/// Of audio whose probabilities are given.
-pub(crate) fn length(value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
-    optional(value, |v| within("length", v, 0..=u64::MAX, "samples"))
-}
-
-pub(crate) fn jobs(value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
-    optional(value, |v| within("jobs", v, 1..=MAX_JOBS, "threads"))
-}
-
-pub(crate) fn time_resolution(value: &Bound<'_, PyAny>) -> PyResult<Option<i32>> {
-    optional(value, |v| {
-        within("time_resolution", v, 0..=i32::MAX, "decimals")
-    })
-}
-
-fn ms(name: &str, value: &Bound<'_, PyAny>) -> PyResult<u32> {
-    within(name, value, 0..=u32::MAX, "milliseconds")
-}
-
-pub(crate) fn min_speech_ms(value: &Bound<'_, PyAny>) -> PyResult<u32> {
-    ms("min_speech_ms", value)
-}
-
-pub(crate) fn min_silence_ms(value: &Bound<'_, PyAny>) -> PyResult<u32> {
-    ms("min_silence_ms", value)
-}
-
-pub(crate) fn pad_ms(value: &Bound<'_, PyAny>) -> PyResult<u32> {
-    ms("pad_ms", value)
-}
-
-pub(crate) fn split_silence_ms(value: &Bound<'_, PyAny>) -> PyResult<u32> {
-    ms("split_silence_ms", value)
-}
-
-pub(crate) fn partial_ms(value: &Bound<'_, PyAny>) -> PyResult<Option<u32>> {
-    optional(value, |v| ms("partial_ms", v))
 }
 
 /// What Python would write for it: 0.3, not 0.30000001192092896.

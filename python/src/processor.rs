@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyTuple};
 use v2m_client::ErrorKind;
 use v2m_client::processor::{Judged, Processor};
 use v2m_client::ring::{Reader, SAMPLE_RATE};
@@ -13,11 +13,13 @@ use v2m_client::vad::corpus::Search;
 use v2m_client::vad::segment::Params;
 
 use crate::chunk::{self, AudioChunk};
-use crate::corpus::{self, Form};
+use crate::corpus::{self, Answer};
 use crate::errors;
 use crate::params;
 use crate::samples::{self, Samples};
+use crate::source::python;
 use crate::stream::AudioStream;
+use crate::timestamps::{Form, Timestamp};
 
 #[doc = doc!("VADProcessor")]
 #[pyclass(frozen, name = "VADProcessor", module = "v2m_engine")]
@@ -85,14 +87,9 @@ impl VadProcessor {
         judged.map_err(errors::raise)
     }
 
-    fn timestamps<'py>(
-        &self,
-        py: Python<'py>,
-        judged: &Judged,
-        form: Form,
-    ) -> PyResult<Bound<'py, PyList>> {
+    fn timestamps(&self, judged: &Judged, form: Form) -> PyResult<Vec<Timestamp>> {
         let found = self.0.segments(judged).map_err(errors::raise)?;
-        form.list(py, &found, |p| judged.own(p), judged.samples, judged.rate)
+        Ok(form.list(&found, |p| judged.own(p), judged.samples, judged.rate))
     }
 }
 
@@ -158,16 +155,15 @@ impl VadProcessor {
 
     #[doc = doc!("VADProcessor.speech_timestamps")]
     #[pyo3(signature = (audio, return_seconds=false, *, sample_rate=16_000, time_resolution=None))]
-    fn speech_timestamps<'py>(
+    fn speech_timestamps(
         &self,
-        audio: &Bound<'py, PyAny>,
+        audio: &Bound<'_, PyAny>,
         return_seconds: bool,
         #[pyo3(from_py_with = params::sample_rate)] sample_rate: u32,
-        #[pyo3(from_py_with = params::time_resolution)] time_resolution: Option<i32>,
-    ) -> PyResult<Bound<'py, PyList>> {
+        #[pyo3(from_py_with = params::time_resolution)] time_resolution: Option<usize>,
+    ) -> PyResult<Vec<Timestamp>> {
         let judged = self.judge(audio, sample_rate, false)?;
-        let form = Form::new(return_seconds, time_resolution);
-        self.timestamps(audio.py(), &judged, form)
+        self.timestamps(&judged, Form::new(return_seconds, time_resolution))
     }
 
     #[doc = doc!("VADProcessor.speech_timestamps_from")]
@@ -175,32 +171,31 @@ impl VadProcessor {
         probabilities, length=None, *, return_seconds=false, sample_rate=16_000,
         time_resolution=None,
     ))]
-    fn speech_timestamps_from<'py>(
+    fn speech_timestamps_from(
         &self,
-        py: Python<'py>,
         #[pyo3(from_py_with = samples::probabilities)] probabilities: Vec<f32>,
         #[pyo3(from_py_with = params::length)] length: Option<u64>,
         return_seconds: bool,
         #[pyo3(from_py_with = params::sample_rate)] sample_rate: u32,
-        #[pyo3(from_py_with = params::time_resolution)] time_resolution: Option<i32>,
-    ) -> PyResult<Bound<'py, PyList>> {
+        #[pyo3(from_py_with = params::time_resolution)] time_resolution: Option<usize>,
+    ) -> PyResult<Vec<Timestamp>> {
         let judged = self.0.given(probabilities, length, sample_rate);
         let form = Form::new(return_seconds, time_resolution);
-        self.timestamps(py, &judged.map_err(errors::raise)?, form)
+        self.timestamps(&judged.map_err(errors::raise)?, form)
     }
 
     #[doc = doc!("VADProcessor.speech_timestamps_many")]
     #[pyo3(signature = (
         items, jobs=None, *, return_seconds=false, sample_rate=16_000, time_resolution=None,
     ))]
-    fn speech_timestamps_many<'py>(
+    fn speech_timestamps_many(
         &self,
-        items: &Bound<'py, PyAny>,
+        items: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = params::jobs)] jobs: Option<usize>,
         return_seconds: bool,
         #[pyo3(from_py_with = params::sample_rate)] sample_rate: u32,
-        #[pyo3(from_py_with = params::time_resolution)] time_resolution: Option<i32>,
-    ) -> PyResult<Bound<'py, PyList>> {
+        #[pyo3(from_py_with = params::time_resolution)] time_resolution: Option<usize>,
+    ) -> PyResult<Vec<Answer>> {
         let search = Search {
             params: self.0.params().clone(),
             hearing: self.0.hearing(),
@@ -271,46 +266,14 @@ impl VadProcessor {
     }
 
     /// Pickling: the settings; what `resume` goes on with stays here.
-    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<((f64,), Bound<'py, PyDict>)> {
-        let named = PyDict::new(py);
-        named.set_item("min_speech_ms", self.min_speech_ms())?;
-        named.set_item("min_silence_ms", self.min_silence_ms())?;
-        named.set_item("pad_ms", self.pad_ms())?;
-        named.set_item("neg_threshold", self.neg_threshold())?;
-        named.set_item("max_s", self.max_s())?;
-        named.set_item("split_silence_ms", self.split_silence_ms())?;
-        named.set_item("split", self.split())?;
-        named.set_item("hearing", self.hearing())?;
-        Ok(((self.threshold(),), named))
+    fn __getnewargs_ex__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        let settings = python(slf.py(), "_settings", "of", (slf,))?.cast_into()?;
+        Ok((PyTuple::empty(slf.py()), settings))
     }
 
-    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<String> {
-        let ((threshold,), named) = self.__getnewargs_ex__(py)?;
-        let mut shown = vec![format!("threshold={threshold}")];
-        let defaults = Self::new(
-            0.5,
-            250,
-            500,
-            200,
-            None,
-            f64::INFINITY,
-            98,
-            "longest",
-            "plain",
-        )?;
-        let (_, usual) = defaults.__getnewargs_ex__(py)?;
-        for (name, value) in named {
-            // Those that every one has, and what was changed.
-            let always = ["min_speech_ms", "min_silence_ms", "pad_ms", "hearing"];
-            let always = always.contains(&name.extract::<&str>()?);
-            if always
-                || !usual
-                    .get_item(&name)?
-                    .is_some_and(|v| value.eq(v).unwrap_or(false))
-            {
-                shown.push(format!("{name}={}", value.repr()?));
-            }
-        }
-        Ok(format!("VADProcessor({})", shown.join(", ")))
+    fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        python(slf.py(), "_settings", "shown", (slf,))
     }
 }

@@ -8,7 +8,6 @@ use pyo3::exceptions::PyTimeoutError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use v2m_client::ErrorKind;
 use v2m_client::cursor::Hop;
 use v2m_client::engine::Engine;
 use v2m_client::pcm::Dtype;
@@ -22,9 +21,7 @@ use crate::errors::{self, V2MError};
 use crate::events::StreamEvents;
 use crate::params::{self, invalid};
 use crate::segments::SpeechSegments;
-use crate::source::{
-    Failure, Items, LoopReadiness, aio, iterable, overrun, python, signals, usable,
-};
+use crate::source::{Items, LoopReadiness, aio, iterable, overrun, python, signals, usable};
 use crate::window::Exporter;
 
 /// How long an engine may take to say how it is: a program can't wait for one that hangs.
@@ -162,15 +159,7 @@ impl AudioStream {
         let timeout = params::timeout(timeout)?;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let pieces = Pieces::new(&self.stream, n).map_err(|why| invalid("n", n, why))?;
-        let found = py.detach(|| {
-            let found = pieces.next_until(deadline, signals)?;
-            let copy = found.try_map(|of| self.dtype.bytes(&of.ring, of.position, of.count));
-            // Overwritten meanwhile.
-            copy.or_else(|error| match error.kind() {
-                ErrorKind::Overrun => Ok(Poll::Overrun(n)),
-                _ => Err(Failure::from(error)),
-            })
-        })?;
+        let found = py.detach(|| pieces.bytes_until(self.dtype, deadline, signals))?;
         let bytes = match found {
             Poll::Ready(bytes) => bytes,
             Poll::Overrun(lost) => return Err(overrun(py, &self.stream, lost)),

@@ -220,7 +220,8 @@ def test_recordings_end_while_others_wait(
         recording = capture.record(tmp_path / f"{number}.wav", sync=0.05)
         async with asyncio.timeout(HANGS):
             try:
-                async with asyncio.timeout(0.1), recording:
+                async with asyncio.timeout(None) as limit, recording:
+                    limit.reschedule(asyncio.get_running_loop().time() + 0.1)
                     tasks = [
                         asyncio.create_task(asyncio.to_thread(recording.wait)) for _ in range(count)
                     ]

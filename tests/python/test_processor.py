@@ -293,8 +293,7 @@ def test_parameters_are_as_given() -> None:
     assert (vad.threshold, vad.min_speech_ms) == (0.3, 100)
     assert (vad.min_silence_ms, vad.pad_ms) == (200, 30)
     assert repr(VADProcessor()) == (
-        "VADProcessor(threshold=0.5, min_speech_ms=250, min_silence_ms=500, pad_ms=200, "
-        "hearing='plain')"
+        "VADProcessor(threshold=0.5, min_speech_ms=250, min_silence_ms=500, pad_ms=200)"
     )
 
 
@@ -302,7 +301,7 @@ def test_every_parameter_is_kept_shown_and_pickled() -> None:
     vad = VADProcessor(0.4, neg_threshold=0.2, max_s=20, split_silence_ms=64, split="quietest")
     assert repr(vad) == (
         "VADProcessor(threshold=0.4, min_speech_ms=250, min_silence_ms=500, pad_ms=200, "
-        "neg_threshold=0.2, max_s=20.0, split_silence_ms=64, split='quietest', hearing='plain')"
+        "neg_threshold=0.2, max_s=20.0, split_silence_ms=64, split='quietest')"
     )
     assert repr(pickle.loads(pickle.dumps(vad))) == repr(vad)
     assert repr(eval(repr(vad))) == repr(vad)

@@ -1,6 +1,9 @@
 //! A stream read on and on: pieces of any length, one after the other.
 
+use std::time::Instant;
+
 use crate::error::{Error, ErrorKind, Result};
+use crate::pcm::Dtype;
 use crate::progress::{Poll, Source};
 use crate::stream::{Stream, Window};
 
@@ -24,6 +27,24 @@ impl<'a> Pieces<'a> {
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         Ok(Self { stream, count })
+    }
+
+    /// The next piece as bytes of that type, as [`next_until`](Source::next_until) gives it;
+    /// one that is overwritten while it is copied is an [`Overrun`](Poll::Overrun).
+    ///
+    /// # Errors
+    /// As [`next`](Source::next).
+    pub fn bytes_until<E: From<Error>>(
+        &self,
+        dtype: Dtype,
+        deadline: Option<Instant>,
+        idle: impl FnMut() -> Result<(), E>,
+    ) -> Result<Poll<Vec<u8>>, E> {
+        let found = self.next_until(deadline, idle)?;
+        match found.try_map(|of| dtype.bytes(&of.ring, of.position, of.count)) {
+            Err(error) if error.kind() == ErrorKind::Overrun => Ok(Poll::Overrun(self.count)),
+            copied => Ok(copied?),
+        }
     }
 }
 

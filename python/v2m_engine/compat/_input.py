@@ -7,14 +7,12 @@ were lost, here or before the engine, the block after them says so.
 from __future__ import annotations
 
 import importlib.util
-import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from .. import AudioCapture, AudioStream, OverrunError, Source, V2MError, sources
+from .. import AudioCapture, AudioStream, OverrunError, Source, sources
 
 RATES = (8000, 16000, 24000, 32000, 48000)
 DEFAULT_RATE = 48000
@@ -26,8 +24,6 @@ SAMPLE_SIZES = {"float32": 4, "int32": 4, "int24": 3, "int16": 2, "int8": 1, "ui
 BLOCK = 0.01
 #: Seconds: the quantum that the engine asks the graph for unless it is told otherwise.
 QUANTUM = 128 / 48000
-
-_logger = logging.getLogger("v2m_engine.compat")
 
 
 @dataclass(frozen=True)
@@ -307,47 +303,6 @@ class Reading:
         dropped = bytes(self._pending)
         self._pending.clear()
         return dropped
-
-
-_Call: TypeAlias = Callable[[Block], bool]
-_Finished: TypeAlias = Callable[[], None]
-
-
-class Calling(threading.Thread):
-    """Calls a program's callback with each block, on a thread of its own."""
-
-    def __init__(self, source: Input | Resampled, call: _Call, finished: _Finished) -> None:
-        """
-        Args:
-            call: takes a block; False ends it.
-            finished: called once, after the last block.
-        """
-        super().__init__(name="v2m_engine callback", daemon=True)
-        self._source, self._call, self._finished = source, call, finished
-        #: Why it ended, if not by `stop` or the callback.
-        self.error: V2MError | None = None
-        #: Share of the time that the callbacks take.
-        self.load = 0.0
-
-    def run(self) -> None:
-        try:
-            for block in self._source:
-                begun = time.monotonic()
-                if not self._call(block):
-                    break
-                share = (time.monotonic() - begun) * self._source.rate / block.frames
-                self.load += (share - self.load) / 8
-        except V2MError as error:
-            self.error = error
-            _logger.error("no more audio: %s", error)
-        finally:
-            self._finished()
-
-    def end(self) -> None:
-        """Waits for the callback that runs, unless it is what calls."""
-        self._source.stop()
-        if self is not threading.current_thread():
-            self.join()
 
 
 def converted(samples: bytes, sample: str) -> bytes:

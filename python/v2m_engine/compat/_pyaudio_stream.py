@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from .. import V2MError
 from . import _portaudio as pa
-from ._input import Block, Calling, Reading, in_channels, open_input
+from . import _stream
+from ._input import Block, in_channels, open_input
 from ._pyaudio_devices import FORMATS, check, device, get_sample_size, no_output
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ Result: TypeAlias = tuple[bytes | None, int] | None
 Callback: TypeAlias = Callable[[bytes, int, dict[str, float], int], Result]
 
 
-class Stream:
+class Stream(_stream.Stream):
     """What `PyAudio.open` gives. All but `close` raise OSError once it is closed."""
 
     def __init__(
@@ -49,12 +50,9 @@ class Stream:
         check(rate, channels, format)
         self._parent, self._channels, self._format = PA_manager, channels, format
         self._rate, self._frames_per_buffer = rate, frames_per_buffer
-        self._input = open_input(source, int(rate), FORMATS[format], frames_per_buffer)
-        self._reading = Reading(self._input)
+        opened = open_input(source, int(rate), FORMATS[format], frames_per_buffer)
+        super().__init__(opened, self._call if stream_callback else None)
         self._callback = stream_callback
-        self._calling: Calling | None = None
-        self._error: BaseException | None = None
-        self._is_running = self._closed = False
         if start:
             try:
                 self.start_stream()
@@ -65,8 +63,7 @@ class Stream:
     def close(self) -> None:
         """Stops it and lets go of the engine."""
         self.stop_stream()
-        self._input.close()
-        self._closed = True
+        self._close()
         self._parent._streams.discard(self)
 
     def get_input_latency(self) -> float:
@@ -83,7 +80,7 @@ class Stream:
 
     def get_cpu_load(self) -> float:
         """Share of the time that the callbacks take; 0 without one."""
-        return self._calling.load if self._calling else 0.0
+        return self._load
 
     def start_stream(self) -> None:
         """Begins to capture, and waits for the first audio.
@@ -93,27 +90,14 @@ class Stream:
         """
         if self._closed:
             raise OSError(pa.paBadStreamPtr, "Stream closed")
-        if self._is_running:
-            return
         try:
-            self._input.start()
+            self._start()
         except V2MError as error:
             raise OSError(pa.paDeviceUnavailable, str(error)) from error
-        self._reading.drop()
-        self._is_running = True
-        if self._callback is not None:
-            self._calling = Calling(self._input, self._call, lambda: None)
-            self._calling.start()
 
     def stop_stream(self) -> None:
         """Ends capturing, after the callback that runs."""
-        if not self._is_running:
-            return
-        self._is_running = False
-        if self._calling is not None:
-            self._calling.end()
-        else:
-            self._input.stop()
+        self._stop()
 
     def is_active(self) -> bool:
         """Whether audio comes: not once it is stopped, the callback said so, or the source
@@ -124,9 +108,7 @@ class Stream:
         """
         if self._closed:
             raise OSError(pa.paBadStreamPtr, "Stream closed")
-        if self._callback is None:
-            return self._is_running
-        return self._is_running and self._calling is not None and self._calling.is_alive()
+        return self._active
 
     def is_stopped(self) -> bool:
         """Whether it was not started, or was stopped.
@@ -136,7 +118,7 @@ class Stream:
         """
         if self._closed:
             raise OSError(pa.paBadStreamPtr, "Stream closed")
-        return not self._is_running
+        return not self._running
 
     def _call(self, block: Block) -> bool:
         assert self._callback is not None
@@ -170,7 +152,7 @@ class Stream:
             raise OSError(pa.paBadStreamPtr, "Stream closed")
         if self._callback is not None:
             raise OSError(pa.paCanNotReadFromACallbackStream, "Can not read from a callback stream")
-        if not self._is_running:
+        if not self._running:
             raise OSError(pa.paStreamIsStopped, "Stream is stopped")
         if num_frames < 0:
             raise ValueError("Invalid number of frames")

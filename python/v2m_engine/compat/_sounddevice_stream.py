@@ -5,7 +5,6 @@ from __future__ import annotations
 import time as _time
 import traceback
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 from .. import V2MError
@@ -19,13 +18,14 @@ from ._callback import (
 )
 from ._defaults import default
 from ._devices import DEVICE_UNAVAILABLE, Settings
-from ._input import SAMPLE_SIZES, Block, Calling, Reading, in_channels, open_input
+from ._input import SAMPLE_SIZES, Block, in_channels, open_input
+from ._stream import Stream
 
 #: PortAudio's codes.
 _BAD_STREAM, _STREAM_IS_STOPPED, _NO_READ_FROM_CALLBACK = -9988, -9983, -9977
 
 
-class RawInputStream:
+class RawInputStream(Stream):
     """A stream whose blocks are buffers of bytes. See `sounddevice.RawInputStream`."""
 
     def __init__(
@@ -67,13 +67,11 @@ class RawInputStream:
         self._blocksize = default.blocksize if blocksize is None else blocksize
         rate = int(settings.rate)
         try:
-            self._input = open_input(settings.source, rate, self._dtype, self._blocksize)
+            source = open_input(settings.source, rate, self._dtype, self._blocksize)
         except ValueError as error:
             raise PortAudioError(f"Error opening {type(self).__name__}: {error}") from error
-        self._reading = Reading(self._input)
-        self._callback, self._finished = callback, finished_callback
-        self._calling: Calling | None = None
-        self._running = self._closed = False
+        super().__init__(source, self._call if callback else None, finished_callback)
+        self._callback = callback
 
     @property
     def samplerate(self) -> float:
@@ -114,9 +112,7 @@ class RawInputStream:
     def active(self) -> bool:
         """Whether blocks come: from `start()` until it is stopped, the callback had enough, or
         the source ended."""
-        if self._callback is None:
-            return self._running
-        return self._running and self._calling is not None and self._calling.is_alive()
+        return self._active
 
     @property
     def stopped(self) -> bool:
@@ -136,18 +132,13 @@ class RawInputStream:
     @property
     def cpu_load(self) -> float:
         """Share of the time that the callbacks take; 0 without one."""
-        return self._calling.load if self._calling else 0.0
+        return self._load
 
     def __enter__(self) -> Any:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.stop()
         self.close()
 
@@ -159,17 +150,10 @@ class RawInputStream:
         """
         if self._closed:
             raise PortAudioError("Error starting stream: it is closed", _BAD_STREAM)
-        if self._running:
-            return
         try:
-            self._input.start()
+            self._start()
         except V2MError as error:
             raise PortAudioError(f"Error starting stream: {error}", DEVICE_UNAVAILABLE) from error
-        self._reading.drop()
-        self._running = True
-        if self._callback is not None:
-            self._calling = Calling(self._input, self._call, self._ended)
-            self._calling.start()
 
     def _call(self, block: Block) -> bool:
         assert self._callback is not None
@@ -189,10 +173,6 @@ class RawInputStream:
             return False
         return True
 
-    def _ended(self) -> None:
-        if self._finished is not None:
-            self._finished()
-
     def _spread(self, samples: bytes) -> bytes:
         return in_channels(samples, self.samplesize, self._channels)
 
@@ -208,17 +188,9 @@ class RawInputStream:
         Raises:
             PortAudioError: that error.
         """
-        if not self._running:
-            return
-        self._running = False
-        if self._calling is None:
-            self._input.stop()
-            self._ended()
-            return
-        calling, self._calling = self._calling, None
-        calling.end()
-        if calling.error is not None and not ignore_errors:
-            raise PortAudioError(f"Error stopping stream: {calling.error}") from calling.error
+        error = self._stop()
+        if error is not None and not ignore_errors:
+            raise PortAudioError(f"Error stopping stream: {error}") from error
 
     def abort(self, ignore_errors: bool = True) -> None:
         """As `stop()`."""
@@ -231,8 +203,7 @@ class RawInputStream:
             ignore_errors: as of `stop`.
         """
         self.stop(ignore_errors)
-        self._input.close()
-        self._closed = True
+        self._close()
 
     @property
     def read_available(self) -> int:

@@ -16,7 +16,6 @@ Needs NumPy.
 from __future__ import annotations
 
 import re
-from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -187,12 +186,7 @@ class _Recorder:
         self._input.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._input.close()
 
     @property

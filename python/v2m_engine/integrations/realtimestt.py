@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from types import TracebackType
 from typing import Protocol
 
 from .. import AudioCapture, AudioStream, OverrunError, V2MError
@@ -62,12 +61,7 @@ class Feed:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         assert self._stream is not None and self._thread is not None
         self._stream.close()
         self._thread.join()

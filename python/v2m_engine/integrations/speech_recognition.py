@@ -13,7 +13,6 @@ or, with speech found by the engine instead of by loudness:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 from .. import AudioCapture, AudioStream, OverrunError
@@ -67,12 +66,7 @@ class Microphone(AudioSource):
         self.stream = _Reader(stream)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         stream, self.stream = self.stream, None
         if stream is not None:
             stream.close()

@@ -8,7 +8,6 @@ with Frames() as frames:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
 
 from .. import AudioCapture, AudioStream, OverrunError
 from . import missing
@@ -59,12 +58,7 @@ class Frames:
         self._stream.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._opened.close()
         self._capture.close()
 
@@ -74,13 +68,8 @@ class Frames:
         await self._stream.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._opened.__aexit__(kind, error, trace)
+    async def __aexit__(self, *exception: object) -> None:
+        await self._opened.__aexit__(*exception)
         self._capture.close()
 
     @property
