@@ -7,6 +7,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::utsname::uname;
 use nix::unistd::{AccessFlags, Group, access, getegid, geteuid, getgroups};
 
+use super::Sandbox;
 use super::listen::{Heard, listen};
 use crate::capture::pipewire::{Source, Survey, survey};
 use crate::config::{Config, SourceSpec};
@@ -15,6 +16,7 @@ use v2m_client::connection::Connection;
 use v2m_client::quantum::Quantum;
 use v2m_client::status::{EchoStatus, MicrophoneStatus, StreamStatus};
 use v2m_error::{Error, ErrorKind};
+use v2m_pw_filter::Version;
 use v2m_rt as rt;
 
 /// Everything that [`super::judge`] goes by.
@@ -26,14 +28,16 @@ pub struct Facts {
     pub runtime_directory: bool,
     /// The user's systemd runs.
     pub systemd: bool,
+    /// What is around the engine, unless the user's systemd runs in it, too.
+    pub sandbox: Option<Sandbox>,
     /// The distribution's release, such as `debian bookworm`.
     pub release: String,
     /// PipeWire's daemon is installed.
     pub has_pipewire: bool,
     /// WirePlumber is.
     pub has_session_manager: bool,
-    /// The version of libpipewire that is loaded: major, minor.
-    pub library: (u32, u32),
+    /// Of libpipewire, as it is loaded.
+    pub library: Version,
     /// What some seconds of listening gave, or why nothing; `None` where the source is a file.
     pub heard: Option<Result<Heard, String>>,
     /// What the running service does, or why it doesn't say; `None` if none runs.
@@ -110,13 +114,16 @@ impl Facts {
         let text = |part: Option<&std::ffi::OsStr>| {
             part.unwrap_or_default().to_string_lossy().into_owned()
         };
+        let systemd =
+            runtime_directory().is_some_and(|directory| directory.join("systemd/private").exists());
+        let sandbox = Sandbox::find(Path::new("/"), std::env::var("SNAP_NAME").ok());
         let memlock = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(_, hard)| hard);
         Self {
             heard: listen(config, pipewire.is_ok()),
             pipewire,
             runtime_directory: runtime_directory().is_some(),
-            systemd: runtime_directory()
-                .is_some_and(|directory| directory.join("systemd/private").exists()),
+            systemd,
+            sandbox: sandbox.filter(|_| !systemd),
             release: release(&fs::read_to_string("/etc/os-release").unwrap_or_default()),
             has_pipewire: has_program("pipewire"),
             has_session_manager: has_program("wireplumber"),

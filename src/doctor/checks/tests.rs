@@ -1,5 +1,6 @@
 //! What each fault is judged to be.
 
+use super::super::Sandbox;
 use super::super::facts::Service;
 use super::super::{Status, worst};
 use super::*;
@@ -60,10 +61,11 @@ fn fine() -> Facts {
         pipewire: Ok(survey()),
         runtime_directory: true,
         systemd: true,
+        sandbox: None,
         release: "debian trixie".into(),
         has_pipewire: true,
         has_session_manager: true,
-        library: (1, 4),
+        library: Version(1, 4, 2),
         logind: false,
         heard: Some(Ok(hears())),
         service: None,
@@ -182,7 +184,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
             "visibility",
             Status::Degraded,
             Facts {
-                library: (0, 3),
+                library: Version(0, 3, 65),
                 ..fine()
             },
         ),
@@ -539,4 +541,51 @@ fn without_alsa_only_pipewire_helps() {
     assert_eq!(of("PipeWire").status, Status::Broken);
     assert!(of("PipeWire").meaning.contains("has no ALSA"));
     assert_eq!(of("sound cards").status, Status::Good);
+}
+
+#[test]
+fn a_library_that_is_too_old_is_not_mended_by_a_daemon() {
+    let facts = Facts {
+        pipewire: Err("libpipewire 0.3.19 is too old, 0.3.48 or newer is needed; take".into()),
+        library: Version(0, 3, 19),
+        ..fine()
+    };
+    let check = judge(&facts)
+        .into_iter()
+        .find(|check| check.name == "PipeWire");
+    let check = check.unwrap();
+    assert!(check.meaning.contains("0.3.19 is too old"), "{check:?}");
+    assert_eq!(check.remedy, Some(remedies::NEWER_PIPEWIRE.to_string()));
+}
+
+#[test]
+fn in_a_sandbox_nothing_is_advised_that_only_the_machine_can_do() {
+    let facts = Facts {
+        sandbox: Some(Sandbox::Container),
+        systemd: false,
+        pipewire: Err("PipeWire can't be reached".into()),
+        runtime_directory: false,
+        rtkit: Err("no bus".into()),
+        memlock: 0,
+        kernel_build: "#1 SMP".into(),
+        dma_latency: false,
+        udev_rules: None,
+        ..fine()
+    };
+    let checks = judge(&facts);
+    let mut ill = 0;
+    for check in checks.iter().filter(|check| check.remedy.is_some()) {
+        let said = check.remedy.as_deref().unwrap();
+        assert!(!said.contains("sudo"), "{check:?}");
+        ill += usize::from(said == remedies::LOOK_OUTSIDE.to_string());
+    }
+    assert_eq!(ill, 6, "{checks:#?}");
+    let pipewire = checks.iter().find(|check| check.name == "PipeWire");
+    let said = pipewire.and_then(|check| check.remedy.clone());
+    assert_eq!(said, Some(remedies::LET_SOCKET_IN.to_string()));
+    assert!(
+        checks
+            .iter()
+            .any(|check| check.meaning.starts_with("a container"))
+    );
 }
