@@ -240,7 +240,10 @@ packages:
 	packaging/setup.sh packages
 	ARCH=$(ARCH) packaging/build.sh deb rpm wheel $(if $(filter arm64,$(ARCH)),,dsc sdist)
 
-release: packages
+# What lies here is built, and called what the commit is called.
+release:
+	@git diff --quiet HEAD || { echo "make release: commit what is changed first, or it is in the packages" >&2; exit 1; }
+	@$(MAKE) --no-print-directory packages
 	packaging/build.sh sbom sums
 
 test-arm64:
