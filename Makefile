@@ -135,7 +135,7 @@ audit:
 
 rust:
 	cargo test --workspace
-	cargo test --no-default-features --test library without_alsa
+	cargo test --no-default-features --test library without_
 
 # One writer, one and two readers, every order that the memory model allows; then
 # the same with each ordering weakened in turn, which must be noticed.
@@ -240,7 +240,10 @@ packages:
 	packaging/setup.sh packages
 	ARCH=$(ARCH) packaging/build.sh deb rpm wheel $(if $(filter arm64,$(ARCH)),,dsc sdist)
 
-release: packages
+# What lies here is built, and called what the commit is called.
+release:
+	@git diff --quiet HEAD || { echo "make release: commit what is changed first, or it is in the packages" >&2; exit 1; }
+	@$(MAKE) --no-print-directory packages
 	packaging/build.sh sbom sums
 
 test-arm64:

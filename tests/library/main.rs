@@ -10,3 +10,5 @@ mod vad_ort;
 mod vad_worker;
 #[cfg(not(feature = "alsa"))]
 mod without_alsa;
+#[cfg(not(feature = "ort"))]
+mod without_ort;

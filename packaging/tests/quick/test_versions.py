@@ -60,3 +60,19 @@ def test_symbols_are_of_releases() -> None:
     listed = (TREE / "packaging/debian/libv2m1.symbols").read_text()
     since = re.findall(r"@V2M_\d+ ([\d.]+)$", listed, re.MULTILINE)
     assert since and max(map(numbers, since)) <= numbers(VERSION)
+
+
+def test_the_watch_file_finds_the_release_by_its_tag() -> None:
+    watch = (TREE / "packaging/debian/watch").read_text().replace("\\\n", "")
+    page, pattern = watch.split()[-2:]
+    repository = MANIFEST["workspace"]["package"]["repository"]
+    assert page == f"{repository}/tags"
+    # As the page links them.
+    link = f"/v2m-engine/v2m_engine/archive/refs/tags/v{VERSION}.tar.gz"
+    found = re.fullmatch(pattern, link)
+    assert found and found[1] == VERSION
+    rename = re.search(r"filenamemangle=s%(.+?)%(.+?)%", watch)
+    assert rename
+    name = re.sub(rename[1], rename[2].replace("$", "\\"), link)
+    assert name == f"v2m-engine-{VERSION}.tar.gz"
+    assert not re.fullmatch(pattern, link.replace("tar.gz", "zip"))
