@@ -232,8 +232,12 @@ class Account:
 
     def _is_anew(self, time_ns: int) -> bool:
         """Whether an engine was lost between what came before and this."""
-        ends = list(self.world.engine_ends)
-        return any(self.time_ns - 2 * NS <= end <= time_ns + 2 * NS for end in ends)
+        # A sound server that stood still gives what it has meanwhile afterwards: the next engine
+        # may hear what is older than the end of the one before.
+        spans = list(self.world.clock_stood)
+        stood = [span.end_ns for span in spans if span.begin_ns <= time_ns <= span.end_ns]
+        latest = max([time_ns, *stood]) + 2 * NS
+        return any(self.time_ns - 2 * NS <= end <= latest for end in list(self.world.engine_ends))
 
     def _look_at_time(self, position: int, time_ns: int) -> None:
         origin = time_ns - position * NS // self.rate

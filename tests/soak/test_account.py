@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from soak.account import NS, Account, World
+from soak.account import NS, Account, Span, World
 from soak.played import GRAPH_RATE, LENGTH, Floats, Played
 
 SECONDS = 1
@@ -127,3 +127,16 @@ def test_what_the_player_was_late_for_is_not_known(world: World) -> None:
         noticed = World(world.played, late=lambda _, ns=ns: [(*late, ns)])
         account = judged(noticed, rate, samples)
         assert len(account.wrong) == wrong and account.tally.unknown == (256 if not wrong else 0)
+
+
+@pytest.mark.parametrize(("stood", "wrong"), [(True, False), (False, True)])
+def test_another_engine_may_hear_what_the_sound_server_kept(stood: bool, wrong: bool) -> None:
+    """The one before filled in silence for as long, and was killed after that."""
+    world = World({"one": Played("one", 0)}, engine_ends=[18 * NS])
+    if stood:
+        world.clock_stood.append(Span(3 * NS, 20 * NS))
+    account = Account(world, "reader", 48_000)
+    samples = heard(world, 48_000, random.Random(1))
+    account.chunk(48_000, 17 * NS, True, samples[:480])
+    account.chunk(0, 6 * NS, True, samples[:480])
+    assert bool(account.judged()) == wrong

@@ -11,6 +11,7 @@ mod backend;
 mod control;
 mod data_thread;
 mod linker;
+mod order;
 mod session;
 
 use std::fmt;

@@ -60,6 +60,8 @@ enum Step {
     Quantum(u64),
     /// Blocks arrive so many ms after their end from now on.
     Late(i64),
+    /// The user mutes it for so many ms; the source goes on, or rests.
+    Mute(i64, bool),
 }
 
 impl Step {
@@ -244,6 +246,16 @@ impl World {
             }
             Step::Quantum(quantum) => self.quantum = quantum,
             Step::Late(ms) => self.lag = ms * MS,
+            Step::Mute(ms, goes_on) => {
+                let stopped = self.captured();
+                self.setup.ingest.set_muted(true);
+                self.pass(self.now + ms * MS, goes_on, true);
+                self.setup.ingest.set_muted(false);
+                if !goes_on {
+                    self.clock += 1;
+                    self.anchor(0, stopped.max(self.now - self.lag));
+                }
+            }
         }
     }
 
@@ -284,6 +296,21 @@ fn steps(rates: &'static [u32]) -> impl Strategy<Value = Vec<Step>> {
         1 => prop_oneof![Just(0_i64), 0_i64..2500].prop_map(Step::Late),
     ];
     prop::collection::vec(step, 1..12)
+}
+
+/// The same, and now and then it is muted.
+fn steps_muted(rates: &'static [u32]) -> impl Strategy<Value = Vec<Step>> {
+    let mute = (1_i64..2500, any::<bool>()).prop_map(|(ms, goes_on)| Step::Mute(ms, goes_on));
+    (
+        steps(rates),
+        prop::collection::vec((any::<prop::sample::Index>(), mute), 1..5),
+    )
+        .prop_map(|(mut steps, mutes)| {
+            for (at, mute) in mutes {
+                steps.insert(at.index(steps.len() + 1), mute);
+            }
+            steps
+        })
 }
 
 /// Everything in the ring, and which of it is flagged.
@@ -355,6 +382,37 @@ proptest! {
         }
         let silent = samples.iter().filter(|sample| **sample == 0.0).count() as u64;
         prop_assert_eq!(world.reader().losses().samples, silent);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// What is converted is of its time, too: nothing that a filter makes of where audio begins and
+    /// ends is without a flag.
+    #[test]
+    fn what_is_converted_is_of_its_time_or_flagged(
+        steps in steps_muted(&[48_000, 44_100, 22_050]),
+        jitter in prop_oneof![Just(0), Just(5 * MS)],
+    ) {
+        // How far the filter may be from 0 dB.
+        const OFF: f32 = 1e-3;
+        let world = live_through(&steps, 48_000, jitter);
+        let (samples, flagged) = everything(world.reader());
+        let tolerance = (world.longest_block + SLACK + HELD + jitter) as f32 * 4e-12;
+        let found = if steps.iter().any(Step::deceives) {
+            (FOUND + 2 * world.longest_block) / NS_PER_SAMPLE
+        } else {
+            0
+        };
+        let mut wrong = 0;
+        // At its very beginning the filter has heard nothing yet.
+        for (n, (&sample, &flagged)) in samples.iter().zip(&flagged).enumerate().skip(50) {
+            let expected = sound(START_NS + n as i64 * NS_PER_SAMPLE);
+            let off = (sample - expected).abs();
+            wrong = if flagged || off <= tolerance + OFF * expected { 0 } else { wrong + 1 };
+            prop_assert!(wrong <= found, "sample {} is {}, not {}", n, sample, expected);
+        }
     }
 }
 

@@ -31,6 +31,7 @@ mod speech;
 mod stop;
 mod suspend;
 mod target;
+mod track;
 mod tracks;
 mod wav;
 mod write_queue;

@@ -109,13 +109,12 @@ impl Recorder {
             (Some(now), Some(before)) => self.ring.rate().samples(now.saturating_sub(before)),
             _ => 0,
         };
-        // It was there before: what both have is taken once.
-        let both = missing.min(0).unsigned_abs();
+        let (both, missing) = seam(missing);
         self.next = self.next.saturating_add(both).min(end);
         // No longer than it was waited for, whatever the clocks of the two say.
         let rate = u64::from(self.ring.rate().hz());
         let waited = lost.since.elapsed().as_secs() + self.ring.layout().history() / rate;
-        let mut missing = (missing.max(0).unsigned_abs()).min(waited * rate);
+        let mut missing = missing.min(waited * rate);
         if let Some(end) = &mut self.end {
             missing = missing.min(end.saturating_sub(self.next));
             *end -= missing;
@@ -126,6 +125,19 @@ impl Recorder {
             _ => Ok(()),
         }
     }
+}
+
+/// Where another engine's first sample comes `missing` samples after the last one's end, or was
+/// there before it: how many of its samples are passed over, as both have them, and how many of
+/// silence come before the rest. Each engine has its times from the sound server, which may be
+/// a cycle off where that has stood still: a sample of silence, at least, is marked, so that audio
+/// of two engines never seems to be of one piece.
+fn seam(missing: i64) -> (u64, u64) {
+    let silence = missing.max(1);
+    (
+        silence.saturating_sub(missing).unsigned_abs(),
+        silence.unsigned_abs(),
+    )
 }
 
 /// Whether an engine can have written `committed` samples, if it had `begun` with so many then.
@@ -144,4 +156,21 @@ pub(super) fn credible(rate: Rate, begun: (u64, Instant), committed: u64) -> Res
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn two_engines_meet_at_a_mark_and_time_goes_on(missing in -1_000_000_000_i64..1_000_000_000) {
+            let (both, silence) = seam(missing);
+            prop_assert!(silence > 0);
+            prop_assert_eq!(silence as i64 - both as i64, missing);
+            prop_assert!(both == 0 || silence == 1);
+        }
+    }
 }

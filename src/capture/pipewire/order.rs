@@ -1,0 +1,139 @@
+//! Whether what a cycle brings is of that cycle. On PipeWire's data thread.
+
+use super::filter::Cycle;
+
+/// After positions have jumped, cycles that come in a hurry are left out for so many seconds of
+/// audio at most: who is late for longer has a clock whose times are wrong.
+const LONGEST_HURRY: u64 = 12;
+
+/// Whether cycles' samples are what their positions say.
+///
+/// Where positions jump, some node was late, maybe this one: what it left unfinished it
+/// finishes into the next cycle, whose clock it reads, so that samples of one cycle meet the
+/// position of another. That may go on for as long as cycles follow on one another in a hurry, as
+/// they do when a daemon goes on that stood still. Cycles are what they seem once they are in
+/// order and in time. One that comes again with other samples shows that it was not so, and what
+/// it has now no longer has a place: the cycle behind it is left out, so that a gap tells of it.
+#[derive(Default)]
+pub(super) struct Order {
+    /// Clock, position and end of the last cycle handed over.
+    handed: (u32, u64, u64),
+    /// Samples in order since positions have jumped, until a cycle is in time.
+    doubted: Option<u64>,
+    /// A cycle came again with other samples.
+    owes_gap: bool,
+}
+
+impl Order {
+    /// `is_again`: the samples are those that were handed over last.
+    pub(super) fn trusts(
+        &mut self,
+        cycle: &Cycle<'_>,
+        is_again: impl FnOnce() -> bool,
+        now_ns: impl FnOnce() -> i64,
+    ) -> bool {
+        let quantum = u64::from(cycle.quantum);
+        let (clock, position, end) = self.handed;
+        if cycle.xrun && clock == cycle.clock_id && cycle.position.wrapping_add(quantum) <= end {
+            // Handed over already: the ingest counts it, and ignores it.
+            let is_same = cycle.position == position && is_again();
+            self.owes_gap |= !is_same;
+            return is_same;
+        }
+        if cycle.xrun {
+            (self.doubted, self.owes_gap) = (Some(0), false);
+            return false;
+        }
+        if std::mem::take(&mut self.owes_gap) {
+            return false;
+        }
+        if let Some(samples) = self.doubted {
+            let length_ns = (quantum * 1_000_000_000 / u64::from(cycle.rate)) as i64;
+            let begun_ns = i64::try_from(cycle.nsec).unwrap_or(i64::MAX);
+            let over_ns = begun_ns.saturating_add(length_ns);
+            let is_late = now_ns() > over_ns;
+            if is_late && samples < LONGEST_HURRY * u64::from(cycle.rate) {
+                self.doubted = Some(samples + quantum);
+                return false;
+            }
+            self.doubted = None;
+        }
+        true
+    }
+
+    pub(super) fn handed_over(&mut self, cycle: &Cycle<'_>, end: u64) {
+        self.handed = (cycle.clock_id, cycle.position, end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    const QUANTUM: u32 = 480;
+    const NOW_NS: i64 = 3_600_000_000_000;
+
+    /// The positions of those that are handed over of these cycles: position, whether that is not
+    /// where the cycle before ended, what it sounds like, and by how many cycles it comes late.
+    fn trusted(cycles: impl IntoIterator<Item = (u64, bool, u32, i64)>) -> Vec<u64> {
+        let mut order = Order::default();
+        let (mut found, mut last) = (Vec::new(), 0);
+        for (position, xrun, sound, late) in cycles {
+            let cycle = Cycle {
+                ports: &[],
+                rate: 48_000,
+                quantum: QUANTUM,
+                position,
+                now: &AtomicU64::new(position),
+                clock_id: 22,
+                nsec: (NOW_NS - late * 10_000_000) as u64,
+                delay: 0,
+                xrun,
+            };
+            if order.trusts(&cycle, || sound == last, || NOW_NS) {
+                order.handed_over(&cycle, position + u64::from(QUANTUM));
+                last = sound;
+                found.push(position);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn what_comes_again_with_other_samples_is_told_by_a_gap() {
+        let positions = trusted([
+            (1000, false, 1, 0),
+            (1480, false, 2, 0), // late: the samples of the one before
+            (1480, true, 3, 0),  // its own, whose place is taken
+            (1960, false, 4, 0), // so that a gap tells of them
+            (2440, false, 5, 0),
+            (2440, true, 5, 0), // for the ingest to count
+            (1480, true, 3, 0), // long ago
+            (2920, false, 6, 0),
+            (3400, false, 7, 0),
+        ]);
+        assert_eq!(positions, [1000, 1480, 2440, 2440, 3400]);
+    }
+
+    #[test]
+    fn behind_a_jump_cycles_have_to_be_in_time() {
+        let positions = trusted([
+            (1000, false, 1, 2), // who was never late may be heard late
+            (1960, true, 2, 90),
+            (2440, false, 3, 50),
+            (2920, false, 4, 2),
+            (3400, false, 5, 0),
+            (3880, false, 6, 2),
+        ]);
+        assert_eq!(positions, [1000, 3400, 3880]);
+    }
+
+    #[test]
+    fn a_driver_whose_times_are_wrong_is_heard_all_the_same() {
+        let late = (1..).map(|n| (n * u64::from(QUANTUM), n == 1, 1, 90));
+        let cycles = LONGEST_HURRY as usize * 100;
+        assert_eq!(trusted(late.take(cycles + 11)).len(), 10);
+    }
+}
