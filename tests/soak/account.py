@@ -340,9 +340,9 @@ class Account:
         if len({place.source for place in places}) == 2 and found.stray <= between:
             # Another source follows, with nothing in between but what the resampler makes of both.
             return True
-        if found.expected is None and found.stray <= between:
-            # A ring begins amid what its source gives, or goes on after a gap: the resampler makes
-            # its first samples of what comes and of the silence before.
+        if found.expected is None and found.position + found.stray <= between:
+            # A ring begins amid what its source gives: the resampler makes its first samples of
+            # what comes and of the silence before. Behind a gap these are flagged.
             return True
         if found.stray and self.world.within(self.world.silent, *span):
             self.tally.silent += found.stray

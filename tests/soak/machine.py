@@ -154,7 +154,9 @@ class Machine:
         self.rig.set_default_source(name)
 
     def unplug(self) -> None:
-        self.rig.destroy_node(PLUGGED)
+        """Its links go one after the other: a port without any gives silence for a cycle."""
+        with self.may_be_silent():
+            self.rig.destroy_node(PLUGGED)
 
     def plug(self) -> None:
         """Its player links itself again."""

@@ -53,6 +53,10 @@ def test_what_is_whole_is_kept(world: World, rate: int, seed: int) -> None:
     begun = samples.copy()
     begun[:30] *= np.linspace(0.1, 0.9, 30, dtype=np.float32)
     assert bool(judged(world, rate, begun).wrong) == (rate == 48_000)
+    # Not so behind a gap.
+    behind = samples.copy()
+    behind[rate // 10 : rate // 10 + 30] *= np.linspace(0.1, 0.9, 30, dtype=np.float32)
+    assert judged(world, rate, behind, [range(rate // 10)]).wrong
     gap = range(rng.randrange(rate // 4), rng.randrange(rate // 2, rate))
     samples[gap.start : gap.stop] = 0
     account = judged(world, rate, samples, [gap])
