@@ -144,3 +144,16 @@ def test_another_engine_may_hear_what_the_sound_server_kept(stood: bool, wrong: 
     account.chunk(48_000, 17 * NS, True, samples[:480])
     account.chunk(0, 6 * NS, True, samples[:480])
     assert bool(account.judged()) == wrong
+
+
+@pytest.mark.parametrize(("known", "wrong"), [(959, False), (960, True), (None, False)])
+def test_what_a_killed_engine_had_written_is_read(known: int | None, wrong: bool) -> None:
+    """Not what another wrote that came and went while the reader stood still."""
+    world = World({"one": Played("one", 0)}, engine_ends=[NS])
+    account = Account(world, "reader", 48_000)
+    samples = heard(world, 48_000, random.Random(1))
+    account.chunk(0, NS, False, samples[:480])
+    account.ends_at(known)
+    account.ends_at(1_000_000)
+    account.chunk(0, 2 * NS, True, samples[:480])
+    assert bool(account.judged()) == wrong
