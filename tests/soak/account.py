@@ -148,7 +148,8 @@ class Account:
         #: Time of position 0, by the first and by all chunks of one ring.
         self.origin_ns: int | None = None
         self.off_ns = 0
-        #: An engine that was killed had written up to here.
+        #: The engine that it read was killed, and had written up to here, as far as is known.
+        self.ended = False
         self.due: int | None = None
 
     # What happens to the reader.
@@ -157,6 +158,7 @@ class Account:
         """Another reader begins in its place, wherever it does."""
         self._leave()
         self.next = self.before = self.origin_ns = self.due = None
+        self.ended = False
 
     def overrun(self, lost: int) -> None:
         """It was told that so many samples are gone."""
@@ -200,13 +202,14 @@ class Account:
             )
         self.chunk(position, time_ns, flagged, samples)
 
-    def ends_at(self, committed: int) -> None:
-        """The engine was killed; so much of it can be read, before there is another."""
-        if self.next is not None:
-            self.due = committed
+    def ends_at(self, committed: int | None) -> None:
+        """The engine was killed; so much of it can be read, as far as is known, before there is
+        another. One that it has not come to yet is nothing to it."""
+        if self.next is not None and not self.ended:
+            self.ended, self.due = True, committed
 
     def _end_ring(self, window: int) -> None:
-        due, self.due = self.due, None
+        due, self.due, self.ended = self.due, None, False
         if due is not None and self.next is not None and self.next + window <= due:
             self.wrong.append(
                 f"{self.name}: the engine had written up to {due}, and only {self.next} were read"
@@ -340,9 +343,9 @@ class Account:
         if len({place.source for place in places}) == 2 and found.stray <= between:
             # Another source follows, with nothing in between but what the resampler makes of both.
             return True
-        if found.expected is None and found.stray <= between:
-            # A ring begins amid what its source gives, or goes on after a gap: the resampler makes
-            # its first samples of what comes and of the silence before.
+        if found.expected is None and found.position + found.stray <= between:
+            # A ring begins amid what its source gives: the resampler makes its first samples of
+            # what comes and of the silence before. Behind a gap these are flagged.
             return True
         if found.stray and self.world.within(self.world.silent, *span):
             self.tally.silent += found.stray

@@ -154,7 +154,7 @@ class Machine:
         self.rig.set_default_source(name)
 
     def unplug(self) -> None:
-        """Its player's link may go before it does."""
+        """Its links go one after the other: a port without any gives silence for a cycle."""
         with self.may_be_silent():
             self.rig.destroy_node(PLUGGED)
 
@@ -198,9 +198,9 @@ class Machine:
         self._engine.wait()
         self.world.engine_ends.append(time.monotonic_ns())
         for client in self.clients[:2]:
-            if ring := rings.get(client.account.rate):
-                with client.lock:
-                    client.account.ends_at(ring.committed())
+            ring = rings.get(client.account.rate)
+            with client.lock:
+                client.account.ends_at(ring.committed() if ring else None)
 
     def signal_engine(self, number: signal.Signals) -> None:
         assert self._engine

@@ -53,6 +53,10 @@ def test_what_is_whole_is_kept(world: World, rate: int, seed: int) -> None:
     begun = samples.copy()
     begun[:30] *= np.linspace(0.1, 0.9, 30, dtype=np.float32)
     assert bool(judged(world, rate, begun).wrong) == (rate == 48_000)
+    # Not so behind a gap.
+    behind = samples.copy()
+    behind[rate // 10 : rate // 10 + 30] *= np.linspace(0.1, 0.9, 30, dtype=np.float32)
+    assert judged(world, rate, behind, [range(rate // 10)]).wrong
     gap = range(rng.randrange(rate // 4), rng.randrange(rate // 2, rate))
     samples[gap.start : gap.stop] = 0
     account = judged(world, rate, samples, [gap])
@@ -139,4 +143,17 @@ def test_another_engine_may_hear_what_the_sound_server_kept(stood: bool, wrong: 
     samples = heard(world, 48_000, random.Random(1))
     account.chunk(48_000, 17 * NS, True, samples[:480])
     account.chunk(0, 6 * NS, True, samples[:480])
+    assert bool(account.judged()) == wrong
+
+
+@pytest.mark.parametrize(("known", "wrong"), [(959, False), (960, True), (None, False)])
+def test_what_a_killed_engine_had_written_is_read(known: int | None, wrong: bool) -> None:
+    """Not what another wrote that came and went while the reader stood still."""
+    world = World({"one": Played("one", 0)}, engine_ends=[NS])
+    account = Account(world, "reader", 48_000)
+    samples = heard(world, 48_000, random.Random(1))
+    account.chunk(0, NS, False, samples[:480])
+    account.ends_at(known)
+    account.ends_at(1_000_000)
+    account.chunk(0, 2 * NS, True, samples[:480])
     assert bool(account.judged()) == wrong

@@ -113,7 +113,7 @@ impl Together {
         };
         let ring = engine.ring();
         // Before the count: once it says that no more comes, the count is final.
-        let state = ring.state();
+        let (state, is_lost) = (ring.state(), engine.is_lost());
         let engines = [&first, &engine];
         let known = match known {
             Some(known) if known.is_of(engines) => known,
@@ -125,7 +125,7 @@ impl Together {
         let Some(samples) = known.alignment.at([&window.ring, ring], window.position) else {
             return Ok(match window.ring.time_ns(window.position) {
                 Some(_) if first.is_lost() => Poll::EngineLost,
-                Some(_) => nothing(state, &engine),
+                Some(_) => nothing(state, is_lost),
                 // Waited too long: where it stood is forgotten.
                 None => Poll::Overrun(window.count),
             });
@@ -137,7 +137,7 @@ impl Together {
         };
         let count = rate.convert(window.count, window.ring.rate()).max(1);
         if position.saturating_add(count) > ring.committed() {
-            return Ok(nothing(state, &engine));
+            return Ok(nothing(state, is_lost));
         }
         match Window::new(ring, position, count) {
             Ok(found) => {
@@ -151,11 +151,11 @@ impl Together {
 }
 
 /// Why there is no window.
-fn nothing<T>(state: State, engine: &Engine) -> Poll<T> {
+fn nothing<T>(state: State, is_lost: bool) -> Poll<T> {
     match state {
         State::Ended => Poll::Ended,
         State::Stopped => Poll::EngineLost,
-        _ if engine.is_lost() => Poll::EngineLost,
+        _ if is_lost => Poll::EngineLost,
         _ => Poll::Pending,
     }
 }

@@ -54,12 +54,12 @@ impl Session {
     /// Why not so many samples are committed; None: they are.
     pub(super) fn state_until<T>(&self, due: u64) -> Option<Poll<T>> {
         // Before the count: once it says that no more comes, the count is final.
-        let state = self.engine.ring().state();
+        let (state, is_lost) = (self.engine.ring().state(), self.is_lost());
         if self.engine.ring().committed() >= due {
             None
         } else if state == State::Ended {
             Some(Poll::Ended)
-        } else if state == State::Stopped || self.engine.is_lost() {
+        } else if is_lost {
             Some(Poll::EngineLost)
         } else {
             Some(Poll::Pending)
