@@ -261,7 +261,7 @@ def test_pieces_of_any_size_have_the_answer_of_the_last_window(rate: int) -> Non
         judge, asked = VADProcessor(), VADProcessor()
         latest, begin, answers = 0.0, 0, set()
         while begin < count:
-            piece = audio[begin : begin + int(rng.integers(0, max(2, most * rate)))]
+            piece = audio[begin : begin + int(rng.integers(0, max(2, round(most * rate))))]
             begin += len(piece)
             windows = numbers(judge.probabilities(piece, sample_rate=rate, resume=True))
             answer = asked.contains_speech(piece, sample_rate=rate, resume=True)
