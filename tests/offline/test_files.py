@@ -246,6 +246,20 @@ def test_a_bad_file_costs_one_line(talk: Talk, tmp_path: Path) -> None:
         read_audio(tmp_path / "5.wav")
 
 
+def test_an_encoding_that_is_not_read_says_what_to_do(talk: Talk, tmp_path: Path) -> None:
+    """Opus, in each of its containers that are read; what the message names does it."""
+    for name in ("speech.opus", "speech.ogg", "speech.mp4"):
+        encode(tmp_path / name, talk.samples, "libopus", 48000)
+    done = run(tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3 and all("`ffmpeg -i FILE copy.flac`" in line for line in lines)
+    decoded, rate = soundfile.read(tmp_path / "speech.opus", dtype="float32")
+    (found,) = VADProcessor().speech_timestamps_many([decoded], sample_rate=rate)
+    assert isinstance(found, list)
+    assert is_the_talk(talk, [(s["start"] / rate, s["end"] / rate) for s in found])
+
+
 def rf64(samples: Floats, said: int | None = None) -> bytes:
     """With a chunk behind the audio, whose bytes are no samples."""
     data = (samples * 32767).astype("<i2").tobytes()

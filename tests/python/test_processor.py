@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,7 @@ import pytest
 from rig import wait_until
 from rig.playing import Floats, Recording, Service
 from rig.speech import RATE, TEXTS, Talk, say
-from v2m_engine import AudioCapture, OverrunError, V2MError, VADProcessor
+from v2m_engine import AudioCapture, OverrunError, V2MError, VADProcessor, VADStream
 
 Recorder = Callable[..., Recording]
 Starter = Callable[..., Service]
@@ -173,6 +174,42 @@ def test_audio_that_is_none(audio: Any, message: str) -> None:
     assert bytes(vad.probabilities(GOOD[:512], resume=True)) == first
 
 
+def refused(use: Callable[[], object]) -> str:
+    """Why; empty if it isn't."""
+    try:
+        use()
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def test_audio_of_another_scale_is_never_judged() -> None:
+    """Floats of 8 to 32 bit scale, at any level that shows it: whole, and in pieces."""
+    rng = np.random.default_rng(31)
+    speech = say(*reversed(TEXTS[0]))[:RATE]
+    beyond = 0
+    for _ in range(60):
+        bits, level = int(rng.choice([8, 16, 24, 32])), rng.uniform(-100, 0)
+        audio = (speech * 2.0 ** (bits - 1) * 10 ** (level / 20)).astype(np.float32)
+        vad, stream = VADProcessor(), VADStream()
+        pieces = [audio[begin : begin + 160] for begin in range(0, len(audio), 160)]
+        (many,) = vad.speech_timestamps_many([audio])
+        whole = {
+            str(many) if isinstance(many, ValueError) else "",
+            *(refused(partial(use, audio)) for use in (vad.contains_speech, vad.probabilities)),
+            refused(partial(vad.speech_timestamps, audio)),
+        }
+        told = next(filter(None, (refused(partial(stream.push, p)) for p in pieces)), "")
+        if np.abs(audio).max() <= 10:
+            assert (whole, told) == ({""}, "")
+            continue
+        beyond += 1
+        first = int(np.argmax(np.abs(audio) > 10))
+        assert len(whole) == 1 and f"sample {first} is" in whole.pop()
+        assert f"sample {first % 160} is" in told and "32768" in told
+    assert 20 < beyond < 60
+
+
 @pytest.mark.parametrize("audio", [None, [0.0] * 512, "audio", 3, object()])
 def test_what_is_no_buffer(audio: Any) -> None:
     with pytest.raises(TypeError, match="a buffer of float32 or int16"):
@@ -212,17 +249,26 @@ def test_no_audio_is_no_speech(empty: Any) -> None:
     assert not vad.contains_speech(audio, resume=True)
 
 
-def test_small_pieces_have_the_answer_of_the_last_window() -> None:
-    """Of 10 ms pieces two of three complete no window."""
-    speech = say(*reversed(TEXTS[0]))
-    vad = VADProcessor()
-    windows = vad.probabilities(speech)
-    assert not vad.contains_speech(speech[:160], resume=True)
-    for end in range(320, len(speech), 160):
-        answer = vad.contains_speech(speech[end - 160 : end], resume=True)
-        before, now = (end - 160) // 512, end // 512
-        expected = max(windows[before:now], default=windows[before - 1] if before else 0)
-        assert answer == (expected >= 0.5), end
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 48000])
+def test_pieces_of_any_size_have_the_answer_of_the_last_window(rate: int) -> None:
+    """Also those that complete none, as two of three pieces of 10 ms do."""
+    speech = np.pad(say(*reversed(TEXTS[0])), RATE // 2)
+    count = len(speech) * rate // RATE
+    there = np.arange(count) / rate * RATE
+    audio = np.interp(there, np.arange(len(speech)), speech).astype(np.float32)
+    rng = np.random.default_rng(rate)
+    for most in (0.001, 0.01, 0.1):
+        judge, asked = VADProcessor(), VADProcessor()
+        latest, begin, answers = 0.0, 0, set()
+        while begin < count:
+            piece = audio[begin : begin + int(rng.integers(0, max(2, round(most * rate))))]
+            begin += len(piece)
+            windows = numbers(judge.probabilities(piece, sample_rate=rate, resume=True))
+            answer = asked.contains_speech(piece, sample_rate=rate, resume=True)
+            assert answer == (max(windows, default=latest) >= 0.5), begin
+            latest = windows[-1] if len(windows) else latest
+            answers.add(answer)
+        assert answers == {False, True}
 
 
 def pauses_drawn(rng: np.random.Generator, speech: Floats) -> Floats:

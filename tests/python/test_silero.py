@@ -199,6 +199,26 @@ def test_a_word_that_is_too_short_is_a_misfire() -> None:
     assert start == VADStream().push(audio)[0] != end
 
 
+def test_too_short_is_told_of_any_length() -> None:
+    """Words of drawn lengths: the same edges, and a misfire just where speech was too short."""
+    rng = np.random.default_rng(41)
+    words = say(*reversed(TEXTS[0]))
+    parts: list[Floats] = []
+    for _ in range(30):
+        begin, length = int(rng.integers(0, len(words) // 2)), int(rng.uniform(0.05, 1) * 16000)
+        parts += [words[begin : begin + length], np.zeros(8000, np.float32)]
+    audio = np.concatenate(parts)
+    edges = VADStream(pad_ms=0).push(audio)
+    assert {event.kind for event in edges} == {"start", "end"}
+    # A window's length is 32 ms: exactly as long as it says is too short, too.
+    for ms in (*rng.integers(1, 700, 6), *(32 * rng.integers(1, 22, 6))):
+        found = VADStream(pad_ms=0, min_speech_ms=int(ms)).push(audio)
+        assert [event.position for event in found] == [event.position for event in edges]
+        for start, end in zip(found[::2], found[1::2], strict=True):
+            short = end.position - start.position <= 16 * ms
+            assert (start.kind, end.kind) == ("start", "misfire" if short else "end"), ms
+
+
 def test_a_piece_that_is_none_changes_nothing() -> None:
     samples = audio(16000)[: 20 * 16000]
     clean, wronged = VADStream(), VADStream()

@@ -102,7 +102,12 @@ impl Decoder {
             .ok_or_else(|| invalid("its header has no channels".into()))?;
         let decoder = symphonia::default::get_codecs()
             .make_audio_decoder(parameters, &AudioDecoderOptions::default())
-            .map_err(|e| invalid(format!("its encoding can't be decoded ({e})")))?;
+            .map_err(|e| {
+                invalid(format!(
+                    "its encoding can't be decoded ({e}): convert it, for example by \
+                     `ffmpeg -i FILE copy.flac`; what can be decoded is {FORMATS}"
+                ))
+            })?;
 
         let bits = parameters.bits_per_sample.unwrap_or(0);
         let frame = channels.len() as u64 * u64::from(bits / 8);

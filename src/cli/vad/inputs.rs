@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use v2m_error::{Error, ErrorKind, Result};
 
-/// What is looked for in folders.
-const EXTENSIONS: [&str; 15] = [
-    "wav", "wave", "rf64", "bw64", "flac", "mp3", "ogg", "oga", "m4a", "mp4", "aac", "aif", "aiff",
-    "aifc", "caf",
+/// What is looked for in folders; Opus, too, so that it is not passed over without a word.
+const EXTENSIONS: [&str; 16] = [
+    "wav", "wave", "rf64", "bw64", "flac", "mp3", "ogg", "oga", "opus", "m4a", "mp4", "aac", "aif",
+    "aiff", "aifc", "caf",
 ];
 
 /// One file.
