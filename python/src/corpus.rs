@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -14,13 +13,12 @@ use v2m_client::vad::corpus::{Found, Items, Search, Source};
 use v2m_decode::Mono;
 
 use crate::samples::Samples;
+use crate::source::{Failure, Interrupts};
 use crate::timestamps::{Form, Timestamp};
 use crate::{chunk, errors, lock, params};
 
 /// Samples that are read at once.
 const BLOCK: usize = 8192;
-/// How often Ctrl-C is looked for.
-const SIGNALS: Duration = Duration::from_millis(50);
 
 /// What an item came to: where speech is in it, or the exception that it cost.
 #[derive(IntoPyObject)]
@@ -44,7 +42,7 @@ pub(crate) fn search(
         failed: Mutex::default(),
         stop: AtomicBool::new(false),
         caller: thread::current().id(),
-        looked: Mutex::new(Instant::now()),
+        interrupts: Mutex::new(Interrupts::new()),
     };
     let done = py.detach(|| search.run(&corpus));
     if let Some(error) = lock(&corpus.failed).take() {
@@ -70,8 +68,10 @@ pub(crate) fn read_audio(
     path: PathBuf,
     #[pyo3(from_py_with = params::sample_rate)] sample_rate: u32,
 ) -> PyResult<Bound<'_, PyAny>> {
-    let samples = py.detach(|| v2m_decode::read(&path, sample_rate));
-    chunk::array_of(py, &samples.map_err(errors::raise)?)
+    let mut interrupts = Interrupts::new();
+    let look = || interrupts.look();
+    let samples: Result<_, Failure> = py.detach(|| v2m_decode::read(&path, sample_rate, look));
+    chunk::array_of(py, &samples?)
 }
 
 /// Python's iterator, and what was found in what it gave.
@@ -85,7 +85,7 @@ struct Corpus {
     failed: Mutex<Option<PyErr>>,
     stop: AtomicBool,
     caller: ThreadId,
-    looked: Mutex<Instant>,
+    interrupts: Mutex<Interrupts>,
 }
 
 /// What Python gave.
@@ -166,12 +166,9 @@ impl Items for Corpus {
     fn stopped(&self) -> bool {
         // Python looks for signals in its main thread only.
         if thread::current().id() == self.caller {
-            let mut looked = lock(&self.looked);
-            if looked.elapsed() > SIGNALS {
-                *looked = Instant::now();
-                if let Err(error) = Python::attach(|py| py.check_signals()) {
-                    self.fail(error);
-                }
+            let looked = lock(&self.interrupts).look();
+            if let Err(error) = looked {
+                self.fail(error.into());
             }
         }
         self.stop.load(Ordering::Relaxed)

@@ -17,7 +17,7 @@ use crate::corpus::{self, Answer};
 use crate::errors;
 use crate::params;
 use crate::samples::{self, Samples};
-use crate::source::python;
+use crate::source::{Failure, Interrupts, python};
 use crate::stream::AudioStream;
 use crate::timestamps::{Form, Timestamp};
 
@@ -77,14 +77,24 @@ impl VadProcessor {
         let judged = py.detach(|| {
             samples.check()?;
             let length = samples.len() as u64;
-            let blocks = |take: &mut dyn FnMut(&[f32])| samples.blocks(|_, block| take(block));
-            if resume {
+            let (mut interrupts, mut looked) = (Interrupts::new(), Ok(()));
+            let blocks = |take: &mut dyn FnMut(&[f32])| {
+                samples.blocks(|_, block| {
+                    if looked.is_ok() {
+                        take(block);
+                        // Half a piece would move all that follow.
+                        looked = if resume { Ok(()) } else { interrupts.look() };
+                    }
+                });
+            };
+            let judged = if resume {
                 self.0.piece(rate, length, blocks)
             } else {
                 self.0.whole(rate, length, blocks)
-            }
+            };
+            looked.and(judged.map_err(Failure::from))
         });
-        judged.map_err(errors::raise)
+        Ok(judged?)
     }
 
     fn timestamps(&self, judged: &Judged, form: Form) -> PyResult<Vec<Timestamp>> {

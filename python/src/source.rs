@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pyo3::call::PyCallArgs;
 use pyo3::exceptions::PyStopAsyncIteration;
@@ -16,7 +17,10 @@ use v2m_client::{Error, Result};
 
 use crate::errors::{self, NeedsRecovery, V2MError};
 
-/// A failure on the way to the next item.
+/// How often Ctrl-C is looked for.
+const SIGNALS: Duration = Duration::from_millis(50);
+
+/// A failure of what runs without the GIL.
 pub(crate) enum Failure {
     Client(Error),
     /// What a signal's handler raised.
@@ -43,6 +47,23 @@ pub(crate) fn signals() -> Result<(), Failure> {
     // An interpreter that has ended has no use for them, and takes this thread with it.
     let checked = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
     checked.map_err(Failure::Python)
+}
+
+/// The same for what computes without the GIL, and is asked much more often than that.
+pub(crate) struct Interrupts(Instant);
+
+impl Interrupts {
+    pub(crate) fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn look(&mut self) -> Result<(), Failure> {
+        if self.0.elapsed() < SIGNALS {
+            return Ok(());
+        }
+        self.0 = Instant::now();
+        signals()
+    }
 }
 
 /// Says why `stream` can't be used, if it is not open, or not this process's.

@@ -613,7 +613,8 @@ class VADProcessor:
       in pieces.)
 
     May be used from several threads, which don't wait for each other; `resume` is one
-    sequence for all of them. Can be pickled: the copy has the same parameters.
+    sequence for all of them. Ctrl-C interrupts hours of audio, but no call with `resume`.
+    Can be pickled: the copy has the same parameters.
 
     Raises, from every method that takes audio:
         ValueError: a buffer of another format, rate or shape, one that is not contiguous,

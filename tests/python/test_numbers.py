@@ -220,3 +220,20 @@ def test_the_function_refuses_as_the_method() -> None:
         name = next(iter(given))
         with pytest.raises(ValueError, match=name):
             v2m_engine.speech_timestamps_many([SAMPLES], **given)
+
+
+def test_seconds_are_rounded_as_python_does() -> None:
+    """And never lie beyond the end of the audio."""
+    vad, draw = VADProcessor(min_speech_ms=0, min_silence_ms=0, pad_ms=0), random.Random(3)
+    for _ in range(300):
+        rate = draw.choice([8000, 11025, 16000, 44100, 48000, draw.randint(4000, 192_000)])
+        probabilities = [draw.choice([0.1, 0.9]) for _ in range(draw.randint(1, 400))]
+        decimals = draw.choice([*range(9), 17, 30, 400, 2**31 - 1])
+        samples = vad.speech_timestamps_from(probabilities, sample_rate=rate)
+        seconds = vad.speech_timestamps_from(
+            probabilities, return_seconds=True, sample_rate=rate, time_resolution=decimals
+        )
+        end = len(probabilities) * 512 * rate // 16000 / rate
+        for own, found in zip(samples, seconds, strict=True):
+            for key in ("start", "end"):
+                assert found[key] == min(round(own[key] / rate, decimals), end), (rate, decimals)

@@ -86,12 +86,17 @@ impl MediaSource for Counted {
     }
 }
 
-/// The whole file at `path` as one channel of `rate` samples per second.
+/// The whole file at `path` as one channel of `rate` samples per second. `idle` is called with
+/// each piece of it.
 ///
 /// # Errors
-/// Those of [`Mono::open`], and [`ErrorKind::Invalid`] for a rate that can't be converted from
-/// or to.
-pub fn read(path: &Path, rate: u32) -> Result<Vec<f32>> {
+/// Those of [`Mono::open`] and of `idle`, and [`ErrorKind::Invalid`] for a rate that can't be
+/// converted from or to.
+pub fn read<E: From<Error>>(
+    path: &Path,
+    rate: u32,
+    mut idle: impl FnMut() -> Result<(), E>,
+) -> Result<Vec<f32>, E> {
     let mut file = Mono::open(path)?;
     let mut resampler = Resampler::new(file.rate(), rate)?;
     let (mut piece, mut out) = (Vec::new(), Vec::new());
@@ -103,6 +108,7 @@ pub fn read(path: &Path, rate: u32) -> Result<Vec<f32>> {
         out.truncate(before + made);
     };
     loop {
+        idle()?;
         piece.clear();
         let goes_on = file.read(&mut piece)?;
         given += piece.len() as u128;

@@ -101,8 +101,9 @@ class Input:
             sample: one of `SAMPLE_SIZES`.
             block: frames; 0: ours to choose.
         """
-        self.rate, self.sample = rate, sample
-        self.block = block or round(rate * BLOCK)
+        self.rate: int = rate
+        self.sample: str = sample
+        self.block: int = block or round(rate * BLOCK)
         self._piece = _piece(self.block, rate)
         self._capture = AudioCapture(
             rate, self._piece, source=source, dtype="int16" if sample == "int16" else "float32"
@@ -193,8 +194,9 @@ class Resampled:
         """As `Input`, for any rate."""
         import soxr
 
-        self.rate, self.sample = rate, sample
-        self.block = block or round(rate * BLOCK)
+        self.rate: int = rate
+        self.sample: str = sample
+        self.block: int = block or round(rate * BLOCK)
         self._input = Input(source, DEFAULT_RATE, "float32", 0)
         self._resampler = soxr.ResampleStream(DEFAULT_RATE, rate, 1)
         self._clear()

@@ -81,11 +81,13 @@ class Stream:
             call: as of `Calling`. None: it is read.
             finished: called once after each run, on whichever thread ends it.
         """
-        self._input, self._to_call = source, call
-        self._finished = finished or (lambda: None)
-        self._reading = Reading(source)
+        self._input: Input | Resampled = source
+        self._to_call: _Call | None = call
+        self._finished: _Finished = finished or (lambda: None)
+        self._reading: Reading = Reading(source)
         self._calling: Calling | None = None
-        self._running = self._closed = False
+        self._running: bool = False
+        self._closed: bool = False
 
     @property
     def _active(self) -> bool:

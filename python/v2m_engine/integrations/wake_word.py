@@ -69,7 +69,7 @@ class Frames:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await self._opened.__aexit__(*exception)
+        await self._opened.__aexit__(None, None, None)
         self._capture.close()
 
     @property
