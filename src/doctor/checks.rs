@@ -6,6 +6,7 @@ mod streams;
 use super::remedies::{self, Remedy};
 use super::{Check, Facts, Heard};
 use v2m_dsp::health::{Finding, Kind};
+use v2m_pw_filter::Version;
 
 /// One check for each thing that may be wrong, in the order of importance.
 pub fn judge(facts: &Facts) -> Vec<Check> {
@@ -38,6 +39,7 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
 
 fn pipewire(facts: &Facts) -> Check {
     let remedy = match (facts.runtime_directory, facts.has_pipewire, facts.systemd) {
+        _ if facts.library < Version::OLDEST => remedies::NEWER_PIPEWIRE,
         (false, ..) => remedies::SET_RUNTIME_DIRECTORY,
         (_, false, _) => remedies::INSTALL_PIPEWIRE,
         (.., true) => remedies::START_PIPEWIRE,
@@ -119,8 +121,8 @@ fn visibility(facts: &Facts) -> Check {
         let why = "no desktop sees who records by ALSA: v2m-engine status names them";
         return Check::good(name, why);
     };
-    let (major, minor) = facts.library.min(version(&survey.version));
-    if major >= 1 {
+    let oldest = facts.library.min(survey.version.as_str().into());
+    if oldest >= Version(1, 0, 0) {
         return Check::good(
             name,
             "a recording stream to the desktop, which can show, mute and move it",
@@ -129,7 +131,7 @@ fn visibility(facts: &Facts) -> Check {
     Check::degraded(
         name,
         format!(
-            "PipeWire {major}.{minor} shows no filter as a recording stream: the desktop has no \
+            "PipeWire {oldest} shows no filter as a recording stream: the desktop has no \
              microphone light and no volume for it; v2m-engine status names who listens"
         ),
         match facts.is_bookworm() {
@@ -137,12 +139,6 @@ fn visibility(facts: &Facts) -> Check {
             false => remedies::NEWER_PIPEWIRE,
         },
     )
-}
-
-/// Major, minor.
-fn version(text: &str) -> (u32, u32) {
-    let mut numbers = text.split('.').map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn heard(facts: &Facts) -> Option<&Heard> {

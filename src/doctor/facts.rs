@@ -15,6 +15,7 @@ use v2m_client::connection::Connection;
 use v2m_client::quantum::Quantum;
 use v2m_client::status::{EchoStatus, MicrophoneStatus, StreamStatus};
 use v2m_error::{Error, ErrorKind};
+use v2m_pw_filter::Version;
 use v2m_rt as rt;
 
 /// Everything that [`super::judge`] goes by.
@@ -32,8 +33,8 @@ pub struct Facts {
     pub has_pipewire: bool,
     /// WirePlumber is.
     pub has_session_manager: bool,
-    /// The version of libpipewire that is loaded: major, minor.
-    pub library: (u32, u32),
+    /// Of libpipewire, as it is loaded.
+    pub library: Version,
     /// What some seconds of listening gave, or why nothing; `None` where the source is a file.
     pub heard: Option<Result<Heard, String>>,
     /// What the running service does, or why it doesn't say; `None` if none runs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from rig import BINARY, ROOT, PrivatePipeWire, wait_until
 from rig.alsa import AlsaMic
 from rig.service import Engine, status, tone
 from rig.session import Session
-from v2m_engine import AudioCapture
+from v2m_engine import AudioCapture, DeviceError
 
 
 def run(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,7 +54,7 @@ def test_a_client_without_a_runtime_directory_is_told_so(
 
 CLIENT = """
 import json
-from v2m_engine import AudioCapture
+from v2m_engine import AudioCapture, DeviceError
 with AudioCapture(buffer_size=1600).stream(timeout=20) as stream:
     next(stream)
     print(json.dumps(stream.private_engine_pid is not None))
@@ -183,13 +184,18 @@ def older_library(newer_functions: set[str], tmp_path: Path) -> Path:
     """The system's libpipewire without the later functions that the engine looks for."""
     library = system_library().read_bytes()
     for function in looked_up(newer_functions):
-        name = b"\0" + function.encode() + b"\0"
-        assert library.count(name) == 1
-        library = library.replace(name, name[:-2] + b"0\0")
+        library = renamed(library, function, function[:-1] + "0")
     directory = tmp_path / "older"
     directory.mkdir()
     (directory / "libpipewire-0.3.so.0").write_bytes(library)
     return directory
+
+
+def renamed(library: bytes, text: str, to: str) -> bytes:
+    """The library with another text of at most this length for that one."""
+    whole = b"\0" + text.encode() + b"\0"
+    assert library.count(whole) == 1
+    return library.replace(whole, b"\0" + to.encode().ljust(len(text) + 1, b"\0"))
 
 
 def test_a_libpipewire_without_later_functions_captures_too(
@@ -210,6 +216,46 @@ def test_a_libpipewire_without_later_functions_captures_too(
         # All but what a loaded machine's graph skipped.
         assert len(heard) == 16_000
         assert np.count_nonzero(np.abs(heard - 0.5) < 5e-3) > 8_000
+
+
+@pytest.fixture(scope="module")
+def system_version() -> str:
+    """Of libpipewire, as it is loaded."""
+    library = ctypes.CDLL(str(system_library()))
+    library.pw_get_library_version.restype = ctypes.c_char_p
+    version: bytes = library.pw_get_library_version()
+    return version.decode()
+
+
+# Not longer than any version of a library that isn't.
+@pytest.mark.parametrize("version", ["0.3.6", "0.3.9", "0.2.7"])
+def test_a_libpipewire_that_is_too_old_is_refused_by_name(
+    rig: PrivatePipeWire,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    system_version: str,
+    version: str,
+) -> None:
+    """It answers in a way that nothing can be made of, so nothing is asked."""
+    older = renamed(system_library().read_bytes(), system_version, version)
+    (tmp_path / "libpipewire-0.3.so.0").write_bytes(older)
+    (tmp_path / "alsa.conf").write_text("ctl.default { type hw card 0 }\n")
+    env = rig.env | {
+        "HOME": str(tmp_path),
+        "LD_LIBRARY_PATH": str(tmp_path),
+        "ALSA_CONFIG_PATH": str(tmp_path / "alsa.conf"),
+    }
+    why = f"libpipewire {version} is too old, 0.3.48 or newer is needed"
+    assert why in run(env, "sources").stderr
+    found = json.loads(run(env, "doctor", "--json").stdout)["checks"]
+    (check,) = (check for check in found if check["name"] == "PipeWire")
+    assert why in check["meaning"] and "PipeWire 1.0 or newer" in check["remedy"]
+    alone = {name: env[name] for name in ("LD_LIBRARY_PATH", "ALSA_CONFIG_PATH")}
+    with Engine(rig, **alone) as engine:
+        monkeypatch.setenv("V2M_ENGINE_SOCKET", engine.socket)
+        wait_until(lambda: why in (status(rig)["source"]["waiting"] or ""), "the reason")
+        with pytest.raises(DeviceError, match=why):
+            AudioCapture(engine="service").stream(timeout=2).__enter__()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -374,9 +374,9 @@ impl Connection {
         };
         // How the loader ends a program whose libraries it can't find.
         if status.and_then(|status| status.code()) == Some(127) {
-            let message = "a library that it needs is missing, or is another's of that name; standard \
-                error names it: install libpipewire-0.3-0 and libasound2 (Debian) or pipewire-libs \
-                and alsa-lib (Fedora)";
+            let message = "a library that it needs is missing, too old, or another's of that name; \
+                standard error names it: install libpipewire-0.3-0 and libasound2 (Debian) or \
+                pipewire-libs and alsa-lib (Fedora)";
             return Error::new(ErrorKind::System, message);
         }
         let message = "the private engine ended at once; its reason is on standard error";

@@ -17,21 +17,20 @@ use pipewire::properties::PropertiesBox;
 use pipewire_sys as pw_sys;
 
 use crate::stream::{Parameter, StreamVolume, format};
-use crate::{Direction, Error, ErrorKind, Result};
+use crate::{Direction, Error, ErrorKind, Result, Version};
 use libspa::pod::Pod;
 
-/// The version of libpipewire that is loaded: major, minor.
-pub fn library_version() -> (u32, u32) {
+/// The version of libpipewire that is loaded.
+pub fn library_version() -> Version {
     // SAFETY: returns a static C string, any time.
-    let version = unsafe { CStr::from_ptr(pw_sys::pw_get_library_version()) }.to_string_lossy();
-    let mut numbers = version.split('.').map(|n| n.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    let version = unsafe { CStr::from_ptr(pw_sys::pw_get_library_version()) };
+    version.to_string_lossy().as_ref().into()
 }
 
 /// The client configuration that asks for a real-time data thread: since 1.3 there is
 /// only one, and it does.
 pub fn realtime_config() -> &'static str {
-    if library_version() < (1, 3) {
+    if library_version() < Version(1, 3, 0) {
         "client-rt.conf"
     } else {
         "client.conf"

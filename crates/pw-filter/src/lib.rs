@@ -10,8 +10,10 @@ pub mod loop_hook;
 #[allow(unsafe_code, reason = "PipeWire's stream is in C")]
 pub mod microphone;
 pub mod stream;
+mod version;
 
 pub use v2m_error::{Error, ErrorKind, Result};
+pub use version::Version;
 
 /// Which way samples go at a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,9 +49,9 @@ impl LoopHook {
         // context, which `_core` keeps.
         let found = unsafe {
             let context = pw_sys::pw_core_get_context(core.as_raw_ptr().cast());
-            let data_loop = data_loop_of().and_then(|of| NonNull::new(of(context)));
-            data_loop.and_then(|data_loop| {
-                let inner = NonNull::new(pw_sys::pw_data_loop_get_loop(data_loop.as_ptr()))?;
+            lookups().and_then(|(data_loop_of, loop_of)| {
+                let data_loop = NonNull::new(data_loop_of(context))?;
+                let inner = NonNull::new(loop_of(data_loop.as_ptr()))?;
                 let control = NonNull::new((*inner.as_ptr()).control)?;
                 Some((data_loop, control.cast::<spa_sys::spa_loop_control>()))
             })
@@ -109,15 +109,20 @@ impl Drop for LoopHook {
 }
 
 type DataLoopOf = unsafe extern "C" fn(*mut pw_sys::pw_context) -> *mut pw_sys::pw_data_loop;
+type LoopOf = unsafe extern "C" fn(*mut pw_sys::pw_data_loop) -> *mut pw_sys::pw_loop;
 
-/// `pw_context_get_data_loop`, where libpipewire has it: before 0.3.56 it doesn't, and a
-/// program that needs it wouldn't start.
-fn data_loop_of() -> Option<DataLoopOf> {
-    // SAFETY: looks a name up among the libraries that are loaded. What has this name is
-    // libpipewire's function of this type.
+/// `pw_context_get_data_loop` and `pw_data_loop_get_loop`, where libpipewire has both: before
+/// 0.3.56 it hasn't, and a program that needs them wouldn't start.
+fn lookups() -> Option<(DataLoopOf, LoopOf)> {
+    // SAFETY: looks names up among the libraries that are loaded. What has these names is
+    // libpipewire's functions of these types.
     unsafe {
-        let found = libc::dlsym(libc::RTLD_DEFAULT, c"pw_context_get_data_loop".as_ptr());
-        mem::transmute::<*mut c_void, Option<DataLoopOf>>(found)
+        let data_loop_of = libc::dlsym(libc::RTLD_DEFAULT, c"pw_context_get_data_loop".as_ptr());
+        let loop_of = libc::dlsym(libc::RTLD_DEFAULT, c"pw_data_loop_get_loop".as_ptr());
+        Some((
+            mem::transmute::<*mut c_void, Option<DataLoopOf>>(data_loop_of)?,
+            mem::transmute::<*mut c_void, Option<LoopOf>>(loop_of)?,
+        ))
     }
 }
 

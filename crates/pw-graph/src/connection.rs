@@ -24,8 +24,8 @@ use super::survey::settle;
 use crate::{Error, ErrorKind, Result};
 use v2m_client::quantum::Quantum;
 use v2m_error::text;
-use v2m_pw_filter::Direction;
-use v2m_pw_filter::filter::realtime_config;
+use v2m_pw_filter::filter::{library_version, realtime_config};
+use v2m_pw_filter::{Direction, Version};
 
 enum Note {
     Added(u32, Object),
@@ -71,7 +71,11 @@ pub enum Asks {
 }
 
 /// A context for connections; without a daemon it can be kept and tried again.
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`] if libpipewire is too old, [`ErrorKind::System`] if it can't start.
 pub fn new_context(main_loop: &MainLoopRc, asks: Asks) -> Result<ContextRc> {
+    check(library_version())?;
     let mut properties = PropertiesBox::new();
     if asks == Asks::RealTime {
         properties.insert("config.name", realtime_config());
@@ -88,6 +92,19 @@ pub fn new_context(main_loop: &MainLoopRc, asks: Asks) -> Result<ContextRc> {
             cause,
         )
     })
+}
+
+/// Whether the library can be used at all.
+fn check(library: Version) -> Result<()> {
+    if library >= Version::OLDEST {
+        return Ok(());
+    }
+    let message = format!(
+        "libpipewire {library} is too old, {} or newer is needed; take a newer release of the \
+         distribution{INSTEAD}",
+        Version::OLDEST
+    );
+    Err(Error::new(ErrorKind::Unavailable, message))
 }
 
 impl Connection {
@@ -423,6 +440,17 @@ mod tests {
         );
         assert_eq!(node_name("{}"), None);
         assert_eq!(node_name("alsa_input.usb"), None);
+    }
+
+    #[test]
+    fn a_library_that_is_too_old_is_refused_by_its_version() {
+        for old in ["0.3.6", "0.3.19", "0.3.47", "0.2.7"] {
+            let error = check(old.into()).unwrap_err().to_string();
+            assert!(error.contains(old) && error.contains("0.3.48"), "{error}");
+        }
+        for new in ["0.3.48", "0.3.65", "0.3.100", "1.0.0", "1.6.9"] {
+            assert!(check(new.into()).is_ok(), "{new}");
+        }
     }
 
     #[test]

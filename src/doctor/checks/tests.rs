@@ -63,7 +63,7 @@ fn fine() -> Facts {
         release: "debian trixie".into(),
         has_pipewire: true,
         has_session_manager: true,
-        library: (1, 4),
+        library: Version(1, 4, 2),
         logind: false,
         heard: Some(Ok(hears())),
         service: None,
@@ -182,7 +182,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
             "visibility",
             Status::Degraded,
             Facts {
-                library: (0, 3),
+                library: Version(0, 3, 65),
                 ..fine()
             },
         ),
@@ -539,4 +539,19 @@ fn without_alsa_only_pipewire_helps() {
     assert_eq!(of("PipeWire").status, Status::Broken);
     assert!(of("PipeWire").meaning.contains("has no ALSA"));
     assert_eq!(of("sound cards").status, Status::Good);
+}
+
+#[test]
+fn a_library_that_is_too_old_is_not_mended_by_a_daemon() {
+    let facts = Facts {
+        pipewire: Err("libpipewire 0.3.19 is too old, 0.3.48 or newer is needed; take".into()),
+        library: Version(0, 3, 19),
+        ..fine()
+    };
+    let check = judge(&facts)
+        .into_iter()
+        .find(|check| check.name == "PipeWire");
+    let check = check.unwrap();
+    assert!(check.meaning.contains("0.3.19 is too old"), "{check:?}");
+    assert_eq!(check.remedy, Some(remedies::NEWER_PIPEWIRE));
 }
