@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from roots import Root
+from roots import Root, new_directory, packages, remove
 
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 USER_ENV = [
@@ -31,6 +32,31 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 120) -> A
         assert time.monotonic() < deadline, f"still waiting for: {what}"
         time.sleep(0.1)
     return result
+
+
+# RTKit allows its own user a few processes, which the kernel counts on the whole machine: here
+# that user has a number that nobody outside has.
+RTKIT_USER = 60_578 + os.getpid() % 600
+
+
+@contextlib.contextmanager
+def booted(name: str, prepare: Callable[[Root], None]) -> Iterator[Machine]:
+    """A Debian with the engine's packages, made ready by `prepare`, and booted."""
+    directory = new_directory(name)
+    try:
+        root = Root(directory, "trixie", booted=True)
+        root.run("useradd", "--create-home", "--uid=1000", "user")
+        root.run("usermod", f"--uid={RTKIT_USER}", "rtkit")
+        root.install(*packages("*engine_*.deb"))
+        prepare(root)
+        machine = Machine(root)
+        try:
+            machine.boot()
+            yield machine
+        finally:
+            machine.stop()
+    finally:
+        remove(directory)
 
 
 class Machine:

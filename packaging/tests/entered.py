@@ -34,13 +34,10 @@ class Entered:
 
     def __init__(self, root: Root) -> None:
         self.root = root
-        tools = ("sudo", "mount", "procps")
-        root.apt("install", "--yes", "--no-install-recommends", *tools)
+        root.allow_sudo()
+        root.apt("install", "--yes", "--no-install-recommends", "mount", "procps")
         root.run("useradd", "--create-home", "--uid=1000", "--shell=/bin/bash", "user")
         (root.directory / "etc/hosts").write_text(f"127.0.0.1 localhost {socket.gethostname()}\n")
-        sudoers = root.directory / "etc/sudoers.d/user"
-        sudoers.write_text("user ALL=(ALL) NOPASSWD: ALL\n")
-        sudoers.chmod(0o440)
 
     def __enter__(self) -> Entered:
         self.process = subprocess.Popen(

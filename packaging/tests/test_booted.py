@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from booted import Client, Machine, wait_for
-from roots import Root, new_directory, packages, remove
+from booted import Client, Machine, booted, wait_for
+from roots import Root, packages
 
 # RTKit grants real time to who sits at the machine. Our user is logged in from nowhere.
 AT_THE_MACHINE = """
@@ -23,6 +23,10 @@ polkit.addRule(function(action, subject) {
 NEXT_REVISION = "+next"
 
 
+def sits_at_the_machine(root: Root) -> None:
+    (root.directory / "etc/polkit-1/rules.d/50-test.rules").write_text(AT_THE_MACHINE)
+
+
 def plug_in(machine: Machine, name: str, *properties: str) -> None:
     """A virtual microphone."""
     always = ("factory.name=support.null-audio-sink", "media.class=Audio/Source/Virtual")
@@ -33,25 +37,13 @@ def plug_in(machine: Machine, name: str, *properties: str) -> None:
 
 @pytest.fixture(scope="module")
 def machine(prepared: None) -> Iterator[Machine]:
-    directory = new_directory("booted")
-    running = None
-    try:
-        root = Root(directory, "trixie", booted=True)
-        root.run("useradd", "--create-home", "--uid=1000", "user")
-        root.install(*packages("*engine_*.deb"))
-        (directory / "etc/polkit-1/rules.d/50-test.rules").write_text(AT_THE_MACHINE)
-        running = Machine(root)
-        running.boot()
+    with booted("booted", sits_at_the_machine) as running:
         plug_in(running, "rig-mic", "priority.session=2000")
         running.user(
             *("systemd-run", "--user", "--quiet", "--collect", "--unit=player"),
             *("/v2m/target/rig/player", "--impulses", "7", "rig-mic"),
         )
         yield running
-    finally:
-        if running:
-            running.stop()
-        remove(directory)
 
 
 @pytest.fixture
