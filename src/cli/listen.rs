@@ -31,7 +31,7 @@ const NOW: u64 = 3 * WINDOW;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Print one JSON object per segment and line
+    /// Print one JSON object per segment, each on a line of its own
     #[arg(long)]
     json: bool,
 
@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     detection: Detection,
 
-    /// Also print a growing segment each time it grew by this much
+    /// Also print a segment in progress each time it has grown by this much
     #[arg(long, value_name = "MS")]
     partial_ms: Option<u32>,
 }

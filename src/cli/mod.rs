@@ -49,7 +49,7 @@ enum Command {
     Vad(vad::Arguments),
     /// Silence every microphone for all readers, until unmute; survives restarts
     Mute,
-    /// Hear microphones again
+    /// Let readers hear microphones again
     Unmute,
     /// Check what the system grants an engine, and say how to mend what is missing
     Doctor(doctor::Arguments),

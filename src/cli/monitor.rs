@@ -5,7 +5,7 @@ use v2m_error::Result;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Look for two seconds, print what was seen as text, and end
+    /// Watch for two seconds, print what was seen as text, and exit
     #[arg(long)]
     once: bool,
 

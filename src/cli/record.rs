@@ -41,11 +41,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TIME", value_parser = time)]
     last: Option<Duration>,
 
-    /// End after so much audio, what --last adds included
+    /// End after this much audio, including what --last adds
     #[arg(long, value_name = "TIME", value_parser = time)]
     seconds: Option<Duration>,
 
-    /// Bring it to the disk this often: what a crash can cost [default: 1s]
+    /// Bring the file to the disk this often: a crash costs this much at most [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     sync: Option<Duration>,
 

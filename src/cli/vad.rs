@@ -29,15 +29,15 @@ pub(super) struct Arguments {
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
 
-    /// Write a file of its own for each into this folder, instead of all to standard output
+    /// Write one result file for each input file into this folder, instead of all to standard output
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Leave out files that --out has an answer for already
+    /// Skip files that already have a result in --out's folder
     #[arg(long, requires = "out")]
     skip_existing: bool,
 
-    /// Draw each file (SVG) into this folder, and a page of them all in which a click plays
+    /// Draw each file (SVG) into this folder, and a page with all of them, where a click plays the audio
     #[arg(long, value_name = "DIR")]
     picture: Option<PathBuf>,
 
@@ -52,7 +52,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "MS", default_value_t = Params::default().split_silence_ms)]
     split_silence_ms: u32,
 
-    /// Where: at the longest pause, the last, or, without a pause, the quietest place
+    /// Where to split it: at the longest pause, the last, or, without a pause, the quietest place
     #[arg(long, value_name = "longest|last|quietest", default_value = Split::default().name())]
     split: Split,
 

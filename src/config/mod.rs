@@ -58,11 +58,11 @@ pub struct AlsaOptions {
 pub enum LogLevel {
     /// Errors only.
     Error,
-    /// Also what degrades.
+    /// Also what doesn't work as well as it should.
     Warn,
     /// Also what changes.
     Info,
-    /// Also what is decided.
+    /// Also what is decided, and why.
     Debug,
 }
 
@@ -84,8 +84,8 @@ pub struct Layer {
     #[serde(default, deserialize_with = "channel")]
     pub channel: Option<Selection>,
 
-    /// Play files as fast as speech is detected in them instead of in real time; whoever is
-    /// slower than that by more than the history loses audio
+    /// Play files as fast as speech is detected in them instead of in real time; a
+    /// reader that falls behind by more than the history loses audio
     #[arg(long = "no-pace", action = clap::ArgAction::SetFalse, default_value = None, default_missing_value = "false", num_args = 0)]
     pub pace: Option<bool>,
 
@@ -102,7 +102,7 @@ pub struct Layer {
     pub latency_highest: Option<Quantum>,
 
     /// Seconds of audio that the ring keeps, rounded up to a power of two
-    /// samples, 4 to 16384 [default: 60]
+    /// in samples, 4 to 16384 [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(4..=16384))]
     pub history: Option<u32>,
 
@@ -112,7 +112,7 @@ pub struct Layer {
     #[arg(long, value_name = "WHEN")]
     pub capture: Option<Capture>,
 
-    /// Seconds that capture goes on after the last listener, with while-used [default: 5]
+    /// With while-used: seconds that capture goes on after the last reader has left [default: 5]
     #[arg(long, value_name = "SECONDS")]
     pub linger: Option<u32>,
 
@@ -120,8 +120,9 @@ pub struct Layer {
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
 
-    /// A program that may listen, by its file's absolute path; again for another one (in a file,
-    /// a list: ["/usr/bin/python3"]). Others are refused. By default all of the user's programs may
+    /// A program that may listen, by its file's absolute path; can be given several times (in a
+    /// file, a list: ["/usr/bin/python3"]). All others are refused. By default all of the user's
+    /// programs may listen
     #[arg(long, value_name = "PROGRAM")]
     pub allow: Option<Vec<PathBuf>>,
 

@@ -33,11 +33,12 @@ pub struct VadLayer {
     #[arg(long = "vad-model", value_name = "PATH")]
     pub model: Option<PathBuf>,
 
-    /// The CPU that speech detection keeps to: auto (not the audio thread's), a number, or off [default: auto]
+    /// The CPU that speech detection is pinned to: auto (any but the audio thread's), a number, or
+    /// off (none) [default: auto]
     #[arg(long = "vad-cpu", value_name = "CPU")]
     pub cpu: Option<Cpu>,
 
-    /// ONNX Runtime's library, for ort; without this it is looked for
+    /// ONNX Runtime's library, for ort; by default it is searched for
     #[arg(long = "vad-onnxruntime", value_name = "PATH")]
     pub onnxruntime: Option<PathBuf>,
 }
@@ -74,13 +75,13 @@ pub struct AlsaLayer {
     #[arg(long = "alsa-fallback", value_name = "PCM")]
     pub fallback: Option<Fallback>,
 
-    /// Frames of one ALSA period, 16 to 65536; the nearest that the PCM has is taken, and
-    /// without this the one nearest to 2.7 ms
+    /// Frames in one ALSA period, 16 to 65536; the nearest that the PCM supports is taken. By
+    /// default the one nearest to 2.7 ms
     #[arg(long = "alsa-period", value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(16..=65536))]
     #[serde(default, deserialize_with = "period")]
     pub period: Option<u32>,
 
-    /// Periods of ALSA's buffer, 2 to 1024; without this 64
+    /// Periods in ALSA's buffer, 2 to 1024; by default 64
     #[arg(long = "alsa-periods", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..=1024))]
     #[serde(default, deserialize_with = "periods")]
     pub periods: Option<u32>,
@@ -100,14 +101,14 @@ impl AlsaLayer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct CleanLayer {
-    /// How much noise the source clean takes off: off, low (some 6 dB), or high (some 18 dB)
+    /// How much noise the source clean removes: off, low (about 6 dB), or high (about 18 dB)
     /// [default: off]
     #[arg(long = "clean-noise", value_name = "HOW")]
     pub noise: Option<CleanNoise>,
 
-    /// Who sets the level of the source clean: off (nobody), or auto (soft voices become
-    /// louder) [default: off]
-    #[arg(long = "clean-gain", value_name = "WHO")]
+    /// How the level of the source clean is set: off (left as it is), or auto (soft voices
+    /// become louder) [default: off]
+    #[arg(long = "clean-gain", value_name = "HOW")]
     pub gain: Option<CleanGain>,
 }
 
@@ -117,19 +118,19 @@ pub struct CleanLayer {
 pub enum CleanNoise {
     /// None.
     Off,
-    /// Some 6 dB.
+    /// About 6 dB.
     Low,
-    /// Some 18 dB.
+    /// About 18 dB.
     High,
 }
 
-/// Who sets the level.
+/// How the level is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum CleanGain {
-    /// Nobody.
+    /// Left as it is.
     Off,
-    /// A slow control.
+    /// By a slow control.
     Auto,
 }
 
@@ -162,7 +163,7 @@ impl CleanLayer {
 #[serde(deny_unknown_fields)]
 pub struct MicrophoneLayer {
     /// Offer what is captured to other programs as a microphone, NODE_NAME.microphone; it
-    /// captures only while one records from it
+    /// captures only while one of them records from it
     #[arg(long = "virtual-microphone", action = clap::ArgAction::SetTrue, default_value = None, default_missing_value = "true", num_args = 0)]
     pub enabled: Option<bool>,
 
@@ -174,12 +175,12 @@ pub struct MicrophoneLayer {
     )]
     pub source: Option<SourceSpec>,
 
-    /// What goes through it: off (everything), or speech (and silence between) [default: off]
+    /// What passes through it: off (everything), or speech (with silence in between) [default: off]
     #[arg(long = "virtual-microphone-gate", value_name = "WHAT")]
     pub gate: Option<GateWhat>,
 
-    /// How long before speech is found the gate is open, in ms, up to 2000; it comes so much
-    /// later [default: 120]
+    /// How long before the speech that is found the gate opens, in ms, up to 2000; all of the
+    /// audio is later by that [default: 120]
     #[arg(long = "virtual-microphone-look-ahead", value_name = "MS", value_parser = clap::value_parser!(u32).range(0..=2000))]
     #[serde(default, deserialize_with = "look_ahead")]
     pub look_ahead: Option<u32>,

@@ -210,12 +210,12 @@ fn configuration_page(keys: &[Key]) -> String {
     page.control("SH", ["DESCRIPTION"]);
     page.text([roman(
         "TOML, one key a line; vad.cpu is the key cpu of the table [vad]. The user's file (~/.config/v2m-engine/config.toml if \
-         XDG_CONFIG_HOME is not set) goes over the system's key by key; flags of ",
+         XDG_CONFIG_HOME is not set) overrides the system's key by key; flags of ",
     )]);
-    page.text([bold("v2m-engine run"), roman(" go over both.")]);
+    page.text([bold("v2m-engine run"), roman(" override both.")]);
     page.text([roman(
         "An unknown key or a bad value is an error that names the file, the line and the key. \
-         A change takes effect when the engine starts again.",
+         Changes take effect when the engine is restarted.",
     )]);
     page.control("SH", ["KEYS"]);
     for key in keys {
