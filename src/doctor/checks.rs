@@ -34,12 +34,36 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         udev(facts),
         unit(facts),
     ]);
+    if let Some(sandbox) = &facts.sandbox {
+        let of_machine = |check: &&mut Check| MACHINES.contains(&check.name.as_str());
+        for check in checks.iter_mut().filter(of_machine) {
+            let outside = |_| remedies::LOOK_OUTSIDE.to_string();
+            check.remedy = check.remedy.take().map(outside);
+        }
+        let meaning = format!("{sandbox}: what the machine lacks is mended outside of it");
+        checks.push(Check::good("sandbox", meaning));
+    }
     checks
 }
+
+/// The checks whose complaints can't be mended in a sandbox.
+const MACHINES: [&str; 10] = [
+    "session manager",
+    "sound cards",
+    "groups",
+    "RT limits",
+    "RTKit",
+    "memory",
+    "preemption",
+    "wake-ups",
+    "CPU sleep",
+    "udev rules",
+];
 
 fn pipewire(facts: &Facts) -> Check {
     let remedy = match (facts.runtime_directory, facts.has_pipewire, facts.systemd) {
         _ if facts.library < Version::OLDEST => remedies::NEWER_PIPEWIRE,
+        _ if facts.sandbox.is_some() => remedies::LET_SOCKET_IN,
         (false, ..) => remedies::SET_RUNTIME_DIRECTORY,
         (_, false, _) => remedies::INSTALL_PIPEWIRE,
         (.., true) => remedies::START_PIPEWIRE,

@@ -7,6 +7,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::utsname::uname;
 use nix::unistd::{AccessFlags, Group, access, getegid, geteuid, getgroups};
 
+use super::Sandbox;
 use super::listen::{Heard, listen};
 use crate::capture::pipewire::{Source, Survey, survey};
 use crate::config::{Config, SourceSpec};
@@ -27,6 +28,8 @@ pub struct Facts {
     pub runtime_directory: bool,
     /// The user's systemd runs.
     pub systemd: bool,
+    /// What is around the engine, unless the user's systemd runs in it, too.
+    pub sandbox: Option<Sandbox>,
     /// The distribution's release, such as `debian bookworm`.
     pub release: String,
     /// PipeWire's daemon is installed.
@@ -111,13 +114,16 @@ impl Facts {
         let text = |part: Option<&std::ffi::OsStr>| {
             part.unwrap_or_default().to_string_lossy().into_owned()
         };
+        let systemd =
+            runtime_directory().is_some_and(|directory| directory.join("systemd/private").exists());
+        let sandbox = Sandbox::find(Path::new("/"), std::env::var("SNAP_NAME").ok());
         let memlock = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(_, hard)| hard);
         Self {
             heard: listen(config, pipewire.is_ok()),
             pipewire,
             runtime_directory: runtime_directory().is_some(),
-            systemd: runtime_directory()
-                .is_some_and(|directory| directory.join("systemd/private").exists()),
+            systemd,
+            sandbox: sandbox.filter(|_| !systemd),
             release: release(&fs::read_to_string("/etc/os-release").unwrap_or_default()),
             has_pipewire: has_program("pipewire"),
             has_session_manager: has_program("wireplumber"),

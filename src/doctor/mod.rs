@@ -5,6 +5,7 @@ mod checks;
 mod facts;
 mod listen;
 mod remedies;
+mod sandbox;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ pub use checks::judge;
 pub use facts::Facts;
 pub use listen::Heard;
 pub use remedies::Remedy;
+pub use sandbox::Sandbox;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

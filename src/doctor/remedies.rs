@@ -52,6 +52,12 @@ impl fmt::Display for Remedy {
 
 // PipeWire and its session manager.
 pub(super) const SET_RUNTIME_DIRECTORY: Remedy = fixed("export XDG_RUNTIME_DIR=/run/user/$(id -u)");
+pub(super) const LET_SOCKET_IN: Remedy = fixed(
+    "from outside: mount PipeWire's socket, $XDG_RUNTIME_DIR/pipewire-0, at the same path and set \
+    XDG_RUNTIME_DIR (Flatpak: --filesystem=xdg-run/pipewire-0)",
+);
+pub(super) const LOOK_OUTSIDE: Remedy =
+    fixed("v2m-engine doctor, run outside of the sandbox, says what to do");
 pub(super) const INSTALL_PIPEWIRE: Remedy = fixed(
     "sudo apt install pipewire wireplumber && systemctl --user start pipewire.socket wireplumber.service   \
     # or: sudo dnf install pipewire wireplumber",

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -215,3 +216,51 @@ def test_a_pcm_that_hangs_is_named(tmp_path: Path) -> None:
     source = doctor(env)["source"]
     assert source["status"] == "broken"
     assert "opening ALSA PCM mic has taken" in json.dumps(source)
+
+
+# A container that nothing of the session is in ($0), unless its socket is let in ($1).
+CONTAINER = """
+mount -t tmpfs none /run && touch /run/.containerenv
+mkdir /run/outside && mount --rbind "$0" /run/outside && mount -t tmpfs none "$0"
+for rules in /etc/udev/rules.d /usr/lib/udev/rules.d; do
+    [ ! -d "$rules" ] || mount -t tmpfs none "$rules"
+done
+[ -z "$1" ] || { touch "$0/$1" && mount --bind "/run/outside/$1" "$0/$1"; }
+shift
+exec "$@"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a container here")
+def test_in_a_container_what_helps_is_outside(rig: PrivatePipeWire, tmp_path: Path) -> None:
+    """And letting the socket in, as it says, helps."""
+    (tmp_path / "alsa.conf").write_text("ctl.default { type hw card 0 }\n")
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "ALSA_CONFIG_PATH": str(tmp_path / "alsa.conf"),
+    }
+
+    def inside(env: dict[str, str], socket: str = "") -> dict[str, dict[str, Any]]:
+        done = subprocess.run(
+            [
+                *("unshare", "--mount", "sh", "-ec", CONTAINER, rig.directory, socket),
+                *(BINARY, "doctor", "--json"),
+            ],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+    found = inside(env)
+    assert found["sandbox"]["meaning"].startswith("a container")
+    remedy = printed(found["PipeWire"], "LET_SOCKET_IN")
+    assert "$XDG_RUNTIME_DIR/pipewire-0" in remedy
+    printed(found["udev rules"], "LOOK_OUTSIDE")
+    found = inside(env | {"XDG_RUNTIME_DIR": str(rig.directory)}, "pipewire-0")
+    assert found["PipeWire"]["status"] == "good", found
+    # Nothing is said of a sandbox where there is none.
+    assert "sandbox" not in doctor(rig.env)

@@ -227,6 +227,12 @@ def system_version() -> str:
     return version.decode()
 
 
+def claim(directory: Path, system_version: str, version: str) -> None:
+    """Has the system's libpipewire, in that directory, say that it is of that version."""
+    older = renamed(system_library().read_bytes(), system_version, version)
+    (directory / "libpipewire-0.3.so.0").write_bytes(older)
+
+
 # Not longer than any version of a library that isn't.
 @pytest.mark.parametrize("version", ["0.3.6", "0.3.9", "0.2.7"])
 def test_a_libpipewire_that_is_too_old_is_refused_by_name(
@@ -237,8 +243,7 @@ def test_a_libpipewire_that_is_too_old_is_refused_by_name(
     version: str,
 ) -> None:
     """It answers in a way that nothing can be made of, so nothing is asked."""
-    older = renamed(system_library().read_bytes(), system_version, version)
-    (tmp_path / "libpipewire-0.3.so.0").write_bytes(older)
+    claim(tmp_path, system_version, version)
     (tmp_path / "alsa.conf").write_text("ctl.default { type hw card 0 }\n")
     env = rig.env | {
         "HOME": str(tmp_path),
@@ -256,6 +261,15 @@ def test_a_libpipewire_that_is_too_old_is_refused_by_name(
         wait_until(lambda: why in (status(rig)["source"]["waiting"] or ""), "the reason")
         with pytest.raises(DeviceError, match=why):
             AudioCapture(engine="service").stream(timeout=2).__enter__()
+
+
+def test_alsa_captures_where_libpipewire_is_too_old(
+    rig: PrivatePipeWire, tmp_path: Path, system_version: str
+) -> None:
+    claim(tmp_path, system_version, "0.3.9")
+    with Engine(rig, LD_LIBRARY_PATH=str(tmp_path), **AlsaMic(tmp_path, level=0.25).env):
+        wait_until(lambda: status(rig)["source"]["linked"] == "alsa:default", "ALSA")
+        assert "0.3.9 is too old" in status(rig)["source"]["fallback"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -1,5 +1,6 @@
 //! What each fault is judged to be.
 
+use super::super::Sandbox;
 use super::super::facts::Service;
 use super::super::{Status, worst};
 use super::*;
@@ -60,6 +61,7 @@ fn fine() -> Facts {
         pipewire: Ok(survey()),
         runtime_directory: true,
         systemd: true,
+        sandbox: None,
         release: "debian trixie".into(),
         has_pipewire: true,
         has_session_manager: true,
@@ -553,5 +555,37 @@ fn a_library_that_is_too_old_is_not_mended_by_a_daemon() {
         .find(|check| check.name == "PipeWire");
     let check = check.unwrap();
     assert!(check.meaning.contains("0.3.19 is too old"), "{check:?}");
-    assert_eq!(check.remedy, Some(remedies::NEWER_PIPEWIRE));
+    assert_eq!(check.remedy, Some(remedies::NEWER_PIPEWIRE.to_string()));
+}
+
+#[test]
+fn in_a_sandbox_nothing_is_advised_that_only_the_machine_can_do() {
+    let facts = Facts {
+        sandbox: Some(Sandbox::Container),
+        systemd: false,
+        pipewire: Err("PipeWire can't be reached".into()),
+        runtime_directory: false,
+        rtkit: Err("no bus".into()),
+        memlock: 0,
+        kernel_build: "#1 SMP".into(),
+        dma_latency: false,
+        udev_rules: None,
+        ..fine()
+    };
+    let checks = judge(&facts);
+    let mut ill = 0;
+    for check in checks.iter().filter(|check| check.remedy.is_some()) {
+        let said = check.remedy.as_deref().unwrap();
+        assert!(!said.contains("sudo"), "{check:?}");
+        ill += usize::from(said == remedies::LOOK_OUTSIDE.to_string());
+    }
+    assert_eq!(ill, 6, "{checks:#?}");
+    let pipewire = checks.iter().find(|check| check.name == "PipeWire");
+    let said = pipewire.and_then(|check| check.remedy.clone());
+    assert_eq!(said, Some(remedies::LET_SOCKET_IN.to_string()));
+    assert!(
+        checks
+            .iter()
+            .any(|check| check.meaning.starts_with("a container"))
+    );
 }
