@@ -99,7 +99,11 @@ class Machine:
             self.log.seek(0)
             raise AssertionError(f"systemd-nspawn ended:\n{self.log.read()}")
         pid = self.nspawn.pid
-        self.leader = Path(f"/proc/{pid}/task/{pid}/children").read_text().strip()
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            # Others come and go before it.
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
+                    self.leader = child
         return bool(self.leader)
 
     def command(self, *command: str, as_user: bool) -> list[str]:

@@ -16,6 +16,7 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         visibility(facts),
         source(facts),
     ];
+    checks.extend(bluetooth(facts));
     checks.extend(streams::streams(facts));
     checks.extend([
         echo::echo(facts),
@@ -212,6 +213,21 @@ fn source(facts: &Facts) -> Check {
             remedies::LIST_SOURCES,
         ),
     }
+}
+
+/// What capturing does to a headset, which the session manager decides.
+fn bluetooth(facts: &Facts) -> Option<Check> {
+    let survey = facts.pipewire.as_ref().ok()?;
+    let name = &survey.source.as_ref().ok()?.name;
+    let meaning = match survey.session_manager {
+        Some(_) => {
+            "has its microphone profile while it is captured, in which it plays with the sound of \
+             a telephone; any other source leaves it as it is"
+        }
+        None => "no session manager gives it its microphone profile: it is captured in that only",
+    };
+    let is_headset = name.starts_with("bluez_input");
+    is_headset.then(|| Check::good("Bluetooth", format!("{name} {meaning}")))
 }
 
 fn seconds(heard: &Heard) -> String {

@@ -116,14 +116,13 @@ impl Facts {
         };
         let systemd =
             runtime_directory().is_some_and(|directory| directory.join("systemd/private").exists());
-        let sandbox = Sandbox::find(Path::new("/"), std::env::var("SNAP_NAME").ok());
         let memlock = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(_, hard)| hard);
         Self {
             heard: listen(config, pipewire.is_ok()),
             pipewire,
             runtime_directory: runtime_directory().is_some(),
             systemd,
-            sandbox: sandbox.filter(|_| !systemd),
+            sandbox: Sandbox::around().filter(|_| !systemd),
             release: release(&fs::read_to_string("/etc/os-release").unwrap_or_default()),
             has_pipewire: has_program("pipewire"),
             has_session_manager: has_program("wireplumber"),

@@ -1,6 +1,7 @@
 //! A container or a sandbox around the engine.
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What only a part of the machine is seen from.
@@ -13,10 +14,21 @@ pub enum Sandbox {
     Container,
 }
 
+/// The number that the kernel gives the processes' namespace of the machine itself.
+const MACHINES_PROCESSES: u64 = 0xefff_fffc;
+
 impl Sandbox {
+    /// What this process is in.
+    pub(super) fn around() -> Option<Self> {
+        let processes = std::fs::metadata("/proc/self/ns/pid").map(|of| of.ino());
+        let is_apart = processes.is_ok_and(|number| number != MACHINES_PROCESSES);
+        Self::find(Path::new("/"), std::env::var("SNAP_NAME").ok(), is_apart)
+    }
+
     /// By the marks that these leave in the file system below `root`, and snaps in `snap`,
-    /// the variable `SNAP_NAME`.
-    pub(super) fn find(root: &Path, snap: Option<String>) -> Option<Self> {
+    /// the variable `SNAP_NAME`. A machine whose disk was made from a container's image has
+    /// such a mark, too: a container also has processes of its own, `is_apart`.
+    fn find(root: &Path, snap: Option<String>, is_apart: bool) -> Option<Self> {
         if let Ok(info) = std::fs::read_to_string(root.join(".flatpak-info")) {
             let name = info.lines().find_map(|line| line.strip_prefix("name="));
             return Some(Self::Flatpak(name.unwrap_or_default().to_owned()));
@@ -26,7 +38,7 @@ impl Sandbox {
         }
         let marks = ["run/.containerenv", ".dockerenv"];
         let marked = marks.iter().any(|mark| root.join(mark).exists());
-        marked.then_some(Self::Container)
+        (marked && is_apart).then_some(Self::Container)
     }
 }
 
@@ -49,11 +61,12 @@ mod tests {
     fn each_is_known_by_its_marks() {
         let root = std::env::temp_dir().join(format!("v2m-sandbox-{}", std::process::id()));
         fs::create_dir_all(root.join("run")).unwrap();
-        let find = |snap: &str| Sandbox::find(&root, Some(snap.to_owned()));
+        let find = |snap: &str| Sandbox::find(&root, Some(snap.to_owned()), true);
         assert_eq!(find(""), None);
         assert_eq!(find("dictate"), Some(Sandbox::Snap("dictate".into())));
         fs::write(root.join("run/.containerenv"), "").unwrap();
         assert_eq!(find(""), Some(Sandbox::Container));
+        assert_eq!(Sandbox::find(&root, None, false), None);
         let info = "[Application]\nname=org.example.Dictate\nruntime=runtime/x\n";
         fs::write(root.join(".flatpak-info"), info).unwrap();
         let found = find("").unwrap();

@@ -244,7 +244,8 @@ def test_in_a_container_what_helps_is_outside(rig: PrivatePipeWire, tmp_path: Pa
     def inside(env: dict[str, str], socket: str = "") -> dict[str, dict[str, Any]]:
         done = subprocess.run(
             [
-                *("unshare", "--mount", "sh", "-ec", CONTAINER, rig.directory, socket),
+                *("unshare", "--mount", "--pid", "--fork", "--mount-proc"),
+                *("sh", "-ec", CONTAINER, rig.directory, socket),
                 *(BINARY, "doctor", "--json"),
             ],
             env=env,
@@ -264,3 +265,14 @@ def test_in_a_container_what_helps_is_outside(rig: PrivatePipeWire, tmp_path: Pa
     assert found["PipeWire"]["status"] == "good", found
     # Nothing is said of a sandbox where there is none.
     assert "sandbox" not in doctor(rig.env)
+
+
+def test_what_happens_to_a_bluetooth_headset_is_said(rig: PrivatePipeWire, tmp_path: Path) -> None:
+    name = "bluez_input.00_11_22_33_44_55.0"
+    rig.create_source(name)
+    config = tmp_path / "v2m-engine/config.toml"
+    config.parent.mkdir()
+    config.write_text(f'source = "{name}"\n')
+    checks = doctor(rig.env | {"XDG_CONFIG_HOME": str(tmp_path)})
+    assert checks["Bluetooth"]["meaning"].startswith(f"{name} no session manager")
+    assert "Bluetooth" not in doctor(rig.env)

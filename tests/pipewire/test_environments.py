@@ -242,7 +242,6 @@ def test_a_libpipewire_that_is_too_old_is_refused_by_name(
     system_version: str,
     version: str,
 ) -> None:
-    """It answers in a way that nothing can be made of, so nothing is asked."""
     claim(tmp_path, system_version, version)
     (tmp_path / "alsa.conf").write_text("ctl.default { type hw card 0 }\n")
     env = rig.env | {

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Version(pub u32, pub u32, pub u32);
 
 impl Version {
-    /// The oldest that works: older ones number their answers in another way.
+    /// The oldest that captures were tried with: that of Ubuntu 22.04.
     pub const OLDEST: Self = Self(0, 3, 48);
 }
 

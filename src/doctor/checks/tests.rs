@@ -589,3 +589,31 @@ fn in_a_sandbox_nothing_is_advised_that_only_the_machine_can_do() {
             .any(|check| check.meaning.starts_with("a container"))
     );
 }
+
+#[test]
+fn what_happens_to_a_bluetooth_headset_is_said() {
+    let of = |name: &str, manager: Option<&str>| {
+        let survey = Survey {
+            session_manager: manager.map(str::to_owned),
+            source: Ok(Found {
+                name: name.into(),
+                inaudible: None,
+            }),
+            ..survey()
+        };
+        let checks = judge(&Facts {
+            pipewire: Ok(survey),
+            ..fine()
+        });
+        let mut checks = checks.into_iter();
+        Some(checks.find(|check| check.name == "Bluetooth")?.meaning)
+    };
+    let headset = "bluez_input.00_11_22_33_44_55.0";
+    assert!(
+        of(headset, Some("WirePlumber"))
+            .unwrap()
+            .contains("telephone")
+    );
+    assert!(of(headset, None).unwrap().contains("no session manager"));
+    assert_eq!(of("alsa_input.usb", Some("WirePlumber")), None);
+}
