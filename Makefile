@@ -135,7 +135,7 @@ audit:
 
 rust:
 	cargo test --workspace
-	cargo test --no-default-features --test library without_
+	cargo test --no-default-features --test library -- without_alsa:: without_ort::
 
 # One writer, one and two readers, every order that the memory model allows; then
 # the same with each ordering weakened in turn, which must be noticed.
