@@ -118,7 +118,15 @@ wheel() {
     install -D -m 755 "$CARGO_TARGET_DIR/$target/release/v2m-engine" wheel.data/scripts/v2m-engine
     sed -i 's/^\[tool.maturin\]$/&\ndata = "wheel.data"/' pyproject.toml
     rm -f "$dist"/*_"$machine".whl
-    "$anywhere" maturin build --release --locked --zig --compatibility manylinux_2_28 --out "$dist"
+    # The stable ABI is for Pythons with a GIL; from 3.15 on there is one for those without, too.
+    # They needn't be here, as the target is named.
+    python() {
+        "$anywhere" maturin build --release --locked --zig --compatibility manylinux_2_28 \
+            --target "$target" --out "$dist" "$@"
+    }
+    python
+    python --interpreter python3.14t
+    python --interpreter python3.15t --features pyo3/abi3t-py315
     cd "$root"
 }
 

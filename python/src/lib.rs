@@ -45,8 +45,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The module `v2m_engine._native`.
-#[pymodule]
+/// The module `v2m_engine._native`. It needs no GIL: every class is frozen, and what changes in
+/// one is atomic or behind a lock. Where Python is entered under a lock (`corpus`), nobody waits
+/// for that one who hasn't left Python.
+#[pymodule(gil_used = false)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;

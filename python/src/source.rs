@@ -69,9 +69,11 @@ impl Interrupts {
 /// Says why `stream` can't be used, if it is not open, or not this process's.
 pub(crate) fn usable(stream: &Stream) -> PyResult<()> {
     stream.check_own().map_err(errors::raise)?;
+    // In this order: whoever closes it says so before the engine goes.
+    let is_open = stream.engine().is_some();
     let why = if stream.is_closed() {
         "the stream is closed"
-    } else if stream.engine().is_none() {
+    } else if !is_open {
         "the stream is not open: use it with `with` or `async with`"
     } else {
         return Ok(());

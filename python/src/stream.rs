@@ -91,10 +91,13 @@ fn newest(py: Python<'_>, stream: &Stream, dtype: Dtype) -> PyResult<Py<AudioChu
     } else {
         make()
     };
-    let found = found.map_err(errors::raise)?.ok_or_else(|| {
+    let Some(found) = found.map_err(errors::raise)? else {
+        // It may have been closed meanwhile.
+        usable(stream)?;
         let size = stream.size();
-        V2MError::new_err(format!("the buffer of {size} samples is not full yet"))
-    })?;
+        let message = format!("the buffer of {size} samples is not full yet");
+        return Err(V2MError::new_err(message));
+    };
     Py::new(py, found.chunk())
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -107,10 +108,13 @@ async def following(source: Source[Item]) -> Item:
 async def wait(source: Source[Any]) -> None:
     """Returns once `source` has something to tell."""
     stream = source._stream
-    tasks = TASKS.get(stream)
-    if tasks is None or tasks.closed:
-        tasks = TASKS[stream] = Tasks(stream, running_loop())
-    elif tasks.loop is not running_loop():
+    loop = running_loop()
+    # Loops in two threads may begin at the same moment.
+    with _binding:
+        tasks = TASKS.get(stream)
+        if tasks is None or tasks.closed:
+            tasks = TASKS[stream] = Tasks(stream, loop)
+    if tasks.loop is not loop:
         raise RuntimeError("the stream is bound to a different event loop")
     future = tasks.register(source)
     if future is None:
@@ -223,3 +227,4 @@ class Tasks:
 
 
 TASKS: weakref.WeakKeyDictionary[AudioStream, Tasks] = weakref.WeakKeyDictionary()
+_binding = threading.RLock()

@@ -36,7 +36,7 @@ pub struct Stream {
     /// The position at which it was closed.
     end: OnceLock<u64>,
     session: Mutex<Option<Session>>,
-    /// Held while connecting again, so that several threads do it once.
+    /// Held while connecting, so that several threads do it once.
     connecting: Mutex<()>,
     /// What event loops wait by, if any do.
     readiness: Mutex<Weak<Readiness>>,
@@ -67,6 +67,7 @@ impl Stream {
     /// this engine; [`ErrorKind::NotOpen`]: it was opened before.
     pub fn open(&self) -> Result<Arc<Engine>> {
         self.check_own()?;
+        let _connecting = lock(&self.connecting);
         let not_open = |message| Err(Error::new(ErrorKind::NotOpen, message));
         if self.is_closed() {
             return not_open("the stream is closed: make another");

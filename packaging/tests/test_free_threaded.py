@@ -1,0 +1,92 @@
+"""Pythons without a GIL. Debian has none to install, and the mirrors' source is of 3.13, which PyO3
+has given up: there the tests run on a module that an older PyO3 binds. The wheels, for 3.14 and for
+the stable ABI from 3.15 on, are looked at."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from roots import TREE, packages
+
+# Not `exit`: CPython 3.13 ends threads in a way that only newer PyO3s are prepared for.
+TESTS = (
+    *("threads", "asyncio", "engines", "events", "leaving", "pickling", "processes", "processor"),
+    *("push_to_talk", "reading", "samples", "together"),
+)
+# What they import.
+NEEDED = ("anyio", "numpy", "pytest", "pytest-timeout", "trio")
+# It imports what has no wheel for it.
+BUT = "--deselect=tests/python/test_processor.py::test_the_reference_says_the_same"
+# The last that binds 3.13 without a GIL.
+PYO3 = "0.28"
+BUILT = TREE / "target/package/free-threaded"
+
+WITHOUT = """
+import sys, v2m_engine
+assert not sys._is_gil_enabled()
+"""
+
+
+@pytest.mark.parametrize("python", ["cp314-cp314t", "cp315-abi3.abi3t"])
+def test_the_wheel_runs_on_older_systems(
+    run: Callable[..., str], tmp_path: Path, python: str
+) -> None:
+    (wheel,) = packages(f"*-{python}-*.whl")
+    tag = wheel.stem.rpartition("-")[2]
+    assert tag.startswith("manylinux_2_28_")
+    system = ("--exclude=libpipewire-0.3.so.0", "--exclude=libasound.so.2")
+    run("auditwheel", "repair", f"--plat={tag}", *system, f"-w{tmp_path}", wheel)
+    names = zipfile.ZipFile(wheel).namelist()
+    assert any(name.endswith("/scripts/v2m-engine") for name in names)
+
+
+def interpreter() -> Path:
+    script = [TREE / "packaging/free-threaded.sh"]
+    built = subprocess.run(script, capture_output=True, text=True, check=False, timeout=1700)
+    if built.returncode == 3:
+        pytest.skip("no Python without a GIL on this machine: " + built.stderr)
+    assert built.returncode == 0, built.stderr
+    return Path(built.stdout.strip())
+
+
+def module_for(python: Path, run: Callable[..., str], place: Path) -> Path:
+    """A wheel of the module alone, with assertions."""
+    sources = place / "sources"
+    run("git", "clone", "--quiet", TREE, sources)
+    manifest = sources / "python/Cargo.toml"
+    text, count = re.subn(
+        r'(?m)^pyo3 = \{ version = "[\d.]+"', f'pyo3 = {{ version = "{PYO3}"', manifest.read_text()
+    )
+    assert count == 1
+    manifest.write_text(text)
+    there = ("env", "-C", sources, f"CARGO_TARGET_DIR={BUILT}", "CARGO_INCREMENTAL=0")
+    build = ("maturin", "build", "--profile", "dev", "--interpreter", python, "--out", place)
+    run(*there, *build, timeout=1700)
+    (wheel,) = place.glob("*-cp313t-*.whl")
+    return wheel
+
+
+@pytest.mark.timeout(3600)
+def test_threads_that_run_at_once(run: Callable[..., str], tmp_path: Path) -> None:
+    without, venv = interpreter(), tmp_path / "venv"
+    run(without, "-m", "venv", venv)
+    run(venv / "bin/pip", "install", "--quiet", "--only-binary=:all:", *NEEDED)
+    run(venv / "bin/pip", "install", "--no-index", module_for(without, run, tmp_path))
+    (wheel,) = packages("*-abi3-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/scripts/v2m-engine"))
+        engine = Path(archive.extract(name, tmp_path))
+    engine.chmod(0o755)
+    # What wants a GIL would turn it on, with a warning.
+    there = ("env", "-u", "PYTHON_GIL", f"V2M_ENGINE_BIN={engine}")
+    python = (*there, venv / "bin/python", "-W", "error::RuntimeWarning")
+    run(*python, "-c", WITHOUT)
+    files = [TREE / f"tests/python/test_{name}.py" for name in TESTS]
+    pytest_ = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=600", f"--rootdir={TREE}")
+    run(*python, *pytest_, BUT, *files, timeout=1700)
+    run("env", "V2M_TEST_ROUNDS=100", *python, *pytest_, files[0], timeout=1700)
