@@ -32,6 +32,7 @@ use super::stamps::{Drift, Lag, Slip};
 use super::timeline::{Timeline, Verdict};
 use super::{Block, Sink};
 use v2m_dsp::channels::Heard;
+use v2m_dsp::preamp::Preamp;
 use v2m_ring::rate::TICKS;
 use v2m_ring::sync::TryCell;
 use v2m_ring::time::monotonic_ns;
@@ -90,6 +91,9 @@ struct Inner {
     scratch: Box<Scratch>,
     /// A sum of channels.
     sum: [f32; CHUNK],
+    /// Where one was asked for.
+    preamp: Option<Preamp>,
+    amplified: [f32; CHUNK],
 }
 
 /// Why audio is missing.
@@ -273,7 +277,10 @@ impl Inner {
         let mut next_ns = time_ns + duration_ns(first as i64, rate);
         for first in (first..frames).step_by(CHUNK) {
             let count = (frames - first).min(CHUNK);
-            let samples = heard(block, first, &mut self.sum[..count]);
+            let mut samples = heard(block, first, &mut self.sum[..count]);
+            if let Some(preamp) = &mut self.preamp {
+                samples = preamp.process(samples, &mut self.amplified[..count]);
+            }
             for output in self.outputs.iter_mut().flatten() {
                 let first_ns = next_ns + output.offset_ns(&run);
                 let Some((resampler, writer)) = output.way(rate) else {
@@ -292,9 +299,17 @@ impl Inner {
         self.next_ns += off_ns.clamp(-drift_ns, drift_ns);
     }
 
+    /// Audio of `rate` begins, or goes on behind a loss.
+    fn begin_preamp(&mut self, rate: u32) {
+        if let Some(preamp) = &mut self.preamp {
+            preamp.begin(rate);
+        }
+    }
+
     /// The source's clock skipped `missing` samples.
     fn skip(&mut self, missing: u64) {
         let Some(mut run) = self.run else { return };
+        self.begin_preamp(run.rate);
         for output in self.outputs.iter_mut().flatten() {
             output.skip(&run, missing, self.next_ns, &mut self.scratch);
         }
@@ -338,6 +353,7 @@ impl Inner {
         for output in self.outputs.iter_mut().flatten() {
             output.begin(block.rate);
         }
+        self.begin_preamp(block.rate);
         self.begun = true;
         self.run = Some(Run {
             rate: block.rate,

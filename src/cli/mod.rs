@@ -66,7 +66,15 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     #[cfg(feature = "ort")]
     runtime::no_telemetry();
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(usage) if usage.use_stderr() && has_message(&usage) => {
+            eprintln!("v2m-engine: {}", in_one_line(&usage.to_string()));
+            return ExitCode::from(2);
+        }
+        // Help, or the version, as it was asked for.
+        Err(help) => help.exit(),
+    };
     let done = match arguments.command {
         Command::Run(arguments) => run::run(*arguments),
         Command::Status(arguments) => status::run(&arguments),
@@ -97,6 +105,23 @@ pub fn main() -> ExitCode {
     };
     bounded::exit_past_those_left_behind(code.into());
     ExitCode::from(code)
+}
+
+/// Whether it says what is wrong, rather than what there is.
+fn has_message(usage: &clap::Error) -> bool {
+    usage.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+/// What clap says of wrong usage in paragraphs, without those that `--help` shows.
+fn in_one_line(usage: &str) -> Error {
+    let told = usage.strip_prefix("error: ").unwrap_or(usage);
+    let paragraphs = told
+        .split("\n\n")
+        .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|paragraph| !paragraph.starts_with("Usage:"))
+        .filter(|paragraph| !paragraph.starts_with("For more information"));
+    let said = paragraphs.collect::<Vec<_>>().join("; ");
+    Error::new(ErrorKind::Invalid, said + "; see --help")
 }
 
 /// Writes a value as one JSON document to standard output.

@@ -69,6 +69,12 @@ pub(super) fn text(status: &Status) -> String {
         let name = if number == 0 { "channels" } else { "" };
         line(name, format!("{} {}", number + 1, self::channel(channel)));
     }
+    if source.gain_db != 0.0 {
+        line("gain", format!("{:+} dB", source.gain_db));
+    }
+    if source.highpass_hz != 0 {
+        line("high-pass", format!("from {} Hz on", source.highpass_hz));
+    }
     if let Some(echo) = &source.echo {
         line("echo", echo.text());
     }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use crate::detect::backend::Settings;
 use v2m_client::quantum::Quantum;
 use v2m_dsp::channels::Selection;
+use v2m_dsp::preamp::{self, Gain, HIGHEST_HZ};
 use v2m_error::{Error, ErrorKind, Result};
 use v2m_files as files;
 use v2m_pw_graph::Source;
@@ -83,6 +84,22 @@ pub struct Layer {
     #[arg(long, value_name = "CHANNEL")]
     #[serde(default, deserialize_with = "channel")]
     pub channel: Option<Selection>,
+
+    /// How many dB louder to make what clients read, -60 to 60 [default: 0]
+    #[arg(
+        id = "source_gain",
+        long = "gain",
+        value_name = "DB",
+        allow_negative_numbers = true
+    )]
+    #[serde(default, deserialize_with = "gain")]
+    pub gain: Option<Gain>,
+
+    /// Take from what clients read whatever is below this frequency, such as rumble, by 12 dB an
+    /// octave; up to 1000, 0 for nothing [default: 0]
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(0..=i64::from(HIGHEST_HZ)))]
+    #[serde(default, deserialize_with = "highpass")]
+    pub highpass: Option<u32>,
 
     /// Play files as fast as speech is detected in them instead of in real time; a
     /// reader that falls behind by more than the history loses audio
@@ -166,12 +183,23 @@ fn channel<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Selectio
     text.parse().map(Some).map_err(D::Error::custom)
 }
 
+fn gain<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Gain>, D::Error> {
+    let gain = Gain::new(f64::deserialize(deserializer)?);
+    gain.map(Some).map_err(D::Error::custom)
+}
+
+fn highpass<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    tables::within(deserializer, 0..=HIGHEST_HZ, "Hz")
+}
+
 impl Layer {
     /// This layer over another.
     fn over(self, below: Self) -> Self {
         Self {
             source: self.source.or(below.source),
             channel: self.channel.or(below.channel),
+            gain: self.gain.or(below.gain),
+            highpass: self.highpass.or(below.highpass),
             pace: self.pace.or(below.pace),
             latency: self.latency.or(below.latency),
             latency_lowest: self.latency_lowest.or(below.latency_lowest),
@@ -265,6 +293,8 @@ pub struct Config {
     pub source: SourceSpec,
     /// Which of its channels to hear.
     pub channel: Selection,
+    /// What is done to what is heard.
+    pub preamp: preamp::Settings,
     /// Files are played in real time.
     pub pace: bool,
     /// The quantum asked of the graph while somebody listens.
@@ -316,6 +346,10 @@ impl Config {
                 .source
                 .unwrap_or(SourceSpec::Pipewire(Source::Default)),
             channel: layer.channel.unwrap_or_default(),
+            preamp: preamp::Settings {
+                gain: layer.gain.unwrap_or_default(),
+                highpass: layer.highpass.unwrap_or_default(),
+            },
             pace: layer.pace.unwrap_or(true),
             latency: layer.latency.unwrap_or(Quantum::DEFAULT),
             latency_lowest: layer.latency_lowest.unwrap_or(Quantum::LOWEST),

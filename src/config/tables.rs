@@ -241,7 +241,7 @@ fn look_ahead<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>,
     within(deserializer, 0..=2000, "ms")
 }
 
-fn within<'de, D: Deserializer<'de>>(
+pub(super) fn within<'de, D: Deserializer<'de>>(
     deserializer: D,
     range: RangeInclusive<u32>,
     unit: &str,

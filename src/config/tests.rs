@@ -30,6 +30,18 @@ fn errors_name_file_line_and_key() {
         channel.starts_with("/x/config.toml:1: channel: ") && channel.contains("auto, mix"),
         "{channel}"
     );
+    for gain in ["60.1", "-61", "nan", "inf"] {
+        let gain = error(&format!("gain = {gain}\n"));
+        assert!(
+            gain.starts_with("/x/config.toml:1: gain: not between -60 and 60 dB"),
+            "{gain}"
+        );
+    }
+    let highpass = error("highpass = 1001\n");
+    assert!(
+        highpass.contains(":1: highpass: not between 0 and 1000 Hz"),
+        "{highpass}"
+    );
     let range = error("pace = true\nhistory = 3\n");
     assert!(range.starts_with("/x/config.toml:2: history: "), "{range}");
     let table = error("[alsa]\nfallback = \"off\"\nperiod = 8\n");

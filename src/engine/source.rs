@@ -104,7 +104,8 @@ impl Source {
         }
         let reader = || Reader::new(stream.shared.ring.duplicate()?);
         let notifier = stream.wake_up_thread.notifier();
-        let ingest = Arc::new(Ingest::new(writers.capture, notifier.clone())?);
+        let ingest = Ingest::new(writers.capture, notifier.clone())?.amplified(config.preamp);
+        let ingest = Arc::new(ingest);
         // Within a limit that is too low for all, what is hottest comes first.
         ingest.lock();
         stream.lock();
@@ -138,6 +139,8 @@ impl Source {
                 source: SourceStatus {
                     asked: asked.clone(),
                     channel: channel.clone(),
+                    gain_db: config.preamp.gain.db(),
+                    highpass_hz: config.preamp.highpass,
                     ..Default::default()
                 },
                 silent: None,

@@ -5,10 +5,12 @@ mod channels;
 mod rates;
 mod time;
 
+use std::f32::consts::TAU;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use proptest::prelude::*;
+use v2m_dsp::preamp::{Gain, Settings};
 use v2m_dsp::resample::Resampler;
 use v2m_engine::capture::ingest::Ingest;
 use v2m_engine::capture::{Block, Sink};
@@ -213,6 +215,56 @@ fn a_clock_that_overlaps_gives_nothing_twice() {
     // 50 ms of the new block were there already.
     let missing = 2400 - reader.committed() as i64;
     assert!((0..40).contains(&missing), "{missing} samples short");
+}
+
+/// What is asked for counts at every rate, and moves nothing in time.
+#[test]
+fn a_preamplifier_counts_in_every_ring() {
+    for rate in Rate::ALL {
+        let heard = |gain: f64, highpass: u32| {
+            let (ring, capture, ..) = Ring::at(rate, 1 << 18).unwrap();
+            let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
+            let wake_up_thread = WakeUpThread::start(Arc::new(ring), || {}).unwrap();
+            let settings = Settings {
+                gain: Gain::new(gain).unwrap(),
+                highpass,
+            };
+            let ingest = Ingest::new(capture, wake_up_thread.notifier())
+                .unwrap()
+                .amplified(settings);
+            let tone: Vec<f32> = (0..48_000)
+                .map(|n| 0.1 + 0.1 * (n as f32 / 48_000.0 * 440.0 * TAU).sin())
+                .collect();
+            for (number, samples) in tone.chunks(480).enumerate() {
+                let position = 480 * number as u64;
+                let block = Block {
+                    rate: 48_000,
+                    clock: 1,
+                    position,
+                    time_ns: time_of(position, 48_000),
+                    ..Block::mono(samples)
+                };
+                arrive(&ingest, &block);
+            }
+            let mut samples = vec![0.0; reader.committed() as usize];
+            reader.read_samples(0, &mut samples).unwrap();
+            samples
+        };
+        let as_it_is = heard(0.0, 0);
+        let louder = heard(6.0206, 0);
+        assert_eq!(louder.len(), as_it_is.len());
+        for (louder, sample) in louder.iter().zip(&as_it_is) {
+            assert!(
+                (louder - 2.0 * sample).abs() < 1e-4,
+                "{rate:?}: {sample} became {louder}"
+            );
+        }
+        let filtered = heard(0.0, 80);
+        let mean = filtered.iter().sum::<f32>() / filtered.len() as f32;
+        assert!(mean.abs() < 1e-3, "{rate:?}: DC of {mean} is left");
+        let loudest = filtered.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+        assert!((0.095..0.115).contains(&loudest), "{rate:?}: {loudest}");
+    }
 }
 
 /// Where one source's audio meets another's a gap says so, also where nothing is resampled.

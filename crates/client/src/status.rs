@@ -245,6 +245,12 @@ pub struct SourceStatus {
     /// Which channels are to be heard: `auto`, `mix`, a name or a number.
     #[serde(default)]
     pub channel: String,
+    /// How many dB louder than the source clients read it.
+    #[serde(default)]
+    pub gain_db: f64,
+    /// What is below this frequency is taken from what clients read; 0: nothing is.
+    #[serde(default)]
+    pub highpass_hz: u32,
     /// The source's channels, in its order; empty as long as they are not known.
     #[serde(default)]
     pub channels: Vec<ChannelStatus>,

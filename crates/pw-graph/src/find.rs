@@ -136,14 +136,17 @@ impl Graph {
     }
 
     /// The node that the session manager names as the default source. Without one, what it
-    /// would prefer: the highest `priority.session`, then the oldest.
+    /// would prefer: the highest `priority.session`, then the oldest. A microphone that an engine
+    /// offers is the default of other programs: it needs another one to give anything.
     pub(crate) fn default_source(&self) -> Result<(u32, &Node), String> {
         if let Some(name) = &self.default_source {
-            return self
-                .named(name)
-                .ok_or_else(|| format!("the default source {name} is gone"));
+            let named = self.named(name);
+            let named = named.ok_or_else(|| format!("the default source {name} is gone"))?;
+            if !is_offered(named.1) {
+                return Ok(named);
+            }
         }
-        self.preferred(is_source)
+        self.preferred(|node| is_source(node) && !is_offered(node))
             .ok_or_else(|| "no source is there: plug in a microphone".to_owned())
     }
 
@@ -364,6 +367,11 @@ fn shown(node: &Node) -> String {
 
 pub(crate) fn is_source(node: &Node) -> bool {
     node.class.starts_with("Audio/Source") || node.class == "Audio/Duplex"
+}
+
+/// Whether it is an engine's virtual microphone.
+fn is_offered(node: &Node) -> bool {
+    is_source(node) && node.program == "v2m-engine"
 }
 
 pub(crate) fn is_sink(node: &Node) -> bool {

@@ -24,7 +24,7 @@ fn device(message: String) -> Error {
 pub(super) fn unknown(name: &str, errno: Errno) -> Error {
     device(format!(
         "there is no ALSA PCM {name} ({errno}): {}",
-        others()
+        others(name)
     ))
 }
 
@@ -32,7 +32,7 @@ pub(super) fn unknown(name: &str, errno: Errno) -> Error {
 pub(super) fn only_plays(name: &str) -> Error {
     device(format!(
         "ALSA PCM {name} only plays, it offers no capture: {}",
-        others()
+        others(name)
     ))
 }
 
@@ -58,12 +58,13 @@ pub(super) fn busy(name: &str) -> Error {
     ))
 }
 
-/// What to take instead.
-fn others() -> String {
+/// What to take instead of `refused`.
+fn others(refused: &str) -> String {
     // A card is listed under many names; its own will do.
     let (cards, rest): (Vec<_>, Vec<_>) = super::names()
         .into_iter()
         .filter(|name| name.starts_with("hw:") || !name.contains(':'))
+        .filter(|name| name != refused)
         .partition(|name| name.starts_with("hw:"));
     let names: Vec<String> = cards.into_iter().chain(rest).collect();
     match &names[..] {

@@ -9,6 +9,7 @@ use super::output::{CHUNK, Output, SCRATCH, Scratch};
 use super::{Ingest, Inner, Missing, TICK_NS};
 use crate::capture::stamps::{Lag, Slip};
 use crate::capture::timeline::Timeline;
+use v2m_dsp::preamp::{Preamp, Settings};
 use v2m_error::Result;
 use v2m_ring::sync::TryCell;
 use v2m_ring::time::monotonic_ns;
@@ -53,6 +54,8 @@ impl Ingest {
                 cut: false,
                 scratch: Box::new([0.0; SCRATCH]),
                 sum: [0.0; CHUNK],
+                preamp: None,
+                amplified: [0.0; CHUNK],
             }),
             mailbox: Mailbox::new(),
             wanted: AtomicU32::new(0),
@@ -62,6 +65,14 @@ impl Ingest {
             heard_ns: AtomicI64::new(0),
             muted: AtomicBool::new(false),
         })
+    }
+
+    /// With a preamplifier before all outputs, where `settings` ask for one.
+    #[must_use]
+    pub fn amplified(self, settings: Settings) -> Self {
+        self.inner
+            .try_with(|inner| inner.preamp = Preamp::new(settings));
+        self
     }
 
     /// Keeps everything that the real-time thread touches here in memory.

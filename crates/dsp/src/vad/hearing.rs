@@ -4,10 +4,10 @@
 //! A window's probability depends on the audio since the last reset up to the window's end,
 //! and on nothing else: not on when the audio came, or in what pieces.
 
-use std::f64::consts::TAU;
 use std::str::FromStr;
 
 use super::{LARGEST_SAMPLE, Model, SAMPLE_RATE, WINDOW};
+use crate::section::Section;
 use crate::{Error, ErrorKind, Result};
 
 /// Corner of the high-pass in Hz, just below the lowest voices: hum of 50 Hz comes out 16 dB
@@ -15,8 +15,6 @@ use crate::{Error, ErrorKind, Result};
 const CORNER: f64 = 80.0;
 /// Quality factors of the two sections of a Butterworth filter of fourth order.
 const SECTIONS: [f64; 2] = [0.541_196_100_146_197, 1.306_562_964_876_377];
-/// Below this a filter's state is silence (-400 dB), long before it could be subnormal.
-const SMALLEST_STATE: f64 = 1e-20;
 
 /// RMS of a window from which on nothing is amplified: -36 dBFS. The network begins to miss
 /// voices whose loudest windows are below that.
@@ -146,7 +144,7 @@ impl Conditioner {
     pub fn new(rate: u32) -> Self {
         Self {
             rate,
-            highpass: SECTIONS.map(|quality| Section::highpass(quality, rate)),
+            highpass: SECTIONS.map(|quality| Section::highpass(CORNER, quality, rate)),
             level: None,
             unusable: 0,
         }
@@ -197,49 +195,5 @@ impl Conditioner {
             unusable: self.unusable,
             ..Self::new(self.rate)
         };
-    }
-}
-
-/// A filter of second order, in the transposed direct form II.
-#[derive(Clone, Copy, Debug)]
-struct Section {
-    b: [f64; 3],
-    a: [f64; 2],
-    state: [f64; 2],
-}
-
-impl Section {
-    fn highpass(quality: f64, rate: u32) -> Self {
-        let (sin, cos) = (TAU * CORNER / f64::from(rate)).sin_cos();
-        let alpha = sin / (2.0 * quality);
-        let b = (1.0 + cos) / 2.0;
-        Self {
-            b: [b, -2.0 * b, b].map(|b| b / (1.0 + alpha)),
-            a: [-2.0 * cos, 1.0 - alpha].map(|a| a / (1.0 + alpha)),
-            state: [0.0; 2],
-        }
-    }
-
-    #[inline(always)]
-    fn filter(&mut self, x: f64) -> f64 {
-        let y = self.b[0] * x + self.state[0];
-        self.state = [
-            self.b[1] * x - self.a[0] * y + self.state[1],
-            self.b[2] * x - self.a[1] * y,
-        ];
-        y
-    }
-
-    /// As after `x` for ever, of which a high-pass lets nothing through.
-    fn settle(&mut self, x: f64) {
-        self.state = [-self.b[0] * x, self.b[2] * x];
-    }
-
-    fn flush(&mut self) {
-        for state in &mut self.state {
-            if state.abs() < SMALLEST_STATE {
-                *state = 0.0;
-            }
-        }
     }
 }

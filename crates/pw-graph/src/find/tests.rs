@@ -63,6 +63,32 @@ fn desk() -> Rig {
 }
 
 #[test]
+fn the_default_is_never_what_an_engine_offers() {
+    let mut rig = desk();
+    let offered = "v2m-engine.microphone";
+    rig.add(
+        "Audio/Source",
+        offered,
+        "Microphone of v2m-engine",
+        "v2m-engine",
+    );
+    for default in [None, Some(offered), Some("alsa_input.usb-yeti")] {
+        rig.graph.default_source = default.map(str::to_owned);
+        assert_eq!(rig.find("default").unwrap(), "alsa_input.usb-yeti");
+    }
+    assert_eq!(rig.find(offered).unwrap(), offered);
+    rig.graph = Graph::default();
+    rig.add(
+        "Audio/Source",
+        offered,
+        "Microphone of v2m-engine",
+        "v2m-engine",
+    );
+    rig.graph.default_source = Some(offered.to_owned());
+    assert!(rig.find("default").unwrap_err().contains("plug in"));
+}
+
+#[test]
 fn a_source_is_found_by_each_of_its_names() {
     let rig = desk();
     for name in [
