@@ -2,9 +2,9 @@
 
 use super::filter::Cycle;
 
-/// After positions have jumped, cycles that come in a hurry are left out for so many seconds of
-/// audio at most: who is late for longer has a clock whose times are wrong.
-const LONGEST_HURRY: u64 = 12;
+/// Whether cycles come in a hurry shows in so many milliseconds of audio: they are less late behind
+/// them. A driver whose times are wrong is as late as it was.
+const SHOWS_MS: u64 = 250;
 
 /// Whether cycles' samples are what their positions say.
 ///
@@ -12,16 +12,47 @@ const LONGEST_HURRY: u64 = 12;
 /// finishes into the next cycle, whose clock it reads, so that samples of one cycle meet the
 /// position of another. That may go on for as long as cycles follow on one another in a hurry, as
 /// they do when a daemon goes on that stood still. Cycles are what they seem once they are in
-/// order and in time. One that comes again with other samples shows that it was not so, and what
+/// order, and in time or no longer in a hurry. One that comes again with other samples shows that it was not so, and what
 /// it has now no longer has a place: the cycle behind it is left out, so that a gap tells of it.
 #[derive(Default)]
 pub(super) struct Order {
     /// Clock, position and end of the last cycle handed over.
     handed: (u32, u64, u64),
-    /// Samples in order since positions have jumped, until a cycle is in time.
-    doubted: Option<u64>,
+    /// Positions have jumped, and cycles hurry since.
+    doubted: Option<Hurry>,
     /// A cycle came again with other samples.
     owes_gap: bool,
+}
+
+/// A stretch of cycles in order that all come late.
+#[derive(Default)]
+struct Hurry {
+    /// By how much the first of them was late, in nanoseconds.
+    late_ns: Option<i64>,
+    /// How long they are, in nanoseconds of audio.
+    length_ns: i64,
+}
+
+impl Hurry {
+    /// Whether it goes on with a cycle that is so late, and so long.
+    fn goes_on(&mut self, late_ns: i64, length_ns: i64) -> bool {
+        let first_ns = *self.late_ns.get_or_insert(late_ns);
+        if late_ns <= 0 {
+            return false;
+        }
+        if self.length_ns >= (SHOWS_MS * 1_000_000) as i64 {
+            let caught_up_ns = first_ns.saturating_sub(late_ns);
+            if caught_up_ns < self.length_ns / 16 {
+                return false;
+            }
+            *self = Self {
+                late_ns: Some(late_ns),
+                length_ns: 0,
+            };
+        }
+        self.length_ns += length_ns;
+        true
+    }
 }
 
 impl Order {
@@ -41,19 +72,17 @@ impl Order {
             return is_same;
         }
         if cycle.xrun {
-            (self.doubted, self.owes_gap) = (Some(0), false);
+            (self.doubted, self.owes_gap) = (Some(Hurry::default()), false);
             return false;
         }
         if std::mem::take(&mut self.owes_gap) {
             return false;
         }
-        if let Some(samples) = self.doubted {
+        if let Some(hurry) = &mut self.doubted {
             let length_ns = (quantum * 1_000_000_000 / u64::from(cycle.rate)) as i64;
             let begun_ns = i64::try_from(cycle.nsec).unwrap_or(i64::MAX);
-            let over_ns = begun_ns.saturating_add(length_ns);
-            let is_late = now_ns() > over_ns;
-            if is_late && samples < LONGEST_HURRY * u64::from(cycle.rate) {
-                self.doubted = Some(samples + quantum);
+            let late_ns = now_ns().saturating_sub(begun_ns.saturating_add(length_ns));
+            if hurry.goes_on(late_ns, length_ns) {
                 return false;
             }
             self.doubted = None;
@@ -132,8 +161,16 @@ mod tests {
 
     #[test]
     fn a_driver_whose_times_are_wrong_is_heard_all_the_same() {
-        let late = (1..).map(|n| (n * u64::from(QUANTUM), n == 1, 1, 90));
-        let cycles = LONGEST_HURRY as usize * 100;
-        assert_eq!(trusted(late.take(cycles + 11)).len(), 10);
+        let late = (1..=40).map(|n| (n * u64::from(QUANTUM), n == 1, 1, 90));
+        assert_eq!(trusted(late).len(), 40 - 1 - SHOWS_MS as usize / 10);
+    }
+
+    #[test]
+    fn a_daemon_that_catches_up_is_waited_for() {
+        // It stood still for an hour; four cycles take as long as one should.
+        let late = |n: u64| 360_000 - n as i64 * 3 / 4;
+        let cycles = (1..480_000).map(|n| (n * u64::from(QUANTUM), n == 1, 1, late(n)));
+        let first = trusted(cycles)[0] / u64::from(QUANTUM);
+        assert!(late(first) <= 1, "{first}");
     }
 }
