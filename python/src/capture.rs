@@ -58,8 +58,15 @@ impl AudioCapture {
             .parse()
             .map_err(|why| invalid("engine", format!("{engine:?}"), why))?;
         let latency: Option<Quantum> = latency
-            .map(|text| text.parse().map_err(errors::raise))
+            .map(|text| {
+                text.parse()
+                    .map_err(|why| invalid("latency", format!("{text:?}"), why))
+            })
             .transpose()?;
+        if let Some(source) = source.as_ref().filter(|source| source.trim().is_empty()) {
+            let why = "names no source: write \"default\", or a name that sources() gives";
+            return Err(invalid("source", format!("{source:?}"), why));
+        }
         let keeper = Arc::new(Keeper::default());
         let locator = Locator {
             mode,

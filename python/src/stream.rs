@@ -167,7 +167,7 @@ impl AudioStream {
             Poll::Ready(bytes) => bytes,
             Poll::Overrun(lost) => return Err(overrun(py, &self.stream, lost)),
             Poll::Pending => {
-                let message = format!("no {n} samples within {:?} s", timeout.unwrap_or_default());
+                let message = format!("no {n} samples within {:?}", timeout.unwrap_or_default());
                 return Err(PyTimeoutError::new_err(message));
             }
             _ => Vec::new(),

@@ -62,13 +62,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let engine = match (started, line) {
         (Ok(started), _) => started,
         (Err(error), Some(line)) => {
-            let _ = protocol::send(
-                line.as_fd(),
-                &Reply::Refused {
-                    message: error.to_string(),
-                },
-                None,
-            );
+            let _ = protocol::send(line.as_fd(), &Reply::refused(&error), None);
             return Err(error);
         }
         (Err(error), None) => return Err(error),

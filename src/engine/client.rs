@@ -121,7 +121,10 @@ impl Client {
             return Ok(None);
         };
         self.known = true;
-        let refuse = |message: String| protocol::send(socket, &Reply::Refused { message }, None);
+        let refuse = |message: String| {
+            let why = Error::new(ErrorKind::Unavailable, message);
+            protocol::send(socket, &Reply::refused(&why), None)
+        };
         match packet.message {
             Request::Open { version, .. } if version != protocol::VERSION => {
                 refuse(format!(
@@ -175,8 +178,7 @@ impl Client {
         let stream = match answer {
             Ok(stream) => stream,
             Err(error) => {
-                let message = error.to_string();
-                protocol::send(self.socket.as_fd(), &Reply::Refused { message }, None)?;
+                protocol::send(self.socket.as_fd(), &Reply::refused(&error), None)?;
                 return Ok(false);
             }
         };

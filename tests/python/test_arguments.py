@@ -11,7 +11,7 @@ import pytest
 
 import v2m_engine
 from rig.playing import Recording
-from v2m_engine import AudioCapture, EngineUnavailableError, V2MError
+from v2m_engine import AudioCapture, DeviceError, EngineUnavailableError, V2MError
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,35 @@ def test_everything_public_is_documented_in_the_stub() -> None:
         assert public
         for member in public:
             assert f"def {member}(" in stub, f"{name}.{member}"
+
+
+@pytest.mark.parametrize("source", ["", " ", "\n\t"])
+def test_a_source_without_a_name(source: str) -> None:
+    with pytest.raises(ValueError, match="source="):
+        AudioCapture(source=source)
+
+
+def test_a_latency_that_is_none() -> None:
+    with pytest.raises(ValueError, match="latency="):
+        AudioCapture(latency="128")
+
+
+@pytest.mark.parametrize("source", ["alsa:", "monitor:", "clean:", "file:/none.wav", "x" * 3000])
+def test_sources_that_a_service_refuses(service: Callable[..., object], source: str) -> None:
+    service("--source", "null:")
+    with pytest.raises(DeviceError), AudioCapture(engine="service", source=source).stream(timeout=1):
+        pass
+
+
+def test_a_name_that_no_request_holds(service: Callable[..., object]) -> None:
+    service("--source", "null:")
+    capture = AudioCapture(engine="service", source="x" * 5000)
+    with pytest.raises(ValueError, match="shorter"), capture.stream():
+        pass
+
+
+@pytest.mark.parametrize("source", ["--help", "-V", "--allow=/x"])
+def test_a_source_that_looks_like_a_flag(source: str) -> None:
+    capture = AudioCapture(engine="private", source=source)
+    with pytest.raises(DeviceError, match=f"no audio from {source}"), capture.stream(timeout=0.5):
+        pass

@@ -44,7 +44,7 @@ def test_the_service_has_any_source(recording: Recorder, service: Starter) -> No
         assert other.holds(audio.latest().position, audio.latest())
         assert first.holds(main.latest().position, main.latest())
     with (
-        pytest.raises(EngineUnavailableError, match="No such file"),
+        pytest.raises(DeviceError, match="No such file"),
         AudioCapture(source="file:/nonexistent.wav").stream(),
     ):
         pass

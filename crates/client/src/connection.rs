@@ -233,7 +233,7 @@ impl Connection {
                 together: false,
                 late: 0,
             }),
-            (Reply::Refused { message }, _) => Err(Error::new(ErrorKind::Unavailable, message)),
+            (Reply::Refused { message, kind }, _) => Err(kind.error(&message)),
             _ => Err(unasked()),
         }
     }
@@ -249,8 +249,9 @@ impl Connection {
     /// looks on (`observe`), what the engine asks of the graph stays as it is.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`]: the engine can't give it; [`ErrorKind::Protocol`]: it gave
-    /// something else.
+    /// [`ErrorKind::Device`]: the source can't be had; [`ErrorKind::Unavailable`]: the engine
+    /// can't give more; [`ErrorKind::Protocol`]: it gave something else;
+    /// [`ErrorKind::Invalid`]: no engine takes names as long as that.
     pub fn open_stream(
         &mut self,
         wanted: &Wanted,
@@ -292,7 +293,7 @@ impl Connection {
                     channel,
                 })
             }
-            (Reply::Refused { message }, _) => Err(Error::new(ErrorKind::Unavailable, message)),
+            (Reply::Refused { message, kind }, _) => Err(kind.error(&message)),
             _ => Err(unasked()),
         }
     }
@@ -312,7 +313,7 @@ impl Connection {
     pub fn status_within(&mut self, limit: Duration) -> Result<Status> {
         match self.ask(&Request::Status {}, None, limit)?.message {
             Reply::Status { status } => Ok(*status),
-            Reply::Refused { message } => Err(Error::new(ErrorKind::Unavailable, message)),
+            Reply::Refused { message, kind } => Err(kind.error(&message)),
             _ => Err(unasked()),
         }
     }
@@ -323,6 +324,15 @@ impl Connection {
         descriptor: Option<BorrowedFd<'_>>,
         limit: Duration,
     ) -> Result<Packet<Reply>> {
+        let length = serde_json::to_vec(request).map_or(0, |bytes| bytes.len());
+        if length > protocol::MAX_REQUEST {
+            let message = format!(
+                "the names of source and channel have {length} bytes, {} at most can be asked for: \
+                 give a file a shorter one by a link",
+                protocol::MAX_REQUEST
+            );
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
         // An engine that refuses before it is asked hangs up as well. The kernel
         // reports that first, once, and gives its words afterwards.
         let mut reported = protocol::send(self.socket.as_fd(), request, descriptor).is_err();

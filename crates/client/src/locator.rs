@@ -84,7 +84,8 @@ impl Locator {
     /// Connects to the engine, or starts it. Blocks.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`]: there is none, and none can be started.
+    /// [`ErrorKind::Unavailable`]: there is none, and none can be started; [`ErrorKind::Device`]:
+    /// it can't have the source.
     pub fn connect(&self) -> Result<Arc<Engine>> {
         let engine = self.find()?;
         if let Some(keeper) = self.keeper.upgrade() {
@@ -94,6 +95,15 @@ impl Locator {
             drop(before);
         }
         Ok(engine)
+    }
+
+    /// As [`connect`](Self::connect), for who has lost its engine: a source that a new one can't
+    /// have yet, as a card that the old one has still open, is [`ErrorKind::Unavailable`], too.
+    pub(crate) fn connect_again(&self) -> Result<Arc<Engine>> {
+        self.connect().map_err(|error| match error.kind() {
+            ErrorKind::Device => Error::new(ErrorKind::Unavailable, error.to_string()),
+            _ => error,
+        })
     }
 
     fn find(&self) -> Result<Arc<Engine>> {
@@ -163,10 +173,10 @@ impl Locator {
         }
         let mut arguments: Vec<OsString> = Vec::new();
         if let Some(source) = &wanted.source {
-            arguments.extend(["--source".into(), source.into()]);
+            arguments.push(format!("--source={source}").into());
         }
         if let Some(channel) = &wanted.channel {
-            arguments.extend(["--channel".into(), channel.into()]);
+            arguments.push(format!("--channel={channel}").into());
         }
         if let Some(directory) = &self.onnxruntime {
             arguments.extend(["--python-onnxruntime".into(), directory.into()]);

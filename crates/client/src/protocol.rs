@@ -95,7 +95,45 @@ pub enum Reply {
     Refused {
         /// One line.
         message: String,
+        #[serde(default)]
+        kind: Refusal,
     },
+}
+
+/// What a client that is refused can do about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Refusal {
+    /// Choose another source, or wait until it can be had.
+    Device,
+    /// Ask another engine, or this one later. Also whatever a newer engine says.
+    #[default]
+    #[serde(other)]
+    Unavailable,
+}
+
+impl Reply {
+    /// No: `error`.
+    pub fn refused(error: &Error) -> Self {
+        let kind = match error.kind() {
+            // Of a request only names can be wrong: the source's, the channel's, a file's.
+            ErrorKind::Invalid | ErrorKind::Device => Refusal::Device,
+            _ => Refusal::Unavailable,
+        };
+        let message = error.to_string();
+        Self::Refused { message, kind }
+    }
+}
+
+impl Refusal {
+    /// As an error of the client.
+    pub(crate) fn error(self, message: &str) -> Error {
+        let kind = match self {
+            Self::Device => ErrorKind::Device,
+            Self::Unavailable => ErrorKind::Unavailable,
+        };
+        Error::new(kind, message)
+    }
 }
 
 /// A packet: its message and a descriptor, if one came along.

@@ -420,7 +420,7 @@ impl Source for Stream {
             (self.locator.like(&session.engine), since)
         };
         let result = locator
-            .connect()
+            .connect_again()
             .and_then(|engine| self.begin(engine, true, Some(since)));
         let late = self.timeout.is_some_and(|limit| since.elapsed() >= limit);
         match result {

@@ -117,8 +117,8 @@ fn answer(client: &OwnedFd, ring: &Mutex<Vec<u8>>) {
             }
             Request::Connect {} => continue,
             Request::Status {} => {
-                let message = "no".to_owned();
-                protocol::send(client.as_fd(), &Reply::Refused { message }, None)
+                let no = Error::new(ErrorKind::Unavailable, "no");
+                protocol::send(client.as_fd(), &Reply::refused(&no), None)
             }
         };
         if sent.is_err() {

@@ -13,7 +13,7 @@ import pytest
 
 from rig import ROOT, PrivatePipeWire
 from rig.hearing import WORDS, recognised, run_until
-from v2m_engine import EngineUnavailableError, compat
+from v2m_engine import DeviceError, compat
 from v2m_engine.integrations.realtimestt import Feed
 
 pytestmark = pytest.mark.usefixtures("microphone")
@@ -89,7 +89,7 @@ def test_a_recorder_uses_its_own_microphone_code() -> None:
 
 
 def test_a_source_that_is_not_there() -> None:
-    with pytest.raises(EngineUnavailableError, match="nowhere"), Feed(None, "file:/nowhere.wav"):  # type: ignore[arg-type]
+    with pytest.raises(DeviceError, match="nowhere"), Feed(None, "file:/nowhere.wav"):  # type: ignore[arg-type]
         pass
 
 

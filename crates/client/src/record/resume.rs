@@ -64,7 +64,7 @@ impl Recorder {
             return Ok(Resumed::NotYet);
         }
         let locator = self.locator.like(&self.engine);
-        let engine = match locator.connect() {
+        let engine = match locator.connect_again() {
             Ok(engine) => engine,
             Err(error) => {
                 if let Some(lost) = &mut self.lost {

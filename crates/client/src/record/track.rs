@@ -135,7 +135,9 @@ impl Track {
             }
             Err(error) => {
                 self.lost = Some((since, Instant::now()));
-                let again = error.kind() == ErrorKind::Unavailable && !self.engine.is_private();
+                // What a new engine can't have yet, as a card that the old one has still open, too.
+                let waits = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Device);
+                let again = waits && !self.engine.is_private();
                 match again && since.elapsed() < PATIENCE {
                     true => Ok(false),
                     false => gone(error),
