@@ -19,6 +19,7 @@ use nix::sys::socket::{
 };
 use v2m_client::connection::Connection;
 use v2m_client::cursor::Hop;
+use v2m_client::error::{Error, ErrorKind};
 use v2m_client::events::Events;
 use v2m_client::locator::{Locator, Mode};
 use v2m_client::progress::{Poll, Source};
