@@ -130,7 +130,10 @@ def test_a_latency_that_is_none() -> None:
 @pytest.mark.parametrize("source", ["alsa:", "monitor:", "clean:", "file:/none.wav", "x" * 3000])
 def test_sources_that_a_service_refuses(service: Callable[..., object], source: str) -> None:
     service("--source", "null:")
-    with pytest.raises(DeviceError), AudioCapture(engine="service", source=source).stream(timeout=1):
+    with (
+        pytest.raises(DeviceError),
+        AudioCapture(engine="service", source=source).stream(timeout=1),
+    ):
         pass
 
 
