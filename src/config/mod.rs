@@ -86,12 +86,7 @@ pub struct Layer {
     pub channel: Option<Selection>,
 
     /// How many dB louder to make what clients read, -60 to 60 [default: 0]
-    #[arg(
-        id = "source_gain",
-        long = "gain",
-        value_name = "DB",
-        allow_negative_numbers = true
-    )]
+    #[arg(long = "gain", value_name = "DB", allow_negative_numbers = true)]
     #[serde(default, deserialize_with = "gain")]
     pub gain: Option<Gain>,
 

@@ -108,7 +108,7 @@ pub struct CleanLayer {
 
     /// How the level of the source clean is set: off (left as it is), or auto (soft voices
     /// become louder) [default: off]
-    #[arg(long = "clean-gain", value_name = "HOW")]
+    #[arg(id = "clean_gain", long = "clean-gain", value_name = "HOW")]
     pub gain: Option<CleanGain>,
 }
 
