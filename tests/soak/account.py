@@ -275,8 +275,13 @@ class Account:
     def _verify(self, position: int, time_ns: int, samples: Floats) -> None:
         if len(self.rest):
             position -= len(self.rest)
+            time_ns -= len(self.rest) * NS // self.rate
             samples = np.concatenate([self.rest, samples])
             self.rest = samples[:0]
+
+        def time_at(at: int) -> int:
+            return time_ns + at * NS // self.rate
+
         at = 0
         while at < len(samples):
             if self.place:
@@ -287,18 +292,18 @@ class Account:
                 at += same
                 if at == len(samples):
                     return
-                self.open = Break(position + at, time_ns, self.source, self.place)
+                self.open = Break(position + at, time_at(at), self.source, self.place)
                 self.place = None
             if len(samples) - at < ENOUGH:
                 self.rest = samples[at:].copy()
                 return
             found, skipped = self._find(samples[at:])
             if skipped:
-                self._stray(samples[at : at + skipped], position + at, time_ns)
+                self._stray(samples[at : at + skipped], position + at, time_at(at))
             at += skipped
             if found:
                 self._close(found)
-                self._compare(position + at, time_ns, found)
+                self._compare(position + at, time_at(at), found)
                 self.place, self.source = found, found.source
 
     def _find(self, samples: Floats) -> tuple[Place | None, int]:

@@ -121,6 +121,21 @@ def test_an_engine_that_ends_is_read_to_its_end(world: World) -> None:
         assert len(account.judged()) == wrong
 
 
+@pytest.mark.parametrize(("rate", "seed"), RUNS)
+def test_what_happens_late_in_a_long_utterance_has_its_own_time(
+    world: World, rate: int, seed: int
+) -> None:
+    rng = random.Random(seed)
+    samples = heard(world, rate, rng)
+    at = rng.randrange(rate // 2, rate - rate // 5)
+    samples[at : at + 512] = 0
+    when = at * NS // rate
+    for span, wrong in ((Span(when - NS // 100, when + NS // 10), 0), (Span(0, when // 2), 1)):
+        account = Account(World(world.played, silent=[span]), "reader", rate)
+        account.segment(0, 0, False, samples)
+        assert len(account.judged()) == wrong
+
+
 def test_what_the_player_was_late_for_is_not_known(world: World) -> None:
     rate, rng = GRAPH_RATE, random.Random(3)
     index = rng.randrange(LENGTH // 2)
