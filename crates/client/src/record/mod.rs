@@ -87,11 +87,12 @@ pub struct Recorder {
 
 impl Recorder {
     /// Connects to the engine that `locator` finds, which has to detect speech if that is
-    /// asked for, and [opens](Self::open) `path`. Blocks.
+    /// asked for, and [opens](Self::open) `path`. Blocks. What can't be done is said before.
     ///
     /// # Errors
     /// Those of [`Locator::connect`], [`follow::check`] and [`open`](Self::open).
     pub fn connect(locator: Locator, path: &Path, options: Options) -> Result<Self> {
+        options.format_for(path)?;
         let engine = locator.connect()?;
         if (options.speech || options.split)
             && let Some(status) = engine.status()
@@ -118,14 +119,8 @@ impl Recorder {
         path: &Path,
         options: Options,
     ) -> Result<Self> {
-        options.validate()?;
-        let ring = engine.ring().clone();
-        let stdout = path.as_os_str() == target::STDOUT;
         let format = options.format_for(path)?;
-        if stdout && options.split {
-            let message = "segments in files of their own can't go to standard output: name a file";
-            return Err(Error::new(ErrorKind::Invalid, message));
-        }
+        let ring = engine.ring().clone();
         let rate = ring.rate();
         let samples = |time: Duration| (time.as_secs_f64() * f64::from(rate.hz())) as u64;
         let (committed, oldest) = (ring.committed(), ring.oldest());

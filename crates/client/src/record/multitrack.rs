@@ -44,7 +44,6 @@ impl Multitrack {
     /// says no format, it exists or can't be made; those of [`Locator::connect`];
     /// [`ErrorKind::System`]: the disk refuses.
     pub fn connect(locators: Vec<Locator>, path: &Path, options: Options) -> Result<Self> {
-        options.validate()?;
         if options.speech || options.split {
             let message =
                 "speech can be picked from one source only: name one, or record all of it";

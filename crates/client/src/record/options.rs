@@ -62,11 +62,20 @@ impl Options {
         Ok(())
     }
 
-    /// How what goes to `path` is written.
+    /// How what goes to `path` is written, if all of this can be done: asked before there is
+    /// an engine.
+    ///
+    /// Errors: [`ErrorKind::Invalid`].
     pub(super) fn format_for(&self, path: &Path) -> Result<Format> {
+        self.validate()?;
+        let stdout = path.as_os_str() == STDOUT;
+        if stdout && self.split {
+            let message = "segments in files of their own can't go to standard output: name a file";
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
         match self.format {
             Some(format) => Ok(format),
-            None if path.as_os_str() == STDOUT => Ok(Format::Wav16),
+            None if stdout => Ok(Format::Wav16),
             None if self.split && path.is_dir() => Ok(Format::Wav16),
             None => Format::of(path),
         }
