@@ -10,6 +10,7 @@ say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM
 
 # Unpacks Debian's source into $work/source, by an apt of its own that asks where this machine has
 # its packages from.
