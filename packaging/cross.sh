@@ -17,10 +17,10 @@ say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
 [ "$(id -u)" -eq 0 ] || { echo "packaging/cross.sh makes a Debian root: run it as root" >&2; exit 1; }
 
-# Compilers, Debian's packaging tools, and what is linked or run for arm64.
+# Compilers, Debian's packaging tools, what is linked or run for arm64, and recordings that tests hear.
 packages="ca-certificates build-essential crossbuild-essential-arm64 rustc cargo libstd-rust-dev:arm64
     clang libclang-dev pkgconf git python3 debhelper dh-python rpm qemu-user
-    libpipewire-0.3-dev:arm64 libasound2-dev:arm64"
+    libpipewire-0.3-dev:arm64 libasound2-dev:arm64 pocketsphinx-testdata alsa-utils"
 if [ ! -d "$root" ]; then
     say "making a Debian root that compiles for arm64"
     mkdir -p "${root%/*}"

@@ -112,8 +112,9 @@ def test_the_deb_hears_pipewire(there: Root) -> None:
 def test_the_wheel_hears_pipewire(there: Root) -> None:
     (wheel,) = packages("*-abi3-*.whl", "arm64")
     there.give(wheel, f"/v2m/dist/{wheel.name}")
-    there.run("python3", "-m", "venv", "/v2m/venv")
-    there.run("/v2m/venv/bin/pip", "install", "--no-index", f"/v2m/dist/{wheel.name}")
+    there.run("python3", "-m", "venv", "/v2m/venv", timeout=900)
+    install = ("/v2m/venv/bin/pip", "install", "--no-index", f"/v2m/dist/{wheel.name}")
+    there.run(*install, timeout=900)
     there.apt("update")
     # The desktop's own, which the wheel takes from the system.
     there.apt("install", "--yes", "--no-install-recommends", "libasound2t64")

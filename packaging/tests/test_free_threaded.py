@@ -1,6 +1,7 @@
-"""Pythons without a GIL. Debian has none to install, and the mirrors' source is of 3.13, which PyO3
-has given up: there the tests run on a module that an older PyO3 binds. The wheels, for 3.14 and for
-the stable ABI from 3.15 on, are looked at."""
+"""Pythons without a GIL: the wheels, for 3.14 and for the stable ABI from 3.15 on, are looked at,
+and threads run at once. Debian has no such Python to install. Where its mirror has the source of
+3.14, they run on the wheel; else under 3.13, which PyO3 has given up, on a module that an older
+PyO3 binds."""
 
 from __future__ import annotations
 
@@ -13,11 +14,12 @@ from pathlib import Path
 import pytest
 from roots import TREE, packages
 
-# Not `exit`: CPython 3.13 ends threads in a way that only newer PyO3s are prepared for.
 TESTS = (
     *("threads", "asyncio", "engines", "events", "leaving", "pickling", "processes", "processor"),
     *("push_to_talk", "reading", "samples", "together"),
 )
+# CPython 3.13 ends threads in a way that only newer PyO3s are prepared for.
+NOT_IN_3_13 = ("exit",)
 # What they import.
 NEEDED = ("anyio", "numpy", "pytest", "pytest-timeout", "trio")
 # It imports what has no wheel for it.
@@ -54,8 +56,16 @@ def interpreter() -> Path:
     return Path(built.stdout.strip())
 
 
+def wheel_for(python: Path, run: Callable[..., str], place: Path) -> tuple[Path, list[str]]:
+    """What to install for that Python, and the tests that it can stand."""
+    if python.name == "python3.13t":
+        return module_for(python, run, place), list(TESTS)
+    (wheel,) = packages("*-cp314-cp314t-*.whl")
+    return wheel, [*TESTS, *NOT_IN_3_13]
+
+
 def module_for(python: Path, run: Callable[..., str], place: Path) -> Path:
-    """A wheel of the module alone, with assertions."""
+    """A wheel for 3.13 of the module alone, with assertions."""
     sources = place / "sources"
     run("git", "clone", "--quiet", TREE, sources)
     manifest = sources / "python/Cargo.toml"
@@ -76,7 +86,8 @@ def test_threads_that_run_at_once(run: Callable[..., str], tmp_path: Path) -> No
     without, venv = interpreter(), tmp_path / "venv"
     run(without, "-m", "venv", venv)
     run(venv / "bin/pip", "install", "--quiet", "--only-binary=:all:", *NEEDED)
-    run(venv / "bin/pip", "install", "--no-index", module_for(without, run, tmp_path))
+    installed, tests = wheel_for(without, run, tmp_path)
+    run(venv / "bin/pip", "install", "--no-index", installed)
     (wheel,) = packages("*-abi3-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("/scripts/v2m-engine"))
@@ -86,7 +97,7 @@ def test_threads_that_run_at_once(run: Callable[..., str], tmp_path: Path) -> No
     there = ("env", "-u", "PYTHON_GIL", f"V2M_ENGINE_BIN={engine}")
     python = (*there, venv / "bin/python", "-W", "error::RuntimeWarning")
     run(*python, "-c", WITHOUT)
-    files = [TREE / f"tests/python/test_{name}.py" for name in TESTS]
+    files = [TREE / f"tests/python/test_{name}.py" for name in tests]
     pytest_ = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=600", f"--rootdir={TREE}")
     run(*python, *pytest_, BUT, *files, timeout=1700)
     run("env", "V2M_TEST_ROUNDS=100", *python, *pytest_, files[0], timeout=1700)
