@@ -95,7 +95,7 @@ bench-peers:
 	@$(MAKE) --no-print-directory libv2m
 	$(LIBV2M) $(PYTHON) benches/peers/run.py
 
-# Some ten minutes on an otherwise quiet machine, and the frameworks' virtual environment.
+# Some 20 minutes on an otherwise quiet machine, and the frameworks' virtual environment.
 bench-clusters: setup-test
 	@$(MAKE) --no-print-directory install
 	packaging/frameworks.sh
