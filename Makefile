@@ -182,7 +182,7 @@ test-vad-hours: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_VAD_HOURS=10 $(PYTHON) -m pytest --timeout 7200 -q tests/engine/test_vad.py -k hours
 
-# Some ten minutes, and 6 GB of memory.
+# Some four minutes, and 8 GB of memory.
 test-vad-equal: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_VAD_EQUAL_HOURS=5.1 $(PYTHON) -m pytest --timeout 3000 -q -s tests/python/test_silero.py \

@@ -18,7 +18,8 @@ ROUNDS = int(os.environ.get("V2M_BENCH_ROUNDS", 0))
 
 class Timed:
     def __init__(self, **parameters: Any) -> None:
-        self.vad = Real(**parameters)
+        # Not a processor: it would be pickled under the name that is now this class's.
+        self.parameters = parameters
 
     def speech_timestamps_many(self, items: list[Any], jobs: int, **form: Any) -> list[Any]:
         begin = time.monotonic()
@@ -27,7 +28,7 @@ class Timed:
                 pbkdf2_hmac("sha256", b"", b"", ROUNDS)
             found: list[Any] = [[] for _ in items]
         else:
-            found = self.vad.speech_timestamps_many(items, jobs, **form)
+            found = Real(**self.parameters).speech_timestamps_many(items, jobs, **form)
         with open(os.environ["V2M_BENCH_CALLS"], "a") as calls:
             calls.write(f"{os.getpid()} {begin} {time.monotonic()} {len(items)}\n")
         return found
