@@ -4,6 +4,7 @@
 # make test-vad speech detection against its reference, at length (half an hour of audio,
 #              ten minutes of it live)
 # make test-vad-hours ten hours of audio through the engine, in some minutes
+# make test-vad-equal  five hours of audio at 16 and at 8 kHz: silero-vad's own sample numbers
 # make test-together  sources that are recorded together: twenty starts and half an hour of each
 # make test-python   the Python module at length: a thousand rounds of tasks that leave at bad
 #              moments, two minutes of chunks that are kept
@@ -33,7 +34,7 @@ PYTHON := $(VENV)/bin/python
 BINARY := target/release/v2m-engine
 LIBV2M := PKG_CONFIG_PATH=$(CURDIR)/target/release
 
-.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-python test-record test-hostile test-echo test-integrations packages release test-arm64 test-packages libv2m bench bench-echo bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters soak soak-document test-together
+.PHONY: help demo audit test vm test-vm test-vad test-vad-hours test-vad-equal test-python test-record test-hostile test-echo test-integrations packages release test-arm64 test-packages libv2m bench bench-echo bench-peers bench-document setup setup-test setup-bench build install lint rust loom fuzz python clean bench-clusters soak soak-document test-together
 help:
 	@sed -n 's/^# //p;/^$$/q' Makefile
 
@@ -95,7 +96,7 @@ bench-peers:
 	@$(MAKE) --no-print-directory libv2m
 	$(LIBV2M) $(PYTHON) benches/peers/run.py
 
-# Some ten minutes on an otherwise quiet machine, and the frameworks' virtual environment.
+# Some six minutes on an otherwise quiet machine, and the frameworks' virtual environment.
 bench-clusters: setup-test
 	@$(MAKE) --no-print-directory install
 	packaging/frameworks.sh
@@ -180,6 +181,12 @@ test-vad: setup-test
 test-vad-hours: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_VAD_HOURS=10 $(PYTHON) -m pytest --timeout 7200 -q tests/engine/test_vad.py -k hours
+
+# Some four minutes, and 8 GB of memory.
+test-vad-equal: setup-test
+	@$(MAKE) --no-print-directory install
+	V2M_VAD_EQUAL_HOURS=5.1 $(PYTHON) -m pytest --timeout 3000 -q -s tests/python/test_silero.py \
+	    -k sample_numbers
 
 # Some ten minutes.
 test-python: setup-test

@@ -1,12 +1,13 @@
 """Recordings that are there: what an hour of audio costs, beside other packages.
 
-    python benches/vad_corpus.py [MINUTES]
+    python benches/vad_corpus.py [MINUTES] [--ours]
 
 From Python, from call to return: CPU and wall seconds for an hour of audio (dictation, 16 kHz, one
 channel) that is in memory, by one thread; wall seconds by one thread per core, each with a
 recording and a detector of its own; CPU seconds from FLAC files, decoding included. Each peer
 decodes by what it has, else by libsndfile, and gets a share of the MINUTES (20), in one process, in
-an environment of its own below `target/bench` with the versions pinned here.
+an environment of its own below `target/bench` with the versions pinned here. `--ours` leaves the
+peers out.
 
 Ratios are of CPU seconds in memory, to ours measured right beside: to one recording, and to
 recordings that share each pass over the weights. They hold on a busy machine, too; how much more
@@ -218,15 +219,16 @@ def measure_peer(name: str, place: Path) -> None:
     print(json.dumps(one_each(peer.make, samples, flac)))
 
 
-def studio(samples: Any, path: Path) -> Path:
-    """The same as a recorder has it: 48 kHz, two channels with noise of their own."""
+def studio(samples: Any, path: Path, channels: int) -> Path:
+    """The same as a recorder has it: 48 kHz, each channel with noise of its own."""
     import numpy as np
     import soundfile
 
     at = np.arange(len(samples) * 3) / 3
     high = np.interp(at, np.arange(len(samples)), samples)
-    noise = np.random.default_rng(1).normal(0, 3e-4, (len(high), 2))
-    soundfile.write(path, high[:, None] * [1, 0.8] + noise, 3 * RATE, subtype="PCM_16")
+    noise = np.random.default_rng(1).normal(0, 3e-4, (len(high), channels))
+    levels = [1, 0.8][:channels]
+    soundfile.write(path, high[:, None] * levels + noise, 3 * RATE, subtype="PCM_16")
     return path
 
 
@@ -239,7 +241,9 @@ def main() -> None:
 
     from rig.vad_reference import dictation
 
-    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else MINUTES
+    given = sys.argv[1:]
+    only_ours = "--ours" in given
+    minutes = next((float(n) for n in given if n != "--ours"), MINUTES)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         samples = np.asarray(dictation(minutes), "<f4")
@@ -252,8 +256,11 @@ def main() -> None:
         names = "VADProcessor, one recording", f"speech_timestamps_many, {FILES} at once"
         for name, cost in zip(names, costs, strict=True):
             print(cost.row(name), f"  {cost.wall / cost.threads:.2f} x by {CORES} threads")
-        wide = together(samples, studio(samples, place / "studio.flac")).flac
-        print(f"{'  of 48 kHz stereo FLAC':36} {wide:35.2f} {3600 / wide:17,.0f}")
+        for channels, form in enumerate(("mono", "stereo"), 1):
+            wide = together(samples, studio(samples, place / "studio.flac", channels)).flac
+            print(f"{f'  of 48 kHz {form} FLAC':36} {wide:35.2f} {3600 / wide:17,.0f}")
+        if only_ours:
+            return
         print(f"{'':92} {'one':>6} {'many':>6}")
         for name, peer in PEERS.items():
             python = install(peer.packages, peer.alone)

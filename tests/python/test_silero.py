@@ -28,9 +28,15 @@ from v2m_engine.compat import silero_vad as ours
 
 torch = pytest.importorskip("torch") if os.environ.get("V2M_TEST_TORCH") else None
 
-#: Of audio for each rate. `V2M_VAD_EQUAL_HOURS=5` is the long form.
+#: Of audio for each rate. `make test-vad-equal` is the long form.
 MINUTES = float(os.environ.get("V2M_VAD_EQUAL_HOURS", 0)) * 60 or 2.5
 SETS = 50
+#: Every so many of these the model runs, too; the others begin with its probabilities.
+WHOLE = 10
+#: How equal probabilities are.
+SAME = 1e-4
+#: A power of two, 65 s: quick to transform.
+BLOCK = 1 << 20
 
 
 def reference() -> Any:
@@ -40,6 +46,14 @@ def reference() -> Any:
 
 def silero(name: str) -> Any:
     return run_path(str(ROOT / "tools/models/vad_segments.py"))["silero"](name)
+
+
+def telephone(block: Floats) -> Floats:
+    """Audio at 16 kHz as 8 kHz, with nothing but 300 to 3400 Hz."""
+    spectrum = np.fft.rfft(block)
+    frequencies = np.fft.rfftfreq(len(block), 1 / 16000)
+    spectrum[(frequencies < 300) | (frequencies > 3400)] = 0
+    return np.asarray(np.fft.irfft(spectrum, len(block))[::2], np.float32)
 
 
 @cache
@@ -53,10 +67,9 @@ def audio(rate: int) -> Floats:
     whole = whole[: len(whole) // 512 * 512 - 100]
     if rate == 16000:
         return whole
-    spectrum = np.fft.rfft(whole)
-    frequencies = np.arange(len(spectrum)) * 8000 / (len(spectrum) - 1)
-    spectrum[(frequencies < 300) | (frequencies > 3400)] = 0
-    narrow: Floats = np.clip(np.fft.irfft(spectrum)[::2], -1, 1).astype(np.float32)
+    # Block by block: a transform of hours takes more memory than most machines have.
+    blocks = np.split(whole, range(BLOCK, len(whole), BLOCK))
+    narrow: Floats = np.clip(np.concatenate([telephone(b) for b in blocks]), -1, 1)
     # As A-law leaves it, roughly: 8 bits on a logarithmic scale.
     levels = np.sign(narrow) * np.round(np.log1p(255 * np.abs(narrow)) / np.log(256) * 127) / 127
     heard = np.sign(levels) * np.expm1(np.abs(levels) * np.log(256)) / 255
@@ -93,46 +106,45 @@ def drawn(rng: np.random.Generator) -> dict[str, Any]:
 
 @pytest.mark.parametrize("rate", [16000, 8000])
 def test_sample_numbers_are_silero_s_own(rate: int) -> None:
-    samples, expected = audio(rate), probabilities(rate)
-    found = np.asarray(VADProcessor().probabilities(samples, sample_rate=rate))
+    samples, expected = audio(rate), probabilities(rate).astype(float)
+    found = VADProcessor().probabilities(samples, sample_rate=rate)
     assert len(found) == len(expected)
-    difference = float(np.abs(found - expected).max())
-    assert difference < 1e-4
+    mine = np.asarray(found, float)
+    difference = np.abs(mine - expected)
+    # After hours there are places where float32 isn't that exact, silero's least (docs/offline.md).
+    far = int((difference >= SAME).sum())
+    assert far <= MINUTES // 60 * 30 and difference.max() < 1e-3
     theirs = silero("get_speech_timestamps_from_probs")
+    model = ours.load_silero_vad()
     rng = np.random.default_rng(17)
     segments = near = 0
-    for _ in range(SETS):
-        parameters = drawn(rng)
-        seconds = bool(rng.random() < 0.3)
-        decimals = int(rng.integers(0, 4))
-        want = theirs(
-            expected.astype(float).tolist(),
-            sampling_rate=rate,
-            audio_length_samples=len(samples),
-            return_seconds=seconds,
-            time_resolution=decimals,
-            **parameters,
-        )
-        got = ours.get_speech_timestamps(
-            samples,
-            ours.load_silero_vad(),
-            sampling_rate=rate,
-            return_seconds=seconds,
-            time_resolution=decimals,
-            **parameters,
-        )
+    for number in range(SETS):
+        parameters = drawn(rng) | {"sampling_rate": rate}
+        parameters["return_seconds"] = bool(rng.random() < 0.3)
+        parameters["time_resolution"] = int(rng.integers(0, 4))
+        length: Any = {"audio_length_samples": len(samples)}
+        want = theirs(expected.tolist(), **length, **parameters)
+        if number % WHOLE == 0:
+            got = ours.get_speech_timestamps(samples, model, **parameters)
+        else:
+            got = ours.get_speech_timestamps_from_probs(found, **length, **parameters)
         segments += len(want)
         if got != want:
-            # Only where one of the two is not decided within the promise of equality.
+            # Only where a window is within the promise of equality of a threshold, and we are on
+            # its other side: with ours in these windows silero says the same.
             limit = parameters["neg_threshold"] or max(parameters["threshold"] - 0.15, 0.01)
-            undecided = np.abs(expected - parameters["threshold"]) < 1e-4
-            undecided |= np.abs(expected - limit) < 1e-4
-            assert undecided.any(), parameters
+            decided = expected.copy()
+            for edge in (parameters["threshold"], limit):
+                other_side = (mine >= edge) != (expected >= edge)
+                assert (np.abs(expected - edge)[other_side] < SAME).all(), parameters
+                decided[other_side] = mine[other_side]
+            assert theirs(decided.tolist(), **length, **parameters) == got
             near += 1
     print(f"{rate} Hz: {len(samples) / rate / 60:.0f} min, {SETS} sets, {segments} segments,")
-    print(f"{near} sets with a probability on a threshold; worst difference {difference:.1e}")
+    print(f"{near} sets with a probability on a threshold; {far} of {len(found)} windows differ")
+    print(f"by more than {SAME}, by {difference.max():.1e} at most")
     assert segments > 200
-    assert near <= SETS * MINUTES // 60 // 5 + 1
+    assert near <= MINUTES // 60
 
 
 def test_many_at_once_say_the_same() -> None:
