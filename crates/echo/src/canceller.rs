@@ -120,7 +120,7 @@ impl Canceller {
             held: std::iter::repeat_n(0.0, ahead).collect(),
             filter: Filter::new(frame),
             filtered: std::iter::repeat_n(0.0, lag).collect(),
-            choice: Choice::new(),
+            choice: Choice::new(frame),
             shares: Shares::SUPPRESSED,
             library: library(rate, options),
             previous: None,
@@ -168,7 +168,7 @@ impl Canceller {
         let new = library(self.rate, self.options);
         self.previous = Some(std::mem::replace(&mut self.library, new));
         self.filter = Filter::new(self.frame);
-        self.choice = Choice::new();
+        self.choice = Choice::new(self.frame);
         self.meter.jump();
     }
 

@@ -16,6 +16,7 @@ mod canceller;
 mod choice;
 mod filter;
 mod report;
+mod voice;
 
 pub use canceller::{Canceller, Gain, Noise, Options};
 pub use report::Window;
