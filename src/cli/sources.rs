@@ -2,6 +2,7 @@
 
 use crate::capture::{KINDS, SourceInfo};
 use v2m_error::Result;
+use v2m_error::text::counted;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -55,10 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 
 /// ` (2 channels, 48000 Hz, muted)`, as far as it is known.
 fn details(source: &SourceInfo) -> String {
-    let channels = source.channels.map(|channels| match channels {
-        1 => "1 channel".to_owned(),
-        channels => format!("{channels} channels"),
-    });
+    let channels = source.channels.map(|channels| counted(channels, "channel"));
     let rate = source.rate.map(|rate| format!("{rate} Hz"));
     let muted = source.muted.then(|| "muted".to_owned());
     let known: Vec<String> = [channels, rate, muted].into_iter().flatten().collect();

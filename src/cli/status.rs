@@ -5,6 +5,7 @@ use std::fmt::Write;
 use v2m_client::connection::Connection;
 use v2m_client::status::{ChannelStatus, ReaderStatus, Status, StreamStatus, VadStatus};
 use v2m_error::Result;
+use v2m_error::text::counted;
 use v2m_ring::State;
 
 #[derive(clap::Args)]
@@ -99,8 +100,11 @@ pub(super) fn text(status: &Status) -> String {
     line(
         "lost",
         format!(
-            "{} samples in {} gaps; {} xruns, {} repeats",
-            lost.lost_samples, lost.gaps, lost.xruns, lost.repeated
+            "{} in {}; {}, {}",
+            counted(lost.lost_samples, "sample"),
+            counted(lost.gaps, "gap"),
+            counted(lost.xruns, "xrun"),
+            counted(lost.repeated, "repeat")
         ),
     );
     for (number, stream) in status.streams.iter().enumerate() {
@@ -178,8 +182,11 @@ fn stream(stream: &StreamStatus) -> String {
         _ => String::new(),
     };
     format!(
-        "{} at {} Hz{channel}, {} clients, {seconds:.1} s, {} samples lost, {state}{why}",
-        stream.source, stream.rate, stream.clients, stream.lost_samples
+        "{} at {} Hz{channel}, {}, {seconds:.1} s, {} lost, {state}{why}",
+        stream.source,
+        stream.rate,
+        counted(stream.clients as u64, "client"),
+        counted(stream.lost_samples, "sample")
     )
 }
 
@@ -187,7 +194,7 @@ fn stream(stream: &StreamStatus) -> String {
 fn client(reader: &ReaderStatus) -> String {
     let name = reader.name.as_deref().unwrap_or("?");
     let lag = match (reader.lag, reader.lag_ms) {
-        (Some(lag), Some(ms)) => format!("lag {lag} samples ({ms:.1} ms)"),
+        (Some(lag), Some(ms)) => format!("lag {} ({ms:.1} ms)", counted(lag, "sample")),
         _ => "lag unknown".into(),
     };
     let read = match (reader.read, reader.rate) {
@@ -227,13 +234,17 @@ fn vad(vad: &VadStatus) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         (
             "vad",
-            format!("{model}; {how}, {} migrations", vad.migrations),
+            format!("{model}; {how}, {}", counted(vad.migrations, "migration")),
         ),
         (
             "",
             format!(
-                "{} windows, {} ms behind (worst {} ms), caught up {} times, {} missed",
-                vad.windows, vad.lag_ms, vad.worst_lag_ms, vad.caught_up, vad.missed
+                "{}, {} ms behind (worst {} ms), caught up {}, {} missed",
+                counted(vad.windows, "window"),
+                vad.lag_ms,
+                vad.worst_lag_ms,
+                counted(vad.caught_up, "time"),
+                vad.missed
             ),
         ),
     ];

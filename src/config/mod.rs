@@ -374,6 +374,10 @@ impl Config {
             );
             return Err(Error::new(ErrorKind::Invalid, message));
         }
+        if config.node_name.trim().is_empty() {
+            let message = "node_name is empty: leave it out, or name the node for others to find";
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
         if config.latency_lowest.ns() > config.latency_highest.ns() {
             let message = format!(
                 "latency_lowest ({}) is above latency_highest ({}): swap them",

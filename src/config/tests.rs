@@ -69,6 +69,7 @@ fn errors_name_file_line_and_key() {
             "5: vad.cpu: expected auto, off or",
         ),
         ("[vad]\ncpu = 'none'\n", "2: vad.cpu: "),
+        ("[vad]\ncpu = 9999\n", "2: vad.cpu: 9999 is no CPU"),
         (
             "[vad]\nhearing = 'better'\n",
             "2: vad.hearing: \"better\" is no way of hearing: write enhanced or plain",
@@ -196,5 +197,13 @@ fn no_pcm_is_asked_for_that_writes_where_its_name_says() {
         "dsnoop:CARD=teeth",
     ] {
         assert!(format!("alsa:{pcm}").parse::<SourceSpec>().is_ok(), "{pcm}");
+    }
+}
+
+#[test]
+fn a_node_has_a_name() {
+    for name in ["''", "'  '"] {
+        let error = Config::parse(&format!("node_name = {name}\n")).unwrap_err();
+        assert!(error.to_string().contains("node_name is empty"), "{error}");
     }
 }

@@ -9,6 +9,9 @@ use serde::Deserialize;
 
 use v2m_error::{Error, ErrorKind, Result};
 
+/// No Linux is built for more CPUs.
+const MOST: usize = 8192;
+
 /// Where the worker is to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Written")]
@@ -22,6 +25,20 @@ pub enum Cpu {
     Off,
 }
 
+impl Cpu {
+    /// One that a set of CPUs can hold, there or not.
+    fn number(cpu: usize) -> Result<Self> {
+        if cpu < MOST {
+            return Ok(Self::Number(cpu));
+        }
+        let message = format!(
+            "{cpu} is no CPU: Linux numbers them from 0 to {} at most; write auto, off or a CPU's number",
+            MOST - 1
+        );
+        Err(Error::new(ErrorKind::Invalid, message))
+    }
+}
+
 impl FromStr for Cpu {
     type Err = Error;
 
@@ -29,10 +46,14 @@ impl FromStr for Cpu {
         match text {
             "auto" => Ok(Self::Auto),
             "off" => Ok(Self::Off),
-            number => number.parse().map(Self::Number).map_err(|_| {
-                let message = format!("\"{text}\" is no CPU: write auto, off or a CPU's number");
-                Error::new(ErrorKind::Invalid, message)
-            }),
+            number => number.parse().map_or_else(
+                |_| {
+                    let message =
+                        format!("\"{text}\" is no CPU: write auto, off or a CPU's number");
+                    Err(Error::new(ErrorKind::Invalid, message))
+                },
+                Self::number,
+            ),
         }
     }
 }
@@ -60,7 +81,7 @@ impl TryFrom<Written> for Cpu {
 
     fn try_from(written: Written) -> Result<Self> {
         match written {
-            Written::Number(cpu) => Ok(Self::Number(cpu)),
+            Written::Number(cpu) => Self::number(cpu),
             Written::Text(text) => text.parse(),
         }
     }

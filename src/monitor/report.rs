@@ -11,6 +11,7 @@ use super::track::Track;
 use super::wakes::Since;
 use super::wave::dbfs;
 use v2m_client::status::Status;
+use v2m_error::text::counted;
 use v2m_error::{Error, ErrorKind, Result};
 use v2m_ring::time::monotonic_ns;
 
@@ -82,9 +83,9 @@ fn text(state: &State) -> String {
         line(
             "gap",
             format!(
-                "at {}, {} samples ({:.1} ms), {}, {} ago",
+                "at {}, {} ({:.1} ms), {}, {} ago",
                 gap.position,
-                gap.length,
+                counted(gap.length, "sample"),
                 facts::ms(gap.length),
                 facts::reason(gap),
                 facts::age(state.ago(gap.end()))

@@ -10,7 +10,8 @@
  *       format S16_LE
  *       starts_at 32000   # offers this rate too, and starts at no other
  *       ppm 200           # its clock is so much faster than CLOCK_MONOTONIC
- *       impulses 1        # silence, and full scale at each tenth of a second of that
+ *       impulses 1        # silence, and a short bell of full scale about each tenth of a second
+ *                         # of CLOCK_MONOTONIC, to a fraction of a sample
  *       level 0.25        # every sample; without it frame n is that of tests/known
  *                         # on channel 0, and silence on the others
  *       faults "/path"    # a file of 4 bytes, a number in the machine's order:
@@ -62,12 +63,13 @@ static uint64_t frame_now(const struct mic *mic)
 	return (uint64_t)(ns * mic->rate * (uint64_t)(1000000 + mic->ppm) / 1000000 / 1000000000u);
 }
 
-/* Whether frame n is the nearest to a tenth of a second. */
-static int is_impulse(const struct mic *mic, uint64_t n)
+/* Frame n of bells whose middles are where the tenths of a second are. */
+static int32_t bell(const struct mic *mic, uint64_t n)
 {
 	long double tenth = mic->rate * (1.0L + mic->ppm * 1e-6L) / 10;
+	double off = (double)(n - roundl(n / tenth) * tenth) / 3;
 
-	return (uint64_t)(roundl(n / tenth) * tenth + 0.5L) == n;
+	return fabs(off) > 6 ? 0 : (int32_t)(exp(-off * off / 2) * 2147483647.0);
 }
 
 /* Frame n as 32 bits: tests/known has the same. */
@@ -76,7 +78,7 @@ static int32_t known(uint64_t n);
 static int32_t sample_of(const struct mic *mic, uint64_t n, unsigned channel)
 {
 	if (mic->impulses)
-		return is_impulse(mic, n) ? INT32_MAX : 0;
+		return bell(mic, n);
 	if (mic->level >= 0)
 		return (int32_t)(mic->level * 2147483647.0);
 	return channel == 0 ? known(n) : 0;

@@ -4,17 +4,16 @@
 //! is followed sample by sample. Either way it is found from the times of capture of many
 //! windows: a single one's may be as exact as the moment at which a thread woke.
 
+mod line;
+
 use std::collections::VecDeque;
+
+use line::Line;
 
 use crate::ring::{Rate, Reader, State};
 
 /// Windows of 32 ms whose times count.
-const LOOKS: u64 = 64;
-/// From so many on, a drift can be told from noise.
-const FEW: usize = 8;
-/// An estimate has to be so many samples off before it is followed: more than what noise does
-/// to it, less than a sample.
-const HYSTERESIS: f64 = 0.6;
+const LOOKS: u64 = 128;
 /// After an interruption more than this (in samples) isn't drift: another line begins.
 const BREAK: f64 = 1.0;
 /// Where audio is missing again as the next window begins, so many windows after an
@@ -35,16 +34,37 @@ pub(crate) struct Alignment {
     next: u64,
     /// Audio was missing in one of them since the last look.
     interrupted: bool,
+    /// Through the looks, from first position to position.
+    line: Option<Line>,
     samples: Option<i64>,
     /// The last looks, as far as they are off the line.
     off: Vec<(u64, f64)>,
 }
 
 impl Alignment {
-    /// How far `other` is ahead of `first` at `position` of `first`, by the windows up to
-    /// there. `None`: the times don't tell yet. Behind an interruption, those of the window
-    /// that begins next do or, where audio is missing again by then, of one soon after it.
-    pub(crate) fn at(&mut self, rings: [&Reader; 2], position: u64) -> Option<i64> {
+    /// How far `other` is ahead of `first` in the middle of `count` samples at `position` of
+    /// `first`, by the windows up to `position`. `None`: the times don't tell yet. Behind an
+    /// interruption, those of the window that begins next do or, where audio is missing again
+    /// by then, of one soon after it.
+    pub(crate) fn at(&mut self, rings: [&Reader; 2], position: u64, count: u64) -> Option<i64> {
+        self.learn(rings, position)?;
+        if let Some(line) = &self.line {
+            let middle = position.saturating_add(count / 2);
+            self.samples = Some(line.follow(self.samples, middle, rings[0].rate()));
+        }
+        self.samples
+    }
+
+    /// For how many samples of `first` from `position` on the offset there is the nearest.
+    pub(crate) fn holds(&self, position: u64, rate: Rate) -> u64 {
+        match (&self.line, self.samples) {
+            (Some(line), Some(samples)) => line.holds(samples, position, rate),
+            _ => u64::MAX,
+        }
+    }
+
+    /// As [`at`](Self::at), by the newest window.
+    fn learn(&mut self, rings: [&Reader; 2], position: u64) -> Option<i64> {
         let window = position / rings[0].rate().window();
         for window in self.next.max((window + 1).saturating_sub(LOOKS))..=window {
             self.look(rings, window);
@@ -118,7 +138,7 @@ impl Alignment {
     /// The other stream is `now` ahead at `position`, where there is audio in both.
     fn take(&mut self, position: u64, rate: Rate, now: f64, jump: f64) {
         let was_interrupted = std::mem::take(&mut self.interrupted);
-        let expected = self.estimate(position, rate);
+        let expected = self.line.map(|line| line.ahead(position, rate));
         let off = expected.map_or(f64::INFINITY, |expected| (now - expected).abs());
         match off > jump {
             true => self.off.push((position, now)),
@@ -141,41 +161,12 @@ impl Alignment {
             self.looks.pop_front();
         }
         self.looks.push_back((position, now));
-        // For the middle of the window that begins there.
-        let estimate = self
-            .estimate(position + rate.window() / 2, rate)
-            .unwrap_or(now);
-        match self.samples {
-            Some(samples) if (estimate - samples as f64).abs() <= HYSTERESIS => {}
-            _ => self.samples = Some(estimate.round() as i64),
+        let slope = self.line.map_or(0.0, |line| line.slope());
+        self.line = Line::through(self.looks.iter(), rate, slope);
+        if let Some(line) = &self.line {
+            self.samples = Some(line.follow(self.samples, position, rate));
         }
     }
-
-    /// What the looks say of `position`: the line of the median slope and height (after Theil
-    /// and Sen), so that single times that are wrong don't matter.
-    fn estimate(&self, position: u64, rate: Rate) -> Option<f64> {
-        let seconds = |at: u64| rate.seconds(position.saturating_sub(at));
-        let looks: Vec<(f64, f64)> = self
-            .looks
-            .iter()
-            .map(|(at, y)| (-seconds(*at), *y))
-            .collect();
-        let slope = match looks.len() {
-            0..FEW => 0.0,
-            _ => {
-                let half = looks.len() / 2;
-                let pairs = looks.iter().zip(&looks[half..]);
-                let pairs = pairs.map(|((x, y), (later, there))| (there - y) / (later - x));
-                median(pairs.collect())?
-            }
-        };
-        median(looks.iter().map(|(x, y)| y - slope * x).collect())
-    }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    let middle = values.len() / 2;
-    (!values.is_empty()).then(|| *values.select_nth_unstable_by(middle, f64::total_cmp).1)
 }
 
 /// The other stream's position that is `samples` ahead of the first one's.
@@ -207,10 +198,29 @@ pub(crate) fn position_at(ring: &Reader, time_ns: i64) -> Option<(i64, f64)> {
         };
         known = (near, time);
     }
-    let off_ns = time_ns.saturating_sub(known.1);
-    let whole = rate.samples(off_ns);
-    let rest = off_ns.saturating_sub(rate.ns(whole)) as f64 / rate.ns(1) as f64;
-    Some(((known.0 as i64).saturating_add(whole), rest))
+    // A window lasts as long as its own clock says, which may not be quite 32 ms.
+    let begin = known.0 - known.0 % rate.window();
+    let begin_ns = ring.time_ns(begin)?;
+    let lasts_ns = lasting_ns(ring, begin).unwrap_or(rate.ns(rate.window() as i64));
+    let nominal = rate.window() as f64;
+    let off = time_ns.saturating_sub(begin_ns) as f64 * nominal / lasts_ns as f64;
+    let whole = off.floor();
+    Some(((begin as i64).saturating_add(whole as i64), off - whole))
+}
+
+/// How long the window at `begin` took, or the one before it; `None` where audio was lost, so
+/// that its end is on another line.
+fn lasting_ns(ring: &Reader, begin: u64) -> Option<i64> {
+    let window = ring.rate().window();
+    let nominal = ring.rate().ns(window as i64);
+    let lasts = |from: u64| {
+        Some(
+            ring.time_ns(from + window)?
+                .wrapping_sub(ring.time_ns(from)?),
+        )
+    };
+    let lasts_ns = lasts(begin).or_else(|| lasts(begin.checked_sub(window)?))?;
+    ((lasts_ns - nominal).abs() <= nominal / 500).then_some(lasts_ns)
 }
 
 #[cfg(test)]
@@ -238,24 +248,41 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
-        /// Clocks that differ by up to 500 ppm are followed to the sample, whatever single
-        /// times are worth.
+        /// Clocks that differ by up to 500 ppm are followed to the sample, at every sample of
+        /// some twelve seconds of half an hour, whatever single times are worth, and though
+        /// either clock's own line wanders by 0.15 samples.
         #[test]
         fn a_drift_is_followed_to_the_sample(
             ppm in -500.0..500.0_f64,
-            apart in -1e6..1e6_f64,
-            late in prop::collection::vec((0..6_u32, 0.0..400.0_f64), 200),
+            begin in 0..50_000_u64,
+            late in prop::collection::vec((0..6_u32, 0.0..400.0_f64), 400),
+            wander in prop::collection::vec(-0.15..0.15_f64, 800),
+            steady in 1..16_usize,
         ) {
-            let truly = |window: u64| apart + ppm * 1e-6 * (window * RATE.window()) as f64;
-            let told = |(window, (often, late)): (u64, &(u32, f64))| {
+            let truly = |position: u64| ppm * 1e-6 * position as f64;
+            let mut alignment = Alignment::default();
+            let jump = f64::from(RATE.hz() / JUMP);
+            for (n, (often, late)) in late.iter().enumerate() {
+                let position = (begin + n as u64) * RATE.window();
                 let late = if *often == 0 { *late } else { 0.0 };
-                (window, truly(window) + late, false)
-            };
-            let (_, found) = given((0..).zip(&late).map(told));
-            for (window, samples) in found.into_iter().enumerate().skip(LOOKS as usize) {
-                let (begin, end) = (truly(window as u64), truly(window as u64 + 1));
-                let off = samples as f64 - (begin + end) / 2.0;
-                prop_assert!(off.abs() <= 0.7, "{off} at window {window}");
+                let noise = wander[n / steady] + wander[400 + n / steady];
+                alignment.take(position, RATE, truly(position) + late + noise, jump);
+                if n < 64 {
+                    continue;
+                }
+                let line = alignment.line.unwrap();
+                let end = position + RATE.window();
+                let mut at = position;
+                while at < end {
+                    let samples = line.follow(alignment.samples, at, RATE);
+                    alignment.samples = Some(samples);
+                    let last = (at + line.holds(samples, at, RATE)).min(end) - 1;
+                    for at in [at, last] {
+                        let off = samples as f64 - truly(at);
+                        prop_assert!(off.abs() <= 1.0, "{off} at {at} of window {n}");
+                    }
+                    at = last + 1;
+                }
             }
         }
 
@@ -310,6 +337,54 @@ mod tests {
         })
     }
 
+    /// A ring of a clock that is off by `ppm` and whose first sample is of `begins_ns`, written a
+    /// `quantum` at a time.
+    fn drifting(ppm: f64, begins_ns: f64, quantum: u64) -> Reader {
+        let (ring, mut writer, _, _) = Ring::at(RATE, 1 << 18).unwrap();
+        let samples = vec![0.5; quantum as usize];
+        for next in (0..1 << 18).step_by(quantum as usize) {
+            writer.append(&samples, captured_ns(ppm, begins_ns, next as f64) as i64);
+        }
+        Reader::new(ring.duplicate().unwrap()).unwrap()
+    }
+
+    fn captured_ns(ppm: f64, begins_ns: f64, position: f64) -> f64 {
+        begins_ns + position * 1e9 / f64::from(RATE.hz()) / (1.0 + ppm * 1e-6)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(8))]
+
+        /// Of rings whose clocks differ: each sample is beside the one that is nearest in time,
+        /// wherever in the other's windows it falls.
+        #[test]
+        fn beside_is_what_is_nearest_in_time(
+            ppm in [-300.0..300.0_f64, -300.0..300.0],
+            apart_ns in 0.0..32e6_f64,
+            quanta in prop::array::uniform2(prop::sample::select(vec![64_u64, 256, 1024])),
+        ) {
+            let begins_ns = [1e9 + 32e6, 1e9 + apart_ns];
+            let rings = [0, 1].map(|n| drifting(ppm[n], begins_ns[n], quanta[n]));
+            let [first, other] = &rings;
+            // A block's samples have times by the nominal rate.
+            let in_block = |n: usize| ppm[n].abs() * 1e-6 * quanta[n] as f64;
+            let most = 0.62 + in_block(0) + in_block(1);
+            let mut alignment = Alignment::default();
+            let mut position = 0;
+            while position < 160 * RATE.window() {
+                let samples = alignment.at([first, other], position, 1).unwrap();
+                let holds = alignment.holds(position, RATE).min(RATE.window() - position % RATE.window());
+                for at in [position, position + holds - 1] {
+                    let ns = captured_ns(ppm[0], begins_ns[0], at as f64) - begins_ns[1];
+                    let there = ns * f64::from(RATE.hz()) / 1e9 * (1.0 + ppm[1] * 1e-6);
+                    let off = (at as i64 + samples) as f64 - there;
+                    prop_assert!(at < 120 * RATE.window() || off.abs() <= most, "{off} at {at}");
+                }
+                position += holds;
+            }
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -325,7 +400,7 @@ mod tests {
             let mut alignment = Alignment::default();
             let ends = first.committed().min(other.committed()) - RATE.window() * (AHEAD + 1);
             for position in (0..ends).step_by(97) {
-                let found = alignment.at([first, other], position);
+                let found = alignment.at([first, other], position, 1);
                 prop_assert_eq!(found, Some(-(apart as i64)), "at {}", position);
             }
         }

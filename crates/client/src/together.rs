@@ -122,7 +122,8 @@ impl Together {
                 alignment: Alignment::default(),
             }),
         };
-        let Some(samples) = known.alignment.at([&window.ring, ring], window.position) else {
+        let aligned = [&*window.ring, ring];
+        let Some(samples) = known.alignment.at(aligned, window.position, window.count) else {
             return Ok(match window.ring.time_ns(window.position) {
                 Some(_) if first.is_lost() => Poll::EngineLost,
                 Some(_) => nothing(state, is_lost),

@@ -33,6 +33,14 @@ pub fn printable(text: &str, longest: usize) -> String {
     shown
 }
 
+/// So many of a thing whose plural takes an s: `1 client`, `2 clients`.
+pub fn counted(count: impl Into<u128>, thing: &str) -> String {
+    match count.into() {
+        1 => format!("1 {thing}"),
+        count => format!("{count} {thing}s"),
+    }
+}
+
 /// Whether a character takes a place of its own on a line, or belongs on the letter
 /// before it. Unicode's categories "other" and "separator" don't, but for the space.
 fn is_printable(character: char) -> bool {
@@ -82,6 +90,12 @@ mod tests {
         ] {
             assert_eq!(name(text), shown, "{text:?}");
         }
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let said = [0_u64, 1, 2].map(|count| counted(count, "client"));
+        assert_eq!(said, ["0 clients", "1 client", "2 clients"]);
     }
 
     #[test]

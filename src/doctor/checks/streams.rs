@@ -2,6 +2,7 @@
 
 use super::{Check, Facts, remedies};
 use v2m_client::status::StreamStatus;
+use v2m_error::text::counted;
 use v2m_ring::State;
 
 /// More lost than one sample in so many, 60 ms in a minute, is worth a look.
@@ -43,14 +44,15 @@ fn source(name: &str, rates: &[&StreamStatus]) -> Check {
     let hertz: Vec<String> = rates.iter().map(|rate| rate.rate.to_string()).collect();
     let clients: usize = rates.iter().map(|rate| rate.clients).sum();
     let what = format!("{} at {} Hz", first.source, hertz.join(", "));
-    let readers = match clients {
-        1 => "1 client".into(),
-        clients => format!("{clients} clients"),
-    };
+    let readers = counted(clients as u64, "client");
     // What is lost at one rate is at all of them.
     let lost = match first.lost_samples {
         0 => "nothing lost".into(),
-        samples => format!("{samples} samples lost in {} gaps", first.gaps),
+        samples => format!(
+            "{} lost in {}",
+            counted(samples, "sample"),
+            counted(first.gaps, "gap")
+        ),
     };
     if let (State::Waiting | State::Starting | State::Stopped, Some(why)) =
         (first.state, &first.waiting)

@@ -12,6 +12,7 @@ use crate::monitor::state::State;
 use crate::monitor::track::Track;
 use crate::monitor::wave::dbfs;
 use v2m_client::status::StreamStatus;
+use v2m_error::text::counted;
 
 /// Where a lane's bars begin.
 const FLOOR_DBFS: f32 = -60.0;
@@ -101,7 +102,7 @@ fn remark(theme: Theme, stream: &StreamStatus) -> (String, Style) {
     let clients = stream.clients;
     match stream.gaps {
         0 => (format!("0, {clients}"), theme.quiet()),
-        gaps => (format!("{gaps} gaps, {clients}"), theme.bad()),
+        gaps => (format!("{}, {clients}", counted(gaps, "gap")), theme.bad()),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::monitor::state::State;
 use crate::monitor::wakes::{BARS_US, Since, Summary};
 use crate::monitor::{facts, wave};
 use v2m_client::status::{ReaderStatus, Status};
+use v2m_error::text::counted;
 
 /// Where the meter begins.
 const FLOOR_DBFS: f32 = -60.0;
@@ -180,8 +181,10 @@ fn graph_lines(state: &State, theme: Theme, status: &Status) -> Vec<(&'static st
     };
     let lost = &status.losses;
     let losses = format!(
-        "{} samples, {} gaps, {} xruns",
-        lost.lost_samples, lost.gaps, lost.xruns
+        "{}, {}, {}",
+        counted(lost.lost_samples, "sample"),
+        counted(lost.gaps, "gap"),
+        counted(lost.xruns, "xrun")
     );
     let losses_seen = state.track().gaps.iter().rfind(|gap| facts::is_loss(gap));
     let gap = losses_seen.map_or("none".into(), |gap| {

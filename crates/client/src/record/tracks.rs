@@ -205,13 +205,14 @@ impl Tracks {
                 continue;
             }
             let waits = track.is_expected() && !now;
-            let Some(samples) = track.alignment.at([&ring, &track.ring], next) else {
+            let Some(samples) = track.alignment.at([&ring, &track.ring], next, 1) else {
                 if waits && tells {
                     return None;
                 }
                 places.push(track.next.map(|next| next as i64));
                 continue;
             };
+            count = count.min(track.alignment.holds(next, ring.rate()));
             let place = (next as i64).saturating_add(samples);
             let there = (track.ring.committed() as i64).saturating_sub(place);
             if waits && there < count as i64 {

@@ -81,7 +81,7 @@ fn each_source_that_is_open_is_judged_by_itself() {
         (Status::Degraded, "1001 samples lost in 3 gaps"),
         (Status::Degraded, "no audio: no program is called Firefox"),
         (Status::Good, "not captured, as nobody listens"),
-        (Status::Good, "1000 samples lost in 1 gaps"),
+        (Status::Good, "1000 samples lost in 1 gap"),
     ];
     for (check, (status, meaning)) in found.iter().zip(expected) {
         assert_eq!(check.status, status, "{check:?}");
