@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from pathlib import Path
@@ -115,7 +116,11 @@ def targets(report: Report) -> str:
         else:
             met = "met" if target["met"] else "not met"
         met = met if target["met"] else f"**{met}**"
-        lines.append(f"| {target['what']} | {target['value']:.2f} | {target['limit']:g} | {met} |")
+        value = f"{target['value']:.2f}"
+        if target["quartiles"]:
+            low, high = target["quartiles"]
+            value += f" ({low:.2f} to {high:.2f})"
+        lines.append(f"| {target['what']} | {value} | {target['limit']:g} | {met} |")
     if quiet:
         what = quiet[0]["what"].split(": ")[-1]
         lines.append(f"| each of the engine's receivers: {what} | 0 | 0 | met |")
@@ -150,6 +155,24 @@ def p99(row: dict[str, Any]) -> float:
     return float(row["latency"]["p99"])
 
 
+def medians(row: dict[str, Any]) -> list[float | None]:
+    """Of each round; None where nothing arrived."""
+    found: list[float | None] = []
+    begin = 0
+    for count in row["per_round"]:
+        latencies = sorted(row["latencies_us"][begin : begin + count])
+        found.append(latencies[math.ceil(count / 2) - 1] if latencies else None)
+        begin += count
+    return found
+
+
+def ratio(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """Of medians: that of the rounds' own, as crates/bench/src/targets.rs has it."""
+    pairs = zip(medians(one), medians(other), strict=False)
+    ratios = sorted(a / b for a, b in pairs if a is not None and b is not None)
+    return ratios[math.ceil(len(ratios) / 2) - 1] if ratios else p50(one) / p50(other)
+
+
 def short(reports: dict[str, Report]) -> str:
     """What README quotes."""
     lines = [
@@ -173,7 +196,7 @@ def beside_the_graph(idle: Report) -> list[str]:
     if not (sync and loop and peers):
         return []
     places = "; ".join(
-        f"{row['name']}: {against(p50(sync) / p50(row))} at the median, "
+        f"{row['name']}: {against(ratio(sync, row))} at the median, "
         f"{against(p99(sync) / p99(row))} at p99"
         for row in peers
     )
@@ -312,22 +335,26 @@ and among nodes that do nothing, in real time as engines are. CPU time and memor
 engines of a line."""
 
 METHOD = """\
-An injector plays coded impulses into a virtual microphone, 25 a second at random moments, and
-notes when each entered the graph. Every receiver listens to the same microphone at the same
-quantum, one after the other, in several turns with a process of its own in each, in rounds whose
-orders are drawn: the machine's moods, of seconds to minutes, meet everybody. A latency ends when
-the receiver's own code holds the samples of the impulse; the clock is read before anything else is
-done with them. The engine's readers get streams of 16 kHz, for which its resampler's delay is in
-their numbers (those impulses that it still holds at a cycle's end come with the next one), and of
-48 kHz, the graph's own rate. *Default* of others is what a library's documentation begins with,
-asked for 16 kHz mono, as speech software needs it, with half the turns; *best* is the graph's own
-rate and a block of one quantum, without a resampler. JACK has no rate but the graph's: with soxr in
-its callback it gives what the engine gives. decibri's wheel has an alsa-lib of its own, which looks
-for PipeWire's plugin in a folder that Debian doesn't have: without `ALSA_PLUGIN_DIR`, which is set
-here, it finds no microphone. module-echo-cancel is loaded in a process of its own, without what it
-does besides cancelling, and heard by cpal. CPU time is that of the receiver and its children while
-it listened, in percent of one core; the engine's own is in the heading, once for any number of
-readers. *Ahead* and *behind* in the tables of aims are the distance from what is aimed at, which
-stands beside them. Versions are pinned in
+An injector plays coded impulses into a virtual microphone, 25 a second at random moments, and notes
+when each entered the graph. Every receiver listens to the same microphone at the same quantum, one
+after the other, in several turns with a process of its own in each, in rounds whose orders are
+drawn: the machine's moods, of seconds to minutes, meet everybody. Those whose tails are compared
+follow on one another within each round. How two medians compare is told round by round, and the
+aims have the median of these ratios, and their quartiles in brackets; other percentiles are those
+of all rounds together. A latency ends when the receiver's own code holds the samples of the
+impulse; the clock is read before anything else is done with them. An impulse that the injector was
+late for counts as neither received nor lost, if it isn't heard. The engine's readers get streams of
+16 kHz, for which its resampler's delay is in their numbers (those impulses that it still holds at a
+cycle's end come with the next one), and of 48 kHz, the graph's own rate. *Default* of others is
+what a library's documentation begins with, asked for 16 kHz mono, as speech software needs it, with
+half the turns; *best* is the graph's own rate and a block of one quantum, without a resampler. JACK
+has no rate but the graph's: with soxr in its callback it gives what the engine gives. decibri's
+wheel has an alsa-lib of its own, which looks for PipeWire's plugin in a folder that Debian doesn't
+have: without `ALSA_PLUGIN_DIR`, which is set here, it finds no microphone. module-echo-cancel is
+loaded in a process of its own, without what it does besides cancelling, and heard by cpal. CPU time
+is that of the receiver and its children while it listened, in percent of one core; the engine's own
+is in the heading, once for any number of readers. *Ahead* and *behind* in the tables of aims are
+the distance from what is aimed at, which stands beside them.
+Versions are pinned in
 [`benches/peers/install.py`](../benches/peers/install.py); what is not there is the distribution's.
 Echo has a page of its own: [benchmarks-echo.md](benchmarks-echo.md)."""

@@ -1,6 +1,6 @@
 """Everybody on the same impulses: the engine's readers and what people use today.
 
-Usage: python benches/peers/run.py [--quantum 256] [--duration 10] [--rounds N]
+Usage: python benches/peers/run.py [--quantum 256] [--duration 12] [--rounds N]
                                    [--only NAME ...] [--load none|gil] [--document [DOCS]]
 
 Prints a Markdown table and writes target/peers/{none,gil}.{json,svg}. With --document
@@ -27,7 +27,7 @@ PYTHON = ROOT / ".venv/bin/python"
 DOCS = ROOT / "docs"
 
 # Turns of each receiver.
-ROUNDS = {"none": 4, "gil": 3}
+ROUNDS = {"none": 8, "gil": 5}
 # What the engine asks for unless told otherwise.
 OWN_QUANTUM = 128
 
@@ -98,7 +98,7 @@ def document(options: argparse.Namespace, docs: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quantum", type=int, default=256, help="of the graph, for everybody")
-    parser.add_argument("--duration", type=int, default=10, help="seconds for each receiver")
+    parser.add_argument("--duration", type=int, default=12, help="seconds for each receiver")
     parser.add_argument("--rounds", type=int, help="turns to spread them over")
     parser.add_argument("--load", choices=("none", "gil"), default="none")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="peers whose name has this in it")

@@ -40,7 +40,7 @@ def check_rows(report: dict[str, Any], least: int) -> None:
         assert row["sent"] >= least, f"{row['name']}: {row['sent']}"
         assert row["lost"] <= row["lost_in_gaps"], f"{row['name']} lost {row['lost']}"
         assert row["duplicated"] == 0, row["name"]
-        assert len(row["latencies_us"]) == row["received"]
+        assert len(row["latencies_us"]) == row["received"] == sum(row["per_round"])
         assert row["next_cycle"] <= row["received"]
         # What the graph has already needs no resampler.
         assert (row["resampler_us"] > 0) == (row["rate"] < 48000)
@@ -62,6 +62,7 @@ def test_every_receiver_in_json_text_and_picture(bench: Bench, tmp_path: Path) -
         (r, name) for r in RATES for name in OURS
     ]
     check_rows(report, least=30)
+    assert all(len(row["per_round"]) == 2 and min(row["per_round"]) > 0 for row in rows)
     assert report["graph"]["path"] == "private"
     assert (report["graph"]["quantum"], report["graph"]["rate"]) == (256, 48000)
     assert report["machine"]["kernel"].startswith(os.uname().release)

@@ -58,6 +58,17 @@ def figures(readme: Path) -> str:
     return words_of(readme.read_text().split(document.BEGIN)[1].split(document.END)[0])
 
 
+def test_the_document_compares_as_the_report_does(report: dict[str, Any]) -> None:
+    aim = f"{document.SYNC} (48 kHz): median, of the plain reader's"
+    (target,) = (target for target in report["targets"] if target["what"] == aim)
+    rows = [document.own(report, name, 48000) for name in (document.SYNC, document.PLAIN)]
+    assert rows[0] and rows[1]
+    assert document.ratio(rows[0], rows[1]) == pytest.approx(target["value"])
+    rounds = {"per_round": [3, 0, 1], "latencies_us": [4.0, 1.0, 2.0, 8.0]}
+    assert document.medians(rounds) == [2.0, None, 8.0]
+    assert document.ratio(rounds, rounds | {"per_round": [1, 2, 1]}) == 0.5
+
+
 def test_what_readme_quotes_stands_in_the_document() -> None:
     quoted = figures(ROOT / "README.md")
     assert quoted and quoted in words_of((ROOT / "docs/benchmarks.md").read_text())

@@ -51,6 +51,7 @@ struct duration {
 };
 static uint64_t *woke; /* how long each waked, after the callback */
 static struct duration *durations; /* one a cycle */
+static void **whose; /* of the same cycle: the node's */
 static struct pw_filter_events events;
 static struct pw_stream_events stream_events;
 static void (*real_process)(void *, struct spa_io_position *);
@@ -160,7 +161,7 @@ static uint64_t enter(void)
 	return start;
 }
 
-static void leave(uint64_t start)
+static void leave(uint64_t start, void *data)
 {
 	uint64_t took = now() - start;
 
@@ -170,8 +171,10 @@ static void leave(uint64_t start)
 	if (++cycles <= WARM_UP)
 		return;
 	number = __atomic_add_fetch(&total.cycles, 1, __ATOMIC_RELAXED);
-	if (number <= MAX_CYCLES)
+	if (number <= MAX_CYCLES) {
 		durations[number - 1] = (struct duration){ start, took };
+		whose[number - 1] = data;
+	}
 }
 
 static void process(void *data, struct spa_io_position *position)
@@ -179,7 +182,7 @@ static void process(void *data, struct spa_io_position *position)
 	uint64_t start = enter();
 
 	real_process(data, position);
-	leave(start);
+	leave(start, data);
 }
 
 static void stream_process(void *data)
@@ -187,7 +190,7 @@ static void stream_process(void *data)
 	uint64_t start = enter();
 
 	real_stream_process(data);
-	leave(start);
+	leave(start, data);
 	total.streams += cycles > WARM_UP;
 }
 
@@ -226,6 +229,7 @@ static void prepare(void)
 	if (!durations) {
 		durations = present(MAX_CYCLES * sizeof *durations);
 		woke = present(MAX_CYCLES * sizeof *woke);
+		whose = present(MAX_CYCLES * sizeof *whose);
 	}
 }
 
@@ -262,6 +266,32 @@ static int shorter(const void *a, const void *b)
 	return ascending(&((const struct duration *)a)->took, &((const struct duration *)b)->took);
 }
 
+/* The median of each node, in the order in which they began. */
+static void report_each(FILE *file, uint64_t n)
+{
+	uint64_t *took = present((n + 1) * sizeof *took);
+	const char *separator = "";
+
+	fprintf(file, "\"each_p50_ns\": [");
+	for (uint64_t first = 0; first < n; first++) {
+		void *node = whose[first];
+		uint64_t count = 0;
+
+		if (!node)
+			continue;
+		for (uint64_t i = first; i < n; i++) {
+			if (whose[i] != node)
+				continue;
+			took[count++] = durations[i].took;
+			whose[i] = NULL;
+		}
+		qsort(took, count, sizeof *took, ascending);
+		fprintf(file, "%s%lu", separator, took[count / 2]);
+		separator = ", ";
+	}
+	fprintf(file, "], ");
+}
+
 __attribute__((destructor)) static void report(void)
 {
 	const char *path = getenv("RTCHECK_REPORT"), *all = getenv("RTCHECK_DURATIONS");
@@ -277,10 +307,12 @@ __attribute__((destructor)) static void report(void)
 		fwrite(durations, sizeof *durations, n, raw);
 		fclose(raw);
 	}
+	fputc('{', file);
+	report_each(file, n);
 	qsort(durations, n, sizeof *durations, shorter);
 	qsort(woke, n, sizeof *woke, ascending);
 	fprintf(file,
-		"{\"cycles\": %lu, \"streams\": %lu, \"allocations\": %lu, \"locks\": %lu, \"syscalls\": %lu, "
+		"\"cycles\": %lu, \"streams\": %lu, \"allocations\": %lu, \"locks\": %lu, \"syscalls\": %lu, "
 		"\"most_syscalls\": %u, \"most_wakes\": %u, \"faults\": %lu, \"p50_ns\": %lu, \"p99_ns\": %lu, "
 		"\"p999_ns\": %lu, \"max_ns\": %lu, \"waking_p50_ns\": %lu}\n",
 		n, total.streams, total.allocations, total.locks, total.syscalls, total.most_syscalls, total.most_wakes, total.faults,

@@ -92,6 +92,8 @@ pub struct Score {
     /// Its samples per second.
     pub rate: u32,
     pub outcome: Outcome,
+    /// How many arrived in each round, in order.
+    pub per_round: Vec<usize>,
     /// Of those lost, how many lie in gaps that the engine reported.
     pub in_gaps: usize,
     /// CPU time and the time in which it was used, nanoseconds.
@@ -133,7 +135,8 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: impl Fn(&str)) -> Result<
         graph: None,
     };
     for round in 1..=options.rounds {
-        for index in random.shuffled(scores.len()) {
+        let order = random.shuffled(scores.len());
+        for index in together(order, |index| targets::is_compared(&scores[index].spec)) {
             let score = &mut scores[index];
             if (round - 1) % score.spec.every.max(1) != 0 {
                 continue;
@@ -146,7 +149,12 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: impl Fn(&str)) -> Result<
                 "round {round} of {}: {}{form}",
                 options.rounds, score.spec.name
             ));
-            if let Err(error) = turns.take(score) {
+            let before = score.outcome.arrivals.len();
+            let taken = turns.take(score);
+            score.per_round.resize(round as usize - 1, 0);
+            let arrived = score.outcome.arrivals.len() - before;
+            score.per_round.push(arrived);
+            if let Err(error) = taken {
                 if stop.load(Ordering::Relaxed) {
                     return Err(error);
                 }
@@ -253,11 +261,21 @@ impl Score {
             spec,
             rate: 0,
             outcome: Outcome::default(),
+            per_round: Vec::new(),
             in_gaps: 0,
             cpu: (0, 0),
             error: None,
         }
     }
+}
+
+/// The same order, but for those that belong together: each follows the one before of them at once,
+/// from where the first of them is, so that the machine's moods change little between them.
+fn together(order: Vec<usize>, belongs: impl Fn(usize) -> bool) -> Vec<usize> {
+    let first = order.iter().position(|&index| belongs(index));
+    let (before, rest) = order.split_at(first.unwrap_or(order.len()));
+    let (those, others): (Vec<usize>, Vec<usize>) = rest.iter().partition(|&&index| belongs(index));
+    [before, &those, &others].concat()
 }
 
 /// Sleeps unless `stop` is set, or until it is.
@@ -314,6 +332,31 @@ mod tests {
             assert_eq!(sorted, [0, 1, 2, 3, 4]);
         }
         assert!(orders.iter().any(|order| *order != orders[0]));
+    }
+
+    #[test]
+    fn those_that_are_compared_follow_on_one_another() {
+        let mut random = Random(11);
+        let mut begins = Vec::new();
+        for _ in 0..50 {
+            let drawn = random.shuffled(9);
+            let order = together(drawn.clone(), |index| index % 3 == 0);
+            let places: Vec<_> = (0..9).filter(|&at| order[at] % 3 == 0).collect();
+            assert_eq!(places, [0, 1, 2].map(|n| places[0] + n));
+            // Each of the two in the order that was drawn.
+            for belongs in [true, false] {
+                let of = |order: &[usize]| -> Vec<usize> {
+                    let some = order.iter().filter(|&&index| (index % 3 == 0) == belongs);
+                    some.copied().collect()
+                };
+                assert_eq!(of(&order), of(&drawn));
+            }
+            begins.push(order[places[0]]);
+        }
+        begins.sort_unstable();
+        begins.dedup();
+        assert_eq!(begins, [0, 3, 6]);
+        assert_eq!(together(vec![2, 0, 1], |_| false), [2, 0, 1]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::stats::{Arrival, Spread, step};
 use super::targets::{self, Target};
 use super::{Path, Score, receiver};
 use v2m_client::status::{LossStatus, Status};
+use v2m_dsp::percentile;
 use v2m_dsp::resample::Resampler;
 use v2m_ring::Rate;
 
@@ -121,6 +122,8 @@ pub struct Row {
     pub from_ring: Option<Spread>,
     /// Each single latency, in the order in which they came.
     pub latencies_us: Vec<f64>,
+    /// How many of them are of each round.
+    pub per_round: Vec<usize>,
 }
 
 /// One line of the budget.
@@ -269,8 +272,12 @@ impl Report {
                 self.injector.cycles
             ),
             format!(
-                "engine: {:.1} % of a core, {} samples lost in {} gaps",
-                engine.cpu_percent, losses.lost_samples, losses.gaps
+                "engine: {:.1} % of a core, {} samples lost in {} gaps; it saw the graph's clock jump {} times, the injector {} times",
+                engine.cpu_percent,
+                losses.lost_samples,
+                losses.gaps,
+                losses.xruns,
+                self.injector.late_cycles
             ),
             format!(
                 "{} x {}, Linux {}, load average {:.2}",
@@ -281,6 +288,18 @@ impl Report {
 }
 
 impl Row {
+    /// The median of each round, in microseconds; `None` where nothing arrived.
+    pub fn medians(&self) -> Vec<Option<f64>> {
+        let mut from = 0;
+        let of_round = |&count: &usize| {
+            let mut latencies = self.latencies_us.get(from..from + count)?.to_vec();
+            from += count;
+            latencies.sort_unstable_by(f64::total_cmp);
+            percentile(&latencies, 0.5)
+        };
+        self.per_round.iter().map(of_round).collect()
+    }
+
     pub fn title(&self) -> String {
         match self.form.as_str() {
             "" => self.name.clone(),
@@ -316,6 +335,7 @@ fn row(score: &Score, graph: &Graph) -> Row {
             .stream
             .map(|_| step(arrivals, |a| a.held_ns - a.written_ns)),
         latencies_us: latencies.map(|ns| ns as f64 / 1000.0).collect(),
+        per_round: score.per_round.clone(),
     }
 }
 
