@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 from pathlib import Path
+from statistics import median
 from textwrap import fill
 from typing import Any
 
@@ -169,8 +170,8 @@ def medians(row: dict[str, Any]) -> list[float | None]:
 def ratio(one: dict[str, Any], other: dict[str, Any]) -> float:
     """Of medians: that of the rounds' own, as crates/bench/src/targets.rs has it."""
     pairs = zip(medians(one), medians(other), strict=False)
-    ratios = sorted(a / b for a, b in pairs if a is not None and b is not None)
-    return ratios[math.ceil(len(ratios) / 2) - 1] if ratios else p50(one) / p50(other)
+    ratios = [a / b for a, b in pairs if a is not None and b is not None]
+    return median(ratios) if ratios else p50(one) / p50(other)
 
 
 def short(reports: dict[str, Report]) -> str:

@@ -8,7 +8,6 @@ use super::Path;
 use super::load::Load;
 use super::receiver::{ASYNCIO, ASYNCIO_REMEDY, PLAIN, SYNC, SYNC_REMEDY, Spec, UVLOOP};
 use super::report::{RING, Report, Row};
-use v2m_dsp::percentile;
 
 /// Streams that are compared: what speech software asks for, and what graphs run at.
 const SPEECH: u32 = 16_000;
@@ -62,10 +61,18 @@ fn medians(what: impl Into<String>, one: &Row, other: &Row, limit: f64) -> Targe
         .filter_map(|(one, other)| Some(one? / other?))
         .collect();
     ratios.sort_unstable_by(f64::total_cmp);
-    let at = |share| percentile(&ratios, share);
-    let value = at(0.5).unwrap_or_else(|| p50(one) / p50(other));
+    // As many rounds below as above, so that neither of the two is favoured.
+    let rank = |share: f64| Some((ratios.len().checked_sub(1)? as f64 * share) as usize);
+    let ends = |share: f64| {
+        let low = rank(share)?;
+        Some([ratios[low], ratios[ratios.len() - 1 - low]])
+    };
+    let value = match ends(0.5) {
+        Some([low, high]) => f64::midpoint(low, high),
+        None => p50(one) / p50(other),
+    };
     Target {
-        quartiles: at(0.25).zip(at(0.75)).map(<[f64; 2]>::from),
+        quartiles: ends(0.25),
         ..target(what, value, limit)
     }
 }
@@ -273,10 +280,21 @@ mod tests {
             };
             let (one, other) = (of(12.0, |round| round.1), of(10.0, |round| round.2));
             let found = medians("", &one, &other, 1.0);
+            // Whichever is asked about.
+            let turned = medians("", &other, &one, 1.0);
             if rounds.iter().any(|round| round.1 > 0) {
                 prop_assert!((found.value - 1.2).abs() < 1e-9 && !found.met, "{found}");
+                prop_assert!((found.value * turned.value - 1.0).abs() < 1e-9, "{turned}");
                 prop_assert!(found.quartiles.is_some());
             }
         }
+    }
+
+    #[test]
+    fn of_two_rounds_neither_is_chosen() {
+        let one = row(&[vec![1.0], vec![3.0]]);
+        let other = row(&[vec![1.0], vec![1.0]]);
+        let found = medians("", &one, &other, 1.0);
+        assert_eq!((found.value, found.quartiles), (2.0, Some([1.0, 3.0])));
     }
 }
