@@ -247,7 +247,8 @@ where
     fn next(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let found = match self.found()? {
             Poll::Pending | Poll::EngineLost | Poll::NoSpeechTrack => {
-                let next = || Ok::<_, Failure>(self.source.next(signals)?.try_map(&self.make)?);
+                let next =
+                    || Ok::<_, Failure>(self.source.next(|_| signals())?.try_map(&self.make)?);
                 py.detach(next)?
             }
             found => self.made(py, found)?,

@@ -106,7 +106,7 @@ impl AudioStream {
     fn __enter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         let (py, this) = (slf.py(), slf.get());
         this._open(py)?;
-        let first = py.detach(|| this.stream.await_news(signals));
+        let first = py.detach(|| this.stream.await_news(|_| signals()));
         match first
             .map_err(PyErr::from)
             .and_then(|()| this._check_first())
@@ -162,7 +162,7 @@ impl AudioStream {
         let timeout = params::timeout(timeout)?;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let pieces = Pieces::new(&self.stream, n).map_err(|why| invalid("n", n, why))?;
-        let found = py.detach(|| pieces.bytes_until(self.dtype, deadline, signals))?;
+        let found = py.detach(|| pieces.bytes_until(self.dtype, deadline, |_| signals()))?;
         let bytes = match found {
             Poll::Ready(bytes) => bytes,
             Poll::Overrun(lost) => return Err(overrun(py, &self.stream, lost)),

@@ -3,16 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
-use v2m_client::Result;
-use v2m_client::progress::{Poll, RETRY, Source};
+use v2m_client::progress::{Poll, Source};
 use v2m_client::ring::Waited;
 use v2m_client::stream::Stream;
+use v2m_client::{Error, Result};
 
 use crate::types::Code;
-
-/// How often a wait looks whether audio still comes.
-const SLICE: Duration = Duration::from_millis(200);
 
 /// What was found.
 pub(crate) enum Found<T> {
@@ -34,12 +30,25 @@ impl Limit {
         // What no clock reaches is for ever, too.
         Self(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
     }
+}
 
-    /// What is left of it, at most `slice`.
-    fn left(self, slice: Duration) -> Duration {
-        self.0.map_or(slice, |end| {
-            end.saturating_duration_since(Instant::now()).min(slice)
-        })
+/// Why a wait ended before its time.
+enum Stop {
+    Signal,
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// C handles its signals itself, after an answer.
+fn signals(waited: Waited) -> Result<(), Stop> {
+    match waited {
+        Waited::Interrupted => Err(Stop::Signal),
+        _ => Ok(()),
     }
 }
 
@@ -64,44 +73,41 @@ impl<S: Source> Reading<S> {
 
     /// The next item, if it is there. Doesn't wait.
     pub(crate) fn poll(&self) -> Result<Found<S::Item>> {
-        Ok(match self.source.poll()? {
-            Poll::Ready(item) => Found::Item(item),
-            Poll::Overrun(lost) => Found::Lost(lost),
-            Poll::Pending => {
-                self.check_progress()?;
-                Found::Nothing(Code::Pending)
-            }
-            Poll::EngineLost | Poll::NoSpeechTrack => Found::Nothing(Code::Recover),
-            Poll::Ended => Found::Nothing(Code::Ended),
-        })
+        self.found(self.source.poll().map_err(Stop::Failed))
     }
 
     /// The same, waiting for it and recovering from what can be recovered from.
     pub(crate) fn read(&self, limit: Limit) -> Result<Found<S::Item>> {
-        loop {
-            let code = match self.poll()? {
-                Found::Nothing(Code::Pending) => self.wait(limit)?,
-                Found::Nothing(Code::Recover) if self.recover()? => Code::Ok,
-                Found::Nothing(Code::Recover) => pause(limit.left(RETRY)),
-                found => return Ok(found),
-            };
-            if code != Code::Ok {
-                return Ok(Found::Nothing(code));
-            }
-        }
+        self.found(self.source.next_until(limit.0, signals))
     }
 
     /// Until there is something to take or to tell.
     pub(crate) fn wait(&self, limit: Limit) -> Result<Code> {
-        loop {
-            let left = limit.left(SLICE);
-            if left.is_zero() && self.source.is_pending() {
-                return Ok(Code::Pending);
-            }
-            match self.source.wait(left) {
-                Waited::Changed => return Ok(Code::Ok),
-                Waited::Interrupted => return Ok(Code::Interrupted),
-                Waited::TimedOut => self.check_progress()?,
+        match self.source.await_news_until(limit.0, signals) {
+            Ok(true) => Ok(Code::Ok),
+            Ok(false) => self.pending(),
+            Err(stop) => self.stopped(stop),
+        }
+    }
+
+    fn found(&self, found: Result<Poll<S::Item>, Stop>) -> Result<Found<S::Item>> {
+        Ok(match found {
+            Ok(Poll::Ready(item)) => Found::Item(item),
+            Ok(Poll::Overrun(lost)) => Found::Lost(lost),
+            Ok(Poll::Pending) => Found::Nothing(self.pending()?),
+            Ok(Poll::EngineLost | Poll::NoSpeechTrack) => Found::Nothing(Code::Recover),
+            Ok(Poll::Ended) => Found::Nothing(Code::Ended),
+            Err(stop) => Found::Nothing(self.stopped(stop)?),
+        })
+    }
+
+    fn stopped(&self, stop: Stop) -> Result<Code> {
+        match stop {
+            Stop::Signal => Ok(Code::Interrupted),
+            Stop::Failed(error) => {
+                // The next time without audio is counted anew.
+                self.note(self.stream().committed());
+                Err(error)
             }
         }
     }
@@ -115,9 +121,10 @@ impl<S: Source> Reading<S> {
         Ok(done)
     }
 
-    /// An error if no audio came for as long as the stream's timeout.
-    fn check_progress(&self) -> Result<()> {
-        let stream = self.source.stream();
+    /// Nothing yet; an error if no audio came for as long as the stream's timeout, however
+    /// short each wait was.
+    fn pending(&self) -> Result<Code> {
+        let stream = self.stream();
         let committed = stream.committed();
         let (before, since) = *lock(&self.progress);
         if committed != before {
@@ -126,11 +133,9 @@ impl<S: Source> Reading<S> {
             .timeout()
             .is_some_and(|limit| since.elapsed() >= limit)
         {
-            // The next time is counted anew.
-            self.note(committed);
-            return Err(stream.stalled());
+            return self.stopped(Stop::Failed(stream.stalled()));
         }
-        Ok(())
+        Ok(Code::Pending)
     }
 
     fn note(&self, committed: u64) {
@@ -140,19 +145,4 @@ impl<S: Source> Reading<S> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Before the next attempt to recover.
-fn pause(time: Duration) -> Code {
-    if time.is_zero() {
-        return Code::Pending;
-    }
-    let time = Timespec {
-        tv_sec: 0,
-        tv_nsec: time.subsec_nanos().into(),
-    };
-    match nanosleep(&time) {
-        NanosleepRelativeResult::Interrupted(_) => Code::Interrupted,
-        _ => Code::Ok,
-    }
 }

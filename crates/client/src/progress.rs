@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
+
 use crate::error::{Error, Result};
 use crate::ring::Waited;
 use crate::stream::Stream;
@@ -115,13 +117,16 @@ pub trait Source {
         }
     }
 
-    /// Waits until there is something to take or to tell. `idle` is called after signals,
-    /// and several times a second while nothing comes.
+    /// Waits until there is something to take or to tell. `idle` is called after signals, with
+    /// [`Waited::Interrupted`], and several times a second while nothing comes.
     ///
     /// # Errors
     /// Those of `idle`; [`ErrorKind::Device`](crate::ErrorKind::Device) if no audio came
     /// for as long as the stream's timeout.
-    fn await_news<E: From<Error>>(&self, idle: impl FnMut() -> Result<(), E>) -> Result<(), E> {
+    fn await_news<E: From<Error>>(
+        &self,
+        idle: impl FnMut(Waited) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.await_news_until(None, idle).map(drop)
     }
 
@@ -132,7 +137,7 @@ pub trait Source {
     fn await_news_until<E: From<Error>>(
         &self,
         deadline: Option<Instant>,
-        mut idle: impl FnMut() -> Result<(), E>,
+        mut idle: impl FnMut(Waited) -> Result<(), E>,
     ) -> Result<bool, E> {
         let stream = self.stream();
         let mut progress = (stream.committed(), Instant::now());
@@ -140,9 +145,9 @@ pub trait Source {
             let left = deadline.map_or(SLICE, |end| end.saturating_duration_since(Instant::now()));
             match self.wait(left.min(SLICE)) {
                 Waited::Changed => return Ok(true),
-                Waited::Interrupted => idle()?,
+                Waited::Interrupted => idle(Waited::Interrupted)?,
                 Waited::TimedOut => {
-                    idle()?;
+                    idle(Waited::TimedOut)?;
                     if deadline.is_some_and(|end| Instant::now() >= end) {
                         return Ok(false);
                     }
@@ -166,7 +171,7 @@ pub trait Source {
     /// [`await_news`](Self::await_news).
     fn next<E: From<Error>>(
         &self,
-        idle: impl FnMut() -> Result<(), E>,
+        idle: impl FnMut(Waited) -> Result<(), E>,
     ) -> Result<Poll<Self::Item>, E> {
         self.next_until(None, idle)
     }
@@ -179,7 +184,7 @@ pub trait Source {
     fn next_until<E: From<Error>>(
         &self,
         deadline: Option<Instant>,
-        mut idle: impl FnMut() -> Result<(), E>,
+        mut idle: impl FnMut(Waited) -> Result<(), E>,
     ) -> Result<Poll<Self::Item>, E> {
         loop {
             match self.poll()? {
@@ -188,17 +193,31 @@ pub trait Source {
                         return Ok(Poll::Pending);
                     }
                 }
-                Poll::EngineLost if deadline.is_some_and(|end| Instant::now() >= end) => {
-                    return Ok(Poll::Pending);
+                Poll::EngineLost | Poll::NoSpeechTrack if self.recover()? => {
+                    idle(Waited::TimedOut)?;
                 }
                 Poll::EngineLost | Poll::NoSpeechTrack => {
-                    if !self.recover()? {
-                        std::thread::sleep(RETRY);
+                    let left =
+                        deadline.map_or(RETRY, |end| end.saturating_duration_since(Instant::now()));
+                    if left.is_zero() {
+                        return Ok(Poll::Pending);
                     }
-                    idle()?;
+                    idle(pause(left.min(RETRY)))?;
                 }
                 found => return Ok(found),
             }
         }
+    }
+}
+
+/// Sleeps, less than a second; a signal ends it.
+fn pause(time: Duration) -> Waited {
+    let time = Timespec {
+        tv_sec: 0,
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    match nanosleep(&time) {
+        NanosleepRelativeResult::Interrupted(_) => Waited::Interrupted,
+        _ => Waited::TimedOut,
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pcm::Dtype;
 use crate::progress::{Poll, Source};
+use crate::ring::Waited;
 use crate::stream::{Stream, Window};
 
 /// Pieces of so many samples, each from where the last one that anybody took of this stream
@@ -38,7 +39,7 @@ impl<'a> Pieces<'a> {
         &self,
         dtype: Dtype,
         deadline: Option<Instant>,
-        idle: impl FnMut() -> Result<(), E>,
+        idle: impl FnMut(Waited) -> Result<(), E>,
     ) -> Result<Poll<Vec<u8>>, E> {
         let found = self.next_until(deadline, idle)?;
         match found.try_map(|of| dtype.bytes(&of.ring, of.position, of.count)) {
