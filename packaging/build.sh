@@ -111,6 +111,8 @@ wheel() {
     # Not Zig's unwinder: at its end CPython up to 3.13 ends daemon threads by the C library's,
     # which calls into whatever frames they have with data that only libgcc's understands.
     RUSTFLAGS="$RUSTFLAGS -C link-arg=$(${CC:-gcc} -print-file-name=libgcc_s.so.1)"
+    # Zig links, unless another linker is named.
+    unset CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER
     stage "$work/wheel"
     cd "$work/wheel"
     "$anywhere" cargo zigbuild --release --locked --bin v2m-engine --target "$target.2.28"

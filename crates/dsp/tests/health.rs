@@ -27,7 +27,12 @@ fn recordings() -> &'static [Recording] {
 fn read() -> Vec<Recording> {
     let mut found = Vec::new();
     let mut model = Native::new();
-    for place in ["", "cards", "librivox"] {
+    // Newer packages have damaged .wav files beside the .raw ones.
+    for (place, kind, header) in [
+        ("", "raw", 0),
+        ("cards", "wav", 44),
+        ("librivox", "wav", 44),
+    ] {
         let directory = Path::new(RECORDINGS).join(place);
         let Ok(entries) = std::fs::read_dir(&directory) else {
             panic!(
@@ -36,11 +41,9 @@ fn read() -> Vec<Recording> {
             );
         };
         for path in entries.flatten().map(|entry| entry.path()) {
-            let header = match path.extension().and_then(|kind| kind.to_str()) {
-                Some("raw") => 0,
-                Some("wav") => 44,
-                _ => continue,
-            };
+            if path.extension() != Some(kind.as_ref()) {
+                continue;
+            }
             let bytes = std::fs::read(&path).unwrap();
             let samples = bytes[header..].as_chunks().0.iter();
             let samples: Vec<f32> = samples
