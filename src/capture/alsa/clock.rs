@@ -4,9 +4,9 @@
 /// A thread only ever wakes late: of the times of so many nanoseconds the earliest counts.
 const BLOCK_NS: i64 = 62_500_000;
 
-/// The line lies under the earliest times of so many blocks, about four seconds: longer than a
+/// The line lies under the earliest times of so many blocks, sixteen seconds: far longer than a
 /// busy machine, or another card that is due at the same moments, delays every single one.
-const BLOCKS: usize = 64;
+const BLOCKS: usize = 256;
 
 /// So many blocks tell of no slope yet.
 const FEW: usize = 8;
