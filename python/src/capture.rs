@@ -15,11 +15,11 @@ use v2m_client::ring::Rate;
 use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
 
-use crate::errors;
+use crate::errors::Outcome;
 use crate::lock;
 use crate::params::{self, invalid, shown};
+use crate::python;
 use crate::recording::Recording;
-use crate::source::python;
 use crate::stream::AudioStream;
 
 /// Seconds that a switch interval may be: CPython counts in microseconds, and more than
@@ -53,7 +53,7 @@ impl AudioCapture {
         #[pyo3(from_py_with = params::dtype)] dtype: Dtype,
         engine: &str,
         latency: Option<&str>,
-    ) -> PyResult<Self> {
+    ) -> Outcome<Self> {
         let mode: Mode = engine
             .parse()
             .map_err(|why| invalid("engine", format!("{engine:?}"), why))?;
@@ -65,14 +65,14 @@ impl AudioCapture {
             .transpose()?;
         if let Some(source) = source.as_ref().filter(|source| source.trim().is_empty()) {
             let why = "names no source: write \"default\", or a name that sources() gives";
-            return Err(invalid("source", format!("{source:?}"), why));
+            return Err(invalid("source", format!("{source:?}"), why).into());
         }
         let keeper = Arc::new(Keeper::default());
         let locator = Locator {
             mode,
             source,
             channel: channel.map(channel_of).transpose()?,
-            rate: Rate::new(sample_rate).map_err(errors::raise)?,
+            rate: Rate::new(sample_rate)?,
             latency,
             observe: false,
             program: None,
@@ -130,10 +130,8 @@ impl AudioCapture {
         max_s: f64,
         threshold: f32,
         neg_threshold: Option<f32>,
-    ) -> PyResult<Recording> {
-        let format: Option<Format> = format
-            .map(|text| text.parse().map_err(errors::raise))
-            .transpose()?;
+    ) -> Outcome<Recording> {
+        let format: Option<Format> = format.map(str::parse).transpose()?;
         let length = seconds.map(|length| params::seconds("seconds", length));
         let options = Options {
             format,
@@ -154,9 +152,9 @@ impl AudioCapture {
             sync: params::seconds("sync", sync)?,
             ..Options::default()
         };
-        options.validate().map_err(errors::raise)?;
+        options.validate()?;
         if format.is_none() && !path.is_dir() {
-            Format::of(&path).map_err(errors::raise)?;
+            Format::of(&path)?;
         }
         Ok(Recording(Once::new(self.locator.clone(), path, options)))
     }
@@ -167,24 +165,6 @@ impl AudioCapture {
             let engine = lock(&self.keeper).take();
             drop(engine);
         });
-    }
-
-    #[doc = doc!("AudioCapture.sample_rate")]
-    #[getter]
-    fn sample_rate(&self) -> u32 {
-        self.locator.rate.hz()
-    }
-
-    #[doc = doc!("AudioCapture.buffer_size")]
-    #[getter]
-    fn buffer_size(&self) -> u64 {
-        self.buffer_size
-    }
-
-    #[doc = doc!("AudioCapture.dtype")]
-    #[getter]
-    fn dtype(&self) -> &'static str {
-        self.dtype.name()
     }
 
     /// Pickling: the settings; the copy has an engine of its own.
@@ -199,7 +179,7 @@ impl AudioCapture {
         named.set_item("engine", self.locator.mode.to_string())?;
         let latency = self.locator.latency.map(|latency| latency.to_string());
         named.set_item("latency", latency)?;
-        Ok(((self.sample_rate(), self.buffer_size), named))
+        Ok(((self.locator.rate.hz(), self.buffer_size), named))
     }
 
     fn __repr__(&self) -> String {
@@ -207,6 +187,12 @@ impl AudioCapture {
         let (size, rate) = (self.buffer_size, self.locator.rate);
         format!("<AudioCapture of {source}, {size} samples at {rate} Hz>")
     }
+}
+
+getters! { AudioCapture, "AudioCapture", |this, _py|
+    sample_rate: u32 = this.locator.rate.hz();
+    buffer_size: u64 = this.buffer_size;
+    dtype: &'static str = this.dtype.name();
 }
 
 impl Drop for AudioCapture {
@@ -218,12 +204,12 @@ impl Drop for AudioCapture {
 
 /// The engine's programs, in the order of preference.
 #[pyfunction]
-pub(crate) fn _programs(py: Python<'_>) -> PyResult<Vec<PathBuf>> {
+pub(crate) fn _programs(py: Python<'_>) -> Outcome<Vec<PathBuf>> {
     let locator = Locator {
         places: python(py, "_places", "engines", ())?.extract()?,
         ..Locator::default()
     };
-    locator.programs().map_err(errors::raise)
+    Ok(locator.programs()?)
 }
 
 /// A channel's name or its number from 1, as the engine writes it.

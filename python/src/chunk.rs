@@ -14,7 +14,7 @@ use v2m_client::stream;
 use v2m_client::{ErrorKind, Result};
 
 use crate::errors;
-use crate::source::python;
+use crate::python;
 use crate::window::Window;
 
 /// On its way to Python, of which it knows nothing yet.
@@ -65,16 +65,21 @@ impl AudioChunk {
         self.of.ring.rate().seconds(self.of.count)
     }
 
+    /// Not overwritten, or a copy of its own.
+    fn is_valid(&self) -> bool {
+        self.dtype.is_copied() || self.of.ring.is_valid(self.of.position)
+    }
+
     /// What a representation says after the length: how it is now.
     fn remarks(&self) -> String {
         let gap = if self.of.gap { ", gap" } else { "" };
-        let gone = if self.valid() { "" } else { ", overwritten" };
+        let gone = if self.is_valid() { "" } else { ", overwritten" };
         format!("{gap}{gone}")
     }
 
     /// Says what was overwritten while, or before, it was copied.
     fn check_copied(&self, py: Python<'_>) -> PyResult<()> {
-        if self.valid() {
+        if self.is_valid() {
             return Ok(());
         }
         let gone = self.of.ring.oldest().min(self.end()) - self.start();
@@ -86,30 +91,6 @@ impl AudioChunk {
 
 #[pymethods]
 impl AudioChunk {
-    #[doc = doc!("AudioChunk.position")]
-    #[getter]
-    fn position(&self) -> u64 {
-        self.of.position
-    }
-
-    #[doc = doc!("AudioChunk.time_ns")]
-    #[getter]
-    fn time_ns(&self) -> i64 {
-        self.of.time_ns
-    }
-
-    #[doc = doc!("AudioChunk.gap")]
-    #[getter]
-    fn gap(&self) -> bool {
-        self.of.gap
-    }
-
-    #[doc = doc!("AudioChunk.valid")]
-    #[getter]
-    fn valid(&self) -> bool {
-        self.dtype.is_copied() || self.of.ring.is_valid(self.of.position)
-    }
-
     #[doc = doc!("AudioChunk.speech")]
     #[getter]
     fn speech<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
@@ -171,6 +152,13 @@ impl AudioChunk {
             self.remarks()
         )
     }
+}
+
+getters! { AudioChunk, "AudioChunk", |this, _py|
+    position: u64 = this.of.position;
+    time_ns: i64 = this.of.time_ns;
+    gap: bool = this.of.gap;
+    valid: bool = this.is_valid();
 }
 
 #[doc = doc!("SpeechSegment")]

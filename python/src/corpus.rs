@@ -5,35 +5,54 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
 
-use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyString};
 use v2m_client::Result;
 use v2m_client::vad::corpus::{Found, Items, Search, Source};
+use v2m_client::vad::segment::Segment;
 use v2m_decode::Mono;
 
+use crate::errors::{Failure, Outcome};
 use crate::samples::Samples;
-use crate::source::{Failure, Interrupts};
-use crate::timestamps::{Form, Timestamp};
-use crate::{chunk, errors, lock, params};
+use crate::source::Interrupts;
+use crate::{chunk, lock, params, python};
 
 /// Samples that are read at once.
 const BLOCK: usize = 8192;
 
-/// What an item came to: where speech is in it, or the exception that it cost.
-#[derive(IntoPyObject)]
-pub(crate) enum Answer {
-    Found(Vec<Timestamp>),
-    Failed(Py<PyBaseException>),
+/// How timestamps are given: in seconds or in samples, and with how many decimals; None: as
+/// they are.
+#[derive(Clone, Copy)]
+pub(crate) struct Form(pub(crate) bool, pub(crate) Option<usize>);
+
+impl Form {
+    /// Segments at 16 kHz of audio of so many `samples`, which `own` counts.
+    pub(crate) fn list<'py>(
+        self,
+        py: Python<'py>,
+        segments: &[Segment],
+        own: impl Fn(u64) -> u64,
+        samples: u64,
+        rate: u32,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let stretches = segments.iter().map(|s| (own(s.start), own(s.end)));
+        let stretches: Vec<_> = stretches.collect();
+        python(
+            py,
+            "_timestamps",
+            "of",
+            (stretches, samples, rate, self.0, self.1),
+        )
+    }
 }
 
-/// Finds speech in `items`: an answer for each.
-pub(crate) fn search(
-    items: &Bound<'_, PyAny>,
+/// Finds speech in `items`: for each where it is, or the exception that it cost.
+pub(crate) fn search<'py>(
+    items: &Bound<'py, PyAny>,
     search: &Search,
     rate: u32,
     form: Form,
-) -> PyResult<Vec<Answer>> {
+) -> Outcome<Vec<Bound<'py, PyAny>>> {
     let py = items.py();
     let corpus = Corpus {
         rate,
@@ -48,15 +67,23 @@ pub(crate) fn search(
     if let Some(error) = lock(&corpus.failed).take() {
         return Err(error);
     }
-    done.map_err(errors::raise)?;
+    done?;
     let results = std::mem::take(&mut *lock(&corpus.results));
-    let answer = |result: PyResult<Found>| match result {
-        Ok(found) => {
-            Answer::Found(form.list(&found.segments, |p| found.own(p), found.samples, found.rate))
-        }
-        Err(error) => Answer::Failed(error.into_value(py)),
+    let answer = |result: Outcome<Found>| match result {
+        Ok(found) => form.list(
+            py,
+            &found.segments,
+            |p| found.own(p),
+            found.samples,
+            found.rate,
+        ),
+        Err(failure) => Ok(PyErr::from(failure)
+            .into_value(py)
+            .into_bound(py)
+            .into_any()),
     };
-    Ok(results.into_iter().flatten().map(answer).collect())
+    let answers = results.into_iter().flatten().map(answer);
+    Ok(answers.collect::<PyResult<_>>()?)
 }
 
 /// A file as one channel at a rate.
@@ -67,11 +94,11 @@ pub(crate) fn read_audio(
     py: Python<'_>,
     path: PathBuf,
     #[pyo3(from_py_with = params::sample_rate)] sample_rate: u32,
-) -> PyResult<Bound<'_, PyAny>> {
+) -> Outcome<Bound<'_, PyAny>> {
     let mut interrupts = Interrupts::new();
     let look = || interrupts.look();
-    let samples: Result<_, Failure> = py.detach(|| v2m_decode::read(&path, sample_rate, look));
-    chunk::array_of(py, &samples?)
+    let samples: Outcome<_> = py.detach(|| v2m_decode::read(&path, sample_rate, look));
+    Ok(chunk::array_of(py, &samples?)?)
 }
 
 /// Python's iterator, and what was found in what it gave.
@@ -80,9 +107,9 @@ struct Corpus {
     rate: u32,
     /// With how many it gave. Locked before the GIL is taken, never the other way round.
     items: Mutex<(Py<PyIterator>, usize)>,
-    results: Mutex<Vec<Option<PyResult<Found>>>>,
+    results: Mutex<Vec<Option<Outcome<Found>>>>,
     /// What ends all of it: the iterator's exception, or Ctrl-C.
-    failed: Mutex<Option<PyErr>>,
+    failed: Mutex<Option<Failure>>,
     stop: AtomicBool,
     caller: ThreadId,
     interrupts: Mutex<Interrupts>,
@@ -105,12 +132,12 @@ impl Item {
 }
 
 impl Corpus {
-    fn fail(&self, error: PyErr) {
+    fn fail(&self, error: Failure) {
         lock(&self.failed).get_or_insert(error);
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    fn put(&self, number: usize, result: PyResult<Found>) {
+    fn put(&self, number: usize, result: Outcome<Found>) {
         let mut results = lock(&self.results);
         if results.len() <= number {
             results.resize_with(number + 1, || None);
@@ -129,7 +156,7 @@ impl Corpus {
             });
             match next? {
                 Err(error) => {
-                    self.fail(error);
+                    self.fail(error.into());
                     return None;
                 }
                 Ok(item) => {
@@ -137,7 +164,7 @@ impl Corpus {
                     *count += 1;
                     match item {
                         Ok(item) => return Some((number, item)),
-                        Err(error) => self.put(number, Err(error)),
+                        Err(error) => self.put(number, Err(error.into())),
                     }
                 }
             }
@@ -160,7 +187,7 @@ impl Items for Corpus {
     }
 
     fn done(&self, number: usize, found: Result<Found>) {
-        self.put(number, found.map_err(errors::raise));
+        self.put(number, found.map_err(Failure::from));
     }
 
     fn stopped(&self) -> bool {
@@ -168,7 +195,7 @@ impl Items for Corpus {
         if thread::current().id() == self.caller {
             let looked = lock(&self.interrupts).look();
             if let Err(error) = looked {
-                self.fail(error.into());
+                self.fail(error);
             }
         }
         self.stop.load(Ordering::Relaxed)

@@ -21,6 +21,36 @@ create_exception!(
     "The engine is gone, or detects no speech: time for what blocks."
 );
 
+/// A failure of the client's or of Python's.
+pub(crate) enum Failure {
+    Client(Error),
+    Python(PyErr),
+}
+
+/// What a method of a class gives; `?` takes errors of both.
+pub(crate) type Outcome<T> = Result<T, Failure>;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Client(error) => raise(error),
+            Failure::Python(error) => error,
+        }
+    }
+}
+
 /// The exception for an error of the core.
 pub(crate) fn raise(error: Error) -> PyErr {
     let message = error.to_string();

@@ -6,8 +6,9 @@ use pyo3::prelude::*;
 use v2m_client::events::{Event, Events};
 use v2m_client::stream::Stream;
 
-use crate::errors;
-use crate::source::{Items, python, usable};
+use crate::errors::Outcome;
+use crate::python;
+use crate::source::{Items, usable};
 
 #[doc = doc!("StreamEvents")]
 #[pyclass(frozen, extends = Items, module = "v2m_engine")]
@@ -15,9 +16,9 @@ pub(crate) struct StreamEvents;
 
 impl StreamEvents {
     /// Those of an open stream, which is that `object` of Python's.
-    pub(crate) fn new(of: &Arc<Stream>, object: Py<PyAny>) -> PyResult<PyClassInitializer<Self>> {
+    pub(crate) fn new(of: &Arc<Stream>, object: Py<PyAny>) -> Outcome<PyClassInitializer<Self>> {
         usable(of)?;
-        let events = Events::new(of.clone()).map_err(errors::raise)?;
+        let events = Events::new(of.clone())?;
         let items = Items::new(events, Some(object), false, Ok, event);
         Ok(PyClassInitializer::from(items).add_subclass(Self))
     }

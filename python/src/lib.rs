@@ -4,7 +4,7 @@
 //! Read in this order: `capture` (what to capture), `stream`, `segments` and `events` (the
 //! faces of the client's, which `source` makes iterators; `together` is several streams), `chunk` and `window` (memory for
 //! Python), `samples` (memory of Python's), `processor` (speech in any audio), `corpus` (in
-//! much of it), `timestamps`, `pieces` (while it comes), `recording` (files).
+//! much of it), `pieces` (while it comes), `recording` (files).
 //! What needs neither memory nor threads is in Python, beside the module.
 
 #![allow(
@@ -16,6 +16,21 @@
 macro_rules! doc {
     ($name:literal) => {
         include_str!(concat!(env!("OUT_DIR"), "/", $name))
+    };
+}
+
+/// Attributes of a class by its names in Rust and in Python: each is an expression on the object.
+macro_rules! getters {
+    ($class:ident, $python:literal, |$this:ident, $py:ident| $($name:ident: $type:ty = $value:expr;)*) => {
+        #[pymethods]
+        impl $class {$(
+            #[doc = include_str!(concat!(env!("OUT_DIR"), "/", $python, ".", stringify!($name)))]
+            #[getter]
+            fn $name(&self, $py: Python<'_>) -> $type {
+                let $this = self;
+                $value
+            }
+        )*}
     };
 }
 
@@ -32,17 +47,28 @@ mod samples;
 mod segments;
 mod source;
 mod stream;
-mod timestamps;
 mod together;
 mod window;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use pyo3::call::PyCallArgs;
 use pyo3::prelude::*;
 
 /// Locks; a panic elsewhere leaves nothing half done here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Calls a function of a Python module of this package.
+fn python<'py>(
+    py: Python<'py>,
+    module: &str,
+    name: &str,
+    arguments: impl PyCallArgs<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let module = py.import(format!("v2m_engine.{module}"))?;
+    module.call_method1(name, arguments)
 }
 
 /// The module `v2m_engine._native`. It needs no GIL: every class is frozen, and what changes in

@@ -6,15 +6,14 @@ use pyo3::prelude::*;
 use v2m_client::vad::pieces::{Event, Pieces};
 use v2m_client::vad::segment::Params;
 
+use crate::errors::Outcome;
+use crate::python;
 use crate::samples::Samples;
-use crate::source::python;
-use crate::{errors, lock, params};
+use crate::{lock, params};
 
 #[doc = doc!("VADStream")]
 #[pyclass(frozen, name = "VADStream", module = "v2m_engine")]
-pub(crate) struct VadStream {
-    pieces: Mutex<Pieces>,
-}
+pub(crate) struct VadStream(Mutex<Pieces>);
 
 #[pymethods]
 impl VadStream {
@@ -31,7 +30,7 @@ impl VadStream {
         neg_threshold: Option<f32>,
         #[pyo3(from_py_with = params::sample_rate)] sample_rate: u32,
         hearing: &str,
-    ) -> PyResult<Self> {
+    ) -> Outcome<Self> {
         let params = Params {
             threshold,
             neg_threshold,
@@ -41,19 +40,17 @@ impl VadStream {
             max_s: f64::INFINITY,
             ..Params::default()
         };
-        let hearing = hearing.parse().map_err(errors::raise)?;
-        let pieces = Pieces::new(&params, sample_rate, hearing).map_err(errors::raise)?;
-        Ok(Self {
-            pieces: Mutex::new(pieces),
-        })
+        let hearing = hearing.parse()?;
+        let pieces = Pieces::new(&params, sample_rate, hearing)?;
+        Ok(Self(Mutex::new(pieces)))
     }
 
     #[doc = doc!("VADStream.push")]
-    fn push<'py>(&self, audio: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    fn push<'py>(&self, audio: &Bound<'py, PyAny>) -> Outcome<Vec<Bound<'py, PyAny>>> {
         let samples = Samples::get(audio)?;
         let pushed = audio.py().detach(|| {
             samples.check()?;
-            let mut pieces = lock(&self.pieces);
+            let mut pieces = lock(&self.0);
             let (mut found, mut failed) = (Vec::new(), Ok(()));
             samples.blocks(|_, block| {
                 if failed.is_ok() {
@@ -62,15 +59,15 @@ impl VadStream {
             });
             failed.map(|()| (found, pieces.rate()))
         });
-        let (found, rate) = pushed.map_err(errors::raise)?;
-        events(audio.py(), &found, rate)
+        let (found, rate) = pushed?;
+        Ok(events(audio.py(), &found, rate)?)
     }
 
     #[doc = doc!("VADStream.finish")]
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let mut found = Vec::new();
         let rate = py.detach(|| {
-            let mut pieces = lock(&self.pieces);
+            let mut pieces = lock(&self.0);
             pieces.finish(&mut found);
             pieces.rate()
         });
@@ -79,26 +76,14 @@ impl VadStream {
 
     #[doc = doc!("VADStream.reset")]
     fn reset(&self, py: Python<'_>) {
-        py.detach(|| lock(&self.pieces).reset());
+        py.detach(|| lock(&self.0).reset());
     }
+}
 
-    #[doc = doc!("VADStream.in_speech")]
-    #[getter]
-    fn in_speech(&self, py: Python<'_>) -> bool {
-        py.detach(|| lock(&self.pieces).in_speech())
-    }
-
-    #[doc = doc!("VADStream.probability")]
-    #[getter]
-    fn probability(&self, py: Python<'_>) -> Option<f32> {
-        py.detach(|| lock(&self.pieces).probability())
-    }
-
-    #[doc = doc!("VADStream.position")]
-    #[getter]
-    fn position(&self, py: Python<'_>) -> u64 {
-        py.detach(|| lock(&self.pieces).position())
-    }
+getters! { VadStream, "VADStream", |this, py|
+    in_speech: bool = py.detach(|| lock(&this.0).in_speech());
+    probability: Option<f32> = py.detach(|| lock(&this.0).probability());
+    position: u64 = py.detach(|| lock(&this.0).position());
 }
 
 /// Those, as Python has them.

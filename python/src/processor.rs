@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use v2m_client::ErrorKind;
@@ -13,13 +12,13 @@ use v2m_client::vad::corpus::Search;
 use v2m_client::vad::segment::Params;
 
 use crate::chunk::{self, AudioChunk};
-use crate::corpus::{self, Answer};
-use crate::errors;
-use crate::params;
+use crate::corpus::{self, Form};
+use crate::errors::{self, Failure, Outcome};
+use crate::params::{self, invalid};
+use crate::python;
 use crate::samples::{self, Samples};
-use crate::source::{Failure, Interrupts, python};
+use crate::source::Interrupts;
 use crate::stream::AudioStream;
-use crate::timestamps::{Form, Timestamp};
 
 #[doc = doc!("VADProcessor")]
 #[pyclass(frozen, name = "VADProcessor", module = "v2m_engine")]
@@ -37,13 +36,12 @@ enum Audio {
 }
 
 impl Audio {
-    fn get(audio: &Bound<'_, PyAny>, rate: u32) -> PyResult<Self> {
+    fn get(audio: &Bound<'_, PyAny>, rate: u32) -> Outcome<Self> {
         let live = |chunk: &AudioChunk| {
             let own = chunk.ring().rate().hz();
             if rate != SAMPLE_RATE && rate != own {
-                return Err(PyValueError::new_err(format!(
-                    "sample_rate={rate}: audio of this stream has {own} Hz"
-                )));
+                let why = format!("audio of this stream has {own} Hz");
+                return Err(invalid("sample_rate", rate, why).into());
             }
             Ok(Self::Live {
                 ring: chunk.ring().clone(),
@@ -57,24 +55,26 @@ impl Audio {
         if let Ok(chunk) = audio.cast::<AudioChunk>() {
             return live(chunk.get());
         }
-        Samples::get(audio).map(Self::Buffer)
+        Ok(Self::Buffer(Samples::get(audio)?))
     }
 }
 
 impl VadProcessor {
-    fn judge(&self, audio: &Bound<'_, PyAny>, rate: u32, resume: bool) -> PyResult<Judged> {
+    fn judge(&self, audio: &Bound<'_, PyAny>, rate: u32, resume: bool) -> Outcome<Judged> {
         let py = audio.py();
         let samples = match Audio::get(audio, rate)? {
             Audio::Live { ring, start, end } => {
                 let judged = py.detach(|| self.0.live(&ring, start, end));
                 return judged.map_err(|error| match error.kind() {
-                    ErrorKind::Overrun => errors::overrun(py, end - start, error.to_string()),
-                    _ => errors::raise(error),
+                    ErrorKind::Overrun => {
+                        errors::overrun(py, end - start, error.to_string()).into()
+                    }
+                    _ => error.into(),
                 });
             }
             Audio::Buffer(samples) => samples,
         };
-        let judged = py.detach(|| {
+        py.detach(|| {
             samples.check()?;
             let length = samples.len() as u64;
             let (mut interrupts, mut looked) = (Interrupts::new(), Ok(()));
@@ -93,13 +93,18 @@ impl VadProcessor {
                 self.0.whole(rate, length, blocks)
             };
             looked.and(judged.map_err(Failure::from))
-        });
-        Ok(judged?)
+        })
     }
 
-    fn timestamps(&self, judged: &Judged, form: Form) -> PyResult<Vec<Timestamp>> {
-        let found = self.0.segments(judged).map_err(errors::raise)?;
-        Ok(form.list(&found, |p| judged.own(p), judged.samples, judged.rate))
+    fn timestamps<'py>(
+        &self,
+        py: Python<'py>,
+        judged: &Judged,
+        form: Form,
+    ) -> Outcome<Bound<'py, PyAny>> {
+        let segments = self.0.segments(judged)?;
+        let own = |position| judged.own(position);
+        Ok(form.list(py, &segments, own, judged.samples, judged.rate)?)
     }
 }
 
@@ -121,7 +126,7 @@ impl VadProcessor {
         #[pyo3(from_py_with = params::split_silence_ms)] split_silence_ms: u32,
         split: &str,
         hearing: &str,
-    ) -> PyResult<Self> {
+    ) -> Outcome<Self> {
         let params = Params {
             threshold,
             neg_threshold,
@@ -130,13 +135,11 @@ impl VadProcessor {
             pad_ms,
             max_s,
             split_silence_ms,
-            split: split.parse().map_err(errors::raise)?,
+            split: split.parse()?,
             partial_ms: None,
         };
-        let hearing = hearing.parse().map_err(errors::raise)?;
-        Processor::new(params, hearing)
-            .map(Self)
-            .map_err(errors::raise)
+        let hearing = hearing.parse()?;
+        Ok(Self(Processor::new(params, hearing)?))
     }
 
     #[doc = doc!("VADProcessor.contains_speech")]
@@ -146,7 +149,7 @@ impl VadProcessor {
         audio: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = params::sample_rate)] sample_rate: u32,
         resume: bool,
-    ) -> PyResult<bool> {
+    ) -> Outcome<bool> {
         let judged = self.judge(audio, sample_rate, resume)?;
         Ok(self.0.contains_speech(&judged))
     }
@@ -158,22 +161,22 @@ impl VadProcessor {
         audio: &Bound<'py, PyAny>,
         #[pyo3(from_py_with = params::sample_rate)] sample_rate: u32,
         resume: bool,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> Outcome<Bound<'py, PyAny>> {
         let judged = self.judge(audio, sample_rate, resume)?;
-        chunk::array_of(audio.py(), &judged.probabilities)
+        Ok(chunk::array_of(audio.py(), &judged.probabilities)?)
     }
 
     #[doc = doc!("VADProcessor.speech_timestamps")]
     #[pyo3(signature = (audio, return_seconds=false, *, sample_rate=16_000, time_resolution=None))]
-    fn speech_timestamps(
+    fn speech_timestamps<'py>(
         &self,
-        audio: &Bound<'_, PyAny>,
+        audio: &Bound<'py, PyAny>,
         return_seconds: bool,
         #[pyo3(from_py_with = params::sample_rate)] sample_rate: u32,
         #[pyo3(from_py_with = params::time_resolution)] time_resolution: Option<usize>,
-    ) -> PyResult<Vec<Timestamp>> {
+    ) -> Outcome<Bound<'py, PyAny>> {
         let judged = self.judge(audio, sample_rate, false)?;
-        self.timestamps(&judged, Form::new(return_seconds, time_resolution))
+        self.timestamps(audio.py(), &judged, Form(return_seconds, time_resolution))
     }
 
     #[doc = doc!("VADProcessor.speech_timestamps_from")]
@@ -181,98 +184,44 @@ impl VadProcessor {
         probabilities, length=None, *, return_seconds=false, sample_rate=16_000,
         time_resolution=None,
     ))]
-    fn speech_timestamps_from(
+    fn speech_timestamps_from<'py>(
         &self,
+        py: Python<'py>,
         #[pyo3(from_py_with = samples::probabilities)] probabilities: Vec<f32>,
         #[pyo3(from_py_with = params::length)] length: Option<u64>,
         return_seconds: bool,
         #[pyo3(from_py_with = params::sample_rate)] sample_rate: u32,
         #[pyo3(from_py_with = params::time_resolution)] time_resolution: Option<usize>,
-    ) -> PyResult<Vec<Timestamp>> {
-        let judged = self.0.given(probabilities, length, sample_rate);
-        let form = Form::new(return_seconds, time_resolution);
-        self.timestamps(&judged.map_err(errors::raise)?, form)
+    ) -> Outcome<Bound<'py, PyAny>> {
+        let judged = self.0.given(probabilities, length, sample_rate)?;
+        self.timestamps(py, &judged, Form(return_seconds, time_resolution))
     }
 
     #[doc = doc!("VADProcessor.speech_timestamps_many")]
     #[pyo3(signature = (
         items, jobs=None, *, return_seconds=false, sample_rate=16_000, time_resolution=None,
     ))]
-    fn speech_timestamps_many(
+    fn speech_timestamps_many<'py>(
         &self,
-        items: &Bound<'_, PyAny>,
+        items: &Bound<'py, PyAny>,
         #[pyo3(from_py_with = params::jobs)] jobs: Option<usize>,
         return_seconds: bool,
         #[pyo3(from_py_with = params::sample_rate)] sample_rate: u32,
         #[pyo3(from_py_with = params::time_resolution)] time_resolution: Option<usize>,
-    ) -> PyResult<Vec<Answer>> {
+    ) -> Outcome<Vec<Bound<'py, PyAny>>> {
         let search = Search {
             params: self.0.params().clone(),
             hearing: self.0.hearing(),
             jobs,
             probabilities: false,
         };
-        let form = Form::new(return_seconds, time_resolution);
+        let form = Form(return_seconds, time_resolution);
         corpus::search(items, &search, sample_rate, form)
     }
 
     #[doc = doc!("VADProcessor.reset")]
     fn reset(&self, py: Python<'_>) {
         py.detach(|| self.0.reset());
-    }
-
-    #[doc = doc!("VADProcessor.threshold")]
-    #[getter]
-    fn threshold(&self) -> f64 {
-        params::decimal(self.0.params().threshold)
-    }
-
-    #[doc = doc!("VADProcessor.min_speech_ms")]
-    #[getter]
-    fn min_speech_ms(&self) -> u32 {
-        self.0.params().min_speech_ms
-    }
-
-    #[doc = doc!("VADProcessor.min_silence_ms")]
-    #[getter]
-    fn min_silence_ms(&self) -> u32 {
-        self.0.params().min_silence_ms
-    }
-
-    #[doc = doc!("VADProcessor.pad_ms")]
-    #[getter]
-    fn pad_ms(&self) -> u32 {
-        self.0.params().pad_ms
-    }
-
-    #[doc = doc!("VADProcessor.neg_threshold")]
-    #[getter]
-    fn neg_threshold(&self) -> Option<f64> {
-        self.0.params().neg_threshold.map(params::decimal)
-    }
-
-    #[doc = doc!("VADProcessor.max_s")]
-    #[getter]
-    fn max_s(&self) -> f64 {
-        self.0.params().max_s
-    }
-
-    #[doc = doc!("VADProcessor.split_silence_ms")]
-    #[getter]
-    fn split_silence_ms(&self) -> u32 {
-        self.0.params().split_silence_ms
-    }
-
-    #[doc = doc!("VADProcessor.split")]
-    #[getter]
-    fn split(&self) -> &'static str {
-        self.0.params().split.name()
-    }
-
-    #[doc = doc!("VADProcessor.hearing")]
-    #[getter]
-    fn hearing(&self) -> &'static str {
-        self.0.hearing().name()
     }
 
     /// Pickling: the settings; what `resume` goes on with stays here.
@@ -286,4 +235,16 @@ impl VadProcessor {
     fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         python(slf.py(), "_settings", "shown", (slf,))
     }
+}
+
+getters! { VadProcessor, "VADProcessor", |this, _py|
+    threshold: f64 = params::decimal(this.0.params().threshold);
+    min_speech_ms: u32 = this.0.params().min_speech_ms;
+    min_silence_ms: u32 = this.0.params().min_silence_ms;
+    pad_ms: u32 = this.0.params().pad_ms;
+    neg_threshold: Option<f64> = this.0.params().neg_threshold.map(params::decimal);
+    max_s: f64 = this.0.params().max_s;
+    split_silence_ms: u32 = this.0.params().split_silence_ms;
+    split: &'static str = this.0.params().split.name();
+    hearing: &'static str = this.0.hearing().name();
 }

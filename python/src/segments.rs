@@ -10,7 +10,7 @@ use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
 
 use crate::chunk::{SpeechSegment, Stretch};
-use crate::errors;
+use crate::errors::Outcome;
 use crate::source::{Items, iterable, usable};
 
 #[doc = doc!("SpeechSegments")]
@@ -24,11 +24,10 @@ impl SpeechSegments {
         object: Py<PyAny>,
         params: Params,
         dtype: Dtype,
-    ) -> PyResult<PyClassInitializer<Self>> {
-        params.validate().map_err(errors::raise)?;
+    ) -> Outcome<PyClassInitializer<Self>> {
+        params.validate()?;
         usable(of)?;
-        let segments = Segments::new(of.clone(), params).map_err(errors::raise)?;
-        let segments = Arc::new(segments);
+        let segments = Arc::new(Segments::new(of.clone(), params)?);
         let make = move |found: Utterance| {
             let stretch = Stretch::new(found.window, dtype)?;
             Ok((stretch, found.is_final))
@@ -50,7 +49,7 @@ impl SpeechSegments {
 #[pymethods]
 impl SpeechSegments {
     #[doc = doc!("SpeechSegments.finish")]
-    fn finish(&self) -> PyResult<bool> {
+    fn finish(&self) -> Outcome<bool> {
         iterable(self.0.stream())?;
         Ok(self.0.finish())
     }

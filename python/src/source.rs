@@ -5,48 +5,25 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pyo3::call::PyCallArgs;
 use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
+use v2m_client::Result;
 use v2m_client::progress::{Poll, Source};
 use v2m_client::readiness::Readiness;
 use v2m_client::stream::Stream;
-use v2m_client::{Error, Result};
 
-use crate::errors::{self, NeedsRecovery, V2MError};
+use crate::errors::{self, Failure, NeedsRecovery, Outcome, V2MError};
 
 /// How often Ctrl-C is looked for.
 const SIGNALS: Duration = Duration::from_millis(50);
 
-/// A failure of what runs without the GIL.
-pub(crate) enum Failure {
-    Client(Error),
-    /// What a signal's handler raised.
-    Python(PyErr),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Client(error)
-    }
-}
-
-impl From<Failure> for PyErr {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Client(error) => errors::raise(error),
-            Failure::Python(error) => error,
-        }
-    }
-}
-
 /// What a wait without the GIL does now and then: Ctrl-C interrupts it.
-pub(crate) fn signals() -> Result<(), Failure> {
+pub(crate) fn signals() -> Outcome<()> {
     // An interpreter that has ended has no use for them, and takes this thread with it.
     let checked = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
-    checked.map_err(Failure::Python)
+    Ok(checked?)
 }
 
 /// The same for what computes without the GIL, and is asked much more often than that.
@@ -57,7 +34,7 @@ impl Interrupts {
         Self(Instant::now())
     }
 
-    pub(crate) fn look(&mut self) -> Result<(), Failure> {
+    pub(crate) fn look(&mut self) -> Outcome<()> {
         if self.0.elapsed() < SIGNALS {
             return Ok(());
         }
@@ -67,8 +44,8 @@ impl Interrupts {
 }
 
 /// Says why `stream` can't be used, if it is not open, or not this process's.
-pub(crate) fn usable(stream: &Stream) -> PyResult<()> {
-    stream.check_own().map_err(errors::raise)?;
+pub(crate) fn usable(stream: &Stream) -> Outcome<()> {
+    stream.check_own()?;
     // In this order: whoever closes it says so before the engine goes.
     let is_open = stream.engine().is_some();
     let why = if stream.is_closed() {
@@ -78,11 +55,11 @@ pub(crate) fn usable(stream: &Stream) -> PyResult<()> {
     } else {
         return Ok(());
     };
-    Err(V2MError::new_err(why))
+    Err(V2MError::new_err(why).into())
 }
 
 /// The same, but one that was closed is at its end.
-pub(crate) fn iterable(stream: &Stream) -> PyResult<()> {
+pub(crate) fn iterable(stream: &Stream) -> Outcome<()> {
     if stream.is_own() && stream.is_closed() {
         Ok(())
     } else {
@@ -91,19 +68,8 @@ pub(crate) fn iterable(stream: &Stream) -> PyResult<()> {
 }
 
 /// That so many samples of `stream` were overwritten before they were read.
-pub(crate) fn overrun(py: Python<'_>, stream: &Stream, lost: u64) -> PyErr {
-    errors::overrun(py, lost, stream.overrun(lost).to_string())
-}
-
-/// Calls a function of a Python module of this package.
-pub(crate) fn python<'py>(
-    py: Python<'py>,
-    module: &str,
-    name: &str,
-    arguments: impl PyCallArgs<'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let module = py.import(format!("v2m_engine.{module}"))?;
-    module.call_method1(name, arguments)
+pub(crate) fn overrun(py: Python<'_>, stream: &Stream, lost: u64) -> Failure {
+    errors::overrun(py, lost, stream.overrun(lost).to_string()).into()
 }
 
 /// Calls a function of `_aio.py` on `object`.
@@ -155,7 +121,7 @@ impl Items {
         slf
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    fn __next__(&self, py: Python<'_>) -> Outcome<Option<Py<PyAny>>> {
         self.steps.next(py)
     }
 
@@ -170,7 +136,7 @@ impl Items {
     // For `_aio.py`.
 
     /// The next item; None: nothing yet.
-    fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    fn _poll(&self, py: Python<'_>) -> Outcome<Option<Py<PyAny>>> {
         self.steps.poll(py)
     }
 
@@ -181,8 +147,8 @@ impl Items {
 
     /// One attempt to connect again, or the question whether the engine detects speech at
     /// all; False: try once more. Blocks, without the GIL.
-    fn _recover(&self, py: Python<'_>) -> PyResult<bool> {
-        py.detach(|| self.steps.recover()).map_err(errors::raise)
+    fn _recover(&self, py: Python<'_>) -> Outcome<bool> {
+        Ok(py.detach(|| self.steps.recover())?)
     }
 
     #[getter]
@@ -197,10 +163,10 @@ impl Items {
 /// The way to the next item.
 trait Steps: Send + Sync {
     /// `__next__`: None at the end. Waits without the GIL; Ctrl-C interrupts.
-    fn next(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>>;
+    fn next(&self, py: Python<'_>) -> Outcome<Option<Py<PyAny>>>;
 
     /// A step of `__anext__`: None to wait. Doesn't wait.
-    fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>>;
+    fn poll(&self, py: Python<'_>) -> Outcome<Option<Py<PyAny>>>;
 
     fn is_pending(&self) -> bool;
 
@@ -222,18 +188,17 @@ where
     G: Sync,
 {
     /// Samples are copied without the GIL; where none are, it isn't worth giving it up.
-    fn made(&self, py: Python<'_>, found: Poll<S::Item>) -> PyResult<Poll<T>> {
-        let made = if self.copies {
+    fn made(&self, py: Python<'_>, found: Poll<S::Item>) -> Result<Poll<T>> {
+        if self.copies {
             py.detach(|| found.try_map(&self.make))
         } else {
             found.try_map(&self.make)
-        };
-        made.map_err(errors::raise)
+        }
     }
 
-    fn found(&self) -> PyResult<Poll<S::Item>> {
+    fn found(&self) -> Outcome<Poll<S::Item>> {
         iterable(self.source.stream())?;
-        self.source.poll().map_err(errors::raise)
+        Ok(self.source.poll()?)
     }
 }
 
@@ -244,7 +209,7 @@ where
     M: Fn(S::Item) -> Result<T> + Send + Sync,
     G: Fn(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + Sync,
 {
-    fn next(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    fn next(&self, py: Python<'_>) -> Outcome<Option<Py<PyAny>>> {
         let found = match self.found()? {
             Poll::Pending | Poll::EngineLost | Poll::NoSpeechTrack => {
                 let next =
@@ -254,21 +219,21 @@ where
             found => self.made(py, found)?,
         };
         match found {
-            Poll::Ready(made) => (self.give)(py, made).map(Some),
+            Poll::Ready(made) => Ok(Some((self.give)(py, made)?)),
             Poll::Overrun(lost) => Err(overrun(py, self.source.stream(), lost)),
             _ => Ok(None),
         }
     }
 
-    fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    fn poll(&self, py: Python<'_>) -> Outcome<Option<Py<PyAny>>> {
         let found = self.found()?;
         match self.made(py, found)? {
-            Poll::Ready(made) => (self.give)(py, made).map(Some),
+            Poll::Ready(made) => Ok(Some((self.give)(py, made)?)),
             Poll::Pending => Ok(None),
             Poll::Overrun(lost) => Err(overrun(py, self.source.stream(), lost)),
-            Poll::EngineLost => Err(NeedsRecovery::new_err("the engine is gone")),
-            Poll::NoSpeechTrack => Err(NeedsRecovery::new_err("no speech detection so far")),
-            Poll::Ended => Err(PyStopAsyncIteration::new_err(())),
+            Poll::EngineLost => Err(NeedsRecovery::new_err("the engine is gone").into()),
+            Poll::NoSpeechTrack => Err(NeedsRecovery::new_err("no speech detection so far").into()),
+            Poll::Ended => Err(PyStopAsyncIteration::new_err(()).into()),
         }
     }
 
@@ -290,10 +255,10 @@ pub(crate) struct LoopReadiness {
 }
 
 impl LoopReadiness {
-    pub(crate) fn new(stream: &Arc<Stream>) -> PyResult<Self> {
+    pub(crate) fn new(stream: &Arc<Stream>) -> Outcome<Self> {
         Ok(Self {
             stream: stream.clone(),
-            readiness: stream.readiness().map_err(errors::raise)?,
+            readiness: stream.readiness()?,
         })
     }
 }
@@ -305,8 +270,8 @@ impl LoopReadiness {
     }
 
     /// Asks for a wake-up when anything changes from now on: look afterwards.
-    fn arm(&self) -> PyResult<()> {
-        self.stream.arm(&self.readiness).map_err(errors::raise)
+    fn arm(&self) -> Outcome<()> {
+        Ok(self.stream.arm(&self.readiness)?)
     }
 
     /// Takes note of the wake-ups so far: arm again, then look.

@@ -17,11 +17,12 @@ use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
 
 use crate::chunk::{AudioChunk, Stretch, array};
-use crate::errors::{self, V2MError};
+use crate::errors::{Outcome, V2MError};
 use crate::events::StreamEvents;
 use crate::params::{self, invalid};
+use crate::python;
 use crate::segments::SpeechSegments;
-use crate::source::{Items, LoopReadiness, aio, iterable, overrun, python, signals, usable};
+use crate::source::{Items, LoopReadiness, aio, iterable, overrun, signals, usable};
 use crate::window::Exporter;
 
 /// How long an engine may take to say how it is: a program can't wait for one that hangs.
@@ -73,14 +74,14 @@ impl AudioStream {
             })
     }
 
-    fn engine(&self) -> PyResult<Arc<Engine>> {
+    fn engine(&self) -> Outcome<Arc<Engine>> {
         usable(&self.stream)?;
         let closed = || V2MError::new_err("the stream is closed");
-        self.stream.engine().ok_or_else(closed)
+        Ok(self.stream.engine().ok_or_else(closed)?)
     }
 }
 
-fn newest(py: Python<'_>, stream: &Stream, dtype: Dtype) -> PyResult<Py<AudioChunk>> {
+fn newest(py: Python<'_>, stream: &Stream, dtype: Dtype) -> Outcome<Py<AudioChunk>> {
     usable(stream)?;
     let make = || {
         let window = stream.latest()?;
@@ -91,26 +92,23 @@ fn newest(py: Python<'_>, stream: &Stream, dtype: Dtype) -> PyResult<Py<AudioChu
     } else {
         make()
     };
-    let Some(found) = found.map_err(errors::raise)? else {
+    let Some(found) = found? else {
         // It may have been closed meanwhile.
         usable(stream)?;
         let size = stream.size();
         let message = format!("the buffer of {size} samples is not full yet");
-        return Err(V2MError::new_err(message));
+        return Err(V2MError::new_err(message).into());
     };
-    Py::new(py, found.chunk())
+    Ok(Py::new(py, found.chunk())?)
 }
 
 #[pymethods]
 impl AudioStream {
-    fn __enter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+    fn __enter__<'py>(slf: Bound<'py, Self>) -> Outcome<Bound<'py, Self>> {
         let (py, this) = (slf.py(), slf.get());
         this._open(py)?;
         let first = py.detach(|| this.stream.await_news(|_| signals()));
-        match first
-            .map_err(PyErr::from)
-            .and_then(|()| this._check_first())
-        {
+        match first.and_then(|()| this._check_first()) {
             Ok(()) => Ok(slf),
             Err(error) => {
                 this.close(py);
@@ -124,7 +122,7 @@ impl AudioStream {
         self.close(py);
     }
 
-    fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+    fn __iter__(slf: Bound<'_, Self>) -> Outcome<Bound<'_, Self>> {
         usable(&slf.get().stream)?;
         Ok(slf)
     }
@@ -141,12 +139,12 @@ impl AudioStream {
         aio(slf, "leave")
     }
 
-    fn __aiter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+    fn __aiter__(slf: Bound<'_, Self>) -> Outcome<Bound<'_, Self>> {
         Self::__iter__(slf)
     }
 
     #[doc = doc!("AudioStream.latest")]
-    pub(crate) fn latest(&self, py: Python<'_>) -> PyResult<Py<AudioChunk>> {
+    pub(crate) fn latest(&self, py: Python<'_>) -> Outcome<Py<AudioChunk>> {
         newest(py, &self.stream, self.dtype)
     }
 
@@ -157,7 +155,7 @@ impl AudioStream {
         py: Python<'py>,
         #[pyo3(from_py_with = params::n)] n: u64,
         timeout: Option<f64>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> Outcome<Bound<'py, PyAny>> {
         iterable(&self.stream)?;
         let timeout = params::timeout(timeout)?;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -168,17 +166,18 @@ impl AudioStream {
             Poll::Overrun(lost) => return Err(overrun(py, &self.stream, lost)),
             Poll::Pending => {
                 let message = format!("no {n} samples within {:?}", timeout.unwrap_or_default());
-                return Err(PyTimeoutError::new_err(message));
+                return Err(PyTimeoutError::new_err(message).into());
             }
             _ => Vec::new(),
         };
-        array(py, self.dtype, PyBytes::new(py, &bytes).as_any())
+        Ok(array(py, self.dtype, PyBytes::new(py, &bytes).as_any())?)
     }
 
     #[doc = doc!("AudioStream.events")]
-    fn events(slf: &Bound<'_, Self>) -> PyResult<Py<StreamEvents>> {
+    fn events(slf: &Bound<'_, Self>) -> Outcome<Py<StreamEvents>> {
         let object = slf.clone().into_any().unbind();
-        Py::new(slf.py(), StreamEvents::new(&slf.get().stream, object)?)
+        let events = StreamEvents::new(&slf.get().stream, object)?;
+        Ok(Py::new(slf.py(), events)?)
     }
 
     #[doc = doc!("AudioStream.segments")]
@@ -196,7 +195,7 @@ impl AudioStream {
         #[pyo3(from_py_with = params::partial_ms)] partial_ms: Option<u32>,
         threshold: f32,
         neg_threshold: Option<f32>,
-    ) -> PyResult<Py<SpeechSegments>> {
+    ) -> Outcome<Py<SpeechSegments>> {
         let params = Params {
             threshold,
             neg_threshold,
@@ -209,7 +208,7 @@ impl AudioStream {
         };
         let (this, object) = (slf.get(), slf.clone().into_any().unbind());
         let segments = SpeechSegments::new(&this.stream, object, params, this.dtype)?;
-        Py::new(slf.py(), segments)
+        Ok(Py::new(slf.py(), segments)?)
     }
 
     #[doc = doc!("AudioStream.close")]
@@ -223,30 +222,6 @@ impl AudioStream {
         }
     }
 
-    #[doc = doc!("AudioStream.closed")]
-    #[getter]
-    fn closed(&self) -> bool {
-        self.stream.is_closed()
-    }
-
-    #[doc = doc!("AudioStream.sample_rate")]
-    #[getter]
-    fn sample_rate(&self) -> u32 {
-        self.stream.rate().hz()
-    }
-
-    #[doc = doc!("AudioStream.dtype")]
-    #[getter]
-    fn dtype(&self) -> &'static str {
-        self.dtype.name()
-    }
-
-    #[doc = doc!("AudioStream.buffer_size")]
-    #[getter]
-    fn buffer_size(&self) -> u64 {
-        self.stream.size()
-    }
-
     #[doc = doc!("AudioStream.hop")]
     #[getter]
     fn hop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -256,42 +231,12 @@ impl AudioStream {
         }
     }
 
-    #[doc = doc!("AudioStream.position")]
-    #[getter]
-    fn position(&self) -> PyResult<u64> {
-        Ok(self.engine()?.ring().committed())
-    }
-
-    #[doc = doc!("AudioStream.written_ns")]
-    #[getter]
-    fn written_ns(&self) -> PyResult<i64> {
-        Ok(self.engine()?.ring().written_ns())
-    }
-
-    #[doc = doc!("AudioStream.history")]
-    #[getter]
-    fn history(&self) -> PyResult<u64> {
-        Ok(self.engine()?.ring().layout().history())
-    }
-
-    #[doc = doc!("AudioStream.source")]
-    #[getter]
-    fn source(&self) -> PyResult<String> {
-        Ok(self.engine()?.source().to_owned())
-    }
-
     #[doc = doc!("AudioStream.health")]
     #[getter]
-    fn health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn health<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyAny>> {
         let engine = self.engine()?;
         let status = py.detach(|| engine.status_within(PATIENCE)?.to_json());
-        python(py, "_health", "of", (status.map_err(errors::raise)?,))
-    }
-
-    #[doc = doc!("AudioStream.private_engine_pid")]
-    #[getter]
-    fn private_engine_pid(&self) -> PyResult<Option<u32>> {
-        Ok(self.engine()?.private_pid())
+        Ok(python(py, "_health", "of", (status?,))?)
     }
 
     fn __len__(&self) -> usize {
@@ -310,9 +255,8 @@ impl AudioStream {
     // For `_aio.py`.
 
     /// Connects. Blocks, without the GIL.
-    fn _open(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.stream.open().map(drop))
-            .map_err(errors::raise)?;
+    fn _open(&self, py: Python<'_>) -> Outcome<()> {
+        py.detach(|| self.stream.open().map(drop))?;
         if let Some(seconds) = self.switch_interval {
             python(py, "_switch", "lower", (seconds,))?;
             self.lowered.store(true, Ordering::Release);
@@ -325,17 +269,18 @@ impl AudioStream {
     }
 
     /// After the wait for the first window: is it there?
-    fn _check_first(&self) -> PyResult<()> {
+    fn _check_first(&self) -> Outcome<()> {
         usable(&self.stream)?;
-        self.stream.check_first().map_err(errors::raise)
+        Ok(self.stream.check_first()?)
     }
 
     /// The exception for a wait in which nothing came. Blocks, without the GIL.
     fn _stalled(&self, py: Python<'_>) -> PyErr {
-        match usable(&self.stream) {
-            Ok(()) => errors::raise(py.detach(|| self.stream.stalled())),
-            Err(closed) => closed,
-        }
+        let usable = usable(&self.stream);
+        let why = usable
+            .err()
+            .unwrap_or_else(|| py.detach(|| self.stream.stalled()).into());
+        why.into()
     }
 
     #[getter]
@@ -343,9 +288,21 @@ impl AudioStream {
         self.stream.timeout().map(|timeout| timeout.as_secs_f64())
     }
 
-    fn _readiness(&self) -> PyResult<LoopReadiness> {
+    fn _readiness(&self) -> Outcome<LoopReadiness> {
         LoopReadiness::new(&self.stream)
     }
+}
+
+getters! { AudioStream, "AudioStream", |this, _py|
+    closed: bool = this.stream.is_closed();
+    sample_rate: u32 = this.stream.rate().hz();
+    dtype: &'static str = this.dtype.name();
+    buffer_size: u64 = this.stream.size();
+    position: Outcome<u64> = Ok(this.engine()?.ring().committed());
+    written_ns: Outcome<i64> = Ok(this.engine()?.ring().written_ns());
+    history: Outcome<u64> = Ok(this.engine()?.ring().layout().history());
+    source: Outcome<String> = Ok(this.engine()?.source().to_owned());
+    private_engine_pid: Outcome<Option<u32>> = Ok(this.engine()?.private_pid());
 }
 
 impl Drop for AudioStream {

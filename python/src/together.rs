@@ -7,7 +7,7 @@ use v2m_client::stream::Window;
 use v2m_client::together as client;
 
 use crate::chunk::Stretch;
-use crate::errors;
+use crate::errors::Outcome;
 use crate::source::{Items, usable};
 use crate::stream::AudioStream;
 
@@ -21,13 +21,12 @@ pub(crate) struct Together {
 #[doc = doc!("together")]
 #[pyfunction]
 #[pyo3(signature = (*streams))]
-pub(crate) fn together(py: Python<'_>, streams: Vec<Py<AudioStream>>) -> PyResult<Py<Together>> {
+pub(crate) fn together(py: Python<'_>, streams: Vec<Py<AudioStream>>) -> Outcome<Py<Together>> {
     for stream in &streams {
         usable(stream.get().of())?;
     }
     let all: Vec<_> = streams.iter().map(|one| one.get().of().clone()).collect();
-    let together = py.detach(|| client::Together::new(all));
-    let together = together.map_err(errors::raise)?;
+    let together = py.detach(|| client::Together::new(all))?;
     let dtypes: Vec<_> = streams.iter().map(|one| one.get().samples()).collect();
     let copied = dtypes.iter().copied().any(Dtype::is_copied);
     let make = move |windows: Vec<Window>| {
@@ -40,7 +39,8 @@ pub(crate) fn together(py: Python<'_>, streams: Vec<Py<AudioStream>>) -> PyResul
         .map(|stream| stream.clone_ref(py).into_any());
     let items = Items::new(together, first, copied, make, chunks);
     let together = Together { _streams: streams };
-    Py::new(py, PyClassInitializer::from(items).add_subclass(together))
+    let together = PyClassInitializer::from(items).add_subclass(together);
+    Ok(Py::new(py, together)?)
 }
 
 fn chunks(py: Python<'_>, stretches: Vec<Stretch>) -> PyResult<Py<PyAny>> {
