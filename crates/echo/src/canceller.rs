@@ -10,12 +10,16 @@ use sonora::config::{
 use sonora::{AudioProcessing, Config, StreamConfig};
 
 use crate::choice::{Choice, Shares};
+use crate::drift::Drift;
 use crate::filter::Filter;
+use crate::line::Line;
 use crate::report::Meter;
 use crate::{Cleaned, Error, ErrorKind, Result};
 
 /// What is softer at the far end is no sound: -80 dBFS.
 const AUDIBLE: f32 = 1e-4;
+/// What is louder than this at the far end shows how its echo moves: -50 dBFS.
+const LOUD: f32 = 3e-3;
 /// By so many samples, 0.9 ms and 1 ms, the loudspeaker is ahead of the microphone in the library,
 /// which after a pause no longer knows an echo that comes within half a millisecond: as where a
 /// graph links a sink's monitor to what is recorded.
@@ -74,6 +78,12 @@ pub struct Canceller {
     /// The microphone's newest samples, which the library has not got yet.
     held: VecDeque<f32>,
     filter: Filter,
+    /// Of the far end's clock against the microphone's.
+    drift: Drift,
+    /// The far end for the filter, without this drift.
+    line: Line,
+    /// What the line gave of a frame.
+    played: Vec<f32>,
     /// What it left of the microphone's samples; the `lag` oldest come out with the next frame.
     filtered: VecDeque<f32>,
     choice: Choice,
@@ -119,6 +129,9 @@ impl Canceller {
             lag,
             held: std::iter::repeat_n(0.0, ahead).collect(),
             filter: Filter::new(frame),
+            drift: Drift::default(),
+            line: Line::new(frame, ahead),
+            played: Vec::with_capacity(2 * frame),
             filtered: std::iter::repeat_n(0.0, lag).collect(),
             choice: Choice::new(frame),
             shares: Shares::SUPPRESSED,
@@ -168,6 +181,7 @@ impl Canceller {
         let new = library(self.rate, self.options);
         self.previous = Some(std::mem::replace(&mut self.library, new));
         self.filter = Filter::new(self.frame);
+        self.drift = Drift::default();
         self.choice = Choice::new(self.frame);
         self.meter.jump();
     }
@@ -232,8 +246,20 @@ impl Canceller {
     /// Makes the library's output what comes out while something plays.
     fn choose(&mut self, heard: bool) {
         self.spare.copy_from_slice(&self.near);
+        let slope = self.drift.slope();
+        self.line.process(&self.far, slope, &mut self.played);
+        if heard || self.played.len() != self.frame {
+            self.filter.push(&self.played);
+        }
         if heard {
-            self.filter.process(&mut self.spare, &self.far);
+            self.filter.process(&mut self.spare);
+            let (response, bins) = self.filter.response();
+            let loud = self.far.iter().any(|sample| sample.abs() > LOUD);
+            if self.drift.watch(response, bins, loud) {
+                self.filter.doubt();
+            }
+        } else {
+            self.drift.pause();
         }
         self.filtered.extend(&self.spare);
         if self.options.change_audio() {

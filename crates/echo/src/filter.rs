@@ -60,9 +60,9 @@ pub(crate) struct Filter {
 }
 
 /// Real and imaginary parts apart, so that compilers find vectors.
-struct Spectra {
-    re: Vec<f32>,
-    im: Vec<f32>,
+pub(crate) struct Spectra {
+    pub(crate) re: Vec<f32>,
+    pub(crate) im: Vec<f32>,
 }
 
 impl Spectra {
@@ -118,9 +118,26 @@ impl Filter {
         }
     }
 
-    /// Takes the echo of what was played off a block of what was heard in the same time.
-    pub(crate) fn process(&mut self, heard: &mut [f32], played: &[f32]) {
-        self.push(played);
+    /// The room's response, partition by partition, each of so many bins.
+    pub(crate) fn response(&self) -> (&Spectra, usize) {
+        (&self.response, self.bins)
+    }
+
+    /// Takes the block that is played next; after a change of its delay by a block none or two.
+    pub(crate) fn push(&mut self, played: &[f32]) {
+        let last = self.response.re.len() - self.bins;
+        match played.len() / self.block {
+            0 => self.move_response(self.bins, last),
+            1 => {}
+            _ => self.move_response(last, 0),
+        }
+        for block in played.chunks_exact(self.block) {
+            self.push_block(block);
+        }
+    }
+
+    /// Takes the echo of what was played in the same time, and before, off a block that was heard.
+    pub(crate) fn process(&mut self, heard: &mut [f32]) {
         self.subtract(heard);
         self.weigh();
         self.learn();
@@ -130,7 +147,19 @@ impl Filter {
         }
     }
 
-    fn push(&mut self, played: &[f32]) {
+    /// By a partition: what is at `first` comes first. Nothing is known of the one at `unknown`.
+    fn move_response(&mut self, first: usize, unknown: usize) {
+        let new = unknown..unknown + self.bins;
+        for values in [&mut self.response.re, &mut self.response.im] {
+            values.rotate_left(first);
+            values[new.clone()].fill(0.0);
+        }
+        self.error.rotate_left(first);
+        let partition = (unknown / self.bins) as f32;
+        self.error[new].fill(UNKNOWN * (-FADES * partition).exp());
+    }
+
+    fn push_block(&mut self, played: &[f32]) {
         self.played.copy_within(self.block.., 0);
         self.played[self.block..].copy_from_slice(played);
         self.time.copy_from_slice(&self.played);

@@ -14,7 +14,9 @@
 
 mod canceller;
 mod choice;
+mod drift;
 mod filter;
+mod line;
 mod report;
 mod voice;
 

@@ -180,6 +180,37 @@ fn a_voice_beside_an_equally_loud_echo_is_left_whole_in_drawn_rooms() {
 }
 
 #[test]
+fn clocks_that_differ_become_one_within_eight_seconds() {
+    let mut random = Random::new(31);
+    for rate in RATES {
+        for seed in 1..=4 {
+            let room = Room {
+                seed,
+                delay_ms: random.within(20.0, 150.0),
+                reverberation_ms: random.within(0.0, 350.0),
+                gain_db: 0.0,
+                drift_ppm: random.within(-300.0, 300.0),
+                ..Room::default()
+            };
+            let (alone, from) = (8 * rate as usize, 11 * rate as usize);
+            let far = voice(seed, rate, 15.0, -24.0);
+            let mut near = voice(seed + 50, rate, 15.0, -24.0);
+            near[..from].fill(0.0);
+            let echo = room.echo(rate, &far);
+            let cleaned = clean(rate, &add(&near, &echo), &far).samples;
+            let lost = reduction_db(&echo[alone..from], &cleaned[alone..from]);
+            assert!(lost >= 30.0, "{rate} Hz, {room:?}: {lost:.1} dB");
+            let wrong: Vec<f32> = cleaned.iter().zip(&near).map(|(a, b)| a - b).collect();
+            let whole = reduction_db(&near[from..wrong.len()], &wrong[from..]);
+            assert!(
+                whole >= 15.0,
+                "{rate} Hz, {room:?}: a voice is {whole:.1} dB above what is wrong"
+            );
+        }
+    }
+}
+
+#[test]
 fn it_says_who_speaks() {
     for rate in RATES {
         let length = 6 * rate as usize;
