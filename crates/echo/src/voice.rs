@@ -19,7 +19,7 @@ const FLOOR: f32 = 1e-8;
 /// How much of a band's power stays from frame to frame.
 const SMOOTH: f32 = 0.5;
 /// An echo fades in a room by no more than this from frame to frame.
-const FADES: f32 = 0.9;
+const FADES: f32 = 0.92;
 /// What is left of an echo in a band at first, and the least and the most, in dB; it follows by so
 /// much per frame up and down, so that 9 frames of 10 leave less.
 const LEFT_DB: f32 = -6.0;
@@ -31,7 +31,7 @@ const DOWN_DB: f32 = 0.05;
 const MARGIN_DB: f32 = 3.0;
 const CAP_DB: f32 = 12.0;
 /// The bands' mean of what counts where a voice begins, and where it goes on, in dB.
-const BEGINS_DB: f32 = 3.0;
+const BEGINS_DB: f32 = 2.7;
 const GOES_ON_DB: f32 = 1.5;
 /// What is left in the bands on the average, in dB, below which they can be trusted alone.
 const TRUSTED_DB: f32 = -8.5;
