@@ -99,7 +99,8 @@ def middles(channel: np.ndarray) -> np.ndarray:
     begins = np.flatnonzero(np.diff(out, prepend=-2) > 1)
     if not len(out):
         return np.zeros(0)
-    weights = np.abs(channel[out]) - THRESHOLD
+    # In half an hour a sample is a part in 10^8.
+    weights = np.abs(channel[out]).astype(np.float64) - THRESHOLD
     return np.asarray(np.add.reduceat(out * weights, begins) / np.add.reduceat(weights, begins))
 
 
