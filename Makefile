@@ -96,13 +96,13 @@ bench-peers:
 	@$(MAKE) --no-print-directory libv2m
 	$(LIBV2M) $(PYTHON) benches/peers/run.py
 
-# Some six minutes on an otherwise quiet machine, and the frameworks' virtual environment.
+# On an otherwise quiet machine; it makes the frameworks' virtual environment.
 bench-clusters: setup-test
 	@$(MAKE) --no-print-directory install
 	packaging/frameworks.sh
 	target/frameworks/bin/python benches/vad_clusters.py
 
-# Some 25 minutes on an otherwise quiet machine.
+# On an otherwise quiet machine, for most of an hour.
 bench-document:
 	packaging/setup.sh peers
 	@$(MAKE) --no-print-directory install
