@@ -9,6 +9,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -32,7 +33,8 @@ def private(recording: Recording, **options: Any) -> AudioCapture:
 def helpers() -> list[str]:
     names = []
     for task in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{task}/comm") as comm:
+        # It may end meanwhile.
+        with suppress(OSError), open(f"/proc/self/task/{task}/comm") as comm:
             names.append(comm.read().strip())
     return [name for name in names if name == "v2m-waiter"]
 

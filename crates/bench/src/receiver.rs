@@ -57,7 +57,7 @@ pub struct Spec {
 }
 
 fn short_drain() -> f64 {
-    0.3
+    0.6
 }
 
 fn each() -> u32 {
