@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use v2m_client::cursor::Hop;
 use v2m_client::dsp::channels::Selection;
 use v2m_client::locator::{Keeper, Locator, Mode};
@@ -41,7 +40,7 @@ impl AudioCapture {
     #[new]
     #[pyo3(signature = (
         sample_rate=16_000, buffer_size=4096, *, source=None, channel=None,
-        dtype=Dtype::Float32, engine="auto", latency=None,
+        dtype=Dtype::Float32, engine=Mode::Auto, latency=None,
     ))]
     #[allow(clippy::too_many_arguments, reason = "the signature in Python")]
     fn new(
@@ -49,29 +48,20 @@ impl AudioCapture {
         #[pyo3(from_py_with = params::stream_rate)] sample_rate: u32,
         #[pyo3(from_py_with = params::buffer_size)] buffer_size: u64,
         source: Option<String>,
-        channel: Option<&Bound<'_, PyAny>>,
+        #[pyo3(from_py_with = params::channel)] channel: Option<Selection>,
         #[pyo3(from_py_with = params::dtype)] dtype: Dtype,
-        engine: &str,
-        latency: Option<&str>,
+        #[pyo3(from_py_with = params::engine)] engine: Mode,
+        #[pyo3(from_py_with = params::latency)] latency: Option<Quantum>,
     ) -> Outcome<Self> {
-        let mode: Mode = engine
-            .parse()
-            .map_err(|why| invalid("engine", format!("{engine:?}"), why))?;
-        let latency: Option<Quantum> = latency
-            .map(|text| {
-                text.parse()
-                    .map_err(|why| invalid("latency", format!("{text:?}"), why))
-            })
-            .transpose()?;
         if let Some(source) = source.as_ref().filter(|source| source.trim().is_empty()) {
             let why = "names no source: write \"default\", or a name that sources() gives";
             return Err(invalid("source", format!("{source:?}"), why).into());
         }
         let keeper = Arc::new(Keeper::default());
         let locator = Locator {
-            mode,
+            mode: engine,
             source,
-            channel: channel.map(channel_of).transpose()?,
+            channel: channel.map(|channel| channel.to_string()),
             rate: Rate::new(sample_rate)?,
             latency,
             observe: false,
@@ -167,21 +157,6 @@ impl AudioCapture {
         });
     }
 
-    /// Pickling: the settings; the copy has an engine of its own.
-    fn __getnewargs_ex__<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<((u32, u64), Bound<'py, PyDict>)> {
-        let named = PyDict::new(py);
-        named.set_item("source", &self.locator.source)?;
-        named.set_item("channel", &self.locator.channel)?;
-        named.set_item("dtype", self.dtype.name())?;
-        named.set_item("engine", self.locator.mode.to_string())?;
-        let latency = self.locator.latency.map(|latency| latency.to_string());
-        named.set_item("latency", latency)?;
-        Ok(((self.locator.rate.hz(), self.buffer_size), named))
-    }
-
     fn __repr__(&self) -> String {
         let source = self.locator.source.as_deref().unwrap_or("default");
         let (size, rate) = (self.buffer_size, self.locator.rate);
@@ -193,6 +168,10 @@ getters! { AudioCapture, "AudioCapture", |this, _py|
     sample_rate: u32 = this.locator.rate.hz();
     buffer_size: u64 = this.buffer_size;
     dtype: &'static str = this.dtype.name();
+    source: Option<String> = this.locator.source.clone();
+    channel: Option<String> = this.locator.channel.clone();
+    engine: String = this.locator.mode.to_string();
+    latency: Option<String> = this.locator.latency.map(|quantum| quantum.to_string());
 }
 
 impl Drop for AudioCapture {
@@ -210,13 +189,6 @@ pub(crate) fn _programs(py: Python<'_>) -> Outcome<Vec<PathBuf>> {
         ..Locator::default()
     };
     Ok(locator.programs()?)
-}
-
-/// A channel's name or its number from 1, as the engine writes it.
-fn channel_of(channel: &Bound<'_, PyAny>) -> PyResult<String> {
-    let selection: v2m_client::Result<Selection> = channel.str()?.to_str()?.parse();
-    let selection = selection.map_err(|why| invalid("channel", shown(channel), why))?;
-    Ok(selection.to_string())
 }
 
 fn hop_of(hop: Option<&Bound<'_, PyAny>>, size: u64) -> PyResult<Hop> {

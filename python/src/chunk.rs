@@ -7,11 +7,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
+use v2m_client::Result;
 use v2m_client::judge;
 use v2m_client::pcm::{self, Dtype};
 use v2m_client::ring::Reader;
 use v2m_client::stream;
-use v2m_client::{ErrorKind, Result};
 
 use crate::errors;
 use crate::python;
@@ -49,16 +49,15 @@ pub(crate) struct AudioChunk {
 }
 
 impl AudioChunk {
-    pub(crate) fn ring(&self) -> &Arc<Reader> {
-        &self.of.ring
-    }
-
-    pub(crate) fn start(&self) -> u64 {
-        self.of.position
-    }
-
-    pub(crate) fn end(&self) -> u64 {
-        self.of.position + self.of.count
+    /// Where it lies: a ring's samples from one position to another.
+    pub(crate) fn stretch(&self) -> (&Arc<Reader>, u64, u64) {
+        let stream::Window {
+            ring,
+            position,
+            count,
+            ..
+        } = &self.of;
+        (ring, *position, position + count)
     }
 
     fn seconds(&self) -> f64 {
@@ -82,7 +81,8 @@ impl AudioChunk {
         if self.is_valid() {
             return Ok(());
         }
-        let gone = self.of.ring.oldest().min(self.end()) - self.start();
+        let (ring, start, end) = self.stretch();
+        let gone = ring.oldest().min(end) - start;
         let message =
             format!("{gone} samples of the chunk were overwritten before they were copied");
         Err(errors::overrun(py, gone, message))
@@ -94,17 +94,10 @@ impl AudioChunk {
     #[doc = doc!("AudioChunk.speech")]
     #[getter]
     fn speech<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
-        let stream::Window {
-            ring,
-            position,
-            count,
-            ..
-        } = &self.of;
-        let (first, windows) = py.detach(|| judge::track(ring, *position, *count));
-        let window = Window::speech(ring, first, windows).map_err(|error| match error.kind() {
-            ErrorKind::Overrun => errors::overrun(py, *count, error.to_string()),
-            _ => errors::raise(error),
-        })?;
+        let (ring, start, end) = self.stretch();
+        let (first, windows) = py.detach(|| judge::track(ring, start, end - start));
+        let window = Window::speech(ring, first, windows)
+            .map_err(|error| errors::overwritten(py, error, end - start))?;
         PyMemoryView::from(Bound::new(py, window)?.as_any())
     }
 
@@ -181,7 +174,7 @@ impl SpeechSegment {
     #[doc = doc!("SpeechSegment.end")]
     #[getter]
     fn end(slf: PyRef<'_, Self>) -> u64 {
-        slf.as_super().end()
+        slf.as_super().stretch().2
     }
 
     #[doc = doc!("SpeechSegment.duration")]
@@ -193,13 +186,9 @@ impl SpeechSegment {
     fn __repr__(slf: PyRef<'_, Self>) -> String {
         let growing = if slf.is_final { "" } else { ", growing" };
         let chunk = slf.as_super();
-        format!(
-            "<SpeechSegment of {:.2} s from {} to {}{growing}{}>",
-            chunk.seconds(),
-            chunk.start(),
-            chunk.end(),
-            chunk.remarks()
-        )
+        let (_, start, end) = chunk.stretch();
+        let (seconds, remarks) = (chunk.seconds(), chunk.remarks());
+        format!("<SpeechSegment of {seconds:.2} s from {start} to {end}{growing}{remarks}>")
     }
 }
 

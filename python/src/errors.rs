@@ -72,17 +72,10 @@ pub(crate) fn overrun(py: Python<'_>, lost: u64, message: String) -> PyErr {
     }
 }
 
-/// Adds the exceptions to the module.
-pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
-    module.add("V2MError", py.get_type::<V2MError>())?;
-    module.add(
-        "EngineUnavailableError",
-        py.get_type::<EngineUnavailableError>(),
-    )?;
-    let overrun = py.get_type::<OverrunError>();
-    overrun.setattr("lost", 0)?;
-    module.add("OverrunError", overrun)?;
-    module.add("DeviceError", py.get_type::<DeviceError>())?;
-    module.add("_NeedsRecovery", py.get_type::<NeedsRecovery>())
+/// The exception for an error about that many samples, which it may be that they were overwritten.
+pub(crate) fn overwritten(py: Python<'_>, error: Error, samples: u64) -> PyErr {
+    match error.kind() {
+        ErrorKind::Overrun => overrun(py, samples, error.to_string()),
+        _ => raise(error),
+    }
 }

@@ -19,7 +19,7 @@ impl StreamEvents {
     pub(crate) fn new(of: &Arc<Stream>, object: Py<PyAny>) -> Outcome<PyClassInitializer<Self>> {
         usable(of)?;
         let events = Events::new(of.clone())?;
-        let items = Items::new(events, Some(object), false, Ok, event);
+        let items = Items::new(events, Some(object), false, event);
         Ok(PyClassInitializer::from(items).add_subclass(Self))
     }
 }

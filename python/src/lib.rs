@@ -75,33 +75,52 @@ fn python<'py>(
 /// one is atomic or behind a lock. Where Python is entered under a lock (`corpus`), nobody waits
 /// for that one who hasn't left Python.
 #[pymodule(gil_used = false)]
-fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
-    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add_class::<capture::AudioCapture>()?;
-    module.add_class::<stream::AudioStream>()?;
-    module.add_class::<chunk::AudioChunk>()?;
-    module.add_class::<segments::SpeechSegments>()?;
-    module.add_class::<events::StreamEvents>()?;
-    module.add_class::<chunk::SpeechSegment>()?;
-    module.add_class::<together::Together>()?;
-    module.add_function(wrap_pyfunction!(together::together, module)?)?;
-    module.add_class::<processor::VadProcessor>()?;
-    module.add_class::<pieces::VadStream>()?;
-    module.add_class::<recording::Recording>()?;
-    module.add_function(wrap_pyfunction!(corpus::read_audio, module)?)?;
-    errors::register(module)?;
-    module.add_function(wrap_pyfunction!(capture::_programs, module)?)?;
-    let forked = wrap_pyfunction!(after_fork, module)?;
-    let hooks = pyo3::types::PyDict::new(py);
-    hooks.set_item("after_in_child", forked)?;
-    py.import("os")?
-        .call_method("register_at_fork", (), Some(&hooks))?;
-    Ok(())
-}
+mod _native {
+    use pyo3::prelude::*;
+    use pyo3::types::IntoPyDict;
 
-/// A forked child has its parent's streams; they aren't its own.
-#[pyfunction]
-fn after_fork() {
-    v2m_client::engine::forked();
+    #[pymodule_export]
+    use crate::capture::{_programs, AudioCapture};
+    #[pymodule_export]
+    use crate::chunk::{AudioChunk, SpeechSegment};
+    #[pymodule_export]
+    use crate::corpus::read_audio;
+    #[pymodule_export]
+    use crate::errors::{
+        DeviceError, EngineUnavailableError, NeedsRecovery as _NeedsRecovery, OverrunError,
+        V2MError,
+    };
+    #[pymodule_export]
+    use crate::events::StreamEvents;
+    #[pymodule_export]
+    use crate::pieces::VadStream;
+    #[pymodule_export]
+    use crate::processor::VadProcessor;
+    #[pymodule_export]
+    use crate::recording::Recording;
+    #[pymodule_export]
+    use crate::segments::SpeechSegments;
+    #[pymodule_export]
+    use crate::stream::AudioStream;
+    #[pymodule_export]
+    use crate::together::{Together, together};
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals, reason = "Python's name")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    /// A forked child has its parent's streams; they aren't its own.
+    #[pyfunction]
+    fn _forked() {
+        v2m_client::engine::forked();
+    }
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.getattr("OverrunError")?.setattr("lost", 0)?;
+        let hooks = [("after_in_child", module.getattr("_forked")?)].into_py_dict(module.py())?;
+        let os = module.py().import("os")?;
+        os.call_method("register_at_fork", (), Some(&hooks))?;
+        Ok(())
+    }
 }

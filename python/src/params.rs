@@ -3,13 +3,18 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use v2m_client::Error;
+use v2m_client::dsp::channels::Selection;
 use v2m_client::dsp::resample::RATES;
+use v2m_client::locator::Mode;
 use v2m_client::pcm::Dtype;
+use v2m_client::quantum::Quantum;
 use v2m_client::ring::Rate;
 use v2m_client::ring::layout::MAX_HISTORY;
 use v2m_client::vad::corpus::MAX_JOBS;
@@ -59,10 +64,32 @@ where
     })
 }
 
+/// What is written as a text.
+fn parsed<T: FromStr<Err = Error>>(name: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+    let parsed = value.str()?.to_str()?.parse();
+    parsed.map_err(|why: Error| invalid(name, shown(value), why))
+}
+
+/// The same, or None.
+fn maybe<T: FromStr<Err = Error>>(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<T>> {
+    let given = (!value.is_none()).then_some(value);
+    given.map(|value| parsed(name, value)).transpose()
+}
+
 pub(crate) fn dtype(value: &Bound<'_, PyAny>) -> PyResult<Dtype> {
-    let name = value.extract().unwrap_or_default();
-    let dtype: v2m_client::Result<Dtype> = str::parse(name);
-    dtype.map_err(|why| invalid("dtype", shown(value), why))
+    parsed("dtype", value)
+}
+
+pub(crate) fn engine(value: &Bound<'_, PyAny>) -> PyResult<Mode> {
+    parsed("engine", value)
+}
+
+pub(crate) fn channel(value: &Bound<'_, PyAny>) -> PyResult<Option<Selection>> {
+    maybe("channel", value)
+}
+
+pub(crate) fn latency(value: &Bound<'_, PyAny>) -> PyResult<Option<Quantum>> {
+    maybe("latency", value)
 }
 
 /// Functions that check numbers; after `or None`, those that let None pass.

@@ -48,16 +48,12 @@ impl VadStream {
     #[doc = doc!("VADStream.push")]
     fn push<'py>(&self, audio: &Bound<'py, PyAny>) -> Outcome<Vec<Bound<'py, PyAny>>> {
         let samples = Samples::get(audio)?;
-        let pushed = audio.py().detach(|| {
+        let pushed: Outcome<_> = audio.py().detach(|| {
             samples.check()?;
             let mut pieces = lock(&self.0);
-            let (mut found, mut failed) = (Vec::new(), Ok(()));
-            samples.blocks(|_, block| {
-                if failed.is_ok() {
-                    failed = pieces.push(block, &mut found);
-                }
-            });
-            failed.map(|()| (found, pieces.rate()))
+            let mut found = Vec::new();
+            samples.blocks(|_, block| pieces.push(block, &mut found))?;
+            Ok((found, pieces.rate()))
         });
         let (found, rate) = pushed?;
         Ok(events(audio.py(), &found, rate)?)
@@ -89,11 +85,7 @@ getters! { VadStream, "VADStream", |this, py|
 /// Those, as Python has them.
 fn events<'py>(py: Python<'py>, events: &[Event], rate: u32) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let event = |event: &Event| {
-        let (kind, position) = match *event {
-            Event::Start(position) => ("start", position),
-            Event::End(position) => ("end", position),
-            Event::Misfire(position) => ("misfire", position),
-        };
+        let (kind, position) = (event.name(), event.position());
         let time = position as f64 / f64::from(rate);
         python(py, "_vad_event", "VADEvent", (kind, position, time))
     };

@@ -1,20 +1,15 @@
 //! `VADProcessor`: where there is speech in any audio. For audio of a live stream the
 //! engine's speech track knows; anything else goes through the model here.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
-use v2m_client::ErrorKind;
 use v2m_client::processor::{Judged, Processor};
-use v2m_client::ring::{Reader, SAMPLE_RATE};
 use v2m_client::vad::corpus::Search;
 use v2m_client::vad::segment::Params;
 
 use crate::chunk::{self, AudioChunk};
 use crate::corpus::{self, Form};
-use crate::errors::{self, Failure, Outcome};
-use crate::params::{self, invalid};
+use crate::errors::{self, Outcome};
+use crate::params;
 use crate::python;
 use crate::samples::{self, Samples};
 use crate::source::Interrupts;
@@ -24,75 +19,39 @@ use crate::stream::AudioStream;
 #[pyclass(frozen, name = "VADProcessor", module = "v2m_engine")]
 pub(crate) struct VadProcessor(Processor);
 
-/// What is asked about.
-enum Audio {
-    /// A stretch of a ring.
-    Live {
-        ring: Arc<Reader>,
-        start: u64,
-        end: u64,
-    },
-    Buffer(Samples),
-}
-
-impl Audio {
-    fn get(audio: &Bound<'_, PyAny>, rate: u32) -> Outcome<Self> {
-        let live = |chunk: &AudioChunk| {
-            let own = chunk.ring().rate().hz();
-            if rate != SAMPLE_RATE && rate != own {
-                let why = format!("audio of this stream has {own} Hz");
-                return Err(invalid("sample_rate", rate, why).into());
-            }
-            Ok(Self::Live {
-                ring: chunk.ring().clone(),
-                start: chunk.start(),
-                end: chunk.end(),
-            })
-        };
-        if let Ok(stream) = audio.cast::<AudioStream>() {
-            return live(stream.get().latest(audio.py())?.get());
-        }
-        if let Ok(chunk) = audio.cast::<AudioChunk>() {
-            return live(chunk.get());
-        }
-        Ok(Self::Buffer(Samples::get(audio)?))
+/// Audio that a ring has: a stream's newest, or a chunk's.
+fn live<'py>(audio: &Bound<'py, PyAny>) -> Outcome<Option<Bound<'py, AudioChunk>>> {
+    if let Ok(stream) = audio.cast::<AudioStream>() {
+        let newest = stream.get().latest(audio.py())?;
+        return Ok(Some(newest.into_bound(audio.py())));
     }
+    Ok(audio.cast::<AudioChunk>().ok().cloned())
 }
 
 impl VadProcessor {
     fn judge(&self, audio: &Bound<'_, PyAny>, rate: u32, resume: bool) -> Outcome<Judged> {
         let py = audio.py();
-        let samples = match Audio::get(audio, rate)? {
-            Audio::Live { ring, start, end } => {
-                let judged = py.detach(|| self.0.live(&ring, start, end));
-                return judged.map_err(|error| match error.kind() {
-                    ErrorKind::Overrun => {
-                        errors::overrun(py, end - start, error.to_string()).into()
-                    }
-                    _ => error.into(),
-                });
-            }
-            Audio::Buffer(samples) => samples,
-        };
+        if let Some(chunk) = live(audio)? {
+            let (ring, start, end) = chunk.get().stretch();
+            let judged = py.detach(|| self.0.live(ring, rate, start, end));
+            return Ok(judged.map_err(|error| errors::overwritten(py, error, end - start))?);
+        }
+        let samples = Samples::get(audio)?;
+        let (length, mut interrupts) = (samples.len() as u64, Interrupts::new());
         py.detach(|| {
             samples.check()?;
-            let length = samples.len() as u64;
-            let (mut interrupts, mut looked) = (Interrupts::new(), Ok(()));
             let blocks = |take: &mut dyn FnMut(&[f32])| {
                 samples.blocks(|_, block| {
-                    if looked.is_ok() {
-                        take(block);
-                        // Half a piece would move all that follow.
-                        looked = if resume { Ok(()) } else { interrupts.look() };
-                    }
-                });
+                    take(block);
+                    // Half a piece would move all that follow.
+                    if resume { Ok(()) } else { interrupts.look() }
+                })
             };
-            let judged = if resume {
+            if resume {
                 self.0.piece(rate, length, blocks)
             } else {
                 self.0.whole(rate, length, blocks)
-            };
-            looked.and(judged.map_err(Failure::from))
+            }
         })
     }
 
@@ -222,14 +181,6 @@ impl VadProcessor {
     #[doc = doc!("VADProcessor.reset")]
     fn reset(&self, py: Python<'_>) {
         py.detach(|| self.0.reset());
-    }
-
-    /// Pickling: the settings; what `resume` goes on with stays here.
-    fn __getnewargs_ex__<'py>(
-        slf: &Bound<'py, Self>,
-    ) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
-        let settings = python(slf.py(), "_settings", "of", (slf,))?.cast_into()?;
-        Ok((PyTuple::empty(slf.py()), settings))
     }
 
     fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {

@@ -102,35 +102,36 @@ impl Samples {
         }
     }
 
-    /// All samples in blocks, in order.
-    pub(crate) fn blocks(&self, take: impl FnMut(usize, &[f32])) {
+    /// Hands over all samples in blocks, each with the number of its first, until one fails.
+    pub(crate) fn blocks<E>(
+        &self,
+        take: impl FnMut(usize, &[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
         // A window at a time should not pay for clearing room for sixteen.
         match self.len() {
-            ..=512 => self.blocks_of::<512>(take),
-            _ => self.blocks_of::<8192>(take),
+            ..=512 => self.blocks_of::<512, E>(take),
+            _ => self.blocks_of::<8192, E>(take),
         }
     }
 
-    fn blocks_of<const N: usize>(&self, mut take: impl FnMut(usize, &[f32])) {
+    fn blocks_of<const N: usize, E>(
+        &self,
+        mut take: impl FnMut(usize, &[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut block = [0.0; N];
-        for first in (0..self.len()).step_by(N) {
+        (0..self.len()).step_by(N).try_for_each(|first| {
             let count = N.min(self.len() - first);
             self.read(first, &mut block[..count]);
-            take(first, &block[..count]);
-        }
+            take(first, &block[..count])
+        })
     }
 
     /// Fails unless all of it is audio of full scale 1.0.
     pub(crate) fn check(&self) -> Result<()> {
-        let mut checked = Ok(());
-        if matches!(self.format, Format::Float32) {
-            self.blocks(|first, block| {
-                if checked.is_ok() {
-                    checked = check(block, first as u64);
-                }
-            });
+        match self.format {
+            Format::Float32 => self.blocks(|first, block| check(block, first as u64)),
+            Format::Int16 => Ok(()),
         }
-        checked
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use v2m_client::pcm::Dtype;
-use v2m_client::progress::Source;
+use v2m_client::progress::{Mapped, Source};
 use v2m_client::segments::{Segments, Utterance};
 use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
@@ -33,10 +33,9 @@ impl SpeechSegments {
             Ok((stretch, found.is_final))
         };
         let items = Items::new(
-            segments.clone(),
+            Mapped::new(segments.clone(), make),
             Some(object),
             dtype.is_copied(),
-            make,
             |py, (stretch, is_final)| {
                 let segment = Py::new(py, SpeechSegment::new(stretch, is_final))?;
                 Ok(segment.into_any())

@@ -92,23 +92,17 @@ pub(crate) struct Items {
 }
 
 impl Items {
-    /// Those of `source`. `make` takes no Python, and runs without the GIL if it `copies`
-    /// samples; `give` makes Python's object of what it made.
-    pub(crate) fn new<S, T>(
+    /// Those of `source`, which `give` makes Python's. They are taken without the GIL if
+    /// samples are copied for them; where none are, it isn't worth giving it up.
+    pub(crate) fn new<S: Source<Item: Send> + Send + Sync + 'static>(
         source: S,
         stream: Option<Py<PyAny>>,
         copies: bool,
-        make: impl Fn(S::Item) -> Result<T> + Send + Sync + 'static,
-        give: impl Fn(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + Sync + 'static,
-    ) -> Self
-    where
-        S: Source<Item: Send> + Send + Sync + 'static,
-        T: Send,
-    {
-        let steps = Box::new(Making {
+        give: impl Fn(Python<'_>, S::Item) -> PyResult<Py<PyAny>> + Send + Sync + 'static,
+    ) -> Self {
+        let steps = Box::new(Giving {
             source,
             copies,
-            make,
             give,
         });
         Self { steps, stream }
@@ -121,8 +115,12 @@ impl Items {
         slf
     }
 
+    /// Waits without the GIL; Ctrl-C interrupts.
     fn __next__(&self, py: Python<'_>) -> Outcome<Option<Py<PyAny>>> {
-        self.steps.next(py)
+        Ok(match self.steps.step(py, true)? {
+            Poll::Ready(item) => Some(item),
+            _ => None,
+        })
     }
 
     fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -137,7 +135,13 @@ impl Items {
 
     /// The next item; None: nothing yet.
     fn _poll(&self, py: Python<'_>) -> Outcome<Option<Py<PyAny>>> {
-        self.steps.poll(py)
+        match self.steps.step(py, false)? {
+            Poll::Ready(item) => Ok(Some(item)),
+            Poll::Pending => Ok(None),
+            Poll::EngineLost => Err(NeedsRecovery::new_err("the engine is gone").into()),
+            Poll::NoSpeechTrack => Err(NeedsRecovery::new_err("no speech detection so far").into()),
+            _ => Err(PyStopAsyncIteration::new_err(()).into()),
+        }
     }
 
     /// Whether there is nothing for `_poll` to tell yet.
@@ -160,80 +164,41 @@ impl Items {
     }
 }
 
-/// The way to the next item.
+/// The way to the next item, whatever it is.
 trait Steps: Send + Sync {
-    /// `__next__`: None at the end. Waits without the GIL; Ctrl-C interrupts.
-    fn next(&self, py: Python<'_>) -> Outcome<Option<Py<PyAny>>>;
-
-    /// A step of `__anext__`: None to wait. Doesn't wait.
-    fn poll(&self, py: Python<'_>) -> Outcome<Option<Py<PyAny>>>;
+    /// An overrun is an error. `waits` until there is an item, or the end.
+    fn step(&self, py: Python<'_>, waits: bool) -> Outcome<Poll<Py<PyAny>>>;
 
     fn is_pending(&self) -> bool;
 
     fn recover(&self) -> Result<bool>;
 }
 
-struct Making<S, M, G> {
+struct Giving<S, G> {
     source: S,
     copies: bool,
-    make: M,
     give: G,
 }
 
-impl<S, T, M, G> Making<S, M, G>
-where
-    S: Source<Item: Send> + Sync,
-    T: Send,
-    M: Fn(S::Item) -> Result<T> + Sync,
-    G: Sync,
-{
-    /// Samples are copied without the GIL; where none are, it isn't worth giving it up.
-    fn made(&self, py: Python<'_>, found: Poll<S::Item>) -> Result<Poll<T>> {
-        if self.copies {
-            py.detach(|| found.try_map(&self.make))
-        } else {
-            found.try_map(&self.make)
-        }
-    }
-
-    fn found(&self) -> Outcome<Poll<S::Item>> {
-        iterable(self.source.stream())?;
-        Ok(self.source.poll()?)
-    }
-}
-
-impl<S, T, M, G> Steps for Making<S, M, G>
+impl<S, G> Steps for Giving<S, G>
 where
     S: Source<Item: Send> + Send + Sync,
-    T: Send,
-    M: Fn(S::Item) -> Result<T> + Send + Sync,
-    G: Fn(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + Sync,
+    G: Fn(Python<'_>, S::Item) -> PyResult<Py<PyAny>> + Send + Sync,
 {
-    fn next(&self, py: Python<'_>) -> Outcome<Option<Py<PyAny>>> {
-        let found = match self.found()? {
-            Poll::Pending | Poll::EngineLost | Poll::NoSpeechTrack => {
-                let next =
-                    || Ok::<_, Failure>(self.source.next(|_| signals())?.try_map(&self.make)?);
-                py.detach(next)?
-            }
-            found => self.made(py, found)?,
+    fn step(&self, py: Python<'_>, waits: bool) -> Outcome<Poll<Py<PyAny>>> {
+        let source = &self.source;
+        iterable(source.stream())?;
+        let mut found = if self.copies && !source.is_pending() {
+            py.detach(|| source.poll())?
+        } else {
+            source.poll()?
         };
-        match found {
-            Poll::Ready(made) => Ok(Some((self.give)(py, made)?)),
-            Poll::Overrun(lost) => Err(overrun(py, self.source.stream(), lost)),
-            _ => Ok(None),
+        if waits && !matches!(found, Poll::Ready(_) | Poll::Overrun(_) | Poll::Ended) {
+            found = py.detach(|| source.next(|_| signals()))?;
         }
-    }
-
-    fn poll(&self, py: Python<'_>) -> Outcome<Option<Py<PyAny>>> {
-        let found = self.found()?;
-        match self.made(py, found)? {
-            Poll::Ready(made) => Ok(Some((self.give)(py, made)?)),
-            Poll::Pending => Ok(None),
-            Poll::Overrun(lost) => Err(overrun(py, self.source.stream(), lost)),
-            Poll::EngineLost => Err(NeedsRecovery::new_err("the engine is gone").into()),
-            Poll::NoSpeechTrack => Err(NeedsRecovery::new_err("no speech detection so far").into()),
-            Poll::Ended => Err(PyStopAsyncIteration::new_err(()).into()),
+        match found {
+            Poll::Overrun(lost) => Err(overrun(py, source.stream(), lost)),
+            found => Ok(found.try_map(|item| (self.give)(py, item))?),
         }
     }
 

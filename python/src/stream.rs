@@ -11,7 +11,7 @@ use pyo3::types::PyBytes;
 use v2m_client::cursor::Hop;
 use v2m_client::engine::Engine;
 use v2m_client::pcm::Dtype;
-use v2m_client::progress::{Poll, Source};
+use v2m_client::progress::{Mapped, Poll, Source};
 use v2m_client::reading::Pieces;
 use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
@@ -55,10 +55,9 @@ impl AudioStream {
     ) -> PyClassInitializer<Self> {
         let stream = Arc::new(stream);
         let items = Items::new(
-            stream.clone(),
+            Mapped::new(stream.clone(), move |window| Stretch::new(window, dtype)),
             None,
             dtype.is_copied(),
-            move |window| Stretch::new(window, dtype),
             |py, stretch| Ok(Py::new(py, stretch.chunk())?.into_any()),
         );
         let of = stream.clone();

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use v2m_client::pcm::Dtype;
+use v2m_client::progress::Mapped;
 use v2m_client::stream::Window;
 use v2m_client::together as client;
 
@@ -37,7 +38,7 @@ pub(crate) fn together(py: Python<'_>, streams: Vec<Py<AudioStream>>) -> Outcome
     let first = streams
         .first()
         .map(|stream| stream.clone_ref(py).into_any());
-    let items = Items::new(together, first, copied, make, chunks);
+    let items = Items::new(Mapped::new(together, make), first, copied, chunks);
     let together = Together { _streams: streams };
     let together = PyClassInitializer::from(items).add_subclass(together);
     Ok(Py::new(py, together)?)

@@ -10,6 +10,7 @@
 ...         text = recognise(np.asarray(segment))
 """
 
+from . import _settings as _settings
 from ._echo import Echo
 from ._events import Event
 from ._health import Finding, Health

@@ -178,6 +178,18 @@ class AudioCapture:
     @property
     def dtype(self) -> Literal["float32", "int16"]:
         """What samples are."""
+    @property
+    def source(self) -> str | None:
+        """What is captured, as it was given; None: what the service is configured for."""
+    @property
+    def channel(self) -> str | None:
+        """Which of its channels is heard; None: as the service is configured."""
+    @property
+    def engine(self) -> Literal["auto", "service", "private"]:
+        """Whose engine it is."""
+    @property
+    def latency(self) -> str | None:
+        """The quantum that is asked for, `"samples/rate"`; None: the engine's own."""
 
 @final
 class Recording:

@@ -1,9 +1,13 @@
-"""The settings that an object was made with: its attributes of their names."""
+"""The settings that an object was made with, which are its attributes of their names: what is
+shown of it, and what is pickled."""
 
 from __future__ import annotations
 
+import copyreg
 import inspect
 from typing import Any
+
+from ._native import AudioCapture, VADProcessor
 
 
 def of(made: object) -> dict[str, Any]:
@@ -21,3 +25,17 @@ def shown(made: object) -> str:
         if parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY or value != usual[name]
     )
     return f"{type(made).__name__}({', '.join(settings)})"
+
+
+def make(kind: type[Any], settings: dict[str, Any]) -> object:
+    """Another one, from its pickle."""
+    return kind(**settings)
+
+
+def pickled(made: object) -> tuple[Any, tuple[Any, ...]]:
+    """The settings alone: a copy has an engine, and a past, of its own."""
+    return make, (type(made), of(made))
+
+
+for kind in (AudioCapture, VADProcessor):
+    copyreg.pickle(kind, pickled)  # type: ignore[arg-type]

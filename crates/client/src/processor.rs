@@ -69,11 +69,17 @@ impl Processor {
         self.hearing
     }
 
-    /// A stretch of a ring. Blocks.
+    /// A stretch of a ring, said to be of so many samples a second: its own, or 16 kHz, which
+    /// stands for any. Blocks.
     ///
     /// # Errors
-    /// Those of [`judge::stretch`].
-    pub fn live(&self, ring: &Reader, start: u64, end: u64) -> Result<Judged> {
+    /// [`ErrorKind::Invalid`]: another rate; those of [`judge::stretch`].
+    pub fn live(&self, ring: &Reader, rate: u32, start: u64, end: u64) -> Result<Judged> {
+        let own = ring.rate().hz();
+        if rate != Rate::SPEECH.hz() && rate != own {
+            let message = format!("sample_rate={rate}: audio of this stream has {own} Hz");
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
         let (first, probabilities) = judge::stretch(ring, start, end, self.hearing)?;
         let rate = ring.rate();
         let at_16_khz = |position| Rate::SPEECH.convert(position, rate);
@@ -91,16 +97,17 @@ impl Processor {
     /// to its end.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`]: a rate that can't be converted.
-    pub fn whole(
+    /// [`ErrorKind::Invalid`]: a rate that can't be converted; those of `blocks`.
+    pub fn whole<E: From<Error>>(
         &self,
         rate: u32,
         length: u64,
-        blocks: impl FnOnce(&mut dyn FnMut(&[f32])),
-    ) -> Result<Judged> {
+        blocks: impl FnOnce(&mut dyn FnMut(&[f32])) -> Result<(), E>,
+    ) -> Result<Judged, E> {
         let mut probabilities = Vec::new();
         let mut recording = self.recording(rate)?;
-        blocks(&mut |block| recording.push(block, &mut probabilities));
+        // If that fails, what was begun goes with it.
+        blocks(&mut |block| recording.push(block, &mut probabilities))?;
         recording.finish(&mut probabilities);
         lock(&self.idle).push(recording);
         Ok(Judged::of(probabilities, length, rate, None))
@@ -109,13 +116,14 @@ impl Processor {
     /// The next piece of audio that comes in pieces, one sequence for all threads.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`]: a rate that can't be converted, or another than before.
-    pub fn piece(
+    /// [`ErrorKind::Invalid`]: a rate that can't be converted, or another than before; those of
+    /// `blocks`, after which the next piece follows on what was handed over.
+    pub fn piece<E: From<Error>>(
         &self,
         rate: u32,
         length: u64,
-        blocks: impl FnOnce(&mut dyn FnMut(&[f32])),
-    ) -> Result<Judged> {
+        blocks: impl FnOnce(&mut dyn FnMut(&[f32])) -> Result<(), E>,
+    ) -> Result<Judged, E> {
         let mut resumed = lock(&self.resumed);
         let Resumed { recording, last } = match &mut *resumed {
             Some(resumed) if resumed.recording.rate() != rate => {
@@ -123,7 +131,7 @@ impl Processor {
                     "sample_rate={rate}: what is resumed has {} Hz; reset() before another rate",
                     resumed.recording.rate()
                 );
-                return Err(Error::new(ErrorKind::Invalid, message));
+                return Err(Error::new(ErrorKind::Invalid, message).into());
             }
             Some(resumed) => resumed,
             None => resumed.insert(Resumed {
@@ -132,7 +140,7 @@ impl Processor {
             }),
         };
         let mut probabilities = Vec::new();
-        blocks(&mut |block| recording.push(block, &mut probabilities));
+        blocks(&mut |block| recording.push(block, &mut probabilities))?;
         let newest = probabilities.last().copied().or(*last);
         let before = std::mem::replace(last, newest);
         Ok(Judged::of(probabilities, length, rate, before))

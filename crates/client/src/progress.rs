@@ -36,7 +36,7 @@ impl<T> Poll<T> {
     ///
     /// # Errors
     /// Those of `make`.
-    pub fn try_map<U>(self, make: impl FnOnce(T) -> Result<U>) -> Result<Poll<U>> {
+    pub fn try_map<U, E>(self, make: impl FnOnce(T) -> Result<U, E>) -> Result<Poll<U>, E> {
         Ok(match self {
             Self::Ready(item) => Poll::Ready(make(item)?),
             Self::Overrun(lost) => Poll::Overrun(lost),
@@ -66,6 +66,38 @@ impl<S: Source> Source for Arc<S> {
 
     fn recover(&self) -> Result<bool> {
         (**self).recover()
+    }
+}
+
+/// A source of whose items others are made, one by one.
+pub struct Mapped<S, M> {
+    source: S,
+    make: M,
+}
+
+impl<S: Source, T, M: Fn(S::Item) -> Result<T>> Mapped<S, M> {
+    pub fn new(source: S, make: M) -> Self {
+        Self { source, make }
+    }
+}
+
+impl<S: Source, T, M: Fn(S::Item) -> Result<T>> Source for Mapped<S, M> {
+    type Item = T;
+
+    fn poll(&self) -> Result<Poll<T>> {
+        self.source.poll()?.try_map(&self.make)
+    }
+
+    fn is_pending(&self) -> bool {
+        self.source.is_pending()
+    }
+
+    fn stream(&self) -> &Stream {
+        self.source.stream()
+    }
+
+    fn recover(&self) -> Result<bool> {
+        self.source.recover()
     }
 }
 

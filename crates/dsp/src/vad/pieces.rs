@@ -18,6 +18,24 @@ pub enum Event {
     Misfire(u64),
 }
 
+impl Event {
+    /// `start`, `end`, `misfire`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start(_) => "start",
+            Self::End(_) => "end",
+            Self::Misfire(_) => "misfire",
+        }
+    }
+
+    /// Where, in samples of the audio's own.
+    pub fn position(self) -> u64 {
+        match self {
+            Self::Start(at) | Self::End(at) | Self::Misfire(at) => at,
+        }
+    }
+}
+
 /// One stream of pieces of any length.
 pub struct Pieces {
     recording: Recording,
