@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use v2m_client::cursor::Hop;
 use v2m_client::dsp::channels::Selection;
 use v2m_client::locator::{Keeper, Locator, Mode};
 use v2m_client::pcm::Dtype;
@@ -16,14 +15,10 @@ use v2m_client::vad::segment::Params;
 
 use crate::errors::Outcome;
 use crate::lock;
-use crate::params::{self, invalid, shown};
+use crate::params::{self, invalid};
 use crate::python;
 use crate::recording::Recording;
 use crate::stream::AudioStream;
-
-/// Seconds that a switch interval may be: CPython counts in microseconds, and more than
-/// the longest nobody means.
-const SWITCH_INTERVALS: std::ops::RangeInclusive<f64> = 1e-6..=1.0;
 
 #[doc = doc!("AudioCapture")]
 #[pyclass(frozen, module = "v2m_engine")]
@@ -87,14 +82,14 @@ impl AudioCapture {
         timeout: Option<f64>,
         switch_interval: Option<f64>,
     ) -> PyResult<Py<AudioStream>> {
-        if let Some(seconds) = switch_interval.filter(|s| !SWITCH_INTERVALS.contains(s)) {
-            let why = "must be 0.000001 to 1 second, or None";
-            return Err(invalid("switch_interval", format!("{seconds:?}"), why));
-        }
+        let lowered = switch_interval
+            .map(|seconds| python(py, "_switch", "Lowered", (seconds,)))
+            .transpose()?;
         let size = self.buffer_size;
-        let (hop, timeout) = (hop_of(hop, size)?, params::timeout(timeout)?);
+        let (hop, timeout) = (params::hop(hop, size)?, params::timeout(timeout)?);
         let stream = Stream::new(self.locator.clone(), size, hop, timeout);
-        Py::new(py, AudioStream::new(stream, self.dtype, switch_interval))
+        let lowered = lowered.map(Bound::unbind);
+        Py::new(py, AudioStream::new(stream, self.dtype, lowered))
     }
 
     #[doc = doc!("AudioCapture.record")]
@@ -189,20 +184,4 @@ pub(crate) fn _programs(py: Python<'_>) -> Outcome<Vec<PathBuf>> {
         ..Locator::default()
     };
     Ok(locator.programs()?)
-}
-
-fn hop_of(hop: Option<&Bound<'_, PyAny>>, size: u64) -> PyResult<Hop> {
-    let Some(hop) = hop else {
-        return Ok(Hop::Samples(size));
-    };
-    if hop.extract::<&str>().is_ok_and(|word| word == "quantum") {
-        return Ok(Hop::Quantum);
-    }
-    match hop.extract::<u64>() {
-        Ok(samples) if (1..=size).contains(&samples) => Ok(Hop::Samples(samples)),
-        _ => {
-            let why = format!("must be 1 to {size} samples (the buffer size), or \"quantum\"");
-            Err(invalid("hop", shown(hop), why))
-        }
-    }
 }

@@ -10,6 +10,7 @@ use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use v2m_client::Error;
+use v2m_client::cursor::Hop;
 use v2m_client::dsp::channels::Selection;
 use v2m_client::dsp::resample::RATES;
 use v2m_client::locator::Mode;
@@ -70,10 +71,12 @@ fn parsed<T: FromStr<Err = Error>>(name: &str, value: &Bound<'_, PyAny>) -> PyRe
     parsed.map_err(|why: Error| invalid(name, shown(value), why))
 }
 
-/// The same, or None.
-fn maybe<T: FromStr<Err = Error>>(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<T>> {
-    let given = (!value.is_none()).then_some(value);
-    given.map(|value| parsed(name, value)).transpose()
+/// What `of` finds in a value that isn't None.
+fn maybe<'py, T>(
+    value: &Bound<'py, PyAny>,
+    of: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<T>,
+) -> PyResult<Option<T>> {
+    (!value.is_none()).then(|| of(value)).transpose()
 }
 
 pub(crate) fn dtype(value: &Bound<'_, PyAny>) -> PyResult<Dtype> {
@@ -85,11 +88,21 @@ pub(crate) fn engine(value: &Bound<'_, PyAny>) -> PyResult<Mode> {
 }
 
 pub(crate) fn channel(value: &Bound<'_, PyAny>) -> PyResult<Option<Selection>> {
-    maybe("channel", value)
+    maybe(value, |value| parsed("channel", value))
 }
 
 pub(crate) fn latency(value: &Bound<'_, PyAny>) -> PyResult<Option<Quantum>> {
-    maybe("latency", value)
+    maybe(value, |value| parsed("latency", value))
+}
+
+/// From one window of `size` samples to the next; None: as far as that.
+pub(crate) fn hop(value: Option<&Bound<'_, PyAny>>, size: u64) -> PyResult<Hop> {
+    let Some(value) = value else {
+        return Ok(Hop::Samples(size));
+    };
+    let hop: Hop = parsed("hop", value)?;
+    hop.within(size)
+        .map_err(|why| invalid("hop", shown(value), why))
 }
 
 /// Functions that check numbers; after `or None`, those that let None pass.
@@ -97,8 +110,7 @@ macro_rules! numbers {
     (or None; $($(#[$of:meta])* $name:ident: $number:ty = $range:expr, $unit:literal;)*) => {
         $($(#[$of])*
         pub(crate) fn $name(value: &Bound<'_, PyAny>) -> PyResult<Option<$number>> {
-            let given = (!value.is_none()).then_some(value);
-            given.map(|v| within(stringify!($name), v, $range, $unit)).transpose()
+            maybe(value, |value| within(stringify!($name), value, $range, $unit))
         })*
     };
     ($($(#[$of:meta])* $name:ident: $number:ty = $range:expr, $unit:literal;)*) => {

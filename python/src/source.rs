@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
 use v2m_client::Result;
+use v2m_client::engine::Engine;
 use v2m_client::progress::{Poll, Source};
 use v2m_client::readiness::Readiness;
 use v2m_client::stream::Stream;
@@ -43,17 +44,15 @@ impl Interrupts {
     }
 }
 
-/// Says why `stream` can't be used, if it is not open, or not this process's.
-pub(crate) fn usable(stream: &Stream) -> Outcome<()> {
+/// The engine of a stream that can be used: that is open, and this process's.
+pub(crate) fn usable(stream: &Stream) -> Outcome<Arc<Engine>> {
     stream.check_own()?;
     // In this order: whoever closes it says so before the engine goes.
-    let is_open = stream.engine().is_some();
-    let why = if stream.is_closed() {
-        "the stream is closed"
-    } else if !is_open {
-        "the stream is not open: use it with `with` or `async with`"
-    } else {
-        return Ok(());
+    let engine = stream.engine();
+    let why = match engine {
+        _ if stream.is_closed() => "the stream is closed",
+        None => "the stream is not open: use it with `with` or `async with`",
+        Some(engine) => return Ok(engine),
     };
     Err(V2MError::new_err(why).into())
 }
@@ -61,10 +60,9 @@ pub(crate) fn usable(stream: &Stream) -> Outcome<()> {
 /// The same, but one that was closed is at its end.
 pub(crate) fn iterable(stream: &Stream) -> Outcome<()> {
     if stream.is_own() && stream.is_closed() {
-        Ok(())
-    } else {
-        usable(stream)
+        return Ok(());
     }
+    usable(stream).map(drop)
 }
 
 /// That so many samples of `stream` were overwritten before they were read.

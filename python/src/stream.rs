@@ -1,7 +1,6 @@
 //! `AudioStream`: the Python face of a client's [`Stream`]. Its asyncio half is `_aio.py`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyTimeoutError;
@@ -9,7 +8,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use v2m_client::cursor::Hop;
-use v2m_client::engine::Engine;
 use v2m_client::pcm::Dtype;
 use v2m_client::progress::{Mapped, Poll, Source};
 use v2m_client::reading::Pieces;
@@ -33,10 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct AudioStream {
     stream: Arc<Stream>,
     dtype: Dtype,
-    /// Seconds that a busy thread may keep the GIL from us; None: as the program has it.
-    switch_interval: Option<f64>,
-    /// That is in force, while the stream is open.
-    lowered: AtomicBool,
+    /// The interpreter's switch interval while the stream is open; None: as the program has it.
+    lowered: Option<Py<PyAny>>,
 }
 
 impl AudioStream {
@@ -51,7 +47,7 @@ impl AudioStream {
     pub(crate) fn new(
         stream: Stream,
         dtype: Dtype,
-        switch_interval: Option<f64>,
+        lowered: Option<Py<PyAny>>,
     ) -> PyClassInitializer<Self> {
         let stream = Arc::new(stream);
         let items = Items::new(
@@ -68,15 +64,8 @@ impl AudioStream {
             .add_subclass(Self {
                 stream,
                 dtype,
-                switch_interval,
-                lowered: AtomicBool::new(false),
+                lowered,
             })
-    }
-
-    fn engine(&self) -> Outcome<Arc<Engine>> {
-        usable(&self.stream)?;
-        let closed = || V2MError::new_err("the stream is closed");
-        Ok(self.stream.engine().ok_or_else(closed)?)
     }
 }
 
@@ -213,9 +202,8 @@ impl AudioStream {
     #[doc = doc!("AudioStream.close")]
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.stream.close());
-        if let Some(seconds) = self.switch_interval
-            && self.lowered.swap(false, Ordering::AcqRel)
-            && let Err(error) = python(py, "_switch", "restore", (seconds,))
+        if let Some(lowered) = &self.lowered
+            && let Err(error) = lowered.call_method0(py, "restore")
         {
             error.write_unraisable(py, None);
         }
@@ -233,7 +221,7 @@ impl AudioStream {
     #[doc = doc!("AudioStream.health")]
     #[getter]
     fn health<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyAny>> {
-        let engine = self.engine()?;
+        let engine = usable(&self.stream)?;
         let status = py.detach(|| engine.status_within(PATIENCE)?.to_json());
         Ok(python(py, "_health", "of", (status?,))?)
     }
@@ -256,9 +244,8 @@ impl AudioStream {
     /// Connects. Blocks, without the GIL.
     fn _open(&self, py: Python<'_>) -> Outcome<()> {
         py.detach(|| self.stream.open().map(drop))?;
-        if let Some(seconds) = self.switch_interval {
-            python(py, "_switch", "lower", (seconds,))?;
-            self.lowered.store(true, Ordering::Release);
+        if let Some(lowered) = &self.lowered {
+            lowered.call_method0(py, "lower")?;
             // Closed meanwhile, by another thread that found nothing to restore.
             if self.stream.is_closed() {
                 self.close(py);
@@ -297,11 +284,11 @@ getters! { AudioStream, "AudioStream", |this, _py|
     sample_rate: u32 = this.stream.rate().hz();
     dtype: &'static str = this.dtype.name();
     buffer_size: u64 = this.stream.size();
-    position: Outcome<u64> = Ok(this.engine()?.ring().committed());
-    written_ns: Outcome<i64> = Ok(this.engine()?.ring().written_ns());
-    history: Outcome<u64> = Ok(this.engine()?.ring().layout().history());
-    source: Outcome<String> = Ok(this.engine()?.source().to_owned());
-    private_engine_pid: Outcome<Option<u32>> = Ok(this.engine()?.private_pid());
+    position: Outcome<u64> = Ok(usable(&this.stream)?.ring().committed());
+    written_ns: Outcome<i64> = Ok(usable(&this.stream)?.ring().written_ns());
+    history: Outcome<u64> = Ok(usable(&this.stream)?.ring().layout().history());
+    source: Outcome<String> = Ok(usable(&this.stream)?.source().to_owned());
+    private_engine_pid: Outcome<Option<u32>> = Ok(usable(&this.stream)?.private_pid());
 }
 
 impl Drop for AudioStream {

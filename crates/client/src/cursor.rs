@@ -1,11 +1,45 @@
 //! Where a stream's next window lies. Pure arithmetic on positions.
 
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind, Result};
+
 /// How far a stream moves from one chunk to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hop {
     Samples(u64),
     /// As far as audio has arrived.
     Quantum,
+}
+
+impl Hop {
+    /// Fails if it leaves out some of the audio between two windows of `size` samples.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: no samples, or more than `size`.
+    pub fn within(self, size: u64) -> Result<Self> {
+        match self {
+            Self::Samples(samples) if !(1..=size).contains(&samples) => {
+                let message =
+                    format!("must be 1 to {size} samples (the buffer size), or \"quantum\"");
+                Err(Error::new(ErrorKind::Invalid, message))
+            }
+            hop => Ok(hop),
+        }
+    }
+}
+
+/// A number of samples, or `quantum`.
+impl FromStr for Hop {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "quantum" {
+            return Ok(Self::Quantum);
+        }
+        let wrong = |_| Error::new(ErrorKind::Invalid, "must be samples, or \"quantum\"");
+        text.parse().map(Self::Samples).map_err(wrong)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
