@@ -33,10 +33,14 @@ pub(crate) struct AudioCapture {
 #[pymethods]
 impl AudioCapture {
     #[new]
-    #[pyo3(signature = (
-        sample_rate=16_000, buffer_size=4096, *, source=None, channel=None,
-        dtype=Dtype::Float32, engine=Mode::Auto, latency=None,
-    ))]
+    #[pyo3(
+        signature = (
+            sample_rate=16_000, buffer_size=4096, *, source=None, channel=None,
+            dtype=Dtype::Float32, engine=Mode::Auto, latency=None,
+        ),
+        text_signature = "(sample_rate=16000, buffer_size=4096, *, source=None, channel=None, \
+            dtype='float32', engine='auto', latency=None)",
+    )]
     #[allow(clippy::too_many_arguments, reason = "the signature in Python")]
     fn new(
         py: Python<'_>,
@@ -74,7 +78,10 @@ impl AudioCapture {
     }
 
     #[doc = doc!("AudioCapture.stream")]
-    #[pyo3(signature = (hop=None, *, timeout=Some(10.0), switch_interval=None))]
+    #[pyo3(
+        signature = (hop=None, *, timeout=Some(10.0), switch_interval=None),
+        text_signature = "($self, hop=None, *, timeout=10.0, switch_interval=None)",
+    )]
     fn stream(
         &self,
         py: Python<'_>,

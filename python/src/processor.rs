@@ -70,10 +70,17 @@ impl VadProcessor {
 #[pymethods]
 impl VadProcessor {
     #[new]
-    #[pyo3(signature = (
-        threshold=0.5, min_speech_ms=250, min_silence_ms=500, pad_ms=200, *, neg_threshold=None,
-        max_s=f64::INFINITY, split_silence_ms=98, split="longest", hearing="plain",
-    ))]
+    #[pyo3(
+        signature = (
+            threshold=0.5, min_speech_ms=250, min_silence_ms=500, pad_ms=200, *,
+            neg_threshold=None, max_s=f64::INFINITY, split_silence_ms=98, split="longest",
+            hearing="plain",
+        ),
+        // Python reads 1e999 as infinity, which has no name there.
+        text_signature = "(threshold=0.5, min_speech_ms=250, min_silence_ms=500, pad_ms=200, *, \
+            neg_threshold=None, max_s=1e999, split_silence_ms=98, split='longest', \
+            hearing='plain')",
+    )]
     #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
         threshold: f32,

@@ -49,7 +49,7 @@ pub struct Channels {
     report: Arc<Mutex<Report>>,
     tell: Arc<Mutex<Tell>>,
     /// The thread that listens, since a mixer was made.
-    listener: Mutex<Option<(Sender<Note>, JoinHandle<()>)>>,
+    listener: Mutex<Option<(Sender<ToListener>, JoinHandle<()>)>>,
 }
 
 /// For the status.
@@ -74,7 +74,7 @@ struct Decided {
     aim: Aim,
 }
 
-enum Note {
+enum ToListener {
     /// Another mixer copies from now on, so many channels.
     Tap(Consumer<u32>, usize),
     /// Other channels.
@@ -149,7 +149,7 @@ impl Channels {
         };
         self.aims.begin(arranged);
         if let Some((notes, _)) = &*lock(&self.listener) {
-            let _ = notes.send(Note::Arranged(Box::new(arranged)));
+            let _ = notes.send(ToListener::Arranged(Box::new(arranged)));
         }
         Ok(())
     }
@@ -171,8 +171,8 @@ impl Channels {
         }
         let notes = self.listener()?;
         let arranged = lock(&self.report).arranged;
-        let _ = notes.send(Note::Tap(copies, channels));
-        let _ = notes.send(Note::Arranged(Box::new(arranged)));
+        let _ = notes.send(ToListener::Tap(copies, channels));
+        let _ = notes.send(ToListener::Arranged(Box::new(arranged)));
         Ok(Mixer {
             aims: self.aims.clone(),
             seen: u32::MAX,
@@ -183,7 +183,7 @@ impl Channels {
     }
 
     /// The thread that listens, started when it is first needed.
-    fn listener(&self) -> Result<Sender<Note>> {
+    fn listener(&self) -> Result<Sender<ToListener>> {
         let mut listener = lock(&self.listener);
         if let Some((notes, _)) = &*listener {
             return Ok(notes.clone());
@@ -384,7 +384,7 @@ struct Listener {
 }
 
 impl Listener {
-    fn run(mut self, inbox: &Receiver<Note>) {
+    fn run(mut self, inbox: &Receiver<ToListener>) {
         loop {
             let chooses = self.arranged.channels > 1 && self.arranged.fixed.is_none();
             let patience = match chooses && !self.idle {
@@ -392,8 +392,8 @@ impl Listener {
                 false => LEVEL_ONLY,
             };
             match inbox.recv_timeout(patience) {
-                Ok(Note::Tap(copies, channels)) => self.copies = Some((copies, channels)),
-                Ok(Note::Arranged(arranged)) => {
+                Ok(ToListener::Tap(copies, channels)) => self.copies = Some((copies, channels)),
+                Ok(ToListener::Arranged(arranged)) => {
                     // What is still on its way is of the channels before.
                     while self.next().is_some() {}
                     self.arranged = *arranged;

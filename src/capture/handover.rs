@@ -37,7 +37,7 @@ pub(super) struct FallbackSession {
 pub struct Handover {
     pipewire: Pipewire,
     shared: Arc<Shared>,
-    notes: Sender<Note>,
+    notes: Sender<HandoverEvent>,
     thread: Bounded,
 }
 
@@ -55,7 +55,7 @@ impl Shared {
     }
 }
 
-enum Note {
+enum HandoverEvent {
     Pipewire(Event),
     Alsa(Event),
     Stop,
@@ -71,7 +71,7 @@ impl Handover {
         let (notes, inbox) = channel();
         let unheard = options.unheard.clone();
         let told = notes.clone();
-        let tell = Box::new(move |event| drop(told.send(Note::Pipewire(event))));
+        let tell = Box::new(move |event| drop(told.send(HandoverEvent::Pipewire(event))));
         let shared = Arc::<Shared>::default();
         shared.active.store(options.active, Ordering::Relaxed);
         let pipewire = Pipewire::start(options, ingest.clone(), tell)?;
@@ -170,7 +170,7 @@ impl Backend for Handover {
 
     /// Stops both.
     fn stop(&mut self) {
-        let _ = self.notes.send(Note::Stop);
+        let _ = self.notes.send(HandoverEvent::Stop);
         self.thread.join();
         self.pipewire.stop();
     }
@@ -190,7 +190,7 @@ struct Switch {
     unheard: Arc<AtomicBool>,
     events: Events,
     shared: Arc<Shared>,
-    notes: Sender<Note>,
+    notes: Sender<HandoverEvent>,
     /// PipeWire has been there.
     reached: bool,
     /// Why it is not there now.
@@ -200,17 +200,17 @@ struct Switch {
 }
 
 impl Switch {
-    fn run(mut self, inbox: &Receiver<Note>) {
+    fn run(mut self, inbox: &Receiver<HandoverEvent>) {
         loop {
             let note = match self.due {
                 None => inbox.recv().map_err(RecvTimeoutError::from),
                 Some(due) => inbox.recv_timeout(due.saturating_duration_since(Instant::now())),
             };
             match note {
-                Ok(Note::Pipewire(event)) => self.heard(event),
-                Ok(Note::Alsa(event)) => self.heard_of_alsa(event),
+                Ok(HandoverEvent::Pipewire(event)) => self.heard(event),
+                Ok(HandoverEvent::Alsa(event)) => self.heard_of_alsa(event),
                 Err(RecvTimeoutError::Timeout) => self.take_alsa(),
-                Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(HandoverEvent::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         self.shared.alsa().take();
@@ -251,7 +251,7 @@ impl Switch {
         let source = AlsaSource::later(self.standby.pcm.as_deref(), self.standby.options)
             .with_channels(self.standby.channels.clone());
         let told = self.notes.clone();
-        let tell = Box::new(move |event| drop(told.send(Note::Alsa(event))));
+        let tell = Box::new(move |event| drop(told.send(HandoverEvent::Alsa(event))));
         let mut standing_in = self.shared.alsa();
         let active = self.shared.active.load(Ordering::Relaxed);
         match AlsaCapture::start(source, self.ingest.clone(), active, tell) {

@@ -10,7 +10,7 @@ use super::allowed::Allowed;
 use super::server::{Described, EngineHandle, Held, Listener, MAX_PEERS};
 use v2m_client::protocol::{self, Reply, Request};
 use v2m_client::quantum::Quantum;
-use v2m_client::reader_cursor::{self, Note, RemoteCursor};
+use v2m_client::reader_cursor::{self, CursorReport, RemoteCursor};
 use v2m_client::status::ReaderStatus;
 use v2m_error::{Error, ErrorKind, Result};
 
@@ -52,13 +52,13 @@ pub(super) struct Holds {
 
 impl Holds {
     /// What its reader says of itself.
-    fn look(&self) -> Note {
+    fn look(&self) -> CursorReport {
         let cursor = self.asked.reader_cursor.as_ref();
         cursor.map(RemoteCursor::look).unwrap_or_default()
     }
 
     /// What it calls itself, or the kernel calls it.
-    fn name(&self, note: &Note) -> Option<String> {
+    fn name(&self, note: &CursorReport) -> Option<String> {
         note.name.clone().or_else(|| self.program.clone())
     }
 }

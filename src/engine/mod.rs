@@ -17,9 +17,9 @@ pub mod demand;
 mod endpoint;
 mod flow;
 pub mod health_reader;
-mod known;
 mod readers;
 pub mod server;
+mod shared;
 mod source;
 mod stream;
 mod suspend;
@@ -31,8 +31,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use self::allowed::Allowed;
-use self::known::Known;
 use self::server::Listener;
+use self::shared::SharedEngine;
 use self::source::{Source, Start};
 use self::suspend::Suspends;
 use crate::capture::Event;
@@ -95,7 +95,7 @@ struct Opening {
 /// A running engine.
 pub struct Engine {
     config: Config,
-    known: Arc<Known>,
+    shared: Arc<SharedEngine>,
     messages: Receiver<Message>,
     manager: Manager,
     /// What the service manager was told last.
@@ -153,13 +153,13 @@ impl Engine {
             }
             _ => None,
         };
-        let mut known = Known::new(service, mute.is_on(), worker, sender);
-        known.microphone = microphone.as_ref().map(Microphone::report);
-        let known = Arc::new(known);
-        known.sources().push(main.shared.clone());
+        let mut shared = SharedEngine::new(service, mute.is_on(), worker, sender);
+        shared.microphone = microphone.as_ref().map(Microphone::report);
+        let shared = Arc::new(shared);
+        shared.sources().push(main.shared.clone());
         let mut engine = Self {
             config,
-            known: known.clone(),
+            shared: shared.clone(),
             messages,
             manager: Manager::new(service),
             told: String::new(),
@@ -178,7 +178,7 @@ impl Engine {
             engine.await_source()?;
         }
         let allowed = Allowed::new(engine.config.allow.clone());
-        let server = Server::start(endpoint, known, allowed)?;
+        let server = Server::start(endpoint, shared, allowed)?;
         engine.answers = Some(server.answers());
         engine.server = Some(server);
         engine.manager.ready();
@@ -198,7 +198,7 @@ impl Engine {
                 }
                 Ok(Message::Stop(why)) => {
                     // For `run`, which comes to its end by it.
-                    let _ = self.known.messages.send(Message::Stop(why));
+                    let _ = self.shared.messages.send(Message::Stop(why));
                     return Ok(());
                 }
                 Ok(Message::Listeners(_) | Message::Open { .. }) => {}
@@ -257,7 +257,7 @@ impl Engine {
 
     fn look_after(&mut self) {
         let muted = self.mute.is_on();
-        if self.known.muted.swap(muted, Ordering::Relaxed) != muted {
+        if self.shared.muted.swap(muted, Ordering::Relaxed) != muted {
             tracing::info!("{}", if muted { "muted" } else { "not muted any more" });
             for source in &mut self.sources {
                 source.set_muted(muted);
@@ -271,7 +271,7 @@ impl Engine {
         self.end_unwanted();
         self.answer_late();
         let audio = self.sources.iter().find_map(Source::audio_thread);
-        self.known.worker.look_after(audio);
+        self.shared.worker.look_after(audio);
         let live = self.sources.iter().any(Source::is_heard_live);
         if live != self.awake.is_some() {
             self.awake = live.then(DmaLatency::hold);
@@ -311,7 +311,7 @@ impl Engine {
             // For a service that never had its own source, and whose clients can't know of it
             // yet, that is the end; else it is waited for.
             Event::Refused(error) if at == 0 => {
-                if self.known.service && self.sources[0].is_starting() {
+                if self.shared.service && self.sources[0].is_starting() {
                     return Err(error);
                 }
                 self.sources[0].captured(Event::Refused(error));
@@ -397,10 +397,10 @@ impl Engine {
             on_demand: true,
             promised: true,
             muted: self.mute.is_on(),
-            worker: &self.known.worker,
-            messages: &self.known.messages,
+            worker: &self.shared.worker,
+            messages: &self.shared.messages,
         })?;
-        self.known.sources().push(source.shared.clone());
+        self.shared.sources().push(source.shared.clone());
         self.sources.push(source);
         Ok((self.sources.len() - 1, rate))
     }
@@ -450,7 +450,7 @@ impl Engine {
     /// Ends a source, on a thread of its own: that may take a moment.
     fn end(&mut self, at: usize) {
         let mut source = self.sources.remove(at);
-        self.known
+        self.shared
             .sources()
             .retain(|shared| !Arc::ptr_eq(shared, &source.shared));
         tracing::info!("{} is captured no more", source.shared.asked);

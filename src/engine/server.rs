@@ -156,7 +156,7 @@ impl Server {
             asked: AtomicU32::new(0),
             answered: AtomicU32::new(0),
         });
-        let mut serving = Serving {
+        let mut thread = ServerThread {
             endpoint: None,
             client: None,
             peers: Vec::new(),
@@ -165,11 +165,11 @@ impl Server {
             allowed,
         };
         match endpoint {
-            Endpoint::Service(socket) => serving.endpoint = Some(socket),
-            Endpoint::Private(socket) => serving.adopt(socket)?,
+            Endpoint::Service(socket) => thread.endpoint = Some(socket),
+            Endpoint::Private(socket) => thread.adopt(socket)?,
         }
         let heard = calls.clone();
-        let thread = Bounded::spawn("v2m-server", move |_| serving.run(&heard))?;
+        let thread = Bounded::spawn("v2m-server", move |_| thread.run(&heard))?;
         Ok(Self { calls, thread })
     }
 
@@ -199,7 +199,7 @@ impl Drop for Server {
     }
 }
 
-struct Serving {
+struct ServerThread {
     endpoint: Option<ServiceSocket>,
     /// The one client's process, in a private engine.
     client: Option<OwnedFd>,
@@ -210,7 +210,7 @@ struct Serving {
     allowed: Allowed,
 }
 
-impl Serving {
+impl ServerThread {
     /// A private engine's client. Its process is watched beside the connection,
     /// which a forked child of it may hold open.
     fn adopt(&mut self, socket: OwnedFd) -> Result<()> {

@@ -48,6 +48,59 @@ def test_help_says_what_the_stub_says(public: type[Any], stub: ast.ClassDef) -> 
         assert own == stubbed
 
 
+def callables() -> Iterator[tuple[Any, ast.FunctionDef]]:
+    """What takes arguments, and how the stub says so."""
+    for node in ast.parse(STUB.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and hasattr(v2m_engine, node.name):
+            yield getattr(v2m_engine, node.name), node
+    for public, stub in classes():
+        for member in stub.body:
+            if isinstance(member, ast.FunctionDef) and member.name == "__new__":
+                yield public, member
+            elif isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
+                if not member.decorator_list:
+                    yield inspect.getattr_static(public, member.name), member
+
+
+def stubbed_parameters(stub: ast.FunctionDef) -> list[tuple[str, Any, Any]]:
+    """Name, kind and default of each but the object itself."""
+    kinds, given = inspect.Parameter, stub.args
+    usual = [*given.posonlyargs, *given.args]
+    none = [inspect.Parameter.empty] * (len(usual) - len(given.defaults))
+    found = [
+        (one.arg, kinds.POSITIONAL_OR_KEYWORD, default)
+        for one, default in zip(usual, [*none, *given.defaults], strict=True)
+    ]
+    if given.vararg:
+        found.append((given.vararg.arg, kinds.VAR_POSITIONAL, kinds.empty))
+    for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
+        found.append((one.arg, kinds.KEYWORD_ONLY, kinds.empty if default is None else default))
+
+    def value(default: Any) -> Any:
+        known = {"float": float}
+        is_code = isinstance(default, ast.expr)
+        return eval(ast.unparse(default), known) if is_code else default  # noqa: S307
+
+    return [
+        (name, kind, value(default)) for name, kind, default in found if name not in ("self", "cls")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("public", "stub"), list(callables()), ids=lambda of: getattr(of, "__qualname__", "")
+)
+def test_help_shows_the_arguments_of_the_stub(public: Any, stub: ast.FunctionDef) -> None:
+    shown = inspect.signature(public).parameters.values()
+    told = [(one.name, one.kind, one.default) for one in shown if one.name != "self"]
+    assert all(default is not ... for _, _, default in told)
+    stubbed = stubbed_parameters(stub)
+    # What has no literal, a stub leaves open.
+    known = [default is not ... for _, _, default in stubbed]
+    assert [one[: 2 + is_known] for one, is_known in zip(told, known, strict=True)] == [
+        one[: 2 + is_known] for one, is_known in zip(stubbed, known, strict=True)
+    ]
+
+
 def test_every_public_class_is_documented() -> None:
     """Those of the native module in the stub, the others where they are."""
     public = [getattr(v2m_engine, name) for name in v2m_engine.__all__]

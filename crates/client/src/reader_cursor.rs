@@ -100,7 +100,7 @@ fn program(mut arguments: impl Iterator<Item = String>) -> String {
 pub struct RemoteCursor(OwnedFd);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Note {
+pub struct CursorReport {
     /// Everything before this was read, says the reader.
     pub position: Option<u64>,
     /// Its name, fit to be printed.
@@ -118,25 +118,25 @@ impl RemoteCursor {
 
     /// What stands there now. Read, not mapped: nothing that the other side does
     /// to its memory can be a fault here.
-    pub fn look(&self) -> Note {
+    pub fn look(&self) -> CursorReport {
         let mut bytes = [0; BYTES];
         match pread(self.0.as_fd(), &mut bytes, 0) {
             Ok(BYTES) => parse(&bytes),
-            _ => Note::default(),
+            _ => CursorReport::default(),
         }
     }
 }
 
 /// Parses a copy of a reader cursor. Whatever it is, the note holds nothing that
 /// could not be printed.
-pub fn parse(bytes: &[u8; BYTES]) -> Note {
+pub fn parse(bytes: &[u8; BYTES]) -> CursorReport {
     let version = &bytes[at::VERSION..at::VERSION + 4];
     if bytes[..MAGIC.len()] != MAGIC || version != VERSION.to_ne_bytes() {
-        return Note::default();
+        return CursorReport::default();
     }
     let position = bytes[at::POSITION..at::POSITION + 8].try_into();
     let position = u64::from_ne_bytes(position.expect("eight bytes"));
-    Note {
+    CursorReport {
         position: (position != NOWHERE).then_some(position),
         name: printable(&bytes[at::NAME..]),
     }
@@ -160,7 +160,7 @@ mod tests {
         let handed =
             RemoteCursor::accept(cursor.descriptor().try_clone_to_owned().unwrap()).unwrap();
         let name = Some("reader one".to_owned());
-        let nothing = Note {
+        let nothing = CursorReport {
             position: None,
             name: name.clone(),
         };
@@ -169,7 +169,7 @@ mod tests {
             cursor.reached(position);
             let position = Some(position);
             let name = name.clone();
-            assert_eq!(handed.look(), Note { position, name });
+            assert_eq!(handed.look(), CursorReport { position, name });
         }
         drop(cursor);
         assert_eq!(handed.look().position, Some(u64::MAX - 1));
@@ -193,10 +193,10 @@ mod tests {
     #[test]
     fn a_cursor_that_lies_gives_nothing_dangerous() {
         let mut bytes = [0xff; BYTES];
-        assert_eq!(parse(&bytes), Note::default());
+        assert_eq!(parse(&bytes), CursorReport::default());
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&2_u32.to_ne_bytes());
-        assert_eq!(parse(&bytes), Note::default());
+        assert_eq!(parse(&bytes), CursorReport::default());
         bytes[8..12].copy_from_slice(&VERSION.to_ne_bytes());
         let evil = b"\x1b]0;owned\x07\r\nroot\xe2\x80\xae\xff\xfe";
         bytes[at::NAME..].fill(0);

@@ -29,7 +29,7 @@ pub use negotiate::{Options, Setup};
 
 use super::channels::Channels;
 use super::{Event, Sink, SourceInfo, SourceKind};
-use negotiate::Opened;
+use negotiate::NegotiatedPcm;
 use pcm::quiet;
 use stream::{End, Stream};
 use v2m_error::{Error, Result, text};
@@ -115,7 +115,7 @@ pub struct AlsaSource {
     /// alsa-lib's name; `None` for whichever there is.
     name: Option<String>,
     options: Options,
-    opened: Option<Opened>,
+    opened: Option<NegotiatedPcm>,
     card: bool,
     /// Rates that were agreed and at which it then did not start.
     refused: Vec<u32>,
@@ -178,7 +178,7 @@ impl AlsaSource {
         Ok(())
     }
 
-    fn reopen(&mut self) -> Result<Opened> {
+    fn reopen(&mut self) -> Result<NegotiatedPcm> {
         let name = self.name.as_deref().unwrap_or("default");
         let opening = format!("opening ALSA PCM {name}");
         let opened = self.calls.during(opening, || match &self.name {
@@ -287,7 +287,7 @@ impl AlsaSource {
     /// One life of the PCM; how it ended and whether audio came.
     fn run(
         &self,
-        opened: Opened,
+        opened: NegotiatedPcm,
         ingest: &dyn Sink,
         events: &dyn Fn(Event),
         stop: &Stop,

@@ -57,7 +57,7 @@ pub struct Setup {
 }
 
 /// A PCM with everything agreed, not yet started.
-pub(super) struct Opened {
+pub(super) struct NegotiatedPcm {
     pub(super) pcm: Pcm,
     pub(super) setup: Setup,
     pub(super) access: Access,
@@ -78,7 +78,7 @@ fn device(message: String) -> Error {
 /// Opens ALSA's default PCM or, where that leads to PipeWire, which isn't there, the first of
 /// the cards' that captures. Where PulseAudio runs, the sound is its own: it is captured
 /// through it, and no card is opened.
-pub(super) fn open_any(options: Options, avoid: &[u32]) -> Result<Opened> {
+pub(super) fn open_any(options: Options, avoid: &[u32]) -> Result<NegotiatedPcm> {
     if pulse_listens() {
         return open("pulse", options, avoid).map_err(|error| {
             device(format!(
@@ -135,7 +135,7 @@ fn server_behind(description: &str) -> Option<&'static str> {
 
 /// Opens and sets up the PCM, at a rate that is not among those to `avoid` if it
 /// offers another. Errors name it, and what it offers or who stands in the way.
-pub(super) fn open(name: &str, options: Options, avoid: &[u32]) -> Result<Opened> {
+pub(super) fn open(name: &str, options: Options, avoid: &[u32]) -> Result<NegotiatedPcm> {
     let opened = open_with(name, options, avoid, None)?;
     match behind(&opened.pcm) {
         // It would leave out channels, or double them.
@@ -148,7 +148,12 @@ pub(super) fn open(name: &str, options: Options, avoid: &[u32]) -> Result<Opened
 }
 
 /// The same, with so many channels, or as many as are wanted.
-fn open_with(name: &str, options: Options, avoid: &[u32], channels: Option<u32>) -> Result<Opened> {
+fn open_with(
+    name: &str,
+    options: Options,
+    avoid: &[u32],
+    channels: Option<u32>,
+) -> Result<NegotiatedPcm> {
     let c_name = CString::new(name).map_err(|_| {
         Error::new(
             ErrorKind::Invalid,
@@ -225,7 +230,7 @@ fn open_with(name: &str, options: Options, avoid: &[u32], channels: Option<u32>)
     };
     let hardware = setup.card.is_some();
     let names = channel_names(&pcm, channels as usize);
-    Ok(Opened {
+    Ok(NegotiatedPcm {
         pcm,
         setup,
         access,

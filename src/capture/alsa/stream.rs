@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use super::Stop;
 use super::clock::ClockEstimator;
 use super::convert::{CHUNK, to_planar};
-use super::negotiate::Opened;
+use super::negotiate::NegotiatedPcm;
 use super::pcm::{Pcm, Status};
 use crate::capture::channels::Mixer;
 use crate::capture::{Block, Sink};
@@ -52,7 +52,7 @@ pub(super) enum End {
 }
 
 pub(super) struct Stream<'a> {
-    opened: Opened,
+    opened: NegotiatedPcm,
     clock: u64,
     position: u64,
     line: ClockEstimator,
@@ -81,7 +81,7 @@ enum Next {
 
 impl<'a> Stream<'a> {
     pub(super) fn new(
-        opened: Opened,
+        opened: NegotiatedPcm,
         mixer: Mixer,
         ingest: &'a dyn Sink,
         stop: &'a Stop,
@@ -237,7 +237,7 @@ impl<'a> Stream<'a> {
             self.position += self.line.measure(self.position, first_ns(status, rate));
         }
         let wanted = status.avail.min(CHUNK);
-        let Opened {
+        let NegotiatedPcm {
             pcm,
             access,
             layout,

@@ -21,7 +21,7 @@ use v2m_rt::bounded;
 const MAX_DESCRIBED: usize = 64;
 
 /// Changes as sources come and go.
-pub(super) struct Known {
+pub(super) struct SharedEngine {
     pub(super) started: Instant,
     pub(super) service: bool,
     /// Microphones are not to be heard.
@@ -33,7 +33,7 @@ pub(super) struct Known {
     pub(super) microphone: Option<microphone::Report>,
 }
 
-impl Known {
+impl SharedEngine {
     pub(super) fn new(
         service: bool,
         muted: bool,
@@ -56,7 +56,7 @@ impl Known {
     }
 }
 
-impl EngineHandle for Known {
+impl EngineHandle for SharedEngine {
     fn open(&self, client: u64, wanted: Wanted) {
         let _ = self.messages.send(Message::Open { client, wanted });
     }
