@@ -38,4 +38,4 @@ def pickled(made: object) -> tuple[Any, tuple[Any, ...]]:
 
 
 for kind in (AudioCapture, VADProcessor):
-    copyreg.pickle(kind, pickled)  # type: ignore[arg-type]
+    copyreg.pickle(kind, pickled)

@@ -126,6 +126,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_hop_leaves_nothing_out() {
+        assert_eq!("quantum".parse(), Ok(Hop::Quantum));
+        assert_eq!("160".parse(), Ok(Hop::Samples(160)));
+        for text in ["", "-1", "1.5", "cycle", "18446744073709551616"] {
+            assert!(text.parse::<Hop>().is_err(), "{text}");
+        }
+        for (hop, fits) in [(0, false), (1, true), (320, true), (321, false)] {
+            assert_eq!(Hop::Samples(hop).within(320).is_ok(), fits, "{hop}");
+        }
+        assert_eq!(Hop::Quantum.within(320), Ok(Hop::Quantum));
+    }
+
+    #[test]
     fn windows_follow_each_other_by_the_hop() {
         let mut cursor = Cursor::new(100, Hop::Samples(40), 30);
         assert_eq!(cursor.step(99, 0), Step::Wait);
