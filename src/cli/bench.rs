@@ -62,7 +62,7 @@ struct Latency {
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=300))]
     duration: u32,
 
-    /// How often each receiver has its turn, in another order each time
+    /// How many turns each receiver has, in a different order each time
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: u32,
 

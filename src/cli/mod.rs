@@ -51,7 +51,7 @@ enum Command {
     Mute,
     /// Let readers hear microphones again
     Unmute,
-    /// Check what the system grants an engine, and say how to mend what is missing
+    /// Check what the system grants an engine, and say how to fix what is missing
     Doctor(doctor::Arguments),
     /// Measure latencies here, on this machine
     Bench(bench::Arguments),

@@ -45,7 +45,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TIME", value_parser = time)]
     seconds: Option<Duration>,
 
-    /// Bring the file to the disk this often: a crash costs this much at most [default: 1s]
+    /// Sync the file to the disk this often: a crash costs at most this much [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     sync: Option<Duration>,
 

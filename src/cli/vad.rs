@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     #[arg(long, requires = "out")]
     skip_existing: bool,
 
-    /// Draw each file (SVG) into this folder, and a page with all of them, where a click plays the audio
+    /// Draw each file as an SVG in this folder, with a page of all of them where a click plays the audio
     #[arg(long, value_name = "DIR")]
     picture: Option<PathBuf>,
 

@@ -85,13 +85,13 @@ pub struct Layer {
     #[serde(default, deserialize_with = "channel")]
     pub channel: Option<Selection>,
 
-    /// How many dB louder to make what clients read, -60 to 60 [default: 0]
+    /// Make what clients read louder by this many dB, -60 to 60 [default: 0]
     #[arg(long = "gain", value_name = "DB", allow_negative_numbers = true)]
     #[serde(default, deserialize_with = "gain")]
     pub gain: Option<Gain>,
 
-    /// Take from what clients read whatever is below this frequency, such as rumble, by 12 dB an
-    /// octave; up to 1000, 0 for nothing [default: 0]
+    /// Attenuate what clients read below this frequency in Hz, such as rumble, by 12 dB per octave;
+    /// up to 1000, 0 for not at all [default: 0]
     #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(0..=i64::from(HIGHEST_HZ)))]
     #[serde(default, deserialize_with = "highpass")]
     pub highpass: Option<u32>,
