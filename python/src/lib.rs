@@ -1,10 +1,10 @@
 //! The Python binding: the ring's reader as Python objects, and nothing of the
 //! audio itself. `v2m_engine/_native.pyi` documents what Python sees.
 //!
-//! Read in this order: `capture` (what to capture), `stream`, `segments` and `events` (the
-//! faces of the client's, which `source` makes iterators; `together` is several streams), `chunk` and `window` (memory for
-//! Python), `samples` (memory of Python's), `processor` (speech in any audio), `corpus` (in
-//! much of it), `pieces` (while it comes), `recording` (files).
+//! Read in this order: `capture` (what to capture); `stream`, `segments`, `events` and
+//! `together` (faces of the client's, which `source` makes iterators); `chunk` and `window`
+//! (memory for Python), `samples` (memory of Python's); `processor` (speech in any audio),
+//! `corpus` (in much of it), `pieces` (while it comes); `recording` (files).
 //! What needs neither memory nor threads is in Python, beside the module.
 
 #![allow(
@@ -87,8 +87,7 @@ mod _native {
     use crate::corpus::read_audio;
     #[pymodule_export]
     use crate::errors::{
-        DeviceError, EngineUnavailableError, NeedsRecovery as _NeedsRecovery, OverrunError,
-        V2MError,
+        DeviceError, EngineUnavailableError, NeedsRecovery, OverrunError, V2MError,
     };
     #[pymodule_export]
     use crate::events::StreamEvents;

@@ -14,7 +14,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ._native import V2MError, _NeedsRecovery
+from ._native import V2MError, NeedsRecovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ async def following(source: Source[Item]) -> Item:
     while True:
         try:
             item = source._poll()
-        except _NeedsRecovery:
+        except NeedsRecovery:
             while not await in_thread(source._recover):  # noqa: ASYNC110
                 await asyncio.sleep(RETRY)
         else:

@@ -48,7 +48,7 @@ class OverrunError(V2MError):
 class DeviceError(V2MError):
     """The source is not there, no audio comes from it, or too little."""
 
-class _NeedsRecovery(V2MError): ...
+class NeedsRecovery(V2MError): ...
 
 @final
 class AudioCapture:

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from .. import AudioCapture, AudioChunk, AudioStream, Event, SpeechSegment
-from .._native import _NeedsRecovery
+from .._native import NeedsRecovery
 from . import missing
 
 try:
@@ -93,7 +93,7 @@ class Items(Generic[Item]):
         while True:
             try:
                 item = self._source._poll()
-            except _NeedsRecovery:
+            except NeedsRecovery:
                 while not await anyio.to_thread.run_sync(self._source._recover):  # noqa: ASYNC110
                     await anyio.sleep(RETRY)
             else:
