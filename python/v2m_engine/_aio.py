@@ -14,7 +14,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ._native import V2MError, NeedsRecovery
+from ._native import NeedsRecovery, V2MError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
