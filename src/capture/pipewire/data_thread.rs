@@ -262,6 +262,7 @@ fn nanoseconds(samples: u64, rate: u32) -> i64 {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::Ordering::Release;
 
     use super::*;
     use crate::capture::channels::Channels;
