@@ -69,6 +69,30 @@ def test_the_service_comes_back(
     assert len(found) == 3
 
 
+def test_engines_that_are_gone_before_they_were_taken(
+    engine: Engine, minute: np.ndarray, tmp_path: Path
+) -> None:
+    """What they gave is taken as theirs, though another is looked for by then."""
+    service = engine(minute)
+    out = tmp_path / "out.wav"
+    tape = service.start(out, "--sync", "2")
+    wait_until(lambda: out.exists() and out.stat().st_size > 50_000, "audio")
+
+    def is_recorded(by: Service) -> bool:
+        status = by.status()
+        return status is not None and bool(status["readers"])
+
+    for least in (RATE // 8, RATE // 16):
+        service.kill()
+        service = again(service)
+        wait_until(lambda s=service: is_recorded(s), "the recorder")
+        begin = service.position()
+        wait_until(lambda s=service, n=begin + least: s.position() > n, "audio that is not taken")
+    assert tape.stop() == 0, tape.said
+    service.kill()
+    assert len(parts(read_wav(out), minute)) == 3
+
+
 def test_a_private_engine_is_started_again(
     minute: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine
 ) -> None:
