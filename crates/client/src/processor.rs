@@ -91,7 +91,7 @@ impl Processor {
             start: (first * WINDOW) as i64 - at_16_khz(start) as i64,
             end: at_16_khz(end) - at_16_khz(start),
             before: None,
-            levels: self.levels_of(ring, start, end)?,
+            levels: self.levels_of(ring, start, end),
             samples: end - start,
             rate: rate.hz(),
         })
@@ -227,21 +227,20 @@ let mut levels = self.levels(rate);
         self.params.asks_for_quiet().then(|| Levels::new(rate))
     }
 
-    /// Those of a stretch of a ring.
-    fn levels_of(&self, ring: &Reader, start: u64, end: u64) -> Result<Option<Levels>> {
-        let Some(mut levels) = self.levels(ring.rate().hz()) else {
-            return Ok(None);
-        };
+    /// Those of a stretch of a ring, unless it is overwritten meanwhile: its probabilities
+    /// outlive it.
+    fn levels_of(&self, ring: &Reader, start: u64, end: u64) -> Option<Levels> {
+        let mut levels = self.levels(ring.rate().hz())?;
         let mut samples = vec![0.0; ring.rate().hz() as usize];
         let mut at = start;
         while at < end {
             let count = (end - at).min(samples.len() as u64);
             let now = &mut samples[..count as usize];
-            ring.read_samples(at, now)?;
+            ring.read_samples(at, now).ok()?;
             levels.push(now);
             at += count;
         }
-        Ok(Some(levels))
+        Some(levels)
     }
 
     /// A recording of its own for whoever asks.
