@@ -272,6 +272,42 @@ fn noise_and_gain_do_what_is_asked_and_nothing_else() {
     assert!(softer(Noise::Off, Gain::Auto) < -3.0);
 }
 
+#[test]
+fn options_leave_a_voice_at_its_time_and_whole_beside_an_echo() {
+    for rate in RATES {
+        let from = 5 * rate as usize;
+        let mut near = voice(6, rate, 11.0, -24.0);
+        near[..from].fill(0.0);
+        let far = voice(5, rate, 11.0, -24.0);
+        let silence = vec![0.0; far.len()];
+        let beside = add(&near, &Room::default().echo(rate, &far));
+        for (noise, gain) in [
+            (Noise::Low, Gain::Off),
+            (Noise::High, Gain::Off),
+            (Noise::Off, Gain::Auto),
+            (Noise::High, Gain::Auto),
+        ] {
+            for (microphone, far) in [(&near, &silence), (&beside, &far)] {
+                let mut canceller =
+                    Canceller::new(rate, Options { noise, gain }).expect("a rate it takes");
+                let mut cleaned = Cleaned::default();
+                canceller.process(microphone, far, &mut cleaned);
+                let likeness = |shift: i64| {
+                    let at = (from as i64 + shift) as usize;
+                    let count = 5 * rate as usize;
+                    correlation(&near[from..from + count], &cleaned.samples[at..at + count])
+                };
+                let reach = i64::from(rate) / 100;
+                let best = (-reach..=reach).max_by(|&a, &b| likeness(a).total_cmp(&likeness(b)));
+                let what = format!("{rate} Hz, {noise:?}, {gain:?}, far {}", far[from]);
+                assert!(best.is_some_and(|best| best.abs() <= 1), "{what}: {best:?}");
+                let like = likeness(0);
+                assert!(like > 0.93, "{what}: {like:.3}");
+            }
+        }
+    }
+}
+
 /// What an echo lost in each second.
 fn each_second(rate: u32, echo: &[f32], cleaned: &[f32]) -> Vec<f64> {
     let second = rate as usize;
