@@ -21,7 +21,7 @@ def frames_of(samples: np.ndarray) -> np.ndarray:
     values = ((mixed ^ (mixed >> 7)) * 0x85EB) & 0xFFFF
     frames = np.zeros(1 << 16, np.int64)
     frames[values] = numbers
-    return frames[np.round(samples * 32768).astype(np.int64) & 0xFFFF]
+    return np.asarray(frames[np.round(samples * 32768).astype(np.int64) & 0xFFFF])
 
 
 class AlsaMic:
