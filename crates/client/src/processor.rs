@@ -110,7 +110,7 @@ impl Processor {
     ) -> Result<Judged, E> {
         let mut probabilities = Vec::new();
         let mut recording = self.recording(rate)?;
-let mut levels = self.levels(rate);
+        let mut levels = self.levels(rate);
         // If that fails, what was begun goes with it.
         blocks(&mut |block| {
             recording.push(block, &mut probabilities);
