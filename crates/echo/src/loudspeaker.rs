@@ -225,9 +225,11 @@ mod tests {
 
     const BLOCK: usize = 160;
 
+    type Bend = fn(f32) -> f32;
+
     /// By how many dB the sixth and seventh second of an echo become softer, with the curve learnt
     /// and without.
-    fn reduction_db(curve: fn(f32) -> f32) -> [f64; 2] {
+    fn reduction_db(curve: Bend) -> [f64; 2] {
         [true, false].map(|learns| {
             let (mut filter, mut loudspeaker) = (Filter::new(BLOCK), Loudspeaker::new(BLOCK));
             let mut state = 1_u32;
@@ -271,7 +273,7 @@ mod tests {
 
     #[test]
     fn curves_of_every_kind_are_learnt() {
-        let curves: [(&str, fn(f32) -> f32); 3] = [
+        let curves: [(&str, Bend); 3] = [
             ("soft", |x| (6.0 * x).tanh() / 6.0),
             ("unsymmetrical", |x| (5.0 * x + 4.0 * x * x).tanh() / 5.0),
             ("clipped", |x| x.clamp(-0.16, 0.2)),
