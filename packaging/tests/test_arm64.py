@@ -95,7 +95,10 @@ def test_the_wheel_runs_on_older_systems(run: Callable[..., str], tmp_path: Path
     tag = "manylinux_2_28_aarch64"
     assert wheel.name.endswith(f"-cp311-abi3-{tag}.whl")
     system = ("--exclude=libpipewire-0.3.so.0", "--exclude=libasound.so.2")
-    run("auditwheel", "repair", f"--plat={tag}", *system, f"-w{tmp_path}", wheel)
+    # By name it takes this machine's platforms only.
+    run("auditwheel", "repair", "--plat=auto", *system, f"-w{tmp_path}", wheel)
+    (repaired,) = tmp_path.glob("*.whl")
+    assert repaired.name == wheel.name
     zipfile.ZipFile(wheel).extractall(tmp_path / "wheel")
     assert machines(run, tmp_path / "wheel") == {ELF}
 
