@@ -21,7 +21,7 @@
 #              that it makes, 3 GB)
 # make release the packages, what they are made of (CycloneDX) and SHA256SUMS, in dist/
 # make test-packages  these in clean roots, on a booted Debian, and built twice over (as root; half
-#              an hour, and what compiling with forky's tools takes)
+#              an hour, what compiling with forky's tools takes, and ARM64's)
 # make test-arm64  packages for ARM64 are made and run by qemu
 # make bench   latencies and costs, measured against a plain reader in the same run
 # make bench-echo  echo taken off here, by PipeWire's module and by nobody; writes docs/benchmarks-echo.md
@@ -259,10 +259,11 @@ test-arm64:
 	    packaging/tests/test_arm64.py
 
 test-packages:
+	@$(MAKE) --no-print-directory packages ARCH=arm64
 	@$(MAKE) --no-print-directory release
 	@echo "== packages in clean roots, on a booted Debian, and all built again: some 20 minutes" >&2
 	$(PYTHON) -m pytest --timeout 900 -q --durations 10 -o tmp_path_retention_policy=failed \
-	    packaging/tests --ignore packaging/tests/quick --ignore packaging/tests/test_arm64.py
+	    packaging/tests --ignore packaging/tests/quick
 
 clean:
 	cargo clean

@@ -59,8 +59,12 @@ def machines(run: Callable[..., str], directory: Path) -> set[str]:
     return {line.split(":")[1].strip() for line in headers if "Machine:" in line}
 
 
+# Forky's util-linux has no script(1), which one test takes a terminal from.
+BUT = "-- --skip terminal::tests::a_panic_gives_the_terminal_back"
+
+
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("package", ["ring", "dsp", "client", "engine --lib"])
+@pytest.mark.parametrize("package", ["ring", "dsp", "client", f"engine --lib {BUT}"])
 def test_the_crates_own_tests(run: Callable[..., str], package: str) -> None:
     """Among them: the speech detector's NEON path gives what the reference does. Of drawn inputs
     fewer than elsewhere."""
@@ -81,8 +85,9 @@ def test_the_rpm_is_for_arm64(run: Callable[..., str], tmp_path: Path) -> None:
         run("sh", "-c", f'cd {tmp_path} && rpm2cpio "$0" | cpio -idm --quiet', file)
     assert machines(run, tmp_path) == {ELF}
     filters = TREE / "packaging/rpm/rpmlint.toml"
-    assert " 0 errors" in run("rpmlint", "--config", filters, *files)
-    assert "libpipewire-0.3.so.0" in run("rpm", "-qp", "--requires", *files)
+    assert " 0 errors, 0 warnings" in run("rpmlint", "--config", filters, *files)
+    wanted = run("rpm", "-qp", "--requires", *files)
+    assert "libpipewire-0.3.so.0" in wanted and "libv2m1(aarch-64) =" in wanted
 
 
 def test_the_wheel_runs_on_older_systems(run: Callable[..., str], tmp_path: Path) -> None:
@@ -90,7 +95,10 @@ def test_the_wheel_runs_on_older_systems(run: Callable[..., str], tmp_path: Path
     tag = "manylinux_2_28_aarch64"
     assert wheel.name.endswith(f"-cp311-abi3-{tag}.whl")
     system = ("--exclude=libpipewire-0.3.so.0", "--exclude=libasound.so.2")
-    run("auditwheel", "repair", f"--plat={tag}", *system, f"-w{tmp_path}", wheel)
+    # By name it takes this machine's platforms only.
+    run("auditwheel", "repair", "--plat=auto", *system, f"-w{tmp_path}", wheel)
+    (repaired,) = tmp_path.glob("*.whl")
+    assert repaired.name == wheel.name
     zipfile.ZipFile(wheel).extractall(tmp_path / "wheel")
     assert machines(run, tmp_path / "wheel") == {ELF}
 
