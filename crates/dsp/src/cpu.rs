@@ -1,4 +1,6 @@
 //! Which instructions this CPU has: inner loops are compiled once per set, and chosen at run time.
+//! The only file of the detector and the resamplers with unsafe code: the calls of what was compiled
+//! for more than the baseline.
 
 use crate::{Error, ErrorKind, Result};
 
@@ -60,6 +62,66 @@ impl Path {
     }
 }
 
+/// What differs between the sets of instructions.
+pub(crate) trait Set {
+    /// One instruction multiplies and adds. On x86-64: AVX2 or more.
+    const FMA: bool;
+    /// Sums that stay in registers: enough to hide an addition's latency behind the others.
+    const SUMS: usize;
+}
+
+/// Code that is compiled once per set.
+pub(crate) trait Kernel {
+    /// What it computes.
+    type Output;
+
+    /// Has to be inlined, and so has all that it calls: what isn't is compiled for the baseline.
+    fn run<S: Set>(self) -> Self::Output;
+}
+
+/// Portable code; aarch64 always has fused multiply-add.
+struct Baseline;
+impl Set for Baseline {
+    const FMA: bool = cfg!(target_arch = "aarch64");
+    const SUMS: usize = if cfg!(target_arch = "aarch64") {
+        64
+    } else {
+        32
+    };
+}
+
+#[inline(never)]
+fn baseline<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Baseline>()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Kernel, Set};
+
+    struct Avx2;
+    impl Set for Avx2 {
+        const FMA: bool = true;
+        const SUMS: usize = 64;
+    }
+
+    struct Avx512;
+    impl Set for Avx512 {
+        const FMA: bool = true;
+        const SUMS: usize = 256;
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn avx2<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run::<Avx2>()
+    }
+
+    #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]
+    pub(super) fn avx512<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run::<Avx512>()
+    }
+}
+
 /// A path that was found to run on this CPU; there is no other way to make one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Runnable(Path);
@@ -86,5 +148,19 @@ impl Runnable {
 
     pub(crate) fn path(self) -> Path {
         self.0
+    }
+
+    /// Runs what was compiled for this path.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            // SAFETY: a Runnable holds Avx2 only where the CPU has what x86::avx2 enables.
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => unsafe { x86::avx2(kernel) },
+            // SAFETY: as above, for Avx512 and x86::avx512.
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512 => unsafe { x86::avx512(kernel) },
+            _ => baseline(kernel),
+        }
     }
 }

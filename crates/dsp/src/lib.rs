@@ -4,6 +4,7 @@
 //! [`preamp`] makes it louder, or takes rumble away.
 
 pub mod channels;
+#[allow(unsafe_code, reason = "calls what the CPU was found to have")]
 mod cpu;
 pub mod gate;
 pub mod health;

@@ -32,7 +32,6 @@
 //! neither allocate nor lock nor call the system, and their work is bounded by
 //! the samples they take in and give out.
 
-#[allow(unsafe_code, reason = "calls what the CPU was found to have")]
 mod dot;
 mod prototype;
 

@@ -2,29 +2,23 @@
 //! has. A sum is taken in one order everywhere and no multiply-add is fused, so that all CPUs
 //! give equal results, to the bit.
 
-use crate::cpu::{Path, Runnable};
+use crate::cpu::{Kernel, Runnable, Set};
 
 /// Partial sums of each sum: enough to keep the vector units busy where there is one sum only.
 pub(super) const LANES: usize = 16;
 /// Sums on one row that are computed together, so that a coefficient is loaded once for all of
 /// them; what they have to load is what takes the time.
 pub(super) const TOGETHER: usize = 6;
-/// Lanes that so many sums at a time have registers for: a vector of each.
-const BASELINE: usize = if cfg!(target_arch = "aarch64") { 16 } else { 4 };
-#[cfg(target_arch = "x86_64")]
-const AVX2: usize = 8;
 
 /// Σ aᵢ·bᵢ of two slices whose length is a multiple of [`LANES`].
 #[inline]
-pub(super) fn dot(path: Runnable, a: &[f32], b: &[f32]) -> f32 {
-    let [sum] = match path.path() {
-        // SAFETY: both paths are of CPUs that have AVX2, and a Runnable was found to run here.
-        #[cfg(target_arch = "x86_64")]
-        Path::Avx2 | Path::Avx512 => unsafe { by_lane_avx2::<1, LANES>(a, 0, b) },
-        _ => by_lane_baseline::<1, LANES>(a, 0, b),
-    }
-    .map(sum);
-    sum
+pub(super) fn dot(path: Runnable, signal: &[f32], row: &[f32]) -> f32 {
+    let [lanes] = path.run(ByLane::<1> {
+        signal,
+        step: 0,
+        row,
+    });
+    sum(lanes)
 }
 
 /// Σ aᵢ·bᵢ with windows of a signal that lie `step` apart, and one row of coefficients.
@@ -35,37 +29,35 @@ pub(super) fn together(
     step: usize,
     row: &[f32],
 ) -> [f32; TOGETHER] {
-    match path.path() {
-        // SAFETY: as in `dot`.
-        #[cfg(target_arch = "x86_64")]
-        Path::Avx2 | Path::Avx512 => unsafe { by_lane_avx2::<TOGETHER, AVX2>(signal, step, row) },
-        _ => by_lane_baseline::<TOGETHER, BASELINE>(signal, step, row),
+    path.run(ByLane { signal, step, row }).map(sum)
+}
+
+/// The sums of each lane, without those over the lanes: beside them the compiler uses half of each
+/// vector, and takes half as long again.
+struct ByLane<'a, const N: usize> {
+    signal: &'a [f32],
+    step: usize,
+    row: &'a [f32],
+}
+
+impl<const N: usize> Kernel for ByLane<'_, N> {
+    type Output = [[f32; LANES]; N];
+
+    #[inline(always)]
+    fn run<S: Set>(self) -> Self::Output {
+        let Self { signal, step, row } = self;
+        // As many lanes at a time as there are registers for: a vector of each sum.
+        if N == 1 || cfg!(target_arch = "aarch64") {
+            by_lane::<N, LANES>(signal, step, row)
+        } else if S::FMA {
+            by_lane::<N, 8>(signal, step, row)
+        } else {
+            by_lane::<N, 4>(signal, step, row)
+        }
     }
-    .map(sum)
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-#[inline(never)]
-fn by_lane_avx2<const N: usize, const W: usize>(
-    signal: &[f32],
-    step: usize,
-    row: &[f32],
-) -> [[f32; LANES]; N] {
-    by_lane::<N, W>(signal, step, row)
-}
-
-#[inline(never)]
-fn by_lane_baseline<const N: usize, const W: usize>(
-    signal: &[f32],
-    step: usize,
-    row: &[f32],
-) -> [[f32; LANES]; N] {
-    by_lane::<N, W>(signal, step, row)
-}
-
-/// Σ aᵢ·bᵢ of each lane, `W` lanes at a time. Never inlined where the lanes are summed up:
-/// beside that the compiler uses half of each vector, and takes half as long again.
+/// Σ aᵢ·bᵢ of each lane, `W` lanes at a time.
 #[inline(always)]
 fn by_lane<const N: usize, const W: usize>(
     signal: &[f32],
@@ -109,6 +101,7 @@ fn sum(mut lanes: [f32; LANES]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::Path;
     use proptest::prelude::*;
 
     proptest! {

@@ -5,7 +5,6 @@
 //! [`Native`] is one stream, window by window, and [`Recordings`] any number of them, live or
 //! all there. No call on a window allocates.
 
-#[allow(unsafe_code, reason = "calls what the CPU was found to have")]
 mod dispatch;
 mod kernels;
 mod network;

@@ -5,6 +5,7 @@
 //! registers. What differs between the sets is chosen by a [`Set`].
 
 use super::weights::Matrix;
+use crate::cpu::Set;
 
 /// Outputs in one panel of a packed matrix: four AVX-512 registers, eight AVX2.
 pub(super) const LANES: usize = 64;
@@ -13,14 +14,6 @@ pub(super) const LANES: usize = 64;
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Lanes(pub(super) [f32; LANES]);
-
-/// An instruction set.
-pub(super) trait Set {
-    /// One instruction multiplies and adds.
-    const FMA: bool;
-    /// Sums that stay in registers: enough to hide an addition's latency behind the others.
-    const SUMS: usize;
-}
 
 /// `a * b + c`.
 #[inline(always)]
