@@ -95,7 +95,8 @@ proptest! {
                     match (one, given) {
                         (Ok(samples), Given::Audio(all)) => prop_assert_eq!(*samples, *all as u64),
                         (Err(why), Given::Missing(n)) => {
-                            prop_assert!(why.to_string().contains(&format!("/nowhere/{n}.wav")));
+                            let named = why.to_string().contains(&format!("/nowhere/{n}.wav"));
+                            prop_assert!(named, "{}", why);
                         }
                         (Err(why), Given::Bad(n)) => {
                             prop_assert_eq!(why.to_string(), format!("bad {n}"));
