@@ -102,12 +102,12 @@ bench-clusters: setup-test
 	packaging/frameworks.sh
 	target/frameworks/bin/python benches/vad_clusters.py
 
-# On an otherwise quiet machine, for most of an hour.
+# On an otherwise quiet machine, for half an hour.
 bench-document:
 	packaging/setup.sh peers
 	@$(MAKE) --no-print-directory install
 	@$(MAKE) --no-print-directory libv2m
-	cargo bench --bench reader --no-run
+	cargo bench --bench reader --bench sources --no-run
 	$(LIBV2M) $(PYTHON) benches/peers/run.py --document
 
 # --- what has to hold -----------------------------------------------------------

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stage import PrivatePipeWire, build_reader, build_watcher, crowd, engine
+from stage import PrivatePipeWire, build_bench, build_watcher, crowd, engine
 
 from v2m_engine import AudioCapture
 
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--quantum", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=9, help="turns of each crowd, 2 s each")
     options = parser.parse_args()
-    reader = build_reader()
+    reader = build_bench("reader")
     machine = os.uname()
     print(f"quantum {options.quantum}/48000, {os.cpu_count()} cores, Linux {machine.release}")
 

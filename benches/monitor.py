@@ -21,7 +21,7 @@ import termios
 import time
 from pathlib import Path
 
-from stage import ENGINE, PrivatePipeWire, build_reader, cpu_s, engine, write_speech
+from stage import ENGINE, PrivatePipeWire, build_bench, cpu_s, engine, write_speech
 
 
 def drain(terminal: int, seconds: float) -> int:
@@ -73,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10)
     seconds = parser.parse_args().seconds
-    reader = build_reader()
+    reader = build_bench("reader")
     print(f"\nthe monitor, {seconds:.0f} s each: share of a core, bytes a second to the terminal")
     with tempfile.TemporaryDirectory() as directory:
         speech = Path(directory) / "speech.f32"

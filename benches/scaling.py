@@ -5,9 +5,10 @@ and 1 to 8 engines of one source each, each with a reader. For each: the callbac
 and how long its thread wakes clients afterwards, how late one more reader is (they are woken one
 after the other, and share the cores), CPU time and memory of the engine (of all of them), and
 what its streams lost. As floors, one engine beside as many threads that a clock wakes for nothing,
-and beside as many filters that do nothing, in real time as it is. In rounds, in turn, so that the
-machine's moods meet all of them; medians are compared within the round, of several sources that
-of the slowest.
+and beside as many filters that do nothing, in real time as it is; and filters of one process that
+only copy what they hear, as many as there are sources. In rounds, in turn, so that the machine's
+moods meet all of them; medians are compared within the round, of several sources each with one
+alone.
 
 At last 64 files, played in real time by one engine that has one core, through the detector.
 
@@ -33,9 +34,10 @@ from typing import Any
 from stage import (
     ENGINE,
     PrivatePipeWire,
+    build_bench,
     build_filter,
-    build_reader,
     build_watcher,
+    copying_filters,
     cpu_s,
     crowd,
     empty_filter,
@@ -115,8 +117,8 @@ class Cost:
     """One round of one number of something."""
 
     callback_us: float
-    #: Of the source whose callback takes longest.
-    slowest_us: float
+    #: Of each source, in the order in which they began.
+    each_us: list[float]
     waking_us: float
     lateness_us: float
     engine_percent: float
@@ -133,6 +135,7 @@ class Bench:
     watcher: Path
     reader: str
     filter: Path
+    copier: Path
     seconds: float
 
     def measure(
@@ -183,7 +186,7 @@ class Bench:
                 cpu, cpu_readers = used() - before, cpu_s(readers_pid) - before_readers
                 cost = Cost(
                     callback_us=0,
-                    slowest_us=0,
+                    each_us=[],
                     waking_us=0,
                     lateness_us=late,
                     engine_percent=cpu / taken * 100,
@@ -194,8 +197,18 @@ class Bench:
             # Written when the engine ended.
             watch = json.loads(Path(report.name).read_text())
         cost.callback_us, cost.waking_us = watch["p50_ns"] / 1000, watch["waking_p50_ns"] / 1000
-        cost.slowest_us = max(watch["each_p50_ns"]) / 1000
+        cost.each_us = [took / 1000 for took in watch["each_p50_ns"]]
         return cost
+
+    def copy(self, count: int) -> Cost:
+        """Filters that only copy, and no engine."""
+        with tempfile.NamedTemporaryFile() as report:
+            watched = {"LD_PRELOAD": str(self.watcher), "RTCHECK_REPORT": report.name}
+            with copying_filters(self.rig, self.copier, count, **watched):
+                time.sleep(self.seconds + 200 * QUANTUM / 48_000)
+            watch = json.loads(Path(report.name).read_text())
+        each = [took / 1000 for took in watch["each_p50_ns"]]
+        return Cost(watch["p50_ns"] / 1000, each, *[0.0] * 6)
 
 
 Rounds = dict[int, list[Cost]]
@@ -224,14 +237,20 @@ def show(what: str, rounds: Rounds) -> None:
 
 
 def growth(rounds: Rounds, most: int | None = None) -> float:
-    """How much longer the slowest callback takes with more of them, at most so many.
+    """How much longer the callback takes with more of them, at most so many; of several sources
+    the one whose callback takes longest.
 
     Compared round by round: the machine's moods are those of a round.
     """
 
     def ratio(number: int) -> float:
-        pairs = zip(rounds[number], rounds[1], strict=True)
-        return median(many.slowest_us / one.slowest_us for many, one in pairs)
+        pairs = list(zip(rounds[number], rounds[1], strict=True))
+        # One whose thread got no cycles after its warm-up has no median.
+        sources = range(min(len(many.each_us) for many, _ in pairs))
+        return max(
+            median(many.each_us[source] / one.each_us[0] for many, one in pairs)
+            for source in sources
+        )
 
     return max(ratio(number) for number in rounds if most is None or number <= most) - 1
 
@@ -242,11 +261,30 @@ def further(rounds: Rounds, what: Callable[[Cost], float]) -> float:
     return (middle(rounds[most], what) - middle(rounds[1], what)) / (most - 1)
 
 
+def on_one_thread() -> None:
+    """What sources cost each other that share a thread, and nothing else has it."""
+    printed = subprocess.run([build_bench("sources")], capture_output=True, text=True, check=True)
+    took = {int(line.split(":")[0]): line.split()[-2] for line in printed.stdout.splitlines()[1:]}
+    one, many = (float(took[count]) / 1000 for count in (1, 8))
+    print(
+        f"  floor    each of 8 sources that take their cycles in turn on one thread, without a "
+        f"graph: {many / one - 1:+.1%} ({one:.2f} to {many:.2f} us)"
+    )
+
+
 def judge(found: dict[str, Rounds]) -> None:
     """The aims, and what a further one costs."""
     for what, floor in [("threads", "threads that a clock wakes"), ("filters", "filters")]:
         if rounds := found.get(what):
             print(f"  floor    the callback among {floor} for nothing: {growth(rounds):+.1%}")
+    if rounds := found.get("copies"):
+        one, many = (middle(rounds[number], lambda cost: cost.callback_us) for number in (1, 8))
+        print(
+            f"  floor    each callback with up to 8 that only copy what they hear: "
+            f"{growth(rounds, 8):+.1%} ({one:.2f} to {many:.2f} us)"
+        )
+    if "sources" in found:
+        on_one_thread()
     for what, aim in FLAT.items():
         if rounds := found.get(what):
             # 16 sources are more than the graph's cycle is asked to bear unchanged.
@@ -315,7 +353,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4, help="for each line and round")
     parser.add_argument("--only", action="append", help="readers, sources, rates, engines, files …")
     options = parser.parse_args()
-    reader = build_reader()
+    reader = build_bench("reader")
     print(f"quantum {QUANTUM}/48000, {os.cpu_count()} cores, Linux {os.uname().release}\n")
     kinds: dict[str, tuple[tuple[int, ...], Callable[[Bench, int], Cost]]] = {
         "readers": (READERS, lambda bench, n: bench.measure(readers=n)),
@@ -324,6 +362,7 @@ def main() -> None:
         "rates": (RATES, lambda bench, n: bench.measure(rates=n)),
         "engines": (ENGINES, lambda bench, n: bench.measure(engines=n)),
         "filters": (ENGINES, lambda bench, n: bench.measure(filters=n - 1)),
+        "copies": (SOURCES[:-1], Bench.copy),
     }
     if options.only:
         kinds = {name: kind for name, kind in kinds.items() if name in options.only}
@@ -335,8 +374,11 @@ def main() -> None:
         with PrivatePipeWire(quantum=QUANTUM) as rig:
             for n in range(1, max(SOURCES)):
                 rig.create_source(f"mic-{n}")
-            watcher, empty = build_watcher(programs), build_filter(programs)
-            bench = Bench(rig, watcher, reader, empty, options.seconds)
+            watcher = build_watcher(programs)
+            empty, copier = (
+                build_filter(programs, name) for name in ("empty_filter", "copying_filters")
+            )
+            bench = Bench(rig, watcher, reader, empty, copier, options.seconds)
             for _ in range(options.rounds):
                 for name, (_, measure) in kinds.items():
                     for number, costs in found[name].items():
@@ -344,7 +386,9 @@ def main() -> None:
         print(f"{'':<12}{'callback µs':>13}{'waking after it':>17}{'reader late µs':>16}", end="")
         print(f"{'engine CPU %':>14}{'CPU % per reader':>18}{'engine MiB':>12}{'lost ms':>9}")
         for name, rounds in found.items():
-            show(name, rounds)
+            # Copies have no engine: only a floor.
+            if name != "copies":
+                show(name, rounds)
         judge(found)
         if not options.only or "files" in options.only:
             files(programs, options.seconds * 2)

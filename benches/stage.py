@@ -16,9 +16,10 @@ __all__ = [
     "ENGINE",
     "ROOT",
     "PrivatePipeWire",
+    "build_bench",
     "build_filter",
-    "build_reader",
     "build_watcher",
+    "copying_filters",
     "cpu_s",
     "crowd",
     "empty_filter",
@@ -30,10 +31,10 @@ __all__ = [
 ENGINE = BINARY
 
 
-def build_reader() -> str:
-    """The path of the plain reader."""
+def build_bench(name: str) -> str:
+    """The path of a program in Rust: the plain reader, or the sources on one thread."""
     built = subprocess.run(
-        ["cargo", "bench", "--bench", "reader", "--no-run", "--message-format", "json"],
+        ["cargo", "bench", "--bench", name, "--no-run", "--message-format", "json"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -41,9 +42,9 @@ def build_reader() -> str:
     )
     for line in built.stdout.splitlines():
         message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "reader":
+        if message.get("executable") and message["target"]["name"] == name:
             return str(message["executable"])
-    raise SystemExit("cargo built no reader")
+    raise SystemExit(f"cargo built no {name}")
 
 
 def build_watcher(directory: Path) -> Path:
@@ -52,9 +53,9 @@ def build_watcher(directory: Path) -> Path:
     return _compile(source, directory / "rtcheck.so", "-shared", "-fPIC")
 
 
-def build_filter(directory: Path) -> Path:
-    """The filter that does nothing."""
-    return _compile(ROOT / "benches/empty_filter.c", directory / "empty_filter")
+def build_filter(directory: Path, name: str) -> Path:
+    """A filter of these benches: the one that does nothing, or those that copy."""
+    return _compile(ROOT / "benches" / f"{name}.c", directory / name)
 
 
 def _compile(source: Path, target: Path, *options: str) -> Path:
@@ -109,6 +110,21 @@ def empty_filter(rig: PrivatePipeWire, program: Path, name: str, beside: str) ->
         try:
             rig.wait_for_node(name)
             rig.link(output, f"{name}:input")
+            yield
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def copying_filters(rig: PrivatePipeWire, program: Path, count: int, **env: str) -> Iterator[None]:
+    """So many filters of one process that copy what they hear, each of a source of its own."""
+    environment = rig.env | env | {"PIPEWIRE_CONFIG_NAME": "client-rt.conf"}
+    with subprocess.Popen([program, "256/48000", str(count)], env=environment) as process:
+        try:
+            for number in range(count):
+                rig.wait_for_node(f"copy-{number}")
+                source = f"mic-{number}" if number else "rig-mic"
+                rig.link(f"{source}:capture_MONO", f"copy-{number}:input")
             yield
         finally:
             process.terminate()

@@ -332,8 +332,11 @@ graph run at the same instant, on as many cores as there are: the kernel moves t
 core to core, and where the cycle before ran elsewhere a callback finds nothing in the caches.
 *Sources* are those of one engine, of which one has a reader that waits; *rates* are those of one
 source. *Threads* and *filters* are floors: one engine among threads that a clock wakes for nothing,
-and among nodes that do nothing, in real time as engines are. CPU time and memory are those of all
-engines of a line."""
+and among nodes that do nothing, in real time as engines are. So are two kinds of callbacks that are
+compared as the sources' are: those of filters that only copy what they hear, which have threads
+like the sources, and those of sources that take their cycles in turn on one thread, without a
+graph: what eight sources cost each other beyond that, the switching between their threads costs.
+CPU time and memory are those of all engines of a line."""
 
 METHOD = """\
 An injector plays coded impulses into a virtual microphone, 25 a second at random moments, and notes
@@ -347,15 +350,16 @@ impulse; the clock is read before anything else is done with them. An impulse th
 late for counts as neither received nor lost, if it isn't heard. The engine's readers get streams of
 16 kHz, for which its resampler's delay is in their numbers (those impulses that it still holds at a
 cycle's end come with the next one), and of 48 kHz, the graph's own rate. *Default* of others is
-what a library's documentation begins with, asked for 16 kHz mono, as speech software needs it, with
-half the turns; *best* is the graph's own rate and a block of one quantum, without a resampler. JACK
-has no rate but the graph's: with soxr in its callback it gives what the engine gives. decibri's
-wheel has an alsa-lib of its own, which looks for PipeWire's plugin in a folder that Debian doesn't
-have: without `ALSA_PLUGIN_DIR`, which is set here, it finds no microphone. module-echo-cancel is
-loaded in a process of its own, without what it does besides cancelling, and heard by cpal. CPU time
-is that of the receiver and its children while it listened, in percent of one core; the engine's own
-is in the heading, once for any number of readers. *Ahead* and *behind* in the tables of aims are
-the distance from what is aimed at, which stands beside them.
+what a library's documentation begins with, asked for 16 kHz mono, as speech software needs it;
+*best* is the graph's own rate and a block of one quantum, without a resampler. JACK-Client and cpal
+at their best, which hear the graph as directly, have as many turns as the engine's readers, the
+others half. JACK has no rate but the graph's: with soxr in its callback it gives what the engine
+gives. decibri's wheel has an alsa-lib of its own, which looks for PipeWire's plugin in a folder
+that Debian doesn't have: without `ALSA_PLUGIN_DIR`, which is set here, it finds no microphone.
+module-echo-cancel is loaded in a process of its own, without what it does besides cancelling, and
+heard by cpal. CPU time is that of the receiver and its children while it listened, in percent of
+one core; the engine's own is in the heading, once for any number of readers. *Ahead* and *behind*
+in the tables of aims are the distance from what is aimed at, which stands beside them.
 Versions are pinned in
 [`benches/peers/install.py`](../benches/peers/install.py); what is not there is the distribution's.
 Echo has a page of its own: [benchmarks-echo.md](benchmarks-echo.md)."""

@@ -203,6 +203,6 @@ class Root:
         found = set()
         for path in self.directory.rglob("*"):
             name = str(path.relative_to(self.directory))
-            if not name.startswith(ours) and "/__pycache__" not in name:
+            if not f"{name}/".startswith(ours) and "/__pycache__" not in name:
                 found.add(name)
         return found

@@ -29,6 +29,7 @@ def unpacked(root: Callable[..., Root]) -> Root:
     return there
 
 
+@pytest.mark.timeout(1800)
 def test_lintian_finds_no_fault(run: Callable[..., str]) -> None:
     options = ("--allow-root", "--no-tag-display-limit", "--fail-on=error,warning")
     output = run("lintian", *options, *packages("*.dsc"), timeout=1800)

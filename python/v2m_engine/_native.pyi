@@ -345,7 +345,8 @@ class AudioStream(Buffer):
             pad_ms: added before and after; where two segments are closer than two pads
                 each gets half of the silence between them.
             max_s: longest segment in seconds, pads included; a longer one is split at its
-                longest pause, or where in the five seconds before speech was least likely.
+                longest pause; without one where, in the five seconds before, it was quietest,
+                or else, as in noise, speech was least likely.
                 At most three quarters of the engine's history.
             partial_ms: also give the segment each time it grew by so much, with `final`
                 False; those that a newer one has overtaken meanwhile are left out.
@@ -668,7 +669,7 @@ class VADProcessor:
             split: at which of these pauses: "longest" (that is over), or "last". Without
                 one the segment ends where it became too long. "quietest", which silero
                 hasn't, is "longest", but without a pause it cuts where, in the five seconds
-                before, speech was least likely.
+                before, it was quietest, or else, as in noise, speech was least likely.
             hearing: "plain" judges audio as it is and gives Silero's own probabilities.
                 "enhanced" is what the engine does unless its configuration says otherwise:
                 it takes DC and rumble away, amplifies weak audio (from -80 dBFS up), and
@@ -735,6 +736,7 @@ class VADProcessor:
     ) -> list[_Timestamp]:
         """What `speech_timestamps` would return for audio of these probabilities, one for
         each 32 ms, as `probabilities` returns them: other parameters need no other model run.
+        Only `split="quietest"` may cut elsewhere, as the audio isn't there.
 
         Args:
             probabilities: 0 to 1, one for each window, in one dimension.

@@ -24,7 +24,7 @@ pub(super) struct Detection {
     #[arg(long, value_name = "MS", default_value_t = Params::default().pad_ms)]
     pad_ms: u32,
 
-    /// Split longer speech at its longest pause, or where it is least likely speech
+    /// Split longer speech at its longest pause, or where it is quietest
     #[arg(long, value_name = "SECONDS", default_value_t = Params::default().max_s)]
     max_s: f64,
 }

@@ -71,7 +71,8 @@ pub enum LogLevel {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Layer {
-    /// What to capture: default, a source's name (or its description, or a part of them),
+    /// What to capture: default, a source's name (or its description, or a part of them;
+    /// node:NAME where a name alone would mean something else),
     /// monitor:default or monitor:SINK (what it plays), app:NAME (what a program plays),
     /// clean or clean:SOURCE (a microphone without what the default sink plays), alsa:PCM,
     /// file:PATH (also a FIFO; file:- is standard input), or null: for silence

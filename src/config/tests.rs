@@ -113,6 +113,18 @@ fn speech_detection_has_its_own_table() {
 }
 
 #[test]
+fn a_node_called_as_another_kind_of_source_can_be_named() {
+    for name in [
+        "clean", "clean:x", "file:x", "file:-", "alsa:x", "null:", "default", "node:x",
+    ] {
+        let node = SourceSpec::Pipewire(Source::Node(name.to_owned()));
+        let alone = name.parse::<SourceSpec>();
+        assert_ne!(alone.ok(), Some(node.clone()), "{name}");
+        assert_eq!(node.to_string().parse::<SourceSpec>().unwrap(), node);
+    }
+}
+
+#[test]
 fn flags_win_over_files() {
     let flags = Layer {
         source: Some(SourceSpec::Pipewire(Source::Node("mic".into()))),

@@ -24,7 +24,7 @@ use super::meter::Meter;
 use super::place::{self, Cpu};
 use super::segment::{OnOff, Params};
 use v2m_client::status::VadStatus;
-use v2m_error::Result;
+use v2m_error::{Result, text};
 use v2m_ring::time::monotonic_ns;
 use v2m_ring::{Notifier, Rate, Reader, SpeechWriter, Subscription, WINDOW};
 use v2m_rt as rt;
@@ -273,12 +273,12 @@ impl Worker {
             ));
         }
         if status.missed > 0 {
-            let missed = status.missed;
-            degraded.push(format!("{missed} windows have no speech probability: the worker was behind by more than the ring keeps, or the model failed"));
+            let missed = text::counted(status.missed, "window");
+            degraded.push(format!("no speech probability for {missed}: the worker was behind by more than the ring keeps, or the model failed"));
         }
         if status.unusable_samples > 0 {
-            let count = status.unusable_samples;
-            degraded.push(format!("{count} samples were no usable numbers (NaN, infinite) and count as silence: look at the source"));
+            let count = text::counted(status.unusable_samples, "sample");
+            degraded.push(format!("no usable numbers (NaN, infinite) in {count}, which count as silence: look at the source"));
         }
         (status, degraded)
     }

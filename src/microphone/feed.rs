@@ -75,6 +75,14 @@ impl Feed {
         }
     }
 
+    /// Keeps what the data thread touches here in memory: not before it is where it stays.
+    pub fn lock(&self) {
+        let piece = |piece: &[f32]| (piece.as_ptr().cast(), size_of_val(piece));
+        let own = (std::ptr::from_ref(self).cast(), size_of::<Self>());
+        let parts = [own, piece(&self.piece), piece(&self.other)];
+        v2m_rt::lock_all("virtual microphone", &parts);
+    }
+
     /// Gives the samples that come next, at CLOCK_MONOTONIC nanoseconds `now_ns`. On the data
     /// thread: bounded by their number, without allocation, lock or system call.
     pub fn fill(&mut self, out: &[AtomicU32], now_ns: i64) {

@@ -149,7 +149,13 @@ impl Keeper<'_> {
         let (mut feeds, mut taken) = rtrb::RingBuffer::<Option<Box<Feed>>>::new(FEEDS);
         let (mut back, mut returned) = rtrb::RingBuffer::<Box<Feed>>::new(2 * FEEDS);
         let mut feed: Option<Box<Feed>> = None;
+        let thread = Arc::new(rt::Noted::default());
+        let calling = thread.clone();
+        let mut first = true;
         let fill = move |out: &[AtomicU32]| {
+            if std::mem::take(&mut first) {
+                calling.note();
+            }
             while let Ok(next) = taken.pop() {
                 if let Some(before) = std::mem::replace(&mut feed, next) {
                     // There is room: no more than `FEEDS` are under way, and each is taken
@@ -180,6 +186,7 @@ impl Keeper<'_> {
                 *patience = Patience::new();
             }
             while returned.pop().is_ok() {}
+            let _ = thread.lock_stack();
             if let Some(before) = source.take_if(|s| !recorded || s.connection.is_closed()) {
                 drop(before);
                 // What it heard isn't given to who records next.
@@ -191,7 +198,9 @@ impl Keeper<'_> {
                 match self.open() {
                     Ok((opened, feed)) => {
                         source = Some(opened);
-                        let _ = feeds.push(Some(Box::new(feed)));
+                        let feed = Box::new(feed);
+                        feed.lock();
+                        let _ = feeds.push(Some(feed));
                     }
                     Err(error) => why = Some(error.to_string()),
                 }

@@ -200,3 +200,13 @@ def test_the_list_says_what_programs_need(rig: PrivatePipeWire) -> None:
     assert sum(source["default"] for source in listed.values()) == 1
     text = command(rig, "sources").stdout
     assert "Rig stereo microphone (2 channels, 48000 Hz, muted)" in text
+
+
+@pytest.mark.parametrize("name", ["clean", "file:x", "monitor:default"])
+def test_whatever_a_source_is_called_it_can_be_captured(rig: PrivatePipeWire, name: str) -> None:
+    """By what is listed for it, and not by its name, which means something else."""
+    rig.create_source(name)
+    listed = json.loads(command(rig, "sources", "--json").stdout)
+    assert f"node:{name}" in [source["name"] for source in listed]
+    with Engine(rig, "--source", f"node:{name}"):
+        wait_until(lambda: linked(rig) == f"node:{name}", "its audio")

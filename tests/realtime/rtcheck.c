@@ -6,8 +6,9 @@
  * and streams, and in front of everything that such a callback must not call: the
  * allocator, locks, system calls. Inside a callback these are counted; the
  * report, written when the process exits normally, has the counts after each
- * thread's warm-up, how many of the cycles were a stream's, the page faults taken there, the callback's durations, and how much
- * of them its system calls took.
+ * thread's warm-up, how many of the cycles were a stream's, the page faults taken there, how many
+ * pages the kernel moved meanwhile, the callback's durations, and how much of them its system
+ * calls took.
  * RTCHECK_DURATIONS=file writes them all, as pairs of native u64: when each
  * callback began (CLOCK_MONOTONIC) and how long it took, in nanoseconds.
  *
@@ -57,6 +58,7 @@ static struct pw_stream_events stream_events;
 static void (*real_process)(void *, struct spa_io_position *);
 static void (*real_stream_process)(void *);
 static const char *sabotage;
+static uint64_t migrated; /* at the beginning */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static uint64_t now(void)
@@ -147,6 +149,23 @@ static uint64_t faults(void)
 	return (uint64_t)usage.ru_minflt + (uint64_t)usage.ru_majflt;
 }
 
+/* Pages that the kernel moved, of any program, to have free ones side by side: while it does, a
+ * page is missing, whether it is locked or not (vm.compact_unevictable_allowed). */
+static uint64_t migrations(void)
+{
+	static const char name[] = "pgmigrate_success ";
+	char line[128];
+	uint64_t count = 0;
+	FILE *file = fopen("/proc/vmstat", "r");
+
+	while (file && fgets(line, sizeof line, file))
+		if (!strncmp(line, name, sizeof name - 1))
+			count = strtoull(line + sizeof name - 1, NULL, 10);
+	if (file)
+		fclose(file);
+	return count;
+}
+
 static uint64_t enter(void)
 {
 	uint64_t start;
@@ -227,6 +246,7 @@ static void prepare(void)
 {
 	sabotage = getenv("RTCHECK_SABOTAGE");
 	if (!durations) {
+		migrated = migrations();
 		durations = present(MAX_CYCLES * sizeof *durations);
 		woke = present(MAX_CYCLES * sizeof *woke);
 		whose = present(MAX_CYCLES * sizeof *whose);
@@ -313,9 +333,10 @@ __attribute__((destructor)) static void report(void)
 	qsort(woke, n, sizeof *woke, ascending);
 	fprintf(file,
 		"\"cycles\": %lu, \"streams\": %lu, \"allocations\": %lu, \"locks\": %lu, \"syscalls\": %lu, "
-		"\"most_syscalls\": %u, \"most_wakes\": %u, \"faults\": %lu, \"p50_ns\": %lu, \"p99_ns\": %lu, "
+		"\"most_syscalls\": %u, \"most_wakes\": %u, \"faults\": %lu, \"migrated\": %lu, \"p50_ns\": %lu, \"p99_ns\": %lu, "
 		"\"p999_ns\": %lu, \"max_ns\": %lu, \"waking_p50_ns\": %lu}\n",
 		n, total.streams, total.allocations, total.locks, total.syscalls, total.most_syscalls, total.most_wakes, total.faults,
+		migrations() - migrated,
 		n ? durations[n / 2].took : 0, n ? durations[n * 99 / 100].took : 0,
 		n ? durations[n * 999 / 1000].took : 0, n ? durations[n - 1].took : 0,
 		n ? woke[n / 2] : 0);

@@ -4,14 +4,18 @@ next one gives behind it."""
 from __future__ import annotations
 
 import os
+import random
 import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rig import wait_until
+from rig import BINARY, wait_until
+from rig.alsa import AlsaMic, frames_of
 from rig.recorder import RATE, Service, Wav, as_float, read_wav
 from v2m_engine import AudioCapture
 
@@ -65,6 +69,30 @@ def test_the_service_comes_back(
     assert len(found) == 3
 
 
+def test_engines_that_are_gone_before_they_were_taken(
+    engine: Engine, minute: np.ndarray, tmp_path: Path
+) -> None:
+    """What they gave is taken as theirs, though another is looked for by then."""
+    service = engine(minute)
+    out = tmp_path / "out.wav"
+    tape = service.start(out, "--sync", "2")
+    wait_until(lambda: out.exists() and out.stat().st_size > 50_000, "audio")
+
+    def is_recorded(by: Service) -> bool:
+        status = by.status()
+        return status is not None and bool(status["readers"])
+
+    for least in (RATE // 8, RATE // 16):
+        service.kill()
+        service = again(service)
+        wait_until(lambda s=service: is_recorded(s), "the recorder")
+        begin = service.position()
+        wait_until(lambda s=service, n=begin + least: s.position() > n, "audio that is not taken")
+    assert tape.stop() == 0, tape.said
+    service.kill()
+    assert len(parts(read_wav(out), minute)) == 3
+
+
 def test_a_private_engine_is_started_again(
     minute: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine
 ) -> None:
@@ -98,3 +126,47 @@ def test_no_more_than_was_asked_for(engine: Engine, minute: np.ndarray, tmp_path
     wav = read_wav(out)
     assert len(wav.samples) == 3 * RATE
     parts(wav, minute)
+
+
+def test_killed_while_muted(tmp_path: Path) -> None:
+    """A microphone with a clock of its own, whose engine is killed while it is muted: whenever
+    that is and for however long, what comes after stands where its time is.
+    """
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    ppm = rng.randrange(-300, 300)
+    mic = AlsaMic(tmp_path, ppm=ppm)
+    out = tmp_path / "out.wav"
+
+    def start() -> Service:
+        return Service(tmp_path, "alsa:mic", HOME=str(tmp_path), **mic.env)
+
+    def grown() -> None:
+        held = out.stat().st_size if out.exists() else 0
+        wait_until(lambda: out.exists() and out.stat().st_size > held + 4 * 24_000, "audio")
+
+    service = start()
+    tape = service.start(out, "--rate", "48000", "--sync", "0.1", "--source", "alsa:mic")
+    try:
+        grown()
+        for _ in range(2):
+            subprocess.run([BINARY, "mute"], env=service.env, check=True, timeout=20)
+            time.sleep(rng.uniform(0, 1))
+            service.kill()
+            time.sleep(rng.uniform(0, 0.5))
+            service = start()
+            time.sleep(rng.uniform(0, 1))
+            subprocess.run([BINARY, "unmute"], env=service.env, check=True, timeout=20)
+            grown()
+        assert tape.stop() == 0, tape.said
+    finally:
+        service.kill()
+    samples = read_wav(out).samples
+    heard = np.flatnonzero(samples)
+    # Its clock runs away from the file's, which is the engine's, meanwhile.
+    apart = frames_of(samples[heard]) - heard * (1 + ppm * 1e-6)
+    apart = (apart - apart[0] + 0x8000) % 0x10000 - 0x8000
+    assert heard[-1] - heard[0] > 2 * 48_000
+    # A first time is as late as the thread woke.
+    assert np.abs(apart).max() < 0.02 * 48_000, np.unique(apart.round())

@@ -16,6 +16,9 @@ THRESHOLD = 0.2
 #: Where a graph is rearranged, cycles overlap: so far from a marked gap, in seconds, an
 #: impulse may be missing as well. (A cue's length is rounded to 1 ms.)
 EDGE_S = 0.002
+#: Where a cycle of the graph is overrun, a node may run before what is played has reached it,
+#: which only the graph knows: of so many impulses one may be missing in one channel, unmarked.
+OVERRUN = 1000
 #: For so long after sources were plugged in their first times, and clocks, are being learnt.
 ANEW_S = 1.0
 
@@ -70,24 +73,32 @@ class Recorded:
     ) -> int:
         """Each impulse stands at the same sample in both channels, give or take ``most``, or one
         of them has a marked gap there; how many do. ``quiet``: stretches of CLOCK_MONOTONIC
-        seconds in which not both were played to; ``settled``: from this second on.
+        seconds in which not both were played to; ``settled``: from this second on. An impulse
+        is missing rather than elsewhere if the other channel has none near it, and those beside it
+        at the same samples.
         """
         began = self.began_ns / 1e9
         silent = [(-1.0, settled)] + [(a - began - 0.3, b - began + ANEW_S) for a, b in quiet or []]
         together = 0
+        alone: list[str] = []
         for channel in (0, 1):
             excused = self.gaps[0] + self.gaps[1] + silent
             bounds = np.array(sorted(excused)).reshape(-1, 2)
-            for sample, off in zip(self.impulses[channel], self.off(channel), strict=True):
-                if abs(off) <= most:
-                    together += 1
+            off = self.off(channel)
+            is_there = np.abs(off) <= most
+            together += int(is_there.sum())
+            for n in np.flatnonzero(~is_there):
+                at = self.impulses[channel][n] / self.rate
+                if ((bounds[:, 0] - EDGE_S <= at) & (at <= bounds[:, 1] + EDGE_S)).any():
                     continue
-                at = sample / self.rate
-                near = (bounds[:, 0] - EDGE_S <= at) & (at <= bounds[:, 1] + EDGE_S)
-                assert near.any(), (
-                    f"channel {channel + 1} at {at:.4f} s: off by {off} samples, no gap marked "
-                    f"among {bounds.round(4).tolist()}"
+                beside = is_there[max(n - 1, 0) : n + 2]
+                said = (
+                    f"channel {channel + 1} at {at:.4f} s: off by {off[n]} samples, no gap marked"
                 )
+                is_missing = abs(off[n]) > EDGE_S * self.rate and beside.sum() == len(beside) - 1
+                assert is_missing, f"{said} among {bounds.round(4).tolist()}"
+                alone.append(said)
+        assert len(alone) <= together // OVERRUN, alone
         return together
 
 

@@ -35,16 +35,22 @@ def as_float(samples: np.ndarray) -> np.ndarray:
 
 
 class Service:
-    """The user's engine, playing a file at 16 kHz: the ring holds its very samples."""
+    """The user's engine, playing a file at 16 kHz: the ring holds its very samples. Or with
+    another source, by name."""
 
-    def __init__(self, directory: Path, path: Path, *arguments: str) -> None:
-        self.env = os.environ | {
-            "XDG_RUNTIME_DIR": str(directory),
-            "XDG_CONFIG_HOME": str(directory / "config"),
-            "V2M_ENGINE_SOCKET": str(directory / "engine.sock"),
-        }
+    def __init__(self, directory: Path, path: Path | str, *arguments: str, **env: str) -> None:
+        source = f"file:{path}" if isinstance(path, Path) else path
+        self.env = (
+            os.environ
+            | env
+            | {
+                "XDG_RUNTIME_DIR": str(directory),
+                "XDG_CONFIG_HOME": str(directory / "config"),
+                "V2M_ENGINE_SOCKET": str(directory / "engine.sock"),
+            }
+        )
         self.process = subprocess.Popen(
-            [BINARY, "run", "--log", "error", "--source", f"file:{path}", *arguments], env=self.env
+            [BINARY, "run", "--log", "error", "--source", source, *arguments], env=self.env
         )
         wait_until(
             lambda: self.process.poll() is not None or self.status() is not None, "the engine"

@@ -233,6 +233,11 @@ class Account:
 
     # How.
 
+    @property
+    def _between(self) -> int:
+        """Samples that the resampler makes of two sources where one follows on the other."""
+        return 0 if self.rate == GRAPH_RATE else SMEARED
+
     def _is_anew(self, time_ns: int) -> bool:
         """Whether an engine was lost between what came before and this."""
         # A sound server that stood still gives what it has meanwhile afterwards: the next engine
@@ -298,6 +303,8 @@ class Account:
                 self.rest = samples[at:].copy()
                 return
             found, skipped = self._find(samples[at:])
+            few = self._few(samples[at : at + skipped])
+            at, skipped = at + few, skipped - few
             if skipped:
                 self._stray(samples[at : at + skipped], position + at, time_at(at))
             at += skipped
@@ -324,6 +331,20 @@ class Account:
                     return Place(name, table.after(index, -back)), at - back
         return None, last + 1
 
+    def _few(self, skipped: Floats) -> int:
+        """How many at the beginning of a stretch are the last of a source, before another follows:
+        with what the resampler makes of both not enough to be found among all."""
+        few = len(skipped) - self._between
+        if self.open or not 0 < few < ENOUGH:
+            return 0
+        for name, played in self.world.played.items():
+            index = played.at(self.rate).find(skipped[:few])
+            if index is not None:
+                self.place, self.source = Place(name, index), name
+                self.tally.kept += few
+                return few
+        return 0
+
     def _compare(self, position: int, time_ns: int, found: Place) -> None:
         """A gap is as long as what is missing in it."""
         before, self.before = self.before, None
@@ -344,7 +365,7 @@ class Account:
         length_ns = found.stray * NS // self.rate
         span = (found.time_ns, found.time_ns + length_ns)
         places = [place for place in (found.expected, found.found) if place]
-        between = 0 if self.rate == GRAPH_RATE else SMEARED
+        between = self._between
         if len({place.source for place in places}) == 2 and found.stray <= between:
             # Another source follows, with nothing in between but what the resampler makes of both.
             return True

@@ -96,6 +96,9 @@ class Recorder(threading.Thread):
             self.wrong.append(f"recorder: {text}")
         if status == -signal.SIGKILL:
             self.killed += 1
+        elif status == -signal.SIGINT and not path.exists():
+            # Asked to end before it was there to hear it.
+            pass
         elif status != 0:
             if not text.strip():
                 self.wrong.append(f"recorder: status {status}, and not a word")

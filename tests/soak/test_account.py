@@ -66,6 +66,17 @@ def test_what_is_whole_is_kept(world: World, rate: int, seed: int) -> None:
     at = rng.randrange(rate)
     both = np.concatenate([heard(world, rate, rng)[:at], heard(world, rate, rng, "two")[at:]])
     assert not judged(world, rate, both).wrong
+    # Also where of the first one little is heard since a gap.
+    gap, few = range(rate // 10), rng.randrange(2, 24)
+    at = gap.stop + few
+    both = np.concatenate([heard(world, rate, rng)[:at], heard(world, rate, rng, "two")[at:]])
+    if rate != GRAPH_RATE:
+        both[at : at + 41] *= np.linspace(0.1, 0.9, 41, dtype=np.float32)
+    account = judged(world, rate, both, [gap])
+    assert not account.wrong
+    assert account.tally.kept >= len(both) - gap.stop - 41
+    both[gap.stop : at] *= -1
+    assert judged(world, rate, both, [gap]).wrong
 
 
 @pytest.mark.parametrize(("rate", "seed"), RUNS)

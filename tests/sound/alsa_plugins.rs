@@ -191,12 +191,12 @@ mod inside {
                 "bytes",
                 ErrorKind::Device,
                 "ALSA PCM bytes can't be used: none of its formats is S16, S24, S32 or FLOAT; \
-                 it offers 1 channels at 48000 Hz, U8",
+                 it offers 1 channel at 48000 Hz, U8",
             ),
             (
                 "slow",
                 ErrorKind::Device,
-                "use 8000 to 384000 Hz; it offers 1 channels at 4000 Hz, S16_LE",
+                "use 8000 to 384000 Hz; it offers 1 channel at 4000 Hz, S16_LE",
             ),
             ("a\0b", ErrorKind::Invalid, "can't be the name"),
         ] {

@@ -12,6 +12,7 @@ use super::{Path, Score, receiver};
 use v2m_client::status::{LossStatus, Status};
 use v2m_dsp::percentile;
 use v2m_dsp::resample::Resampler;
+use v2m_error::text;
 use v2m_ring::Rate;
 
 /// A whole run. Times are in microseconds.
@@ -272,12 +273,12 @@ impl Report {
                 self.injector.cycles
             ),
             format!(
-                "engine: {:.1} % of a core, {} samples lost in {} gaps; it saw the graph's clock jump {} times, the injector {} times",
+                "engine: {:.1} % of a core, {} lost in {}; it saw the graph's clock jump {}, the injector {}",
                 engine.cpu_percent,
-                losses.lost_samples,
-                losses.gaps,
-                losses.xruns,
-                self.injector.late_cycles
+                text::counted(losses.lost_samples, "sample"),
+                text::counted(losses.gaps, "gap"),
+                text::counted(losses.xruns, "time"),
+                text::counted(self.injector.late_cycles, "time")
             ),
             format!(
                 "{} x {}, Linux {}, load average {:.2}",

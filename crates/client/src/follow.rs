@@ -1,5 +1,6 @@
 //! Follows a ring's speech track with one client's parameters: segments by
-//! position, each a window of the ring. No audio is touched, and nobody waits here.
+//! position, each a window of the ring. Nobody waits here, and audio is looked at only
+//! where an utterance gets too long.
 //!
 //! The rules count at 16 kHz, at which speech is judged; what is handed out is in the
 //! ring's own samples. A window has the same number at every rate.
@@ -9,11 +10,12 @@
 //! will stay readable for a while. Silence that was missed costs nothing.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ring::{Rate, Reader, State, WINDOW};
 use crate::status::Status;
-use v2m_dsp::vad::segment::{Params, Segment, Segmenter};
+use v2m_dsp::vad::segment::{Levels, Params, Segment, Segmenter};
 
 /// Probabilities copied at once.
 const BATCH: usize = 64;
@@ -191,7 +193,8 @@ impl Follower {
                     // A window that nobody could judge: what was open ends there.
                     self.segmenter.finish(index * WINDOW, &mut out);
                 } else {
-                    self.segmenter.push(index, p, &mut out);
+                    let quietest = |range| quietest(ring, range);
+                    self.segmenter.push_heard(index, p, quietest, &mut out);
                     self.heard = index + 1;
                 }
             }
@@ -234,6 +237,18 @@ impl Follower {
             lost => Step::Overrun(lost),
         }
     }
+}
+
+/// Where the ring is quietest within these samples at 16 kHz; None where nothing is, or it
+/// was overwritten.
+fn quietest(ring: &Reader, range: Range<u64>) -> Option<u64> {
+    let rate = ring.rate();
+    let [start, end] = [range.start, range.end].map(|at| rate.convert(at, Rate::SPEECH));
+    let mut samples = vec![0.0; usize::try_from(end - start).ok()?];
+    ring.read_samples(start, &mut samples).ok()?;
+    let mut levels = Levels::new(rate.hz());
+    levels.push(&samples);
+    Some(range.start + levels.quietest(0..range.end - range.start)?)
 }
 
 /// Says why an engine has no speech track, if it has none.

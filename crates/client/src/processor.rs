@@ -1,11 +1,12 @@
 //! Speech in any audio: as the engine judged it where it is live, by a model here elsewhere.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use v2m_dsp::vad::corpus::{lengths, own_position};
 use v2m_dsp::vad::hearing::Hearing;
 use v2m_dsp::vad::recording::{Recording, at_model_rate};
-use v2m_dsp::vad::segment::{Params, Segment, Segmenter};
+use v2m_dsp::vad::segment::{Levels, Params, Segment, Segmenter};
 
 use crate::engine::lock;
 use crate::error::{Error, ErrorKind, Result};
@@ -39,6 +40,8 @@ pub struct Judged {
     pub end: u64,
     /// Of a piece that completes no window: of the last one before.
     before: Option<f32>,
+    /// Of all of the audio, if a cut may depend on it.
+    levels: Option<Levels>,
     /// The audio's own samples, and how many of them are a second.
     pub samples: u64,
     pub rate: u32,
@@ -88,6 +91,7 @@ impl Processor {
             start: (first * WINDOW) as i64 - at_16_khz(start) as i64,
             end: at_16_khz(end) - at_16_khz(start),
             before: None,
+            levels: self.levels_of(ring, start, end),
             samples: end - start,
             rate: rate.hz(),
         })
@@ -106,11 +110,18 @@ impl Processor {
     ) -> Result<Judged, E> {
         let mut probabilities = Vec::new();
         let mut recording = self.recording(rate)?;
+        let mut levels = self.levels(rate);
         // If that fails, what was begun goes with it.
-        blocks(&mut |block| recording.push(block, &mut probabilities))?;
+        blocks(&mut |block| {
+            recording.push(block, &mut probabilities);
+            if let Some(levels) = &mut levels {
+                levels.push(block);
+            }
+        })?;
         recording.finish(&mut probabilities);
         lock(&self.idle).push(recording);
-        Ok(Judged::of(probabilities, length, rate, None))
+        let judged = Judged::of(probabilities, length, rate, None);
+        Ok(Judged { levels, ..judged })
     }
 
     /// The next piece of audio that comes in pieces, one sequence for all threads.
@@ -191,7 +202,11 @@ impl Processor {
         segmenter.begin(0, before);
         let mut found = Vec::new();
         for (index, &p) in (0..).zip(&judged.probabilities) {
-            segmenter.push(index, p, &mut found);
+            let quietest = |range: Range<u64>| {
+                let range = range.start.saturating_sub(before)..range.end.saturating_sub(before);
+                Some(judged.levels.as_ref()?.quietest(range)? + before)
+            };
+            segmenter.push_heard(index, p, quietest, &mut found);
         }
         segmenter.finish(judged.end + before, &mut found);
         for segment in &mut found {
@@ -205,6 +220,27 @@ impl Processor {
     pub fn reset(&self) {
         let before = lock(&self.resumed).take();
         drop(before);
+    }
+
+    /// Those of audio of that rate, if they are needed.
+    fn levels(&self, rate: u32) -> Option<Levels> {
+        self.params.asks_for_quiet().then(|| Levels::new(rate))
+    }
+
+    /// Those of a stretch of a ring, unless it is overwritten meanwhile: its probabilities
+    /// outlive it.
+    fn levels_of(&self, ring: &Reader, start: u64, end: u64) -> Option<Levels> {
+        let mut levels = self.levels(ring.rate().hz())?;
+        let mut samples = vec![0.0; ring.rate().hz() as usize];
+        let mut at = start;
+        while at < end {
+            let count = (end - at).min(samples.len() as u64);
+            let now = &mut samples[..count as usize];
+            ring.read_samples(at, now).ok()?;
+            levels.push(now);
+            at += count;
+        }
+        Some(levels)
     }
 
     /// A recording of its own for whoever asks.
@@ -232,6 +268,7 @@ impl Judged {
             start: 0,
             end: at_model_rate(length, rate),
             before,
+            levels: None,
             samples: length,
             rate,
         }

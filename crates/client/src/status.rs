@@ -6,6 +6,7 @@ use v2m_dsp::health::{Channel, Finding};
 
 use crate::error::{Error, Result};
 use crate::ring::{SAMPLE_RATE, State};
+use crate::text;
 
 /// An engine at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -122,7 +123,7 @@ impl MicrophoneStatus {
             (None, MicrophoneState::Recorded) => {
                 let missed = match self.missed {
                     0 => String::new(),
-                    missed => format!(", {missed} samples too late"),
+                    missed => format!(", {} too late", text::counted(missed, "sample")),
                 };
                 format!("recorded, {} ms behind{missed}: {node}", self.latency_ms)
             }

@@ -23,8 +23,8 @@ const MISSING_PER_BYTE: u64 = 64;
 pub enum Piece<'a> {
     /// Samples, frame after frame, each of so many channels.
     Frames {
-        /// The samples.
-        interleaved: &'a [f32],
+        /// The samples; whoever takes the vector away saves a copy.
+        interleaved: &'a mut Vec<f32>,
         /// Channels of a frame; a damaged file may have others than it said.
         channels: usize,
     },
@@ -67,13 +67,16 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::open`].
     pub fn read(source: Box<dyn MediaSource>, path: &Path) -> Result<Self> {
-        let unreadable = |e: &dyn std::fmt::Display| {
+        let unreadable = |why: &dyn std::fmt::Display| {
             invalid(format!(
-                "not an audio file that can be read ({e}): it must be {FORMATS}"
+                "not an audio file that can be read ({why}): it must be {FORMATS}"
             ))
         };
         // What comes in a pipe is of any length, and at its sender's pace.
         let bytes = source.byte_len();
+        if bytes == Some(0) {
+            return Err(unreadable(&"it is empty"));
+        }
         let (source, length) = rf64::open(source).map_err(|e| unreadable(&e))?;
         let stream = MediaSourceStream::new(source, Default::default());
         let format = symphonia::default::get_probe()
@@ -83,7 +86,14 @@ impl Decoder {
                 FormatOptions::default(),
                 MetadataOptions::default(),
             )
-            .map_err(|e| unreadable(&e))?;
+            .map_err(|e| match e {
+                // In Symphonia's words: no suitable format reader found.
+                Symphonia::Unsupported(_) => unreadable(&"its format isn't known"),
+                Symphonia::IoError(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                    unreadable(&"it ends before its first sample")
+                }
+                e => unreadable(&e),
+            })?;
 
         let track = format
             .default_track(TrackType::Audio)
@@ -181,7 +191,7 @@ impl Decoder {
             },
         };
         Ok(Some(Piece::Frames {
-            interleaved: &self.interleaved,
+            interleaved: &mut self.interleaved,
             channels,
         }))
     }

@@ -185,9 +185,10 @@ impl Source for Mono {
     }
 }
 
-/// Appends the mean of each frame.
-fn mix(interleaved: &[f32], channels: usize, out: &mut Vec<f32>) {
+/// Appends the mean of each frame; of one channel what is there is handed over.
+fn mix(interleaved: &mut Vec<f32>, channels: usize, out: &mut Vec<f32>) {
     match channels {
+        1 if out.is_empty() => std::mem::swap(interleaved, out),
         1 => out.extend_from_slice(interleaved),
         2 => out.extend(
             interleaved

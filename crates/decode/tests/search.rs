@@ -95,8 +95,8 @@ proptest! {
                     match (one, given) {
                         (Ok(samples), Given::Audio(all)) => prop_assert_eq!(*samples, *all as u64),
                         (Err(why), Given::Missing(n)) => {
-                            let named = why.to_string().contains(&format!("/nowhere/{n}.wav"));
-                            prop_assert!(named, "{}", why);
+                            let name = format!("/nowhere/{n}.wav");
+                            prop_assert!(why.to_string().contains(&name));
                         }
                         (Err(why), Given::Bad(n)) => {
                             prop_assert_eq!(why.to_string(), format!("bad {n}"));

@@ -107,6 +107,9 @@ impl Gate {
             }
         }
         let samples = |ms: u64| ms * u64::from(rate) / 1000;
+        // Written once: the audio thread finds its pages in memory.
+        let mut open: VecDeque<_> = std::iter::repeat_n((1, 1), AHEAD + 1).collect();
+        open.clear();
         Ok(Self {
             params,
             window: samples(WINDOW_MS),
@@ -115,7 +118,7 @@ impl Gate {
             fade_in: samples(FADE_IN_MS),
             fade_out: samples(FADE_OUT_MS),
             speaks: false,
-            open: VecDeque::with_capacity(AHEAD + 1),
+            open,
         })
     }
 

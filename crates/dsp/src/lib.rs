@@ -4,6 +4,7 @@
 //! [`preamp`] makes it louder, or takes rumble away.
 
 pub mod channels;
+mod cpu;
 pub mod gate;
 pub mod health;
 pub mod pcm;

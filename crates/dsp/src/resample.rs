@@ -32,20 +32,16 @@
 //! neither allocate nor lock nor call the system, and their work is bounded by
 //! the samples they take in and give out.
 
+#[allow(unsafe_code, reason = "calls what the CPU was found to have")]
+mod dot;
 mod prototype;
 
+use self::dot::{LANES, TOGETHER, dot, together};
+use crate::cpu::Runnable;
 use crate::{Error, ErrorKind, Result};
 
 /// The rates that can be converted, from each to each.
 pub const RATES: std::ops::RangeInclusive<u32> = 8_000..=384_000;
-/// Accumulators of a dot product: enough to keep the vector units busy, and as many for
-/// every output of a rate, so that the order of summation is fixed.
-const LANES: usize = 16;
-/// Outputs on one row that are computed together, so that a coefficient is loaded once for
-/// all of them; what they have to load is what takes the time.
-const TOGETHER: usize = 6;
-/// Accumulators of each of these.
-const FEW_LANES: usize = 4;
 /// Input samples taken in between two moves of the history.
 const CHUNK: usize = 1024;
 /// Pairs whose L is up to this get exact phases (11.025 to 16 kHz has 640, to 32 kHz
@@ -195,6 +191,7 @@ impl Resampler {
 /// window over the history, its fraction chooses the row of coefficients.
 #[derive(Clone, Debug)]
 struct Polyphase {
+    path: Runnable,
     /// L and M: the output's and the input's rate without their common factor.
     l: u64,
     m: u64,
@@ -255,6 +252,7 @@ impl Polyphase {
             .collect();
 
         let mut polyphase = Self {
+            path: Runnable::best(),
             l,
             m,
             whole: (m / l) as usize,
@@ -322,10 +320,19 @@ impl Polyphase {
         let alone = groups.len() * TOGETHER;
         for (n, group) in groups.iter_mut().enumerate() {
             let first = n * TOGETHER;
-            *group = together::<TOGETHER>(&history[first * self.whole..], self.whole, &self.rows);
+            *group = together(
+                self.path,
+                &history[first * self.whole..],
+                self.whole,
+                &self.rows,
+            );
         }
         for (n, output) in (alone..).zip(others) {
-            [*output] = together(&history[n * self.whole..], self.whole, &self.rows);
+            *output = dot(
+                self.path,
+                &history[n * self.whole..][..self.taps],
+                &self.rows,
+            );
         }
         self.start += ready * self.whole;
         written
@@ -362,15 +369,15 @@ impl Polyphase {
     fn output(&self) -> f32 {
         let window = &self.history[self.start..][..self.taps];
         if self.phases == self.l {
-            return dot(window, self.row(self.phase));
+            return dot(self.path, window, self.row(self.phase));
         }
         let row = self.phase * self.phases / self.l;
         let rest = self.phase * self.phases % self.l;
-        let here = dot(window, self.row(row));
+        let here = dot(self.path, window, self.row(row));
         if rest == 0 {
             return here;
         }
-        let next = dot(window, self.row(row + 1));
+        let next = dot(self.path, window, self.row(row + 1));
         here + (next - here) * (rest as f32 / self.l as f32)
     }
 
@@ -415,54 +422,6 @@ impl Polyphase {
             then_zeros: u64::try_from(zeros).unwrap_or(u64::MAX),
         }
     }
-}
-
-/// Σ aᵢ·bᵢ of two slices whose length is a multiple of [`LANES`].
-#[inline]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let [sums] = by_lane::<1, LANES>(a, 0, b);
-    sum(sums)
-}
-
-/// Σ aᵢ·bᵢ with `N` windows of a signal that lie `step` apart, and one row of coefficients.
-#[inline]
-fn together<const N: usize>(signal: &[f32], step: usize, row: &[f32]) -> [f32; N] {
-    by_lane::<N, FEW_LANES>(signal, step, row).map(sum)
-}
-
-/// Σ aᵢ·bᵢ of each lane. A function of its own: beside the sum of the lanes the compiler
-/// uses half of each vector, and takes half as long again.
-#[inline(never)]
-fn by_lane<const N: usize, const W: usize>(
-    signal: &[f32],
-    step: usize,
-    row: &[f32],
-) -> [[f32; W]; N] {
-    let mut sums = [[0.0; W]; N];
-    let row = row.as_chunks::<W>().0;
-    let windows: [&[[f32; W]]; N] =
-        std::array::from_fn(|n| &signal[n * step..].as_chunks().0[..row.len()]);
-    for (k, b) in row.iter().enumerate() {
-        for (sums, window) in sums.iter_mut().zip(windows) {
-            for lane in 0..W {
-                sums[lane] += window[k][lane] * b[lane];
-            }
-        }
-    }
-    sums
-}
-
-/// The sum of the lanes, pairwise, a power of two of them.
-#[inline]
-fn sum<const W: usize>(mut lanes: [f32; W]) -> f32 {
-    let mut half = W / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
 }
 
 /// The prototype in continuous time, at `t` taps after its first: the polynomial through

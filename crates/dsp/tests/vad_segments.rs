@@ -1,5 +1,7 @@
 //! Segments: equal to silero-vad's own for equal parameters, and sound for any input.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 use v2m_dsp::vad::segment::{Edge, OnOff, Params, Segment, Segmenter, Split};
 
@@ -21,13 +23,28 @@ struct Case {
 }
 
 fn run(params: &Params, probabilities: &[f32], length: u64) -> Vec<Segment> {
+    run_heard(params, probabilities, length, None)
+}
+
+/// The same where the audio is said to be quietest at that part of whatever is asked for.
+fn run_heard(
+    params: &Params,
+    probabilities: &[f32],
+    length: u64,
+    quietest: Option<f64>,
+) -> Vec<Segment> {
     let mut segmenter = Segmenter::new(params).expect("valid parameters");
     let mut out = Vec::new();
     for (index, &p) in (0..).zip(probabilities) {
-        segmenter.push(index, p, &mut out);
+        segmenter.push_heard(index, p, |range| part(range, quietest), &mut out);
     }
     segmenter.finish(length, &mut out);
     out
+}
+
+fn part(range: Range<u64>, part: Option<f64>) -> Option<u64> {
+    let length = range.end - range.start;
+    part.map(|part| range.start + (part * length as f64) as u64)
 }
 
 #[test]
@@ -266,14 +283,15 @@ fn params() -> impl Strategy<Value = Params> {
 proptest! {
     #[test]
     fn segments_are_ordered_bounded_and_never_overlap(
-        params in params(), probabilities in probabilities()
+        params in params(), probabilities in probabilities(),
+        quietest in prop::option::of(0.0f64..1.0),
     ) {
         let length = probabilities.len() as u64 * 512;
         let mut segmenter = Segmenter::new(&params).expect("valid parameters");
         let (mut out, mut before) = (Vec::new(), 0);
         for (index, &p) in (0u64..).zip(&probabilities) {
             let needed = segmenter.needs_from();
-            segmenter.push(index, p, &mut out);
+            segmenter.push_heard(index, p, |range| part(range, quietest), &mut out);
             for s in &out[before..] {
                 prop_assert!(s.start >= needed, "{s:?} was said not to be needed before {needed}");
                 prop_assert!(s.end <= (index + 1) * 512, "{s:?} ends in the future");
@@ -296,6 +314,6 @@ proptest! {
         }
         let finals: Vec<_> = out.into_iter().filter(|s| s.is_final).collect();
         let silent = Params { partial_ms: None, ..params };
-        prop_assert_eq!(finals, run(&silent, &probabilities, length));
+        prop_assert_eq!(finals, run_heard(&silent, &probabilities, length, quietest));
     }
 }

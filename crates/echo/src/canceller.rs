@@ -1,26 +1,22 @@
-//! WebRTC's echo canceller between two ways around it: framing in front, since it wants 10 ms
-//! at a time, and beside it the microphone itself, for as long as nothing plays.
+//! A linear filter and WebRTC's suppressor side by side, and a way around both for as long as
+//! nothing plays: framing in front, since they want 10 ms at a time, and the options behind.
 
 use std::collections::VecDeque;
-
-use sonora::config::{
-    AdaptiveDigital, EchoCanceller, GainController2, MaxProcessingRate, NoiseSuppression,
-    NoiseSuppressionLevel, Pipeline,
-};
-use sonora::{AudioProcessing, Config, StreamConfig};
 
 use crate::choice::{Choice, Shares};
 use crate::drift::Drift;
 use crate::filter::Filter;
 use crate::line::Line;
+use crate::loudspeaker::Loudspeaker;
 use crate::report::Meter;
+use crate::stages::{Stage, Suppressor};
 use crate::{Cleaned, Error, ErrorKind, Result};
 
 /// What is softer at the far end is no sound: -80 dBFS.
 const AUDIBLE: f32 = 1e-4;
 /// What is louder than this at the far end shows how its echo moves: -50 dBFS.
 const LOUD: f32 = 3e-3;
-/// By so many samples, 0.9 ms and 1 ms, the loudspeaker is ahead of the microphone in the library,
+/// By so many samples, 0.9 ms and 1 ms, the loudspeaker is ahead of the microphone in the suppressor,
 /// which after a pause no longer knows an echo that comes within half a millisecond: as where a
 /// graph links a sink's monitor to what is recorded.
 const AHEAD_48: usize = 44;
@@ -73,37 +69,41 @@ pub struct Canceller {
     options: Options,
     /// Samples of 10 ms.
     frame: usize,
-    /// Samples by which the library's output comes later than its input.
+    /// Samples by which the suppressor's output comes later than its input.
     lag: usize,
-    /// The microphone's newest samples, which the library has not got yet.
+    /// The microphone's newest samples, which the suppressor has not got yet.
     held: VecDeque<f32>,
     filter: Filter,
     /// Of the far end's clock against the microphone's.
     drift: Drift,
     /// The far end for the filter, without this drift.
     line: Line,
-    /// What the line gave of a frame.
+    loudspeaker: Loudspeaker,
+    /// What these gave of a frame.
     played: Vec<f32>,
     /// What it left of the microphone's samples; the `lag` oldest come out with the next frame.
     filtered: VecDeque<f32>,
+    /// Of what the filter left: the suppressor with noise behind it would be later than 20 ms.
+    noise: Option<Stage>,
+    gain: Option<Stage>,
     choice: Choice,
     shares: Shares,
-    library: AudioProcessing,
+    suppressor: Suppressor,
     /// The one before a jump: it has samples left.
-    previous: Option<AudioProcessing>,
+    previous: Option<Suppressor>,
     /// Less than a frame of each.
     near: Vec<f32>,
     far: Vec<f32>,
     /// The microphone's samples that have not come out yet.
     raw: VecDeque<f32>,
-    /// The library's output of one frame.
+    /// The suppressor's output of one frame, then what comes out while something plays.
     processed: Vec<f32>,
     spare: Vec<f32>,
-    /// Samples that the library gives for what was before the first.
+    /// Samples that the suppressor gives for what was before the first.
     early: usize,
     /// Frames for which the far end is still heard.
     tail: u32,
-    /// How much of the output is the library's: 0 or 1 outside of a fade.
+    /// How much of the output is not the microphone as it is: 0 or 1 outside of a fade.
     share: f32,
     meter: Meter,
 }
@@ -122,6 +122,8 @@ impl Canceller {
             }
         };
         let frame = rate as usize / 100;
+        let (noise, noise_lag) = Stage::noise(rate, options).unzip();
+        let wait = lag - noise_lag.unwrap_or(0);
         Ok(Self {
             rate,
             options,
@@ -131,11 +133,14 @@ impl Canceller {
             filter: Filter::new(frame),
             drift: Drift::default(),
             line: Line::new(frame, ahead),
+            loudspeaker: Loudspeaker::new(frame),
             played: Vec::with_capacity(2 * frame),
-            filtered: std::iter::repeat_n(0.0, lag).collect(),
+            filtered: std::iter::repeat_n(0.0, wait).collect(),
+            noise,
+            gain: Stage::gain(rate, options),
             choice: Choice::new(frame),
-            shares: Shares::SUPPRESSED,
-            library: library(rate, options),
+            shares: Shares::FILTERED,
+            suppressor: Suppressor::new(rate),
             previous: None,
             near: Vec::with_capacity(frame),
             far: Vec::with_capacity(frame),
@@ -178,9 +183,10 @@ impl Canceller {
     /// What follows is not what was heard before: another source, another room. Learns anew;
     /// samples that are in here still come out.
     pub fn jump(&mut self) {
-        let new = library(self.rate, self.options);
-        self.previous = Some(std::mem::replace(&mut self.library, new));
+        let new = Suppressor::new(self.rate);
+        self.previous = Some(std::mem::replace(&mut self.suppressor, new));
         self.filter = Filter::new(self.frame);
+        self.loudspeaker = Loudspeaker::new(self.frame);
         self.drift = Drift::default();
         self.choice = Choice::new(self.frame);
         self.meter.jump();
@@ -207,18 +213,21 @@ impl Canceller {
             self.held.push_back(*sample);
             *sample = self.held.pop_front().unwrap_or_default();
         }
-        let sides = (self.near.as_slice(), self.far.as_slice());
         let previous = self.previous.take().is_some_and(|mut previous| {
-            cancel(&mut previous, sides, &mut self.spare);
+            previous.process(&self.near, &self.far, &mut self.spare);
             true
         });
-        cancel(&mut self.library, sides, &mut self.processed);
+        self.suppressor
+            .process(&self.near, &self.far, &mut self.processed);
         if previous {
             self.processed[..self.lag].copy_from_slice(&self.spare[..self.lag]);
         }
 
         let heard = self.tail > 0;
         self.choose(heard);
+        if let Some(gain) = &mut self.gain {
+            gain.process(&mut self.processed);
+        }
         let wanted = f32::from(u8::from(heard || self.options.change_audio()));
         let step = (wanted - self.share) / self.frame as f32;
         let first = std::mem::take(&mut self.early);
@@ -243,16 +252,20 @@ impl Canceller {
         self.share = wanted;
     }
 
-    /// Makes the library's output what comes out while something plays.
+    /// Makes the suppressor's output what comes out while something plays, or with an option.
     fn choose(&mut self, heard: bool) {
         self.spare.copy_from_slice(&self.near);
         let slope = self.drift.slope();
         self.line.process(&self.far, slope, &mut self.played);
         if heard || self.played.len() != self.frame {
+            self.loudspeaker.bend(&mut self.played);
             self.filter.push(&self.played);
         }
         if heard {
             self.filter.process(&mut self.spare);
+            self.loudspeaker
+                .learn(&self.filter, &self.near, &self.spare);
+            self.filter.learn();
             let (response, bins) = self.filter.response();
             let loud = self.far.iter().any(|sample| sample.abs() > LOUD);
             if self.drift.watch(response, bins, loud) {
@@ -261,20 +274,19 @@ impl Canceller {
         } else {
             self.drift.pause();
         }
-        self.filtered.extend(&self.spare);
-        if self.options.change_audio() {
-            self.filtered.drain(..self.frame);
-            return;
-        }
         let before = self.shares;
         self.shares = if heard {
             self.choice.choose(&self.near, &self.spare, &self.processed)
         } else {
-            Shares::SUPPRESSED
+            Shares::FILTERED
         };
         if self.choice.is_filter_wrong() {
             self.filter.doubt();
         }
+        if let Some(noise) = &mut self.noise {
+            noise.process(&mut self.spare);
+        }
+        self.filtered.extend(&self.spare);
         let filtered = self.filtered.drain(..self.frame);
         let step = 1.0 / self.frame as f32;
         for (index, (sample, filtered)) in self.processed.iter_mut().zip(filtered).enumerate() {
@@ -282,47 +294,4 @@ impl Canceller {
             *sample = shares.suppressed * *sample + shares.filtered * filtered;
         }
     }
-}
-
-/// One frame.
-fn cancel(library: &mut AudioProcessing, (near, far): (&[f32], &[f32]), out: &mut [f32]) {
-    // Each fails for another rate or no channels only, which `new` has excluded; the far end
-    // comes out unchanged, into what is overwritten next.
-    let _ = library.process_render_f32(&[far], &mut [&mut *out]);
-    // The sides are aligned; what the room adds the library finds by itself.
-    let _ = library.set_stream_delay_ms(0);
-    let _ = library.process_capture_f32(&[near], &mut [out]);
-}
-
-fn library(rate: u32, options: Options) -> AudioProcessing {
-    let level = match options.noise {
-        Noise::Off => None,
-        Noise::Low => Some(NoiseSuppressionLevel::Low),
-        Noise::High => Some(NoiseSuppressionLevel::High),
-    };
-    let config = Config {
-        pipeline: Pipeline {
-            maximum_internal_processing_rate: MaxProcessingRate::Rate48kHz,
-            ..Pipeline::default()
-        },
-        echo_canceller: Some(EchoCanceller {
-            // The audio is the source's own: nothing is cut below.
-            enforce_high_pass_filtering: false,
-            ..EchoCanceller::default()
-        }),
-        noise_suppression: level.map(|level| NoiseSuppression {
-            level,
-            ..NoiseSuppression::default()
-        }),
-        gain_controller2: (options.gain == Gain::Auto).then(|| GainController2 {
-            adaptive_digital: Some(AdaptiveDigital::default()),
-            ..GainController2::default()
-        }),
-        ..Config::default()
-    };
-    AudioProcessing::builder()
-        .config(config)
-        .capture_config(StreamConfig::new(rate, 1))
-        .render_config(StreamConfig::new(rate, 1))
-        .build()
 }

@@ -30,10 +30,10 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// The suppressor's output as it is.
-    pub(crate) const SUPPRESSED: Self = Self {
-        filtered: 0.0,
-        suppressed: 1.0,
+    /// The filter's output.
+    pub(crate) const FILTERED: Self = Self {
+        filtered: 1.0,
+        suppressed: 0.0,
     };
 
     /// On a straight way to others: 0 is here, 1 there.

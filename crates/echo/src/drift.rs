@@ -3,7 +3,7 @@
 
 use std::f64::consts::TAU;
 
-use crate::filter::Spectra;
+use crate::transform::Spectra;
 
 /// The bins that are looked at, each of 50 Hz: 100 Hz to 2.5 kHz, where a voice is loud and a
 /// filter that moves keeps up.

@@ -7,13 +7,11 @@
 //! and no detector of double talk is needed.
 
 use std::fmt;
-use std::sync::Arc;
 
-use realfft::num_complex::Complex;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+use crate::transform::{Spectra, Transform};
 
 /// A partition is a part of the impulse response as long as a block: 0.4 s in blocks of 10 ms.
-const PARTITIONS: usize = 40;
+pub(crate) const PARTITIONS: usize = 40;
 /// Of the room, how much stays from block to block: it is another one after a minute.
 const STAYS: f32 = 0.9998;
 /// Mean square of the response in each bin of the first partition before anything is known, and
@@ -52,24 +50,7 @@ pub(crate) struct Filter {
     /// Sums over the partitions, and weights, by bin.
     sum: Spectra,
     power: Vec<f32>,
-    forward: Arc<dyn RealToComplex<f32>>,
-    inverse: Arc<dyn ComplexToReal<f32>>,
-    time: Vec<f32>,
-    spectrum: Vec<Complex<f32>>,
-    scratch: Vec<Complex<f32>>,
-}
-
-/// Real and imaginary parts apart, so that compilers find vectors.
-pub(crate) struct Spectra {
-    pub(crate) re: Vec<f32>,
-    pub(crate) im: Vec<f32>,
-}
-
-impl Spectra {
-    fn new(length: usize) -> Self {
-        let (re, im) = (vec![0.0; length], vec![0.0; length]);
-        Self { re, im }
-    }
+    transform: Transform,
 }
 
 impl fmt::Debug for Filter {
@@ -83,10 +64,6 @@ impl fmt::Debug for Filter {
 impl Filter {
     /// For blocks of so many samples.
     pub(crate) fn new(block: usize) -> Self {
-        let mut planner = RealFftPlanner::new();
-        let forward = planner.plan_fft_forward(2 * block);
-        let inverse = planner.plan_fft_inverse(2 * block);
-        let scratch = forward.get_scratch_len().max(inverse.get_scratch_len());
         let bins = block + 1;
         let mut filter = Self {
             block,
@@ -100,11 +77,7 @@ impl Filter {
             cleared: 0,
             sum: Spectra::new(bins),
             power: vec![0.0; bins],
-            forward,
-            inverse,
-            time: vec![0.0; 2 * block],
-            spectrum: vec![Complex::default(); bins],
-            scratch: vec![Complex::default(); scratch],
+            transform: Transform::new(block),
         };
         filter.doubt();
         filter
@@ -121,6 +94,11 @@ impl Filter {
     /// The room's response, partition by partition, each of so many bins.
     pub(crate) fn response(&self) -> (&Spectra, usize) {
         (&self.response, self.bins)
+    }
+
+    /// The spectrum of what was left of the newest block, and the power by bin of what is no echo.
+    pub(crate) fn left(&self) -> (&Spectra, &[f32]) {
+        (&self.sum, &self.near)
     }
 
     /// Takes the block that is played next; after a change of its delay by a block none or two.
@@ -140,7 +118,11 @@ impl Filter {
     pub(crate) fn process(&mut self, heard: &mut [f32]) {
         self.subtract(heard);
         self.weigh();
-        self.learn();
+    }
+
+    /// Learns from what is left of that block.
+    pub(crate) fn learn(&mut self) {
+        self.step();
         for _ in 0..CLEARED {
             self.cleared = (self.cleared + 1) % PARTITIONS;
             self.clear_circular(self.cleared);
@@ -162,11 +144,11 @@ impl Filter {
     fn push_block(&mut self, played: &[f32]) {
         self.played.copy_within(self.block.., 0);
         self.played[self.block..].copy_from_slice(played);
-        self.time.copy_from_slice(&self.played);
-        self.transform();
+        self.transform.time.copy_from_slice(&self.played);
+        self.transform.forward();
         self.newest = (self.newest + PARTITIONS - 1) % PARTITIONS;
         let at = self.newest * self.bins;
-        for (k, value) in self.spectrum.iter().enumerate() {
+        for (k, value) in self.transform.spectrum.iter().enumerate() {
             (self.far.re[at + k], self.far.im[at + k]) = (value.re, value.im);
         }
     }
@@ -194,23 +176,20 @@ impl Filter {
                 power[k] += (xr[k] * xr[k] + xi[k] * xi[k]) * error[k];
             }
         }
-        for (k, value) in self.spectrum.iter_mut().enumerate() {
-            *value = Complex::new(self.sum.re[k], self.sum.im[k]);
-        }
-        self.transform_back();
-        self.time[..self.block].fill(0.0);
-        for (heard, echo) in heard.iter_mut().zip(&mut self.time[self.block..]) {
+        self.transform.set(&self.sum.re, &self.sum.im);
+        self.transform.back();
+        for (heard, echo) in heard.iter_mut().zip(&mut self.transform.time[self.block..]) {
             *heard -= *echo;
             *echo = *heard;
         }
-        self.transform();
+        self.transform.forward_late();
     }
 
     /// Makes what a step is divided by of the echo expected in what is left (half of it: the
     /// other block's half is zero), and of the near end.
     fn weigh(&mut self) {
         let silence = SILENCE * 2.0 * self.block as f32;
-        for (k, left) in self.spectrum.iter().enumerate() {
+        for (k, left) in self.transform.spectrum.iter().enumerate() {
             let energy = left.norm_sqr();
             let near = (energy - 0.25 * self.power[k]).max(LEAST * energy);
             self.near[k] = SMOOTH * self.near[k] + (1.0 - SMOOTH) * near;
@@ -219,7 +198,7 @@ impl Filter {
         }
     }
 
-    fn learn(&mut self) {
+    fn step(&mut self) {
         let bins = self.bins;
         let (kept, renewed) = (STAYS * STAYS, 1.0 - STAYS * STAYS);
         for partition in 0..PARTITIONS {
@@ -246,36 +225,14 @@ impl Filter {
     /// half of two.
     fn clear_circular(&mut self, partition: usize) {
         let at = partition * self.bins;
-        for (k, value) in self.spectrum.iter_mut().enumerate() {
-            *value = Complex::new(self.response.re[at + k], self.response.im[at + k]);
-        }
-        self.transform_back();
-        self.time[self.block..].fill(0.0);
-        self.transform();
-        for (k, value) in self.spectrum.iter().enumerate() {
+        let part = at..at + self.bins;
+        self.transform
+            .set(&self.response.re[part.clone()], &self.response.im[part]);
+        self.transform.back();
+        self.transform.time[self.block..].fill(0.0);
+        self.transform.forward();
+        for (k, value) in self.transform.spectrum.iter().enumerate() {
             (self.response.re[at + k], self.response.im[at + k]) = (value.re, value.im);
         }
-    }
-
-    fn transform(&mut self) {
-        // Fails for other lengths only.
-        let _ = self.forward.process_with_scratch(
-            &mut self.time,
-            &mut self.spectrum,
-            &mut self.scratch,
-        );
-    }
-
-    fn transform_back(&mut self) {
-        // Fails for other lengths, and where these two are complex.
-        self.spectrum[0].im = 0.0;
-        self.spectrum[self.block].im = 0.0;
-        let _ = self.inverse.process_with_scratch(
-            &mut self.spectrum,
-            &mut self.time,
-            &mut self.scratch,
-        );
-        let scale = 0.5 / self.block as f32;
-        self.time.iter_mut().for_each(|sample| *sample *= scale);
     }
 }

@@ -17,7 +17,10 @@ mod choice;
 mod drift;
 mod filter;
 mod line;
+mod loudspeaker;
 mod report;
+mod stages;
+mod transform;
 mod voice;
 
 pub use canceller::{Canceller, Gain, Noise, Options};

@@ -272,6 +272,69 @@ fn noise_and_gain_do_what_is_asked_and_nothing_else() {
     assert!(softer(Noise::Off, Gain::Auto) < -3.0);
 }
 
+/// A voice, and what options make of it, alone or beside an equally loud echo: after five
+/// seconds of the echo alone.
+fn with_options(rate: u32, options: Options, is_beside: bool) -> (Vec<f32>, Vec<f32>) {
+    let mut near = voice(6, rate, 11.0, -24.0);
+    near[..5 * rate as usize].fill(0.0);
+    let mut far = vec![0.0; near.len()];
+    if is_beside {
+        far = voice(5, rate, 11.0, -24.0);
+    }
+    let microphone = add(&near, &Room::default().echo(rate, &far));
+    let mut canceller = Canceller::new(rate, options).expect("a rate it takes");
+    let mut cleaned = Cleaned::default();
+    canceller.process(&microphone, &far, &mut cleaned);
+    (near, cleaned.samples)
+}
+
+#[test]
+fn options_leave_a_voice_at_its_time() {
+    for rate in RATES {
+        for (noise, gain) in [
+            (Noise::Low, Gain::Off),
+            (Noise::High, Gain::Off),
+            (Noise::Off, Gain::Auto),
+            (Noise::High, Gain::Auto),
+        ] {
+            let (near, cleaned) = with_options(rate, Options { noise, gain }, false);
+            let (from, count) = (5 * rate as usize, 5 * rate as usize);
+            let likeness = |shift: i64| {
+                let at = (from as i64 + shift) as usize;
+                correlation(&near[from..from + count], &cleaned[at..at + count])
+            };
+            let reach = i64::from(rate) / 100;
+            let late = (-reach..=reach)
+                .max_by(|&a, &b| likeness(a).total_cmp(&likeness(b)))
+                .expect("a shift");
+            assert!(late.abs() <= 1, "{rate} Hz, {noise:?}, {gain:?}: {late}");
+        }
+    }
+}
+
+/// By pieces of 50 ms, in which the gain hardly changes.
+#[test]
+fn gain_leaves_a_voice_whole_beside_an_echo() {
+    let options = Options {
+        gain: Gain::Auto,
+        ..Options::default()
+    };
+    for rate in RATES {
+        let (near, cleaned) = with_options(rate, options, true);
+        let (mut like, mut all) = (0.0, 0.0);
+        let pieces = near.chunks(rate as usize / 20);
+        for (near, cleaned) in pieces.zip(cleaned.chunks_exact(rate as usize / 20)) {
+            let weight = energy(near);
+            if weight > 0.0 {
+                like += weight * correlation(near, cleaned);
+                all += weight;
+            }
+        }
+        let like = like / all;
+        assert!(like > 0.95, "{rate} Hz: {like:.3}");
+    }
+}
+
 /// What an echo lost in each second.
 fn each_second(rate: u32, echo: &[f32], cleaned: &[f32]) -> Vec<f64> {
     let second = rate as usize;

@@ -115,7 +115,10 @@ impl Graph {
             Source::Node(name) => self.pick(name, kept, is_source, "source").map_err(|why| {
                 match self.pick(name, kept, is_sink, "sink") {
                     Ok((_, sink)) if sink.name == *name => {
-                        format!("{name} is a sink: monitor:{name} captures what it plays")
+                        format!(
+                            "{name} is a sink: {} captures what it plays",
+                            source_name(sink)
+                        )
                     }
                     _ => why,
                 }
@@ -124,7 +127,7 @@ impl Graph {
                 self.pick(name, kept, is_sink, "sink").map_err(|why| {
                     match self.pick(name, kept, is_source, "source") {
                         Ok((_, source)) if source.name == *name => {
-                            format!("{name} is no sink: capture it as {name}")
+                            format!("{name} is no sink: capture it as {}", source_name(source))
                         }
                         _ => why,
                     }
@@ -382,7 +385,7 @@ pub(crate) fn is_sink(node: &Node) -> bool {
 pub(crate) fn source_name(node: &Node) -> String {
     match is_sink(node) {
         true => Source::Monitor(node.name.clone()).to_string(),
-        false => node.name.clone(),
+        false => Source::Node(node.name.clone()).to_string(),
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod bounded;
 mod memory;
+mod noted;
 mod registry;
 mod rtkit;
 #[allow(unsafe_code, reason = "system calls that have no safe wrapper")]
@@ -19,6 +20,7 @@ use nix::unistd::{Pid, gettid};
 use serde::{Deserialize, Serialize};
 
 pub use memory::{DmaLatency, lock, lock_all, lock_by, lock_stack, lock_stack_of};
+pub use noted::Noted;
 pub use registry::{grants, observe, threads};
 pub use sys::die_with_this_thread;
 

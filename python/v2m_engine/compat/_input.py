@@ -75,8 +75,9 @@ def _device(index: int, source: Source) -> Device:
 
 def is_source(text: str) -> bool:
     """Whether this names a source in the engine's words rather than a device:
-    `monitor:default`, `app:NAME`, `alsa:PCM`, `file:PATH`."""
-    return text.partition(":")[0] in ("monitor", "app", "clean", "alsa", "file") and ":" in text
+    `monitor:default`, `node:NAME`, `app:NAME`, `alsa:PCM`, `file:PATH`."""
+    kinds = ("monitor", "node", "app", "clean", "alsa", "file")
+    return text.partition(":")[0] in kinds and ":" in text
 
 
 class Block(NamedTuple):

@@ -296,8 +296,8 @@ fn offer(params: &Params<'_>) -> String {
         .map(ToString::to_string)
         .collect();
     format!(
-        "{} channels at {} Hz, {}",
-        range(params.channels()),
+        "{} at {} Hz, {}",
+        refusal::channels_of(&range(params.channels())),
         range(params.rates()),
         formats.join(" or ")
     )

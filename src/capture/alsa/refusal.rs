@@ -170,7 +170,7 @@ impl Holder {
         let rate = field(&setup, "rate").and_then(|rate| rate.split(' ').next());
         let setup = rate.zip(field(&setup, "channels")).map(|(rate, channels)| {
             let format = field(&setup, "format").unwrap_or_default();
-            format!("{channels} channels at {rate} Hz, {format}")
+            format!("{} at {rate} Hz, {format}", channels_of(channels))
         });
         Some(Self {
             card: card.id.clone(),
@@ -219,6 +219,14 @@ fn numbered(directory: &Path, before: &str, after: &str) -> Vec<(u32, std::path:
         .collect();
     all.sort();
     all
+}
+
+/// A number of channels, or a range of them, for people.
+pub(super) fn channels_of(count: &str) -> String {
+    match count {
+        "1" => "1 channel".to_owned(),
+        count => format!("{count} channels"),
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 //! has what it waits for (`loop_hook.rs`).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, fence};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
 
 use super::filter::Cycle;
 use super::order::Order;
@@ -34,10 +34,8 @@ pub(super) struct Gauges {
     pub(super) cycles: AtomicU64,
     /// Cycles that did not start where the one before ended.
     pub(super) xruns: AtomicU64,
-    /// The data thread's id; 0 before its first cycle.
-    pub(super) tid: AtomicI32,
-    /// Where its stack was in that cycle.
-    pub(super) stack: AtomicUsize,
+    /// The data thread, from its first cycle on.
+    pub(super) thread: rt::Noted,
     /// The source's global id, if it gives out what it is given (a sink's monitor); 0: it
     /// doesn't. Written by the control thread.
     pub(super) passes_on: AtomicU32,
@@ -46,8 +44,6 @@ pub(super) struct Gauges {
     /// What samples are multiplied by, as the desktop's volume control says; written by the
     /// control thread.
     pub(super) gain: Gain,
-    /// Its scheduling was noted and its stack locked, by another thread.
-    pub(super) looked_after: AtomicBool,
 }
 
 /// A factor for samples: the bits of an f32.
@@ -126,10 +122,7 @@ impl DataThread {
         let gauges = &*self.gauges;
         if self.first {
             self.first = false;
-            let tid = nix::unistd::gettid().as_raw();
-            self.wakes = self.rests != Some(tid);
-            gauges.stack.store((&raw const gauges).addr(), Relaxed);
-            gauges.tid.store(tid, Release);
+            self.wakes = self.rests != Some(gauges.thread.note());
         }
         gauges.rate.store(cycle.rate, Relaxed);
         gauges.quantum.store(cycle.quantum, Relaxed);
@@ -269,6 +262,7 @@ fn nanoseconds(samples: u64, rate: u32) -> i64 {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::Ordering::Release;
 
     use super::*;
     use crate::capture::channels::Channels;
@@ -344,7 +338,7 @@ mod tests {
         assert_eq!(seen, [(vec![0.5; 480], clock, 1000, 990_000_000)]);
         assert_eq!(gauges.rate.load(Relaxed), 48000);
         assert_eq!(gauges.quantum.load(Relaxed), 480);
-        assert_ne!(gauges.tid.load(Relaxed), 0);
+        assert_eq!(gauges.thread.tid(), Some(rt::thread_id()));
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod session;
 
 use std::fmt;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -234,10 +234,7 @@ impl Pipewire {
         state.quantum = gauges.quantum.load(Relaxed);
         state.cycles = gauges.cycles.load(Relaxed);
         state.xruns = gauges.xruns.load(Relaxed);
-        state.thread = match gauges.tid.load(Relaxed) {
-            0 => None,
-            tid => rt::inspect(tid),
-        };
+        state.thread = gauges.thread.tid().and_then(rt::inspect);
         state
     }
 
@@ -248,8 +245,7 @@ impl Pipewire {
 
     /// The thread the graph calls, once it has.
     pub fn thread_id(&self) -> Option<i32> {
-        let tid = self.report().gauges.tid.load(Relaxed);
-        (tid != 0).then_some(tid)
+        self.report().gauges.thread.tid()
     }
 
     /// Looks at the data thread, once it is known: what it got goes to
@@ -259,14 +255,12 @@ impl Pipewire {
             let report = self.report();
             (report.gauges.clone(), report.asks)
         };
-        let tid = gauges.tid.load(Acquire);
-        if tid != 0 && !gauges.looked_after.swap(true, Relaxed) {
+        if let Some(tid) = gauges.thread.lock_stack() {
             if asks {
                 rt::observe(rt::Role::Capture, tid, DATA_PRIORITY);
             } else {
                 rt::promote_soon(rt::Role::Capture, tid, drop);
             }
-            rt::lock_stack_of(tid, gauges.stack.load(Relaxed));
         }
     }
 

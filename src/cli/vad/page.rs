@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Component, Path, PathBuf};
 
 use v2m_dsp::vad::corpus::Found;
+use v2m_error::text;
 
 use super::formats::seconds;
 use super::picture::{LEFT, RIGHT, WIDTH, clock, escaped};
@@ -46,10 +47,10 @@ impl Page {
              <img loading=\"lazy\" src=\"{picture}\" width=\"1000\" height=\"210\" \
              alt=\"Waveform, probability and segments of {name}\">\n\
              <figcaption><a href=\"{audio}\">{name}</a>: {} of speech in {}</figcaption>\n\
-             <details><summary>{} segments</summary>",
+             <details><summary>{}</summary>",
             clock(speech),
             clock(length),
-            times.len()
+            text::counted(times.len() as u64, "segment")
         );
         for (from, to) in &times {
             let (from, to) = (clock(*from), clock(*to));
@@ -76,8 +77,8 @@ impl Page {
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width\">\n\
-             <title>Speech in {files} files</title>\n<style>{STYLE}</style>\n\
-             <h1>Speech in {files} files</h1>\n\
+             <title>Speech in {files}</title>\n<style>{STYLE}</style>\n\
+             <h1>Speech in {files}</h1>\n\
              <p>{} of speech in {} of audio. A click on a picture plays the stretch of speech \
              that it hits, or from there on.</p>\n{}\
              <div id=\"player\"><audio controls preload=\"none\"></audio>\
@@ -85,7 +86,7 @@ impl Page {
             clock(self.speech),
             clock(self.audio),
             self.figures,
-            files = self.files,
+            files = text::counted(self.files as u64, "file"),
         )
     }
 }

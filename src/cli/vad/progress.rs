@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use v2m_error::text;
+
 /// How often the line changes.
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -72,7 +74,7 @@ fn line(
     audio: f64,
     elapsed: f64,
 ) -> String {
-    let mut line = format!("{done} of {files} files");
+    let mut line = format!("{done} of {}", text::counted(files as u64, "file"));
     if audio > 0.0 && elapsed > 0.0 {
         line += &format!(
             ", {} of audio, {:.0} x real time",

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Request, Shared, WINDOW_MS, lock};
+use v2m_error::text;
 use v2m_ring::{Notifier, Rate, Reader, SpeechWriter, Subscription};
 
 /// How far a source's detection is.
@@ -67,11 +68,15 @@ impl Progress {
         if caught_up > before.0 {
             let worst = self.worst.load(Relaxed) * WINDOW_MS;
             tracing::warn!(
-                "speech detection was behind and caught up, {caught_up} times so far, by {worst} ms at most"
+                "speech detection was behind and caught up, {} so far, by {worst} ms at most",
+                text::counted(caught_up, "time")
             );
         }
         if missed > before.1 {
-            tracing::error!("{missed} windows have no speech probability so far");
+            tracing::error!(
+                "no speech probability so far: {}",
+                text::counted(missed, "window")
+            );
         }
     }
 }

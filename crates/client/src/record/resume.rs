@@ -36,6 +36,9 @@ pub(super) enum Resumed {
 impl Recorder {
     /// One step on the way to the next engine.
     pub(super) fn resume(&mut self, committed: u64) -> Result<Resumed> {
+        // One that stood in, and has gone as well, may have given audio that is not taken yet: the
+        // file turns to its ring before that is.
+        self.bridge(committed)?;
         let from_ns = self.ring.time_ns(committed.saturating_sub(1));
         let sample_ns = self.ring.rate().ns(1);
         let lost = self.lost.get_or_insert_with(|| {

@@ -11,7 +11,7 @@ use std::thread;
 use super::hearing::Hearing;
 use super::native::{Memory, Network, Part, Recordings, TOGETHER};
 use super::recording::{Windows, check};
-use super::segment::{Params, Segment, Segmenter};
+use super::segment::{LOOK_BACK, Levels, Params, Segment, Segmenter};
 use super::{SAMPLE_RATE, WINDOW};
 use crate::{Error, ErrorKind, Result};
 
@@ -262,6 +262,8 @@ struct Track<'a> {
     windows: Windows,
     memory: Memory,
     segmenter: Segmenter,
+    /// Of the last seconds, if a cut may depend on them.
+    levels: Option<Levels>,
     judged: u64,
     keeps: bool,
     found: Found,
@@ -279,6 +281,7 @@ impl<'a> Track<'a> {
             memory: windows.memory(),
             windows,
             segmenter: Segmenter::new(&search.params)?,
+            levels: (search.params.asks_for_quiet()).then(|| Levels::new(rate)),
             judged: 0,
             keeps: search.probabilities,
             found: Found {
@@ -300,6 +303,9 @@ impl<'a> Track<'a> {
             check(scratch, self.given).map_err(|e| self.source.named(e))?;
             self.given += scratch.len() as u64;
             self.windows.push(scratch);
+            if let Some(levels) = &mut self.levels {
+                levels.push(scratch);
+            }
         }
         if self.ended {
             self.windows.finish();
@@ -311,9 +317,14 @@ impl<'a> Track<'a> {
     fn hear(&mut self, probabilities: &[f32]) {
         self.windows.judged();
         for (index, &p) in (self.judged..).zip(probabilities) {
-            self.segmenter.push(index, p, &mut self.found.segments);
+            let quietest = |range| self.levels.as_ref()?.quietest(range);
+            let out = &mut self.found.segments;
+            self.segmenter.push_heard(index, p, quietest, out);
         }
         self.judged += probabilities.len() as u64;
+        if let Some(levels) = &mut self.levels {
+            levels.forget((self.judged * WINDOW as u64).saturating_sub(LOOK_BACK));
+        }
         if self.keeps {
             self.found.probabilities.extend_from_slice(probabilities);
         }

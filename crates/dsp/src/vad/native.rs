@@ -15,12 +15,12 @@ mod stft;
 mod tests;
 mod weights;
 
-pub use dispatch::Path;
+pub use crate::cpu::Path;
 pub use recordings::{Memory, Part, Recordings, TOGETHER};
 
 use super::{Model, SAMPLE_RATE, WINDOW};
+use crate::cpu::Runnable;
 use crate::{Error, ErrorKind, Result, files};
-use dispatch::Runnable;
 use network::{State, Tile};
 use std::sync::{Arc, OnceLock};
 use weights::Weights;

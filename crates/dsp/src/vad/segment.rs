@@ -1,4 +1,4 @@
-//! From probabilities to segments of speech: hysteresis, padding, splitting. No audio here.
+//! From probabilities to segments of speech: hysteresis, padding, splitting.
 //!
 //! # The rules
 //! Positions are samples; a window counts by the position of its first one.
@@ -15,8 +15,10 @@
 //! 4. **Split.** Speech that with its pads would exceed `max_s` is cut at a
 //!    pause of more than `split_silence_ms`, and goes on after that pause:
 //!    at its longest finished one, or at the last ([`Split`]). Without such a
-//!    pause it is cut at the window reached, or, with [`Split::Quietest`], where
-//!    in the five seconds before speech was least likely.
+//!    pause it is cut at the window reached, or, with [`Split::Quietest`], in the
+//!    five seconds before: in the middle of the longest stretch that is as quiet
+//!    as any of them, if the audio is there and has one ([`Levels`]), else where
+//!    speech was least likely.
 //! 5. **Pad.** `pad_ms` are added on both sides. Where the silence between two
 //!    segments is shorter than two pads each gets half of it, so that segments
 //!    never overlap. Nothing reaches before the stream's first position (or
@@ -30,11 +32,14 @@
 //! it grows: same start as the final one, end at the newest window's. The final
 //! one follows always, and may end earlier (at its last pause).
 
+mod levels;
 mod on_off;
 mod params;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
+pub use self::levels::Levels;
 pub use self::on_off::{Edge, OnOff};
 use self::params::decimal;
 pub use self::params::{Params, Split};
@@ -44,7 +49,7 @@ use crate::Result;
 /// Samples per millisecond.
 const MS: u64 = SAMPLE_RATE as u64 / 1000;
 /// How far back [`Split::Quietest`] looks, and no further than half of what is too long: 5 s.
-const LOOK_BACK: u64 = 5 * SAMPLE_RATE as u64;
+pub const LOOK_BACK: u64 = 5 * SAMPLE_RATE as u64;
 const STEP: u64 = WINDOW as u64;
 
 /// Samples from `start` to `end`, exclusive.
@@ -94,7 +99,7 @@ impl Speech {
             self.quiet.pop_back();
         }
         self.quiet.push_back((now, p));
-        let old = |&(at, _): &(u64, f64)| now - at >= back.min(LOOK_BACK);
+        let old = |&(at, _): &(u64, f64)| now - at >= back;
         while self.quiet.front().is_some_and(old) {
             self.quiet.pop_front();
         }
@@ -194,6 +199,18 @@ impl Segmenter {
     /// If windows are missing before it, what was open ends where they begin
     /// and nothing later reaches before this one.
     pub fn push(&mut self, index: u64, probability: f32, out: &mut Vec<Segment>) {
+        self.push_heard(index, probability, |_| None, out);
+    }
+
+    /// The same where the audio is there: `quietest` says where it is quietest in a range, as
+    /// [`Levels::quietest`] does. It is asked only where [`Params::asks_for_quiet`].
+    pub fn push_heard(
+        &mut self,
+        index: u64,
+        probability: f32,
+        quietest: impl FnOnce(Range<u64>) -> Option<u64>,
+        out: &mut Vec<Segment>,
+    ) {
         if self.next != Some(index) {
             if let Some(expected) = self.next {
                 self.finish(expected * STEP, out);
@@ -203,7 +220,7 @@ impl Segmenter {
         self.next = Some(index + 1);
         let now = index * STEP;
         let p = f64::from(probability);
-        self.advance(now, p, out);
+        self.advance(now, p, quietest, out);
 
         if let Some(speech) = &mut self.speech {
             // Speech up to here: whatever ends it now ends it later than this.
@@ -220,7 +237,14 @@ impl Segmenter {
     }
 
     /// Rules 1 to 4 for one window.
-    fn advance(&mut self, now: u64, p: f64, out: &mut Vec<Segment>) {
+    fn advance(
+        &mut self,
+        now: u64,
+        p: f64,
+        quietest: impl FnOnce(Range<u64>) -> Option<u64>,
+        out: &mut Vec<Segment>,
+    ) {
+        let back = LOOK_BACK.min(self.max_speech / 2);
         let Some(speech) = &mut self.speech else {
             if p >= self.threshold {
                 self.speech = Some(Speech::new(now));
@@ -246,7 +270,13 @@ impl Segmenter {
         }
         if now - speech.start > self.max_speech {
             let cut = match (self.split, speech.cut) {
-                (Split::Quietest, None) => speech.quietest(),
+                (Split::Quietest, None) => match quietest(now - back..now) {
+                    Some(at) => Some(Cut {
+                        begin: at,
+                        end: Some(at),
+                    }),
+                    None => speech.quietest(),
+                },
                 (_, cut) => cut,
             };
             self.end(cut.map_or(now, |cut| cut.begin), out);
@@ -255,7 +285,7 @@ impl Segmenter {
             };
             self.speech = Some(Speech::new(from));
         } else if self.split == Split::Quietest {
-            speech.hear(now, p, self.max_speech / 2);
+            speech.hear(now, p, back);
         }
         let Some(speech) = &mut self.speech else {
             return;

@@ -1,10 +1,10 @@
 //! The network, layer by layer, over a tile of windows; shapes are those of `docs/vad.md`.
 
-use super::dispatch::Path;
 use super::kernels::{Set, dot, flush, product, relu, sigmoid, tanh};
 use super::stft::Stft;
 use super::weights::Weights;
 use super::{AT_8K, AT_16K, FRAMES, HIDDEN, Shape};
+use crate::cpu::Path;
 use crate::vad::{CONTEXT, LARGEST_SAMPLE};
 
 /// Below this (-300 dB) a sample is silence.

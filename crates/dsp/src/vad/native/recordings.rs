@@ -1,10 +1,10 @@
 //! Recordings and live sources through the network: windows that are there already go through
 //! its layers together, those of one recording and those of others.
 
-use super::dispatch::{Path, Runnable};
 use super::network::{State, Tile};
 use super::{Network, TILE, transform};
 use crate::Result;
+use crate::cpu::{Path, Runnable};
 
 /// Recordings whose LSTMs advance together: as many as one pass over the weights serves.
 pub const TOGETHER: usize = 4;

@@ -1,8 +1,8 @@
 //! Magnitudes of the short-time Fourier transform, two real frames per complex FFT.
 
-use super::dispatch::Path;
 use super::weights::hann;
 use super::{FRAMES, Shape};
+use crate::cpu::Path;
 use rustfft::num_complex::Complex32;
 use rustfft::{Fft, FftPlanner, FftPlannerScalar};
 use std::sync::Arc;

@@ -53,8 +53,8 @@ pub enum Split {
     /// At its last pause, finished or not; without one, where it is too long. silero-vad's
     /// `use_max_poss_sil_at_max_speech=False`.
     Last,
-    /// At its longest finished pause; without one, in the last five seconds before the window
-    /// in which speech was least likely. A pause shorter than some 200 ms lowers the
+    /// At its longest finished pause; without one, in the last five seconds where it is
+    /// quietest, or speech was least likely. A pause shorter than some 200 ms lowers the
     /// probability, but seldom to the lower threshold.
     #[default]
     Quietest,
@@ -114,6 +114,11 @@ impl Params {
             return invalid("partial_ms = 0: must be at least 1, or absent".into());
         }
         Ok(())
+    }
+
+    /// Whether a segment may be cut where the audio is quietest.
+    pub fn asks_for_quiet(&self) -> bool {
+        self.split == Split::Quietest && self.max_s.is_finite()
     }
 
     pub(super) fn pad(&self) -> u64 {
