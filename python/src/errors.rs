@@ -18,7 +18,7 @@ create_exception!(
     v2m_engine._native,
     NeedsRecovery,
     V2MError,
-    "The engine is gone, or detects no speech: time for what blocks."
+    doc!("NeedsRecovery")
 );
 
 /// A failure of the client's or of Python's.

@@ -293,6 +293,13 @@ getters! { AudioStream, "AudioStream", |this, _py|
 
 impl Drop for AudioStream {
     fn drop(&mut self) {
-        Python::attach(|py| self.close(py));
+        Python::attach(|py| {
+            // Python must not be called while an exception is on its way, as one may be.
+            let raised = PyErr::take(py);
+            self.close(py);
+            if let Some(raised) = raised {
+                raised.restore(py);
+            }
+        });
     }
 }

@@ -48,7 +48,8 @@ class OverrunError(V2MError):
 class DeviceError(V2MError):
     """The source is not there, no audio comes from it, or too little."""
 
-class NeedsRecovery(V2MError): ...
+class NeedsRecovery(V2MError):
+    """For `_aio.py`: the engine is gone, or detects no speech: time for what blocks."""
 
 @final
 class AudioCapture:
