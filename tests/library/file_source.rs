@@ -273,7 +273,7 @@ fn what_is_wrong_with_a_file_is_said() {
             b"fLaC".to_vec(),
             "ends before its first sample",
         ),
-        ("mp3.wav", wav(0x55, 2, 44_100, 0), "unsupported"),
+        ("mp3.wav", wav(0x55, 2, 44_100, 0), "format isn't known"),
         ("12bit.wav", wav(PCM, 1, 44_100, 12), "bits per sample"),
         ("no-channels.wav", wav(PCM, 0, 44_100, 16), "channel"),
         ("no-rate.wav", wav(PCM, 1, 0, 16), "0 Hz"),
