@@ -201,13 +201,15 @@ impl Loudspeaker {
                 .map(|k| (a.re[k] * b.re[k] + a.im[k] * b.im[k]) / (near[k] + floor));
             f64::from(terms.sum::<f32>())
         };
-        let mut products = [[0.0; UNKNOWNS]; UNKNOWNS];
-        for a in 0..UNKNOWNS {
-            for b in 0..=a {
-                let product = dot(&self.heard[a], &self.heard[b]);
-                (products[a][b], products[b][a]) = (product, product);
-            }
-        }
+        // Symmetric: half of them will do.
+        let half: [Row; UNKNOWNS] = std::array::from_fn(|a| {
+            std::array::from_fn(|b| match b <= a {
+                true => dot(&self.heard[a], &self.heard[b]),
+                false => 0.0,
+            })
+        });
+        let products: [Row; UNKNOWNS] =
+            std::array::from_fn(|a| std::array::from_fn(|b| half[a.max(b)][a.min(b)]));
         let mut sums: Row = std::array::from_fn(|a| dot(&self.heard[a], left));
         let mut rest = dot(left, left);
         if !self.believed {
