@@ -4,6 +4,7 @@
 use v2m_engine::capture::Event;
 use v2m_engine::capture::alsa::{AlsaSource, Options};
 use v2m_error::ErrorKind;
+use v2m_error::text::counted;
 
 use super::guest::{Other, capture, next_event};
 
@@ -29,9 +30,9 @@ pub(crate) fn busy() {
     let process = std::process::id();
     let own = std::fs::read_to_string("/proc/self/comm").unwrap();
     let holder = format!(
-        "{} (process {process}), which runs it with {} channels at {} Hz, {}",
+        "{} (process {process}), which runs it with {} at {} Hz, {}",
         own.trim(),
-        setup.channels,
+        counted(setup.channels, "channel"),
         setup.rate,
         setup.format
     );
