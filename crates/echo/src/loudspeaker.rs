@@ -15,6 +15,8 @@ const CURVES: usize = BENDS_AT.len() + 1;
 /// The curve is believed while it takes off so much of what would be left: with a loudspeaker that
 /// bends nothing, it could only add noise. Speech through such ones stays below a fiftieth.
 const WORTH: f64 = 0.03;
+/// As if nothing had been taken off in so many blocks before the first: chance explains much of a few.
+const UNHEARD: usize = 100;
 /// Beside them the whole echo's level is estimated: an error of it is the filter's to mend.
 const UNKNOWNS: usize = CURVES + 1;
 /// Of what is known, how much stays from block to block: half of it is from the last 3 s.
@@ -75,7 +77,7 @@ impl Loudspeaker {
             bins,
             parts: [0.0; CURVES],
             believed: false,
-            rest: 0.0,
+            rest: (UNHEARD * bins) as f64,
             curves: std::array::from_fn(|_| Curve {
                 blocks: vec![0.0; 2 * block],
                 past: Spectra::new(bins * PARTITIONS),
