@@ -62,7 +62,10 @@ pub(crate) fn busy() {
     let mut capture = Other::capture(name, 128, 32, 3);
     capture.line("CAPTURING");
     let error = refusal(name);
-    let holder = format!("(process {}), which runs it with 1 channels", capture.id());
+    let holder = format!(
+        "(process {}), which runs it with 1 channel at",
+        capture.id()
+    );
     assert!(error.contains(&holder), "{error}");
     assert_eq!(error.matches("(process ").count(), 1, "{error}");
 }
