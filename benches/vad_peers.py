@@ -237,6 +237,7 @@ def main() -> None:
         return
     PLACE.mkdir(parents=True, exist_ok=True)
     pythons = {name: install(packages, bare) for name, (_, packages, bare) in PEERS.items()}
+    env = os.environ | QUIET | {"PYTHONPATH": str(ROOT / "tests")}
     audio = PLACE / "speech.f32"
     reference = next(iter(pythons.values()))
     if isinstance(reference, str):
@@ -246,9 +247,8 @@ def main() -> None:
             "from rig.vad_reference import dictation; "
             f"dictation({MINUTES}).astype('<f4').tofile({str(audio)!r})"
         )
-        subprocess.run([reference, "-c", code], cwd=ROOT, check=True)
+        subprocess.run([reference, "-c", code], cwd=ROOT, env=env, check=True)
     program = build()
-    env = os.environ | QUIET | {"PYTHONPATH": str(ROOT / "tests")}
     site = "import onnxruntime, os; print(os.path.dirname(onnxruntime.__file__))"
     runtime = subprocess.run(
         [reference, "-c", site], env=env, capture_output=True, text=True, check=True
