@@ -20,8 +20,8 @@
 # make packages ARCH=arm64  .deb, .rpm and wheel for ARM64, compiled here (as root: in a Debian root
 #              that it makes, 3 GB)
 # make release the packages, what they are made of (CycloneDX) and SHA256SUMS, in dist/
-# make test-packages  these in clean roots, on a booted Debian, and built twice over (as root; half
-#              an hour, what compiling with forky's tools takes, and ARM64's)
+# make test-packages  these in clean roots, on a booted Debian, and built twice over, ARM64's under qemu
+#              (as root; more than an hour)
 # make test-arm64  packages for ARM64 are made and run by qemu
 # make bench   latencies and costs, measured against a plain reader in the same run
 # make bench-echo  echo taken off here, by PipeWire's module and by nobody; writes docs/benchmarks-echo.md
@@ -102,7 +102,7 @@ bench-clusters: setup-test
 	packaging/frameworks.sh
 	target/frameworks/bin/python benches/vad_clusters.py
 
-# On an otherwise quiet machine, for half an hour.
+# On an otherwise quiet machine.
 bench-document:
 	packaging/setup.sh peers
 	@$(MAKE) --no-print-directory install
@@ -261,7 +261,7 @@ test-arm64:
 test-packages:
 	@$(MAKE) --no-print-directory packages ARCH=arm64
 	@$(MAKE) --no-print-directory release
-	@echo "== packages in clean roots, on a booted Debian, and all built again: some 20 minutes" >&2
+	@echo "== packages in clean roots, on a booted Debian, ARM64's under qemu, and all built again: more than an hour" >&2
 	$(PYTHON) -m pytest --timeout 900 -q --durations 10 -o tmp_path_retention_policy=failed \
 	    packaging/tests --ignore packaging/tests/quick
 
