@@ -7,12 +7,13 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libspa::utils::dict::DictRef;
 use libspa::utils::result::AsyncSeq;
 use pipewire::context::ContextRc;
 use pipewire::core::{CoreRc, Listener as CoreListener, PW_ID_CORE};
+use pipewire::loop_::Timeout;
 use pipewire::main_loop::MainLoopRc;
 use pipewire::metadata::{Metadata, MetadataListener};
 use pipewire::properties::PropertiesBox;
@@ -20,12 +21,14 @@ use pipewire::registry::{GlobalObject, Listener as RegistryListener, RegistryRc}
 use pipewire::types::ObjectType;
 
 use super::graph::{Graph, Link, Node, Object, Port};
-use super::survey::settle;
 use crate::{Error, ErrorKind, Result};
 use v2m_client::quantum::Quantum;
 use v2m_error::text;
 use v2m_pw_filter::filter::{library_version, realtime_config};
 use v2m_pw_filter::{Direction, Version};
+
+/// How long the daemon may take for each answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 enum Note {
     Added(u32, Object),
@@ -281,6 +284,25 @@ fn look<T>(remote: Option<&str>, at: impl FnOnce(&Graph) -> T) -> Result<T> {
     Ok(at(&connection.graph))
 }
 
+/// Until the daemon has told everything that it was asked.
+pub(crate) fn settle(
+    main_loop: &MainLoopRc,
+    connection: &mut Connection,
+    remote: Option<&str>,
+) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while !connection.pump()? {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(silent_error(remote, PATIENCE));
+        }
+        // A millisecond more, as the loop rounds down.
+        let timeout = Timeout::Finite(left + Duration::from_millis(1));
+        main_loop.loop_().iterate(timeout);
+    }
+    Ok(())
+}
+
 fn tell(sender: &Sender<Note>, note: Note) {
     // Fails only while the connection is being dropped.
     let _ = sender.send(note);
@@ -362,7 +384,7 @@ fn node_name(json: &str) -> Option<String> {
 }
 
 /// A daemon takes the connection and says nothing.
-pub fn silent_error(remote: Option<&str>, waited: Duration) -> Error {
+fn silent_error(remote: Option<&str>, waited: Duration) -> Error {
     Error::new(
         ErrorKind::Timeout,
         format!(

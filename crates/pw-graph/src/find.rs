@@ -101,7 +101,7 @@ impl Graph {
         let mut nodes = self.nodes().map(|(_, node)| node);
         let to = nodes.find(|to| Some(to.serial) == serial || to.name == *target)?;
         let name = to.serial.to_string();
-        match (is_sink(to), is_source(to)) {
+        match (to.is_sink(), to.is_source()) {
             (true, _) => Some(Source::Monitor(name)),
             (_, true) => Some(Source::Node(name)),
             _ => None,
@@ -112,8 +112,9 @@ impl Graph {
         match source {
             Source::Default => self.default_source(),
             Source::DefaultMonitor => self.default_sink(),
-            Source::Node(name) => self.pick(name, kept, is_source, "source").map_err(|why| {
-                match self.pick(name, kept, is_sink, "sink") {
+            Source::Node(name) => self
+                .pick(name, kept, Node::is_source, "source")
+                .map_err(|why| match self.pick(name, kept, Node::is_sink, "sink") {
                     Ok((_, sink)) if sink.name == *name => {
                         format!(
                             "{name} is a sink: {} captures what it plays",
@@ -121,18 +122,15 @@ impl Graph {
                         )
                     }
                     _ => why,
+                }),
+            Source::Monitor(name) => self.pick(name, kept, Node::is_sink, "sink").map_err(|why| {
+                match self.pick(name, kept, Node::is_source, "source") {
+                    Ok((_, source)) if source.name == *name => {
+                        format!("{name} is no sink: capture it as {}", source_name(source))
+                    }
+                    _ => why,
                 }
             }),
-            Source::Monitor(name) => {
-                self.pick(name, kept, is_sink, "sink").map_err(|why| {
-                    match self.pick(name, kept, is_source, "source") {
-                        Ok((_, source)) if source.name == *name => {
-                            format!("{name} is no sink: capture it as {}", source_name(source))
-                        }
-                        _ => why,
-                    }
-                })
-            }
             // A program is no node: its streams are.
             Source::App(name) => Err(self.plays_nothing(name)),
         }
@@ -149,7 +147,7 @@ impl Graph {
                 return Ok(named);
             }
         }
-        self.preferred(|node| is_source(node) && !is_offered(node))
+        self.preferred(|node| node.is_source() && !is_offered(node))
             .ok_or_else(|| "no source is there: plug in a microphone".to_owned())
     }
 
@@ -158,10 +156,10 @@ impl Graph {
         if let Some(name) = &self.default_sink {
             return self
                 .named(name)
-                .filter(|(_, node)| is_sink(node))
+                .filter(|(_, node)| node.is_sink())
                 .ok_or_else(|| format!("the default sink {name} is gone"));
         }
-        self.preferred(is_sink)
+        self.preferred(Node::is_sink)
             .ok_or_else(|| "no sink is there: nothing can be played".to_owned())
     }
 
@@ -368,22 +366,14 @@ fn shown(node: &Node) -> String {
     }
 }
 
-pub(crate) fn is_source(node: &Node) -> bool {
-    node.class.starts_with("Audio/Source") || node.class == "Audio/Duplex"
-}
-
 /// Whether it is an engine's virtual microphone.
 fn is_offered(node: &Node) -> bool {
-    is_source(node) && node.program == "v2m-engine"
-}
-
-pub(crate) fn is_sink(node: &Node) -> bool {
-    node.class.starts_with("Audio/Sink")
+    node.is_source() && node.program == "v2m-engine"
 }
 
 /// What `--source` takes for a node.
 pub(crate) fn source_name(node: &Node) -> String {
-    match is_sink(node) {
+    match node.is_sink() {
         true => Source::Monitor(node.name.clone()).to_string(),
         false => Source::Node(node.name.clone()).to_string(),
     }

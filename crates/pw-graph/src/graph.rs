@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use crate::Direction;
-use crate::find::is_sink;
 
 /// A node, a port or a link, as the registry announces it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +37,18 @@ pub struct Node {
     pub class: String,
     /// `priority.session`: higher is preferred.
     pub priority: i64,
+}
+
+impl Node {
+    /// Gives sound.
+    pub(crate) fn is_source(&self) -> bool {
+        self.class.starts_with("Audio/Source") || self.class == "Audio/Duplex"
+    }
+
+    /// Takes sound, and gives what it plays.
+    pub(crate) fn is_sink(&self) -> bool {
+        self.class.starts_with("Audio/Sink")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +166,7 @@ impl Graph {
 
     /// What a sink plays can be captured however it is muted.
     pub fn is_muted_by_its_volume(&self, node: u32) -> bool {
-        self.nodes.get(&node).is_some_and(|node| !is_sink(node))
+        self.nodes.get(&node).is_some_and(|node| !node.is_sink())
     }
 
     /// Whether the daemon has anything to do with sound: without a source and a sink it serves

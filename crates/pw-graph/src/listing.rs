@@ -2,10 +2,9 @@
 
 use pipewire::main_loop::MainLoopRc;
 
-use crate::connection::{Asks, Connection, new_context};
-use crate::find::{app_name, is_sink, is_source, source_name};
+use crate::connection::{Asks, Connection, new_context, settle};
+use crate::find::{app_name, source_name};
 use crate::graph::{Graph, Node};
-use crate::survey::settle;
 use crate::volume::Volume;
 use crate::{Error, Result};
 use v2m_client::quantum::Quantum;
@@ -42,11 +41,11 @@ impl Graph {
         let default = self.default_source().ok().map(|(id, _)| id);
         let nodes = self
             .nodes()
-            .filter(|(_, node)| is_source(node) || is_sink(node));
+            .filter(|(_, node)| node.is_source() || node.is_sink());
         let mut nodes: Vec<_> = nodes.collect();
         nodes.sort_by_key(|(id, node)| {
             let preferred = (-node.priority, node.name.as_str(), node.serial);
-            (Some(*id) != default, is_sink(node), preferred)
+            (Some(*id) != default, node.is_sink(), preferred)
         });
         let mut programs: Vec<_> = self.playing().collect();
         programs.sort_by_key(|(_, node)| (app_name(node), node.serial));
@@ -62,7 +61,7 @@ impl Graph {
             Some(SourceInfo {
                 default: Some(id) == default,
                 // What a sink plays is captured however it is muted.
-                muted: !is_sink(node) && muted(id),
+                muted: !node.is_sink() && muted(id),
                 channels: u32::try_from(self.dsp_outputs(id).len())
                     .ok()
                     .filter(|channels| *channels > 0),
@@ -75,10 +74,10 @@ impl Graph {
 }
 
 fn named(node: &Node) -> SourceInfo {
-    let (kind, name, description) = if is_sink(node) {
+    let (kind, name, description) = if node.is_sink() {
         let description = format!("Monitor of {}", node.description);
         (SourceKind::Monitor, source_name(node), description)
-    } else if is_source(node) {
+    } else if node.is_source() {
         let description = node.description.clone();
         (SourceKind::Source, source_name(node), description)
     } else {

@@ -1,19 +1,13 @@
 //! A look at a running daemon: what it is, who manages it, and its default
 //! source with its volume.
 
-use std::time::{Duration, Instant};
-
-use pipewire::loop_::Timeout;
 use pipewire::main_loop::MainLoopRc;
 
-use super::connection::{Asks, Connection, new_context, silent_error};
+use super::connection::{Asks, Connection, new_context, settle};
 use super::source::Source;
 use super::volume::{Inaudible, Volume};
 use crate::{Error, Result};
 use v2m_client::quantum::Quantum;
-
-/// How long the daemon may take for each answer.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
@@ -64,23 +58,4 @@ pub fn survey(remote: Option<&str>, source: &Source) -> Result<Survey> {
         graph_default: connection.graph_default,
         source,
     })
-}
-
-/// Until the daemon has told everything that it was asked.
-pub fn settle(
-    main_loop: &MainLoopRc,
-    connection: &mut Connection,
-    remote: Option<&str>,
-) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    while !connection.pump()? {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(silent_error(remote, PATIENCE));
-        }
-        // A millisecond more, as the loop rounds down.
-        let timeout = Timeout::Finite(left + Duration::from_millis(1));
-        main_loop.loop_().iterate(timeout);
-    }
-    Ok(())
 }

@@ -7,6 +7,7 @@
 
 mod dispatch;
 mod kernels;
+mod matrix;
 mod network;
 mod recordings;
 mod stft;

@@ -4,16 +4,8 @@
 //! function per instruction set, where the compiler turns the arrays into
 //! registers. What differs between the sets is chosen by a [`Set`].
 
-use super::weights::Matrix;
+use super::matrix::{LANES, Lanes, Matrix};
 use crate::cpu::Set;
-
-/// Outputs in one panel of a packed matrix: four AVX-512 registers, eight AVX2.
-pub(super) const LANES: usize = 64;
-
-/// One row of a panel, on its own cache lines.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct Lanes(pub(super) [f32; LANES]);
 
 /// `a * b + c`.
 #[inline(always)]

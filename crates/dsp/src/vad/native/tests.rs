@@ -215,7 +215,7 @@ fn every_weight_is_packed_where_its_layer_multiplies_it() {
     for (name, stride, tap, matrix) in matrices {
         let values = get(name);
         assert_eq!(
-            matrix.panels.len() * kernels::LANES * stride,
+            matrix.panels.len() * matrix::LANES * stride,
             values.len(),
             "{name}"
         );
@@ -225,8 +225,8 @@ fn every_weight_is_packed_where_its_layer_multiplies_it() {
             .filter(|(at, _)| at % stride == tap)
         {
             let (output, input) = (at / stride / matrix.inputs, at / stride % matrix.inputs);
-            let row = output / kernels::LANES * matrix.inputs + input;
-            let packed = matrix.panels[row].0[output % kernels::LANES];
+            let row = output / matrix::LANES * matrix.inputs + input;
+            let packed = matrix.panels[row].0[output % matrix::LANES];
             assert_eq!(
                 packed, value,
                 "{name}, output {output}, input {input}, tap {tap}"

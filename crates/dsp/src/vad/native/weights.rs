@@ -1,6 +1,6 @@
 //! The network's weights: read from safetensors, checked, packed for [`super::kernels`].
 
-use super::kernels::{LANES, Lanes};
+use super::matrix::Matrix;
 use super::{HIDDEN, Shape};
 use crate::{Error, ErrorKind, Result};
 use safetensors::{Dtype, SafeTensors};
@@ -8,28 +8,6 @@ use std::f64::consts::TAU;
 
 /// How far the file's STFT basis may be from a Hann-windowed DFT: f32 rounding.
 const BASIS_TOLERANCE: f64 = 1e-6;
-
-/// A matrix of `outputs` x `inputs`, packed in panels of [`LANES`] outputs.
-///
-/// Within a panel each input has its `LANES` weights side by side, so that
-/// `y += W x` streams the panel once, front to back, a broadcast of `x[k]` each.
-pub(super) struct Matrix {
-    pub(super) panels: Vec<Lanes>,
-    pub(super) inputs: usize,
-}
-
-impl Matrix {
-    fn pack(outputs: usize, inputs: usize, at: impl Fn(usize, usize) -> f32) -> Self {
-        debug_assert_eq!(outputs % LANES, 0);
-        let panels = (0..outputs / LANES)
-            .flat_map(|panel| (0..inputs).map(move |input| (panel, input)))
-            .map(|(panel, input)| {
-                Lanes(std::array::from_fn(|lane| at(panel * LANES + lane, input)))
-            })
-            .collect();
-        Self { panels, inputs }
-    }
-}
 
 /// Everything the network multiplies with, packed; some 0.9 MB.
 ///
