@@ -22,21 +22,9 @@ from pathlib import Path
 import pytest
 
 from rig import BINARY, wait_until
+from rig.hostile import ask, connect
 from rig.user import SPEECH, User
 from v2m_engine import AudioCapture
-
-
-def connect(path: Path) -> socket.socket:
-    peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    peer.settimeout(20)
-    peer.connect(str(path))
-    return peer
-
-
-def ask(peer: socket.socket, request: object) -> dict[str, object]:
-    peer.send(json.dumps(request).encode())
-    reply: dict[str, object] = json.loads(peer.recv(65536))
-    return reply
 
 
 def one_line(text: str) -> bool:
