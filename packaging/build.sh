@@ -83,20 +83,21 @@ dsc() {
 }
 
 rpm() {
+    rm -rf "$work/rpm"
     stage "$build"
-    mkdir -p "$work/rpm/SOURCES"
-    archive "$work/build" "v2m-engine-$version" |
-        gzip -n >"$work/rpm/SOURCES/v2m-engine-$version.tar.gz"
-    rm -rf "$work/rpm/RPMS"
+    cd "$build"
+    # In place, as the compiler is told to map paths away: at another one cargo compiles all
+    # dependencies again, and newer rpms have one of their own.
     # Format 4 is what every rpm reads.
     # Where the system's packages are not rpm's, it can't see what is installed.
     nodeps=
     [ -e /var/lib/rpm/rpmdb.sqlite ] || [ -e /usr/lib/sysimage/rpm/rpmdb.sqlite ] || nodeps=--nodeps
-    rpmbuild -bb $nodeps ${CARGO_BUILD_TARGET:+--target="$machine"} \
+    rpmbuild -bb --build-in-place $nodeps ${CARGO_BUILD_TARGET:+--target="$machine"} \
         ${STRIP:+--define "__strip $STRIP"} \
-        --define "_topdir $work/rpm" --define "_builddir $work/build" \
+        --define "_topdir $work/rpm" \
         --define "_buildhost reproducible" --define "_rpmformat 4" \
         packaging/rpm/v2m-engine.spec
+    cd "$root"
     rm -f "$dist"/*."$machine".rpm
     cp "$work"/rpm/RPMS/*/*.rpm "$dist"
 }
