@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 from roots import TREE, Root, packages
 
-# What `make test` installs for them (packaging/setup.sh), and Python's part as Debian has it.
+# What `make test` installs for them (packaging/setup.sh), as Debian has it.
 NEEDED = (
-    *("alsa-utils", "bindfs", "dbus-daemon", "espeak-ng", "gcc", "libasound2-plugins", "libc6-dev"),
-    *("libpipewire-0.3-dev", "passwd", "pipewire-pulse", "pkgconf", "pocketsphinx-testdata"),
-    *("procps", "pulseaudio-utils", "strace", "tmux", "wireplumber"),
-    *("python3-numpy", "python3-pytest", "python3-pytest-timeout", "python3-pytest-xdist"),
-    "python3-soundfile",
+    *("alsa-utils", "bindfs", "binutils", "bsdutils", "dbus-daemon", "espeak-ng", "gcc"),
+    *("libasound2-dev", "libasound2-plugins", "libpipewire-0.3-dev", "passwd", "pipewire-pulse"),
+    *("pkgconf", "pocketsphinx-testdata", "procps", "pulseaudio-utils", "strace", "tmux"),
+    *("util-linux", "wireplumber", "python3-numpy", "python3-onnxruntime", "python3-pytest"),
+    *("python3-pytest-timeout", "python3-pytest-xdist", "python3-soundfile"),
 )
 
 
@@ -22,14 +22,17 @@ def test_all_of_pipewire(root: Callable[..., Root], run: Callable[..., str]) -> 
     there = root("forky")
     there.apt("update")
     there.apt("install", "--yes", "--no-install-recommends", *NEEDED)
-    run("sh", "-c", f'git -C {TREE} archive HEAD | tar -x -C "$0"', there.directory / "v2m")
+    tree = there.directory / "v2m"
+    run("sh", "-c", f'git -C {TREE} archive HEAD | tar -x -C "$0"', tree)
     (wheel,) = packages("*-abi3-*.whl")
     there.give(wheel, f"/v2m/dist/{wheel.name}")
     there.run("python3", "-m", "venv", "--system-site-packages", "/v2m/venv")
     there.run("/v2m/venv/bin/pip", "install", "--no-index", f"/v2m/dist/{wheel.name}")
-    engine = "/v2m/venv/bin/v2m-engine"
-    assert "PipeWire 1.6" in there.run(engine, "--version").stdout
-    environment = ("env", "-C", "/v2m", f"V2M_ENGINE_BIN={engine}", "PATH=/v2m/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    assert "libpipewire 1.6" in there.run("pipewire", "--version").stdout
+    environment = (
+        *("env", "-C", "/v2m", "V2M_ENGINE_BIN=/v2m/venv/bin/v2m-engine"),
+        "PATH=/v2m/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    )
     # The shell is the root's first process, which inherits the orphans.
     tests = "python -m pytest -q -n 5 --dist worksteal --timeout 300 tests/pipewire; exit $?"
     there.run(*environment, "sh", "-c", tests, timeout=3000)
