@@ -12,9 +12,11 @@ NEEDED = (
     *("alsa-utils", "bindfs", "binutils", "bsdutils", "dbus-daemon", "espeak-ng", "gcc"),
     *("libasound2-dev", "libasound2-plugins", "libpipewire-0.3-dev", "passwd", "pipewire-pulse"),
     *("pkgconf", "pocketsphinx-testdata", "procps", "pulseaudio-utils", "strace", "tmux"),
-    *("util-linux", "wireplumber", "python3-numpy", "python3-onnxruntime", "python3-pytest"),
-    *("python3-pytest-timeout", "python3-pytest-xdist", "python3-soundfile"),
+    *("util-linux", "wireplumber", "python3-numpy", "python3-pytest", "python3-pytest-timeout"),
+    *("python3-pytest-xdist", "python3-soundfile"),
 )
+# The model that the detector is compared with is no package; `make test` does it.
+BUT = "--ignore=tests/pipewire/test_vad.py"
 
 
 @pytest.mark.timeout(3600)
@@ -34,5 +36,6 @@ def test_all_of_pipewire(root: Callable[..., Root], run: Callable[..., str]) -> 
         "PATH=/v2m/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     )
     # The shell is the root's first process, which inherits the orphans.
-    tests = "python -m pytest -q -n 5 --dist worksteal --timeout 300 tests/pipewire; exit $?"
+    options = f"-q -n 5 --dist worksteal --timeout 300 {BUT}"
+    tests = f"python -m pytest {options} tests/pipewire; exit $?"
     there.run(*environment, "sh", "-c", tests, timeout=3000)
