@@ -10,7 +10,8 @@ map() { # DIRECTORY NAME
 }
 # The last that fits counts.
 map "${CARGO_HOME:-$HOME/.cargo}" /cargo
-map "$PWD" .
+# Where rpm builds in place, the shell believes to be in a directory that is a link to it.
+map "$(pwd -P)" .
 map "${CARGO_TARGET_DIR:-$PWD/target}" target
 # Where the standard library's sources are installed, the compiler prefers their path.
 release=$(rustc -vV | sed -n 's/^commit-hash: //p')

@@ -39,7 +39,12 @@ stage() { # DIRECTORY
     git ls-files -z | tar --null --files-from=- -c | tar -x -C "$1"
     chmod -R u=rwX,go=rX "$1"
     find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-    # Cargo goes by those times: have it compile all that is ours.
+}
+
+# The same, to be compiled. Cargo goes by files' times, which are the same for every such copy:
+# have it compile all that is ours.
+stage_afresh() { # DIRECTORY
+    stage "$1"
     rm -rf "$CARGO_TARGET_DIR"/release/.fingerprint/v2m-* \
         "$CARGO_TARGET_DIR"/*/release/.fingerprint/v2m-*
 }
@@ -55,7 +60,7 @@ build=$work/build/v2m-engine-$version
 
 deb() {
     rm -f "$work"/build/*.*deb
-    stage "$build"
+    stage_afresh "$build"
     cd "$build"
     cp -a packaging/debian debian
     # Cargo comes by rustup, or is newer than the distribution's: -d leaves that be.
@@ -83,20 +88,21 @@ dsc() {
 }
 
 rpm() {
-    stage "$build"
-    mkdir -p "$work/rpm/SOURCES"
-    archive "$work/build" "v2m-engine-$version" |
-        gzip -n >"$work/rpm/SOURCES/v2m-engine-$version.tar.gz"
-    rm -rf "$work/rpm/RPMS"
+    rm -rf "$work/rpm"
+    stage_afresh "$build"
+    cd "$build"
+    # In place, as the compiler is told to map paths away: at another one cargo compiles all
+    # dependencies again, and newer rpms have one of their own.
     # Format 4 is what every rpm reads.
     # Where the system's packages are not rpm's, it can't see what is installed.
     nodeps=
     [ -e /var/lib/rpm/rpmdb.sqlite ] || [ -e /usr/lib/sysimage/rpm/rpmdb.sqlite ] || nodeps=--nodeps
-    rpmbuild -bb $nodeps ${CARGO_BUILD_TARGET:+--target="$machine"} \
+    rpmbuild -bb --build-in-place $nodeps ${CARGO_BUILD_TARGET:+--target="$machine"} \
         ${STRIP:+--define "__strip $STRIP"} \
-        --define "_topdir $work/rpm" --define "_builddir $work/build" \
+        --define "_topdir $work/rpm" \
         --define "_buildhost reproducible" --define "_rpmformat 4" \
         packaging/rpm/v2m-engine.spec
+    cd "$root"
     rm -f "$dist"/*."$machine".rpm
     cp "$work"/rpm/RPMS/*/*.rpm "$dist"
 }
@@ -113,7 +119,7 @@ wheel() {
     RUSTFLAGS="$RUSTFLAGS -C link-arg=$(${CC:-gcc} -print-file-name=libgcc_s.so.1)"
     # Zig links, unless another linker is named.
     unset CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER
-    stage "$work/wheel"
+    stage_afresh "$work/wheel"
     cd "$work/wheel"
     "$anywhere" cargo zigbuild --release --locked --bin v2m-engine --target "$target.2.28"
     # What lies there, pip puts on the environment's PATH.

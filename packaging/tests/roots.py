@@ -152,7 +152,11 @@ class Root:
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command in there, with processes and mounts of its own that end with it; without
         `network` it has not even a loopback device that is up."""
-        inside = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot'
+        # A mount itself, so that programs in there can have mounts of their own.
+        inside = (
+            'mount --bind "$0" "$0" && mount -t proc proc "$0/proc" &&'
+            ' mount --rbind /dev "$0/dev" && exec chroot'
+        )
         options = [] if user == "root" else [f"--userspec={user}:{user}"]
         done = subprocess.run(
             [

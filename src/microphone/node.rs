@@ -286,6 +286,10 @@ impl Keeper<'_> {
 
     fn properties(&self) -> PropertiesBox {
         let mut properties = PropertiesBox::new();
+        // Of nobody else: PipeWire 1.6 has a source without one run on after the last who
+        // recorded it has left, for as long as the clock runs that it had then.
+        let group = format!("{}.{}", self.name, std::process::id());
+        properties.insert("node.link-group", group);
         for (key, value) in [
             ("node.name", self.name),
             ("node.description", "Microphone of v2m-engine"),
