@@ -293,7 +293,14 @@ def judge(found: dict[str, Rounds]) -> None:
             met = "met" if change <= aim else "NOT MET"
             many = most or max(rounds)
             callback = "each source's callback" if what == "sources" else "the callback"
-            print(f"  {met:<8} {callback} with up to {many} {what}: {change:+.1%} (aim: {aim:.0%})")
+            beyond = ""
+            if (copies := found.get("copies")) and what == "sources":
+                ratio = (1 + change) / (1 + growth(copies, most))
+                beyond = f"; beyond those that only copy: {ratio - 1:+.1%}"
+            print(
+                f"  {met:<8} {callback} with up to {many} {what}: {change:+.1%} "
+                f"(aim: {aim:.0%}){beyond}"
+            )
     for what in ("sources", "rates", "engines"):
         if rounds := found.get(what):
             cpu = further(rounds, lambda cost: cost.engine_percent)

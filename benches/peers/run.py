@@ -27,7 +27,7 @@ PYTHON = ROOT / ".venv/bin/python"
 DOCS = ROOT / "docs"
 
 # Turns of each receiver.
-ROUNDS = {"none": 8, "gil": 5}
+ROUNDS = {"none": 6, "gil": 4}
 # What the engine asks for unless told otherwise.
 OWN_QUANTUM = 128
 

@@ -51,7 +51,10 @@ impl Injector {
     pub fn start(options: PlayerOptions, seed: u64) -> Result<Self> {
         let log = Arc::new(Log::new());
         let mut pen = Pen::new(log.clone(), seed);
-        let player = Player::start(options, Box::new(move |moment, out| pen.fill(moment, out)))?;
+        let player = Player::start(
+            options,
+            Box::new(move |moment, out| pen.fill(moment, out, monotonic_ns)),
+        )?;
         Ok(Self { player, log })
     }
 
@@ -149,10 +152,10 @@ impl Pen {
         }
     }
 
-    /// Fills one cycle. On the data thread.
-    fn fill(&mut self, moment: Moment, out: &mut [f32]) {
+    /// Fills one cycle. On the data thread; `clock` is CLOCK_MONOTONIC in nanoseconds.
+    fn fill(&mut self, moment: Moment, out: &mut [f32], clock: impl Fn() -> i64) {
         let log = self.log.clone();
-        let now = monotonic_ns();
+        let now = clock();
         log.cycles.fetch_add(1, Ordering::Relaxed);
         let length = out.len() as u64;
         let here = (moment.clock_id, moment.rate);
@@ -203,6 +206,11 @@ impl Pen {
             }
             self.next += 1;
         }
+        // The graph has gone on, or is about to: who hears it hears it a cycle later, or never.
+        let length_ns = (length * 1_000_000_000 / u64::from(moment.rate)) as i64;
+        if clock() > moment.wake_ns + length_ns - length_ns / 8 {
+            self.spoil(position, position + 2 * length);
+        }
     }
 
     fn note(&self, emitted_ns: i64, captured_ns: i64) {
@@ -249,12 +257,17 @@ mod tests {
     }
 
     fn run(positions: impl Iterator<Item = (u64, u32)>) -> (Arc<Log>, Vec<f32>) {
+        run_late(positions.map(|(position, clock)| (position, clock, 100_000)))
+    }
+
+    /// Each cycle is filled so many nanoseconds after the graph woke.
+    fn run_late(cycles: impl Iterator<Item = (u64, u32, i64)>) -> (Arc<Log>, Vec<f32>) {
         let log = Arc::new(Log::new());
         let mut pen = Pen::new(log.clone(), 5);
         let mut all = Vec::new();
-        for (position, clock) in positions {
-            let mut out = [0.0; 256];
-            pen.fill(moment(position, clock), &mut out);
+        for (position, clock, late_ns) in cycles {
+            let (mut out, moment) = ([0.0; 256], moment(position, clock));
+            pen.fill(moment, &mut out, || moment.wake_ns + late_ns);
             all.extend_from_slice(&out);
         }
         (log, all)
@@ -286,6 +299,19 @@ mod tests {
         let train = Train::new(48_000, 5);
         let [from, to] = log.spoiled_numbers()[0];
         assert!(from < train.number_at(100 * 256) && train.number_at(101 * 256) <= to);
+    }
+
+    #[test]
+    fn a_cycle_that_is_filled_at_its_end_spoils_what_it_holds() {
+        let late = |n: u64| if n == 100 { 5_200_000 } else { 4_500_000 };
+        let (log, _) = run_late((0..400).map(|n| (n * 256, 1, late(n))));
+        assert_eq!(log.late.load(Ordering::Relaxed), 0);
+        let train = Train::new(48_000, 5);
+        let [[from, to]] = log.spoiled_numbers()[..] else {
+            panic!("{:?}", log.spoiled_numbers());
+        };
+        assert!(from <= train.number_at(100 * 256) && train.number_at(101 * 256) <= to);
+        assert!(to - from < 4, "{from} to {to}");
     }
 
     #[test]

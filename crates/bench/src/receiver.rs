@@ -135,10 +135,13 @@ fn readers(python: &str, script: &Path, source: &Path, load: Load) -> Result<Vec
         in_c,
         in_python(SYNC, &["sync"]),
         in_python(ASYNCIO, &["asyncio"]),
-        in_python(UVLOOP, &["uvloop"]),
+        Spec {
+            missing: missing.clone().or(no_uvloop),
+            ..in_python(UVLOOP, &["uvloop"])
+        },
     ];
-    if let (Some(last), None) = (all.last_mut(), &missing) {
-        last.missing = no_uvloop;
+    if load == Load::None {
+        all.push(in_python(FLOOR, &["floor"]));
     }
     if load == Load::Gil {
         all.push(in_python(
@@ -161,6 +164,9 @@ pub const PLAIN: &str = "reader, other process";
 pub const IN_C: &str = "C";
 pub const SYNC: &str = "Python, sync";
 pub const ASYNCIO: &str = "Python, asyncio";
+/// A task of asyncio's that waits for the engine's descriptor, and nothing around it: what an
+/// event loop costs, whoever reads.
+pub const FLOOR: &str = "asyncio's floor";
 /// An `async for` loop on the event loop that is written in C.
 pub const UVLOOP: &str = "Python, asyncio on uvloop";
 /// The same with the interpreter's switch interval lowered.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Path;
 use super::load::Load;
-use super::receiver::{ASYNCIO, ASYNCIO_REMEDY, PLAIN, SYNC, SYNC_REMEDY, Spec, UVLOOP};
+use super::receiver::{ASYNCIO, ASYNCIO_REMEDY, FLOOR, PLAIN, SYNC, SYNC_REMEDY, Spec, UVLOOP};
 use super::report::{RING, Report, Row};
 
 /// Streams that are compared: what speech software asks for, and what graphs run at.
@@ -81,7 +81,7 @@ fn medians(what: impl Into<String>, one: &Row, other: &Row, limit: f64) -> Targe
 /// turns one after the other.
 pub(super) fn is_compared(spec: &Spec) -> bool {
     match spec.stream {
-        Some(rate) => rate.hz() == GRAPH && [SYNC, ASYNCIO].contains(&spec.name.as_str()),
+        Some(rate) => rate.hz() == GRAPH && [SYNC, ASYNCIO, FLOOR].contains(&spec.name.as_str()),
         None => spec.form == "best" && (spec.name == JACK || spec.name.starts_with(CPAL)),
     }
 }
@@ -123,6 +123,10 @@ fn idle(report: &Report, all: &mut Vec<Target>) {
                 }
             }
         }
+        if let (Some(row), Some(floor)) = (report.row(ASYNCIO, rate), report.row(FLOOR, rate)) {
+            let what = format!("{}: median, of asyncio's floor's", row.title());
+            all.push(medians(what, row, floor, 1.2));
+        }
         if let (Some(sync), true) = (report.row(SYNC, rate), quick) {
             let what = format!("{}: capture to its hand at p99, of 5 ms", sync.title());
             all.push(target(what, sync.from_capture.p99 / 5000.0, 0.62));
@@ -151,9 +155,12 @@ fn graph(report: &Report, all: &mut Vec<Target>) {
         }
     }
     let quickest = peers.into_iter().flatten().map(p99).reduce(f64::min);
-    if let (Some(row), Some(quickest)) = (report.row(ASYNCIO, GRAPH), quickest) {
-        let what = format!("{}: p99, of the better of these two", row.title());
-        all.push(target(what, p99(row) / quickest, 2.0));
+    // What the event loop itself takes stands beside it.
+    for name in [ASYNCIO, FLOOR] {
+        if let (Some(row), Some(quickest)) = (report.row(name, GRAPH), quickest) {
+            let what = format!("{}: p99, of the better of these two", row.title());
+            all.push(target(what, p99(row) / quickest, 2.0));
+        }
     }
 }
 

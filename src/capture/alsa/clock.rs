@@ -26,6 +26,11 @@ const NEAR_NS: f64 = 1_000.0;
 /// A time so far off the line is no jitter: the line starts anew there.
 const JITTER_NS: i64 = 20_000_000;
 
+/// One time may be late by anything: the machine may have stood still after the driver had read
+/// its counter, and before it read the clock. So no single one begins a line or tells of a loss,
+/// but the earliest of so many.
+const LOOKS: u32 = 8;
+
 /// No clock is off by more than this part; what claims to be is jitter.
 const DRIFT: f64 = 0.002;
 
@@ -38,9 +43,37 @@ pub(super) struct ClockEstimator {
     period: usize,
     origin: Option<(u64, i64)>,
     restarted: bool,
+    looks: Looks,
     /// By which part its frames last longer than at the nominal rate.
     drift: f64,
     earliest: Earliest,
+}
+
+/// Times of one frame, of which the earliest is to be believed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looks {
+    position: u64,
+    count: u32,
+    earliest_ns: i64,
+}
+
+impl Looks {
+    /// Takes one more; the earliest, once there are enough.
+    fn take(&mut self, position: u64, measured_ns: i64) -> Option<i64> {
+        *self = match self.count {
+            1.. if self.position == position => Self {
+                count: self.count + 1,
+                earliest_ns: self.earliest_ns.min(measured_ns),
+                ..*self
+            },
+            _ => Self {
+                position,
+                count: 1,
+                earliest_ns: measured_ns,
+            },
+        };
+        (self.count >= LOOKS).then_some(self.earliest_ns)
+    }
 }
 
 /// The earliest time of each block, oldest first: a frame, and when it was captured, as far as
@@ -97,6 +130,7 @@ impl ClockEstimator {
             period,
             origin: None,
             restarted: false,
+            looks: Looks::default(),
             drift: 0.0,
             earliest: Earliest::none(),
         }
@@ -135,37 +169,52 @@ impl ClockEstimator {
     /// - after a restart, those of the time that has passed;
     /// - else whole buffers, when the driver was held up for longer than one
     ///   (it counts modulo the buffer), or a stretch without audio of more than half a buffer.
-    pub(super) fn measure(&mut self, position: u64, measured_ns: i64) -> u64 {
-        let Some((from, origin_ns)) = self.origin else {
-            self.begin((position, measured_ns));
-            return 0;
-        };
-        let expected = origin_ns + self.lasting_ns(self.apart_ns(from, position));
-        let late = measured_ns - expected;
-        let lost = if self.restarted {
-            self.frames(late)
-        } else if late > self.ns(self.buffer as u64) / 2 {
-            let missing = self.frames(late);
-            let buffer = self.buffer as u64;
-            let buffers = (missing + buffer / 2) / buffer;
-            let jitter = self.frames(JITTER_NS).min(buffer / 4);
-            if missing.abs_diff(buffers * buffer) <= jitter.max(self.period as u64) {
-                buffers * buffer
-            } else {
-                missing
-            }
+    ///
+    /// `None`: this time alone doesn't decide. Ask the driver again about the same frame, at once.
+    pub(super) fn measure(&mut self, position: u64, measured_ns: i64) -> Option<u64> {
+        let late = measured_ns - self.expected_ns(position).unwrap_or(measured_ns);
+        let anew = self.restarted || self.origin.is_none();
+        let measured_ns = if anew || late > JITTER_NS || self.lost(late) > 0 {
+            self.looks.take(position, measured_ns)?
         } else {
-            0
+            measured_ns
         };
+        self.looks = Looks::default();
+        let expected = self.expected_ns(position).unwrap_or(measured_ns);
+        let lost = self.lost(measured_ns - expected);
         let expected = expected + self.ns(lost);
         let time = (position + lost, measured_ns);
-        if self.restarted || (measured_ns - expected).abs() > JITTER_NS {
+        if anew || (measured_ns - expected).abs() > JITTER_NS {
             self.begin(time);
         } else {
             self.follow(time);
         }
         self.restarted = false;
-        lost
+        Some(lost)
+    }
+
+    /// When the frame at `position` should have been captured; `None` before there is a line.
+    fn expected_ns(&self, position: u64) -> Option<i64> {
+        self.origin.map(|_| self.time_ns(position))
+    }
+
+    /// How many frames are missing where one is `late` by so many nanoseconds.
+    fn lost(&self, late: i64) -> u64 {
+        let missing = self.frames(late);
+        if self.restarted {
+            return missing;
+        }
+        if late <= self.ns(self.buffer as u64) / 2 {
+            return 0;
+        }
+        let buffer = self.buffer as u64;
+        let buffers = (missing + buffer / 2) / buffer;
+        let jitter = self.frames(JITTER_NS).min(buffer / 4);
+        if missing.abs_diff(buffers * buffer) <= jitter.max(self.period as u64) {
+            buffers * buffer
+        } else {
+            missing
+        }
     }
 
     /// A line begins, of the slope that is known.
@@ -273,6 +322,12 @@ mod tests {
         (frames * 1_000_000_000 / u64::from(RATE)) as i64
     }
 
+    /// What `line` makes of a time that the driver gives at every look.
+    fn measure(line: &mut ClockEstimator, position: u64, measured_ns: i64) -> u64 {
+        let mut looks = (0..LOOKS).map(|_| line.measure(position, measured_ns));
+        looks.find_map(|lost| lost).expect("so many looks decide")
+    }
+
     /// A clock that is off by so much, and how far off its estimated times are: pairs of the
     /// seconds since it began and nanoseconds. `late` says of a measurement by how much it is.
     fn estimated(
@@ -287,7 +342,7 @@ mod tests {
             let position = number * period;
             let at = ns(position) as f64 * 1e-9;
             let true_ns = ns(position) + (at * ppm * 1e3) as i64;
-            let lost = line.measure(position, true_ns + late(number as usize, at));
+            let lost = measure(&mut line, position, true_ns + late(number as usize, at));
             assert_eq!(lost, 0);
             (at, line.time_ns(position) - true_ns)
         });
@@ -372,6 +427,55 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// A machine that stands still between the driver's reading of its counter and of the clock,
+        /// at any look and for any time: what it tells of a frame is late then. As long as one look
+        /// of [`LOOKS`] is in time no frame too many is lost, whether the stream had been stopped
+        /// or not, and no time is off.
+        #[test]
+        fn a_machine_that_stands_still_at_a_look_loses_nothing(
+            ppm in -300.0..300.0_f64,
+            buffer in 256_u64..16_384,
+            periods in 2_u64..32,
+            stops in prop::collection::vec(prop::option::of(0..5_000_000_000_i64), 1..20),
+            still in prop::collection::vec(
+                (0..LOOKS as usize, prop::collection::vec(0..900_000_000_i64, LOOKS as usize)),
+                1..40,
+            ),
+        ) {
+            let period = (buffer / periods).max(16);
+            let mut line = ClockEstimator::new(RATE, buffer as usize, period as usize);
+            let (mut position, mut stood_ns, mut still) = (0, 0_i64, still.iter().cycle());
+            // Half a second of audio, or a stretch in which the stream is stopped and begins again.
+            for stop in [None].into_iter().chain(stops) {
+                let mut told = 0;
+                let before = position;
+                if let Some(stop) = stop {
+                    line.restart();
+                    stood_ns += stop;
+                }
+                for _ in 0..(u64::from(RATE) / 2 / period).max(1) {
+                    let true_ns = (ns(position) as f64 * (1.0 + ppm * 1e-6)) as i64 + stood_ns;
+                    let (in_time, late) = still.next().unwrap();
+                    let times = late.iter().enumerate();
+                    let times = times.map(|(look, late)| if look == *in_time { 0 } else { *late });
+                    let mut looks = times.map(|late| line.measure(position, true_ns + late));
+                    let lost = looks.find_map(|lost| lost).unwrap();
+                    told += lost;
+                    // What is told is taken for gone.
+                    stood_ns -= ns(lost);
+                    position += lost;
+                    let off = line.time_ns(position) - true_ns;
+                    prop_assert!(off.abs() < JITTER_NS, "{} ns", off);
+                    position += period;
+                }
+                // As the line is laid through times that may be late by less than is looked at again.
+                let most_ns = stop.unwrap_or(0) + 2 * JITTER_NS;
+                prop_assert!(ns(told) <= most_ns, "{} of {:?} from {}", told, stop, before);
+            }
+        }
+    }
+
     /// How far behind its nominal rate a clock is whose rate changes by so many ppm in a minute.
     fn warmed_ns(ppm: f64, at: f64) -> f64 {
         at * at / 2.0 * ppm / 60.0 * 1e3
@@ -383,7 +487,7 @@ mod tests {
         for number in 0..4000 {
             let position = number / 8 * 1024;
             let late = (number % 8) as i64 * 500_000;
-            line.measure(position, ns(position) + late);
+            measure(&mut line, position, ns(position) + late);
             let off = line.time_ns(position) - ns(position);
             assert!(off.abs() < 100_000, "{off} ns at {number}");
         }
@@ -392,30 +496,30 @@ mod tests {
     #[test]
     fn a_restart_loses_exactly_the_time_that_passed() {
         let mut line = ClockEstimator::new(RATE, 8192, 128);
-        line.measure(0, 1_000);
-        line.measure(128, 1_000 + ns(128));
+        measure(&mut line, 0, 1_000);
+        measure(&mut line, 128, 1_000 + ns(128));
         line.restart();
-        assert_eq!(line.measure(256, 1_000 + ns(256 + 333)), 333);
+        assert_eq!(measure(&mut line, 256, 1_000 + ns(256 + 333)), 333);
         assert_eq!(
-            line.measure(256 + 333 + 128, 1_000 + ns(256 + 333 + 128)),
+            measure(&mut line, 256 + 333 + 128, 1_000 + ns(256 + 333 + 128)),
             0
         );
         line.restart();
-        assert_eq!(line.measure(800, ns(10)), 0, "never backwards");
+        assert_eq!(measure(&mut line, 800, ns(10)), 0, "never backwards");
     }
 
     #[test]
     fn a_driver_that_slept_loses_whole_buffers() {
         let mut line = ClockEstimator::new(RATE, 8192, 128);
-        line.measure(0, 0);
-        assert_eq!(line.measure(128, ns(128 + 2 * 8192)), 2 * 8192);
+        measure(&mut line, 0, 0);
+        assert_eq!(measure(&mut line, 128, ns(128 + 2 * 8192)), 2 * 8192);
         let position = 128 + 2 * 8192;
         assert_eq!(
-            line.measure(position + 128, ns(position + 128 + 6000)),
+            measure(&mut line, position + 128, ns(position + 128 + 6000)),
             6000
         );
         assert_eq!(
-            line.measure(position + 6256, ns(position + 6256 + 2000)),
+            measure(&mut line, position + 6256, ns(position + 6256 + 2000)),
             0,
             "late, but no loss"
         );

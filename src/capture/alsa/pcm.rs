@@ -211,11 +211,6 @@ impl Pcm {
         check(unsafe { snd_pcm_drop(self.handle) }).map(drop)
     }
 
-    pub(super) fn resume(&self) -> Result<()> {
-        // SAFETY: the handle is open.
-        check(unsafe { snd_pcm_resume(self.handle) }).map(drop)
-    }
-
     pub(super) fn status(&self) -> Result<Status> {
         // SAFETY: handle and status are valid until drop; the getters read what
         // snd_pcm_status has filled in.

@@ -6,8 +6,6 @@
 //! The PCM is told never to stop on an overrun. The hardware goes on counting,
 //! and the loss is the difference of two counters, exact to the frame.
 
-use std::time::Duration;
-
 use alsa::pcm::State;
 use alsa::poll::poll;
 use nix::errno::Errno;
@@ -28,10 +26,7 @@ use v2m_rt::bounded::Calls;
 const WATCHDOG_MS: i32 = 2000;
 /// Restarts without audio in between, before the PCM is opened anew.
 const RESTARTS: u32 = 1;
-/// How long a suspended PCM may take to resume.
-const RESUME_TRIES: u32 = 50;
-const RESUME_PAUSE: Duration = Duration::from_millis(20);
-/// Blocks taken before the loop looks at anything else.
+/// Blocks taken, and looks at the PCM, before the loop looks at anything else.
 const BLOCKS: usize = 64;
 /// A PCM that delivers faster than time passes is slowed down to this window.
 const PACE_NS: i64 = 200_000_000;
@@ -75,7 +70,6 @@ pub(super) struct Stream<'a> {
 enum Next {
     Wait,
     Restart,
-    Resume,
     End(End),
 }
 
@@ -152,20 +146,11 @@ impl<'a> Stream<'a> {
                 // It may wake us and still have nothing.
                 next = Next::Restart;
             }
-            if matches!(next, Next::Restart | Next::Resume) {
-                alive = now;
-            }
             match next {
                 Next::Wait => {}
                 Next::End(end) => return end,
-                Next::Resume => {
-                    if !self.resume()
-                        && let Err(end) = self.restart()
-                    {
-                        return end;
-                    }
-                }
                 Next::Restart => {
+                    alive = now;
                     if let Err(end) = self.restart() {
                         return end;
                     }
@@ -234,7 +219,10 @@ impl<'a> Stream<'a> {
             return Ok(false);
         }
         if running {
-            self.position += self.line.measure(self.position, first_ns(status, rate));
+            match self.line.measure(self.position, first_ns(status, rate)) {
+                Some(lost) => self.position += lost,
+                None => return Ok(true),
+            }
         }
         let wanted = status.avail.min(CHUNK);
         let NegotiatedPcm {
@@ -282,8 +270,7 @@ impl<'a> Stream<'a> {
     fn trouble(&self, errno: Errno) -> Next {
         match errno {
             Errno::ENODEV | Errno::ENXIO | Errno::ENOENT => Next::End(End::Gone),
-            Errno::EPIPE => Next::Restart,
-            Errno::ESTRPIPE => Next::Resume,
+            Errno::EPIPE | Errno::ESTRPIPE => Next::Restart,
             Errno::EAGAIN | Errno::EINTR => Next::Wait,
             _ => match self.pcm().state() {
                 State::Running => Next::Restart,
@@ -299,7 +286,8 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Stops and starts; what was missed is found by time.
+    /// Stops and starts; what was missed is found by time. After the machine slept, too: what a
+    /// PCM that is resumed has of the time before would be read as if it came after.
     fn restart(&mut self) -> Result<(), End> {
         self.restarts += 1;
         if self.restarts > RESTARTS {
@@ -309,20 +297,6 @@ impl<'a> Stream<'a> {
         let _ = self.pcm().halt();
         let started = self.pcm().prepare().and_then(|()| self.pcm().start());
         started.map_err(|errno| self.failed(errno))
-    }
-
-    /// After the machine slept; false if the PCM must be started anew.
-    fn resume(&mut self) -> bool {
-        self.line.restart();
-        for _ in 0..RESUME_TRIES {
-            match self.pcm().resume() {
-                // Plugins say yes without doing it.
-                Ok(()) => return self.pcm().state() == State::Running,
-                Err(Errno::EAGAIN) if !self.stop.is_set() => std::thread::sleep(RESUME_PAUSE),
-                Err(_) => return false,
-            }
-        }
-        false
     }
 
     /// Waits if the PCM is ahead of time, as plugins without hardware are.
@@ -358,8 +332,7 @@ fn first_ns(status: Status, rate: u32) -> i64 {
 
 fn next(state: State) -> Next {
     match state {
-        State::XRun => Next::Restart,
-        State::Suspended => Next::Resume,
+        State::XRun | State::Suspended => Next::Restart,
         State::Disconnected => Next::End(End::Gone),
         // Somebody else stopped it, such as a loopback's player that changed its rate.
         _ => Next::End(End::Changed),
