@@ -257,11 +257,6 @@ impl Processor {
 }
 
 impl Judged {
-    /// A position at 16 kHz as one of the audio's own samples, never beyond its end.
-    pub fn own(&self, position: u64) -> u64 {
-        own_position(position, self.rate).min(self.samples)
-    }
-
     fn of(probabilities: Vec<f32>, length: u64, rate: u32, before: Option<f32>) -> Self {
         Self {
             probabilities,
