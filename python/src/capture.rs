@@ -54,7 +54,7 @@ impl AudioCapture {
     ) -> Outcome<Self> {
         if let Some(source) = source.as_ref().filter(|source| source.trim().is_empty()) {
             let why = "names no source: write \"default\", or a name that sources() gives";
-            return Err(invalid("source", format!("{source:?}"), why).into());
+            return Err(invalid("source", source, why).into());
         }
         let keeper = Arc::new(Keeper::default());
         let locator = Locator {
