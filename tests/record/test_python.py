@@ -81,6 +81,8 @@ def test_a_length_and_waiting_for_it(service: Service, tmp_path: Path) -> None:
         ({"path": "x.wav", "seconds": 0}, "more than 0"),
         ({"path": "x.wav", "seconds": float("nan")}, "seconds=NaN"),
         ({"path": "x.wav", "sync": 0.0}, "0.05"),
+        ({"path": "."}, "format"),
+        ({"path": "-", "split": True}, "standard output"),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
