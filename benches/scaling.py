@@ -35,13 +35,13 @@ from stage import (
     ENGINE,
     PrivatePipeWire,
     build_bench,
-    build_filter,
+    build_filters,
     build_watcher,
-    copying_filters,
     cpu_s,
     crowd,
-    empty_filter,
     engine,
+    linked_filters,
+    output_of,
     timers,
 )
 
@@ -134,8 +134,7 @@ class Bench:
     rig: PrivatePipeWire
     watcher: Path
     reader: str
-    filter: Path
-    copier: Path
+    filters: Path
     seconds: float
 
     def measure(
@@ -164,9 +163,10 @@ class Bench:
                     stack.enter_context(crowd(self.reader, its, 1))
                     pids.append(other)
                     sockets.append(its)
+                heard = output_of(self.rig, "engine-0")
                 for n in range(filters):
-                    name = f"filter-{n}"
-                    stack.enter_context(empty_filter(self.rig, self.filter, name, "engine-0"))
+                    beside = {f"filter-{n}": heard}
+                    stack.enter_context(linked_filters(self.rig, self.filters, "empty", beside))
                 time.sleep(0.5)
 
                 def used() -> float:
@@ -204,7 +204,10 @@ class Bench:
         """Filters that only copy, and no engine."""
         with tempfile.NamedTemporaryFile() as report:
             watched = {"LD_PRELOAD": str(self.watcher), "RTCHECK_REPORT": report.name}
-            with copying_filters(self.rig, self.copier, count, **watched):
+            heard = {
+                f"copy-{n}": f"{f'mic-{n}' if n else 'rig-mic'}:capture_MONO" for n in range(count)
+            }
+            with linked_filters(self.rig, self.filters, "copy", heard, **watched):
                 time.sleep(self.seconds + 200 * QUANTUM / 48_000)
             watch = json.loads(Path(report.name).read_text())
         each = [took / 1000 for took in watch["each_p50_ns"]]
@@ -382,10 +385,7 @@ def main() -> None:
             for n in range(1, max(SOURCES)):
                 rig.create_source(f"mic-{n}")
             watcher = build_watcher(programs)
-            empty, copier = (
-                build_filter(programs, name) for name in ("empty_filter", "copying_filters")
-            )
-            bench = Bench(rig, watcher, reader, empty, copier, options.seconds)
+            bench = Bench(rig, watcher, reader, build_filters(programs), options.seconds)
             for _ in range(options.rounds):
                 for name, (_, measure) in kinds.items():
                     for number, costs in found[name].items():

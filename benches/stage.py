@@ -17,13 +17,13 @@ __all__ = [
     "ROOT",
     "PrivatePipeWire",
     "build_bench",
-    "build_filter",
+    "build_filters",
     "build_watcher",
-    "copying_filters",
     "cpu_s",
     "crowd",
-    "empty_filter",
     "engine",
+    "linked_filters",
+    "output_of",
     "timers",
     "write_speech",
 ]
@@ -53,9 +53,9 @@ def build_watcher(directory: Path) -> Path:
     return _compile(source, directory / "rtcheck.so", "-shared", "-fPIC")
 
 
-def build_filter(directory: Path, name: str) -> Path:
-    """A filter of these benches: the one that does nothing, or those that copy."""
-    return _compile(ROOT / "benches" / f"{name}.c", directory / name)
+def build_filters(directory: Path) -> Path:
+    """The program of filters that do nothing, or copy."""
+    return _compile(ROOT / "benches/filters.c", directory / "filters")
 
 
 def _compile(source: Path, target: Path, *options: str) -> Path:
@@ -100,31 +100,23 @@ def engine(rig: PrivatePipeWire, name: str = "v2m-engine", **env: str) -> Iterat
         process.wait(10)
 
 
-@contextmanager
-def empty_filter(rig: PrivatePipeWire, program: Path, name: str, beside: str) -> Iterator[None]:
-    """A filter that does nothing, in real time as an engine, linked to what the node
-    `beside` is linked to."""
-    output = next(a for a, b in rig.links() if b.startswith(f"{beside}:"))
-    environment = rig.env | {"PIPEWIRE_CONFIG_NAME": "client-rt.conf"}
-    with subprocess.Popen([program, name, "256/48000"], env=environment) as process:
-        try:
-            rig.wait_for_node(name)
-            rig.link(output, f"{name}:input")
-            yield
-        finally:
-            process.terminate()
+def output_of(rig: PrivatePipeWire, node: str) -> str:
+    """The port that a node hears."""
+    return next(output for output, target in rig.links() if target.startswith(f"{node}:"))
 
 
 @contextmanager
-def copying_filters(rig: PrivatePipeWire, program: Path, count: int, **env: str) -> Iterator[None]:
-    """So many filters of one process that copy what they hear, each of a source of its own."""
+def linked_filters(
+    rig: PrivatePipeWire, program: Path, kind: str, heard: dict[str, str], **env: str
+) -> Iterator[None]:
+    """Filters of one process, in real time as an engine, that look at nothing ("empty") or
+    copy what they hear ("copy"); for each name the port that it hears."""
     environment = rig.env | env | {"PIPEWIRE_CONFIG_NAME": "client-rt.conf"}
-    with subprocess.Popen([program, "256/48000", str(count)], env=environment) as process:
+    with subprocess.Popen([program, kind, "256/48000", *heard], env=environment) as process:
         try:
-            for number in range(count):
-                rig.wait_for_node(f"copy-{number}")
-                source = f"mic-{number}" if number else "rig-mic"
-                rig.link(f"{source}:capture_MONO", f"copy-{number}:input")
+            for name, output in heard.items():
+                rig.wait_for_node(name)
+                rig.link(output, f"{name}:input")
             yield
         finally:
             process.terminate()

@@ -8,7 +8,7 @@ use v2m_client::dsp::channels::Selection;
 use v2m_client::locator::{Keeper, Locator, Mode};
 use v2m_client::pcm::Dtype;
 use v2m_client::quantum::Quantum;
-use v2m_client::record::{Format, Once, Options};
+use v2m_client::record::{Once, Options};
 use v2m_client::ring::Rate;
 use v2m_client::stream::Stream;
 use v2m_client::vad::segment::Params;
@@ -54,7 +54,7 @@ impl AudioCapture {
     ) -> Outcome<Self> {
         if let Some(source) = source.as_ref().filter(|source| source.trim().is_empty()) {
             let why = "names no source: write \"default\", or a name that sources() gives";
-            return Err(invalid("source", format!("{source:?}"), why).into());
+            return Err(invalid("source", source, why).into());
         }
         let keeper = Arc::new(Keeper::default());
         let locator = Locator {
@@ -123,10 +123,9 @@ impl AudioCapture {
         threshold: f32,
         neg_threshold: Option<f32>,
     ) -> Outcome<Recording> {
-        let format: Option<Format> = format.map(str::parse).transpose()?;
         let length = seconds.map(|length| params::seconds("seconds", length));
         let options = Options {
-            format,
+            format: format.map(str::parse).transpose()?,
             overwrite,
             speech: speech || split,
             split,
@@ -144,11 +143,8 @@ impl AudioCapture {
             sync: params::seconds("sync", sync)?,
             ..Options::default()
         };
-        options.validate()?;
-        if format.is_none() && !path.is_dir() {
-            Format::of(&path)?;
-        }
-        Ok(Recording(Once::new(self.locator.clone(), path, options)))
+        let once = Once::new(self.locator.clone(), path, options)?;
+        Ok(Recording(once))
     }
 
     #[doc = doc!("AudioCapture.close")]

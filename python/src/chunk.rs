@@ -51,13 +51,8 @@ pub(crate) struct AudioChunk {
 impl AudioChunk {
     /// Where it lies: a ring's samples from one position to another.
     pub(crate) fn stretch(&self) -> (&Arc<Reader>, u64, u64) {
-        let stream::Window {
-            ring,
-            position,
-            count,
-            ..
-        } = &self.of;
-        (ring, *position, position + count)
+        let of = &self.of;
+        (&of.ring, of.position, of.position + of.count)
     }
 
     fn seconds(&self) -> f64 {

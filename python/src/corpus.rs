@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use v2m_client::Result;
-use v2m_client::vad::corpus::{Search, Source};
+use v2m_client::vad::corpus::{Search, Source, own_position};
 use v2m_client::vad::segment::Segment;
 use v2m_decode::Item;
 
@@ -23,15 +23,15 @@ const BLOCK: usize = 8192;
 pub(crate) struct Form(pub(crate) bool, pub(crate) Option<usize>);
 
 impl Form {
-    /// Segments at 16 kHz of audio of so many `samples`, which `own` counts.
+    /// Segments at 16 kHz of audio of so many `samples` of its own, `rate` a second.
     pub(crate) fn list<'py>(
         self,
         py: Python<'py>,
         segments: &[Segment],
-        own: impl Fn(u64) -> u64,
         samples: u64,
         rate: u32,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let own = |position| own_position(position, rate).min(samples);
         let stretches = segments.iter().map(|s| (own(s.start), own(s.end)));
         let stretches: Vec<_> = stretches.collect();
         let arguments = (stretches, samples, rate, self.0, self.1);
@@ -59,10 +59,7 @@ pub(crate) fn search<'py>(
     let mut interrupts = Interrupts::new();
     let found = py.detach(|| v2m_decode::search(search, next, || interrupts.look()))?;
     let answers = found.into_iter().map(|found| match found {
-        Ok(found) => {
-            let own = |position| found.own(position);
-            form.list(py, &found.segments, own, found.samples, found.rate)
-        }
+        Ok(found) => form.list(py, &found.segments, found.samples, found.rate),
         Err(failure) => Ok(PyErr::from(failure)
             .into_value(py)
             .into_bound(py)

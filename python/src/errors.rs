@@ -72,7 +72,7 @@ pub(crate) fn overrun(py: Python<'_>, lost: u64, message: String) -> PyErr {
     }
 }
 
-/// The exception for an error about that many samples, which it may be that they were overwritten.
+/// The exception for an error in reading so many samples, which says so if they were overwritten.
 pub(crate) fn overwritten(py: Python<'_>, error: Error, samples: u64) -> PyErr {
     match error.kind() {
         ErrorKind::Overrun => overrun(py, samples, error.to_string()),

@@ -1,14 +1,13 @@
 //! Arguments that Python gives: each is checked by a function of its name, so that whatever
 //! lies outside of what it may be is a ValueError that says so.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 use v2m_client::Error;
 use v2m_client::cursor::Hop;
 use v2m_client::dsp::channels::Selection;
@@ -20,17 +19,9 @@ use v2m_client::ring::Rate;
 use v2m_client::ring::layout::MAX_HISTORY;
 use v2m_client::vad::corpus::MAX_JOBS;
 
-/// The error for an argument of this value.
-pub(crate) fn invalid(name: &str, value: impl Display, why: impl Display) -> PyErr {
-    PyValueError::new_err(format!("{name}={value}: {why}"))
-}
-
-/// As Python writes it.
-pub(crate) fn shown(value: &Bound<'_, PyAny>) -> String {
-    let shown = value
-        .repr()
-        .map(|text: Bound<'_, PyString>| text.to_string());
-    shown.unwrap_or_else(|_| "?".into())
+/// The error for an argument of this value, which is shown as Python's `repr()` has it.
+pub(crate) fn invalid(name: &str, value: impl Debug, why: impl Display) -> PyErr {
+    PyValueError::new_err(format!("{name}={value:?}: {why}"))
 }
 
 /// A whole number of Python's; None: one that no `T` is.
@@ -57,18 +48,14 @@ where
     let number = whole(value)?.filter(|number| range.contains(number));
     number.ok_or_else(|| {
         let (least, most) = (range.start(), range.end());
-        invalid(
-            name,
-            shown(value),
-            format!("must be {least} to {most} {unit}"),
-        )
+        invalid(name, value, format!("must be {least} to {most} {unit}"))
     })
 }
 
 /// What is written as a text.
 fn parsed<T: FromStr<Err = Error>>(name: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
     let parsed = value.str()?.to_str()?.parse();
-    parsed.map_err(|why: Error| invalid(name, shown(value), why))
+    parsed.map_err(|why: Error| invalid(name, value, why))
 }
 
 /// What `of` finds in a value that isn't None.
@@ -101,8 +88,7 @@ pub(crate) fn hop(value: Option<&Bound<'_, PyAny>>, size: u64) -> PyResult<Hop> 
         return Ok(Hop::Samples(size));
     };
     let hop: Hop = parsed("hop", value)?;
-    hop.within(size)
-        .map_err(|why| invalid("hop", shown(value), why))
+    hop.within(size).map_err(|why| invalid("hop", value, why))
 }
 
 /// Functions that check numbers; after `or None`, those that let None pass.
@@ -147,7 +133,7 @@ pub(crate) fn stream_rate(value: &Bound<'_, PyAny>) -> PyResult<u32> {
     let known = whole(value)?.filter(|hz| Rate::new(*hz).is_ok());
     known.ok_or_else(|| {
         let why = "must be 8000, 16000, 24000, 32000 or 48000";
-        invalid("sample_rate", shown(value), why)
+        invalid("sample_rate", value, why)
     })
 }
 
@@ -160,7 +146,7 @@ pub(crate) fn decimal(value: f32) -> f64 {
 pub(crate) fn seconds(name: &str, seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
         let why = "must be seconds, zero or more";
-        invalid(name, format!("{seconds:?}"), why)
+        invalid(name, seconds, why)
     })
 }
 

@@ -62,8 +62,7 @@ impl VadProcessor {
         form: Form,
     ) -> Outcome<Bound<'py, PyAny>> {
         let segments = self.0.segments(judged)?;
-        let own = |position| judged.own(position);
-        Ok(form.list(py, &segments, own, judged.samples, judged.rate)?)
+        Ok(form.list(py, &segments, judged.samples, judged.rate)?)
     }
 }
 

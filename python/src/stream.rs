@@ -29,21 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[doc = doc!("AudioStream")]
 #[pyclass(frozen, extends = Exporter, weakref, module = "v2m_engine")]
 pub(crate) struct AudioStream {
-    stream: Arc<Stream>,
-    dtype: Dtype,
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) dtype: Dtype,
     /// The interpreter's switch interval while the stream is open; None: as the program has it.
     lowered: Option<Py<PyAny>>,
 }
 
 impl AudioStream {
-    pub(crate) fn of(&self) -> &Arc<Stream> {
-        &self.stream
-    }
-
-    pub(crate) fn samples(&self) -> Dtype {
-        self.dtype
-    }
-
     pub(crate) fn new(
         stream: Stream,
         dtype: Dtype,

@@ -24,11 +24,11 @@ pub(crate) struct Together {
 #[pyo3(signature = (*streams))]
 pub(crate) fn together(py: Python<'_>, streams: Vec<Py<AudioStream>>) -> Outcome<Py<Together>> {
     for stream in &streams {
-        usable(stream.get().of())?;
+        usable(&stream.get().stream)?;
     }
-    let all: Vec<_> = streams.iter().map(|one| one.get().of().clone()).collect();
+    let all: Vec<_> = streams.iter().map(|one| one.get().stream.clone()).collect();
     let together = py.detach(|| client::Together::new(all))?;
-    let dtypes: Vec<_> = streams.iter().map(|one| one.get().samples()).collect();
+    let dtypes: Vec<_> = streams.iter().map(|one| one.get().dtype).collect();
     let copied = dtypes.iter().copied().any(Dtype::is_copied);
     let make = move |windows: Vec<Window>| {
         let each = windows.into_iter().zip(&dtypes);

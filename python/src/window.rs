@@ -34,9 +34,8 @@ unsafe impl Sync for Memory {}
 #[pyclass(frozen, subclass, name = "_Window", module = "v2m_engine._native")]
 pub(crate) struct Window {
     memory: Memory,
-    /// The shape that views point to; CPython wants it mutable and leaves it alone.
-    shape: [isize; 1],
-    strides: [isize; 1],
+    /// Samples: what the shape of views points to.
+    count: isize,
 }
 
 impl Window {
@@ -57,8 +56,7 @@ impl Window {
     /// A copy of its own.
     pub(crate) fn own(samples: Box<[i16]>) -> Self {
         Self {
-            shape: [samples.len() as isize],
-            strides: [size_of::<i16>() as isize],
+            count: samples.len() as isize,
             memory: Memory::Own(samples),
         }
     }
@@ -67,16 +65,17 @@ impl Window {
         let _ring = ring.clone();
         Self {
             memory: Memory::Ring { _ring, start },
-            shape: [count as isize],
-            strides: [size_of::<f32>() as isize],
+            count: count as isize,
         }
     }
 
-    fn start_and_format(&self) -> (*const c_void, &'static CStr) {
-        match &self.memory {
-            Memory::Ring { start, .. } => (start.as_ptr().cast_const().cast(), c"f"),
-            Memory::Own(samples) => (samples.as_ptr().cast(), c"h"),
-        }
+    /// Where it begins, the bytes of a sample, and its format as the module `struct` names it.
+    fn layout(&self) -> (*mut c_void, isize, &'static CStr) {
+        let (start, item, format): (*const c_void, _, _) = match &self.memory {
+            Memory::Ring { start, .. } => (start.as_ptr().cast(), size_of::<f32>(), c"f"),
+            Memory::Own(samples) => (samples.as_ptr().cast(), size_of::<i16>(), c"h"),
+        };
+        (start.cast_mut(), item as isize, format)
     }
 }
 
@@ -98,31 +97,24 @@ impl Window {
                 "the audio is read-only; use .copy()",
             ));
         }
-        let wants = |flag| flags & flag == flag;
         let this = slf.get();
-        let (start, format) = this.start_and_format();
-        view.buf = start.cast_mut();
-        view.itemsize = this.strides[0];
-        view.len = this.shape[0] * view.itemsize;
-        view.readonly = 1;
-        view.ndim = 1;
-        view.format = match wants(ffi::PyBUF_FORMAT) {
-            true => format.as_ptr().cast_mut(),
-            false => ptr::null_mut(),
-        };
-        view.shape = match wants(ffi::PyBUF_ND) {
-            true => this.shape.as_ptr().cast_mut(),
-            false => ptr::null_mut(),
-        };
-        view.strides = match wants(ffi::PyBUF_STRIDES) {
-            true => this.strides.as_ptr().cast_mut(),
-            false => ptr::null_mut(),
-        };
-        view.suboffsets = ptr::null_mut();
-        view.internal = ptr::null_mut();
-        // The view's own reference: shape, strides and memory live on with it, where they
-        // are (a Python object never moves).
-        view.obj = slf.into_ptr().cast();
+        let (start, item, format) = this.layout();
+        let bytes = this.count * item;
+        // SAFETY: the view gets a reference to this object, with which memory and count live
+        // on, where they are (a Python object never moves).
+        let filled = unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, bytes, 1, flags) };
+        if filled != 0 {
+            return Err(PyErr::fetch(slf.py()));
+        }
+        // Filled for bytes, with a stride that points to the size of an item. CPython wants
+        // the shape mutable and leaves it alone.
+        view.itemsize = item;
+        if !view.format.is_null() {
+            view.format = format.as_ptr().cast_mut();
+        }
+        if !view.shape.is_null() {
+            view.shape = (&raw const this.count).cast_mut();
+        }
         Ok(())
     }
 }

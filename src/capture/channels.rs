@@ -46,7 +46,7 @@ type Tell = Box<dyn Fn(Event) + Send>;
 pub struct Channels {
     selection: Selection,
     aims: Arc<Aims>,
-    report: Arc<Mutex<Report>>,
+    report: Arc<Mutex<ChannelReport>>,
     tell: Arc<Mutex<Tell>>,
     /// The thread that listens, since a mixer was made.
     listener: Mutex<Option<(Sender<ToListener>, JoinHandle<()>)>>,
@@ -54,7 +54,7 @@ pub struct Channels {
 
 /// For the status.
 #[derive(Default)]
-struct Report {
+struct ChannelReport {
     names: Vec<String>,
     channels: Vec<ChannelStatus>,
     arranged: Arranged,
@@ -194,7 +194,7 @@ impl Channels {
         let thread = std::thread::Builder::new()
             .name("v2m-channels".into())
             .spawn(move || {
-                Listener {
+                ChannelListener {
                     aims,
                     report,
                     tell,
@@ -269,7 +269,7 @@ impl Drop for Channels {
     }
 }
 
-impl Report {
+impl ChannelReport {
     fn show(&mut self, chooser: &Chooser) {
         for (status, level) in self.channels.iter_mut().zip(chooser.levels()) {
             status.level_dbfs = level.level_dbfs;
@@ -281,7 +281,7 @@ impl Report {
     }
 }
 
-fn tell_heard(tell: &Mutex<Tell>, report: &Mutex<Report>, chooser: &Chooser) {
+fn tell_heard(tell: &Mutex<Tell>, report: &Mutex<ChannelReport>, chooser: &Chooser) {
     let Some(channel) = chooser.heard() else {
         return;
     };
@@ -367,9 +367,9 @@ impl Mixer {
 }
 
 /// The thread that listens to the copies.
-struct Listener {
+struct ChannelListener {
     aims: Arc<Aims>,
-    report: Arc<Mutex<Report>>,
+    report: Arc<Mutex<ChannelReport>>,
     tell: Arc<Mutex<Tell>>,
     copies: Option<(Consumer<u32>, usize)>,
     arranged: Arranged,
@@ -383,7 +383,7 @@ struct Listener {
     failed: bool,
 }
 
-impl Listener {
+impl ChannelListener {
     fn run(mut self, inbox: &Receiver<ToListener>) {
         loop {
             let chooses = self.arranged.channels > 1 && self.arranged.fixed.is_none();

@@ -14,7 +14,7 @@ use v2m_ring::time::monotonic_ns;
 
 use super::channels::Channels;
 use super::{Block, Sink};
-use ahead::Heard;
+use ahead::HeardFrames;
 use pipe::Pipe;
 use v2m_dsp::resample;
 use v2m_error::{Error, ErrorKind, Result};
@@ -53,7 +53,7 @@ pub struct FileSource {
     silence: u64,
     /// Why it can't be read any further.
     failed: Option<Error>,
-    heard: Heard,
+    heard: HeardFrames,
     block: Vec<f32>,
     block_len: usize,
 }
@@ -101,7 +101,7 @@ impl FileSource {
         };
         let rate = decoder.rate();
         resample::check_rate(rate)?;
-        let heard = Heard::new(channels, decoder.channels(), rate)?;
+        let heard = HeardFrames::new(channels, decoder.channels(), rate)?;
         let block_len = LONGEST_BLOCK.min((rate / BLOCKS_PER_SECOND) as usize);
         Ok(Self {
             path: path.to_owned(),

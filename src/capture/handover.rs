@@ -36,20 +36,20 @@ pub(super) struct FallbackSession {
 /// Both backends, one of which captures.
 pub struct Handover {
     pipewire: Pipewire,
-    shared: Arc<Shared>,
+    shared: Arc<HandoverShared>,
     notes: Sender<HandoverEvent>,
     thread: Bounded,
 }
 
 #[derive(Default)]
-struct Shared {
+struct HandoverShared {
     /// While PipeWire can't be reached: the capture that stands in, and why it does.
     alsa: Mutex<Option<(AlsaCapture, String)>>,
     /// Whether to capture at all; changes under the lock of `alsa`.
     active: AtomicBool,
 }
 
-impl Shared {
+impl HandoverShared {
     fn alsa(&self) -> MutexGuard<'_, Option<(AlsaCapture, String)>> {
         self.alsa.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,7 +72,7 @@ impl Handover {
         let unheard = options.unheard.clone();
         let told = notes.clone();
         let tell = Box::new(move |event| drop(told.send(HandoverEvent::Pipewire(event))));
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::<HandoverShared>::default();
         shared.active.store(options.active, Ordering::Relaxed);
         let pipewire = Pipewire::start(options, ingest.clone(), tell)?;
         let switch = Switch {
@@ -189,7 +189,7 @@ struct Switch {
     /// What PipeWire gives is passed over: it is ALSA's turn.
     unheard: Arc<AtomicBool>,
     events: Events,
-    shared: Arc<Shared>,
+    shared: Arc<HandoverShared>,
     notes: Sender<HandoverEvent>,
     /// PipeWire has been there.
     reached: bool,

@@ -1,7 +1,7 @@
 //! `v2m-engine doctor`: what the system grants, and what would mend it.
 
 use crate::config::{Config, Layer};
-use crate::doctor::{self, Facts, Status};
+use crate::doctor::{self, CheckStatus, Facts};
 use v2m_error::{Error, ErrorKind, Result};
 
 #[derive(clap::Args)]
@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     };
     super::print_lines(report.trim_end())?;
     match doctor::worst(&checks) {
-        Status::Broken => Err(Error::new(
+        CheckStatus::Broken => Err(Error::new(
             ErrorKind::System,
             "something is broken: see above for what mends it",
         )),

@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(status) = engine.status() {
         follow::check(&status)?;
     }
-    let mut out = Output {
+    let mut out = Printer {
         json: arguments.json,
         live: !arguments.json && std::io::stdout().is_terminal(),
         begin: engine.ring().committed() as i64,
@@ -104,7 +104,7 @@ impl From<Error> for Ended {
     }
 }
 
-fn listen(segments: &Segments, out: &mut Output) -> Result<(), Ended> {
+fn listen(segments: &Segments, out: &mut Printer) -> Result<(), Ended> {
     let stream = segments.stream();
     let (mut arrived, mut told) = ((stream.committed(), Instant::now()), false);
     loop {
@@ -150,7 +150,7 @@ fn listen(segments: &Segments, out: &mut Output) -> Result<(), Ended> {
 
 /// Waits for an engine to stand in for the one that is gone, of which `heard` samples were
 /// there. Times go on where they were.
-fn recover(segments: &Segments, out: &mut Output, heard: u64) -> Result<(), Ended> {
+fn recover(segments: &Segments, out: &mut Printer, heard: u64) -> Result<(), Ended> {
     out.clear()?;
     eprintln!("v2m-engine: the engine is gone; waiting for it to come back");
     while !segments.recover()? {
@@ -212,7 +212,7 @@ impl Described {
 }
 
 /// Where it goes: lines of JSON, lines of text, or text with a live line below it.
-struct Output {
+struct Printer {
     json: bool,
     live: bool,
     /// The position where listening began; what text shows is counted from there. Below
@@ -221,7 +221,7 @@ struct Output {
     drawn: Option<Instant>,
 }
 
-impl Output {
+impl Printer {
     fn segment(&mut self, segment: &Described) -> Result<(), Ended> {
         if self.json {
             let line = serde_json::to_string(segment)

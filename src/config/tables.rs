@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::{Fallback, SourceSpec};
-use crate::detect::backend::{Backend, Settings};
+use crate::detect::backend::{ModelBackend, Settings};
 use crate::detect::place::Cpu;
 use v2m_dsp::vad::hearing::Hearing;
 /// The part of a layer that is about speech detection.
@@ -20,7 +20,7 @@ pub struct VadLayer {
         value_name = "BACKEND",
         hide_possible_values = true
     )]
-    pub backend: Option<Backend>,
+    pub backend: Option<ModelBackend>,
 
     /// How it hears: enhanced (without DC and rumble, weak voices amplified, not deafened by hours
     /// of music), or plain (Silero's own probabilities of the audio as it is) [default: enhanced]

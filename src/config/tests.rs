@@ -1,7 +1,7 @@
 //! What files and flags come to.
 
 use super::*;
-use crate::detect::backend::Backend;
+use crate::detect::backend::ModelBackend;
 use crate::detect::place::Cpu;
 use v2m_dsp::vad::hearing::Hearing;
 
@@ -104,7 +104,7 @@ fn speech_detection_has_its_own_table() {
         ..Layer::default()
     };
     let vad = Config::from_layer(flags.over(file)).unwrap().vad;
-    assert_eq!((vad.backend, vad.cpu), (Backend::Ort, Cpu::Off));
+    assert_eq!((vad.backend, vad.cpu), (ModelBackend::Ort, Cpu::Off));
     assert_eq!(vad.hearing, Hearing::Plain);
     assert_eq!(vad.onnxruntime, Some("/o.so".into()));
     assert_eq!(vad.model, Some("m".into()));

@@ -20,7 +20,7 @@ use v2m_error::{Error, ErrorKind};
 /// An implementation of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Backend {
+pub enum ModelBackend {
     /// Built in; needs nothing.
     #[default]
     Native,
@@ -30,7 +30,7 @@ pub enum Backend {
     Off,
 }
 
-impl Backend {
+impl ModelBackend {
     /// As it is written in a configuration.
     pub fn name(self) -> &'static str {
         match self {
@@ -45,7 +45,7 @@ impl Backend {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The implementation.
-    pub backend: Backend,
+    pub backend: ModelBackend,
     /// Whether it hears as Silero does, or better.
     pub hearing: Hearing,
     /// Other weights than those built in: safetensors for native, ONNX for ort.

@@ -4,7 +4,7 @@
 //! A source alone gets the same probabilities to the bit as from a network of its own; beside
 //! others, where sums are taken in another order, the same within 1e-5.
 
-use super::backend::{Backend, Settings};
+use super::backend::{ModelBackend, Settings};
 use super::hearing::{Conditioner, Hearing, RETENTION};
 use super::native::{Memory, Network, Part, Recordings};
 use super::{Model, SAMPLE_RATE, WINDOW};
@@ -28,15 +28,15 @@ enum Runs {
 }
 
 /// What the detector remembers of one source.
-pub struct Session(Remembered);
+pub struct DetectorSession(Remembered);
 
 enum Remembered {
-    Native(Box<Ear>),
+    Native(Box<NativeSession>),
     Own(Box<dyn Model>),
 }
 
 /// One source's part of the network that all share.
-struct Ear {
+struct NativeSession {
     memory: Memory,
     conditioner: Option<Conditioner>,
     /// One probability at a time; kept for its memory.
@@ -46,7 +46,7 @@ struct Ear {
 /// A source's next window, and what is found in it.
 pub struct Due<'a> {
     /// Of the source.
-    pub session: &'a mut Session,
+    pub session: &'a mut DetectorSession,
     /// Its samples; afterwards as the network heard them.
     pub window: &'a mut [f32; WINDOW],
     /// The probability of speech, once it is judged.
@@ -59,15 +59,15 @@ impl Detector {
     /// Errors: the reason why it can't run, and what to do.
     pub fn open(settings: &Settings) -> Result<Option<Self>> {
         let (runs, name) = match settings.backend {
-            Backend::Off => return Ok(None),
-            Backend::Native => {
+            ModelBackend::Off => return Ok(None),
+            ModelBackend::Native => {
                 let file = settings.model.as_deref();
                 let network = file.map_or_else(|| Ok(Network::embedded()), Network::read)?;
                 let network = Recordings::new(network);
                 let name = settings.hearing.model_name(&network.name());
                 (Runs::Native(Box::new(network), settings.hearing), name)
             }
-            Backend::Ort => {
+            ModelBackend::Ort => {
                 let model = settings.ort()?;
                 let name = model.name().into();
                 (Runs::Each(settings.clone(), Some(model)), name)
@@ -84,7 +84,7 @@ impl Detector {
     /// For a source that was not heard before.
     ///
     /// Errors: as [`open`](Self::open)'s.
-    pub fn session(&mut self) -> Result<Session> {
+    pub fn session(&mut self) -> Result<DetectorSession> {
         let remembered = match &mut self.runs {
             Runs::Native(_, hearing) => {
                 let mut memory = Memory::new();
@@ -92,7 +92,7 @@ impl Detector {
                     memory.set_retention(RETENTION);
                     Conditioner::new(SAMPLE_RATE)
                 });
-                Remembered::Native(Box::new(Ear {
+                Remembered::Native(Box::new(NativeSession {
                     memory,
                     conditioner,
                     out: Vec::with_capacity(1),
@@ -102,7 +102,7 @@ impl Detector {
                 Remembered::Own(first.take().map_or_else(|| settings.ort(), Ok)?)
             }
         };
-        Ok(Session(remembered))
+        Ok(DetectorSession(remembered))
     }
 
     /// Judges one window of each of several sources, at most [`TOGETHER`] of them.
@@ -137,7 +137,7 @@ impl Due<'_> {
     }
 }
 
-impl Session {
+impl DetectorSession {
     /// Forgets what came before, as after a gap.
     pub fn reset(&mut self) {
         match &mut self.0 {

@@ -15,11 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use self::source::Progress;
+use self::source::SourceProgress;
 pub use self::source::{Backpressure, SourceTrack};
-use self::track::{Track, Turn};
-use super::backend::{Backend, Settings};
-use super::detector::{Detector, Due, Session, TOGETHER};
+use self::track::{Round, SpeechTrack};
+use super::backend::{ModelBackend, Settings};
+use super::detector::{Detector, DetectorSession, Due, TOGETHER};
 use super::meter::Meter;
 use super::place::{self, Cpu};
 use super::segment::{OnOff, Params};
@@ -46,17 +46,17 @@ const REST: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Worker {
     settings: Settings,
-    shared: Arc<Shared>,
+    shared: Arc<WorkerShared>,
     windows: Subscription,
     thread: Option<Bounded>,
     /// The main thread's own.
-    watch: Mutex<Watch>,
+    watch: Mutex<WorkerWatch>,
 }
 
 /// What the worker tells others; nobody waits for anybody here, except for words
 /// that are written once or after a failure.
 #[derive(Debug)]
-struct Shared {
+struct WorkerShared {
     requests: Mutex<Vec<Request>>,
     /// No more sources: to end when all is judged.
     ending: AtomicBool,
@@ -75,25 +75,28 @@ struct Shared {
 enum Request {
     /// To hear a source, and write the track into its ring at 16 kHz.
     Hear {
-        source: Arc<Progress>,
+        source: Arc<SourceProgress>,
         writer: SpeechWriter,
         notifier: Notifier,
     },
     /// To write it into another one, too, whose audio begins with this window.
     Add {
-        source: Arc<Progress>,
+        source: Arc<SourceProgress>,
         writer: SpeechWriter,
         notifier: Notifier,
         begin: u64,
     },
     /// No longer to write into the one of this rate.
-    Remove { source: Arc<Progress>, rate: Rate },
+    Remove {
+        source: Arc<SourceProgress>,
+        rate: Rate,
+    },
 }
 
 /// What was seen of the worker and said about it so far.
 #[derive(Debug, Default)]
-struct Watch {
-    sources: Vec<Weak<Progress>>,
+struct WorkerWatch {
+    sources: Vec<Weak<SourceProgress>>,
     allowed: Vec<usize>,
     cpu: Option<usize>,
     /// The audio thread was on the worker's core when last looked at.
@@ -106,7 +109,7 @@ impl Worker {
     /// Starts the thread, which loads the model. `windows` is where it waits: whoever makes
     /// known that a source's window is complete has to nudge it.
     pub fn start(settings: Settings, windows: Subscription) -> Result<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WorkerShared {
             requests: Mutex::default(),
             ending: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -120,11 +123,11 @@ impl Worker {
         });
         let (told, asked, heard) = (shared.clone(), settings.clone(), windows.clone());
         let body = move |calls: &Calls| {
-            let _stopped = Stopped(&told);
+            let _stopped = StopGuard(&told);
             work(&told, &asked, &heard, calls);
         };
         let spawned = match settings.backend {
-            Backend::Off => {
+            ModelBackend::Off => {
                 shared.stopped.store(true, Release);
                 None
             }
@@ -136,7 +139,7 @@ impl Worker {
             shared,
             windows,
             thread,
-            watch: Mutex::new(Watch::default()),
+            watch: Mutex::new(WorkerWatch::default()),
         })
     }
 
@@ -149,7 +152,7 @@ impl Worker {
         writer: SpeechWriter,
         notifier: Notifier,
     ) -> SourceTrack {
-        let source = Arc::new(Progress::new(reader, live));
+        let source = Arc::new(SourceProgress::new(reader, live));
         let watched = &mut lock(&self.watch).sources;
         watched.retain(|source| source.strong_count() > 0);
         watched.push(Arc::downgrade(&source));
@@ -188,7 +191,7 @@ impl Worker {
         self.report(watch);
     }
 
-    fn keep_off(&self, watch: &mut Watch, audio: Option<usize>) {
+    fn keep_off(&self, watch: &mut WorkerWatch, audio: Option<usize>) {
         let Some(promotion) = lock(&self.shared.promotion).clone() else {
             return;
         };
@@ -210,7 +213,7 @@ impl Worker {
         }
     }
 
-    fn report(&self, watch: &mut Watch) {
+    fn report(&self, watch: &mut WorkerWatch) {
         let problem = lock(&self.shared.problem).clone();
         if problem != watch.problem {
             if let Some(problem) = &problem {
@@ -295,9 +298,9 @@ impl Drop for Worker {
 }
 
 /// Set when the thread ends, however it ends.
-struct Stopped<'a>(&'a Shared);
+struct StopGuard<'a>(&'a WorkerShared);
 
-impl Drop for Stopped<'_> {
+impl Drop for StopGuard<'_> {
     fn drop(&mut self) {
         let requests = &mut *lock(&self.0.requests);
         self.0.stopped.store(true, Release);
@@ -306,7 +309,7 @@ impl Drop for Stopped<'_> {
 }
 
 /// The thread.
-fn work(shared: &Arc<Shared>, settings: &Settings, windows: &Subscription, calls: &Calls) {
+fn work(shared: &Arc<WorkerShared>, settings: &Settings, windows: &Subscription, calls: &Calls) {
     // At an ordinary priority: ONNX Runtime takes its time to load.
     let opened = calls.during("loading the speech model", || Detector::open(settings));
     let mut detector = match opened {
@@ -318,7 +321,7 @@ fn work(shared: &Arc<Shared>, settings: &Settings, windows: &Subscription, calls
         }
     };
     let _ = shared.model.set(detector.name().into());
-    let mut tracks: Vec<Track> = Vec::new();
+    let mut tracks: Vec<SpeechTrack> = Vec::new();
     let mut real_time = None;
     loop {
         let ticket = windows.ticket();
@@ -337,7 +340,7 @@ fn work(shared: &Arc<Shared>, settings: &Settings, windows: &Subscription, calls
                     }
                     let turns = OnOff::new(&Params::default());
                     match (begin_session(&mut detector), turns) {
-                        (Ok(session), Ok(turns)) => tracks.push(Track::new(
+                        (Ok(session), Ok(turns)) => tracks.push(SpeechTrack::new(
                             source,
                             shared.clone(),
                             session,
@@ -375,9 +378,9 @@ fn work(shared: &Arc<Shared>, settings: &Settings, windows: &Subscription, calls
         }
         let (mut idle, mut late) = (true, false);
         for track in &mut tracks {
-            let turn = track.begin();
-            idle &= turn == Turn::Idle;
-            late |= turn == Turn::Late;
+            let round = track.begin();
+            idle &= round == Round::Idle;
+            late |= round == Round::Late;
         }
         while judge(&mut detector, &mut tracks) {}
         if idle {
@@ -392,7 +395,7 @@ fn work(shared: &Arc<Shared>, settings: &Settings, windows: &Subscription, calls
 }
 
 /// What a source begins with: a session, and the probability of silence after nothing else.
-fn begin_session(detector: &mut Detector) -> Result<(Session, f32)> {
+fn begin_session(detector: &mut Detector) -> Result<(DetectorSession, f32)> {
     let mut session = detector.session()?;
     let mut silence = [Due {
         session: &mut session,
@@ -405,13 +408,13 @@ fn begin_session(detector: &mut Detector) -> Result<(Session, f32)> {
     Ok((session, found.unwrap_or(0.0)))
 }
 
-/// Judges and publishes the next window of each source that has one for this turn; whether
+/// Judges and publishes the next window of each source that has one for this round; whether
 /// there was any.
-fn judge(detector: &mut Detector, tracks: &mut [Track]) -> bool {
+fn judge(detector: &mut Detector, tracks: &mut [SpeechTrack]) -> bool {
     let due = tracks
         .iter_mut()
         .filter_map(|track| track.next().then_some(track));
-    let mut due: Vec<&mut Track> = due.collect();
+    let mut due: Vec<&mut SpeechTrack> = due.collect();
     for group in due.chunks_mut(TOGETHER) {
         let start_ns = monotonic_ns();
         let mut windows: Vec<Due<'_>> = group.iter_mut().map(|track| track.due()).collect();
@@ -426,7 +429,10 @@ fn judge(detector: &mut Detector, tracks: &mut [Track]) -> bool {
     !due.is_empty()
 }
 
-fn of<'t>(tracks: &'t mut [Track], source: &Arc<Progress>) -> Option<&'t mut Track> {
+fn of<'t>(
+    tracks: &'t mut [SpeechTrack],
+    source: &Arc<SourceProgress>,
+) -> Option<&'t mut SpeechTrack> {
     tracks
         .iter_mut()
         .find(|track| Arc::ptr_eq(&track.source, source))
@@ -434,7 +440,7 @@ fn of<'t>(tracks: &'t mut [Track], source: &Arc<Progress>) -> Option<&'t mut Tra
 
 /// Asks for real time, if there is a source that comes in it. What isn't paced by a clock
 /// never sleeps: no priority for that.
-fn begin(shared: &Shared, settings: &Settings, live: bool) {
+fn begin(shared: &WorkerShared, settings: &Settings, live: bool) {
     let promotion = match live {
         true => rt::promote(Role::Vad),
         false => rt::unpromoted(Role::Vad, "the file is not played in real time"),

@@ -17,7 +17,7 @@ pub use sandbox::Sandbox;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum CheckStatus {
     Good,
     /// It works, less well.
     Degraded,
@@ -28,7 +28,7 @@ pub enum Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     pub name: String,
-    pub status: Status,
+    pub status: CheckStatus,
     /// What was found, and what it means for latency or safety.
     pub meaning: String,
     /// What mends it; none where nothing needs mending.
@@ -39,7 +39,7 @@ impl Check {
     pub fn good(name: &str, meaning: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            status: Status::Good,
+            status: CheckStatus::Good,
             meaning: meaning.into(),
             remedy: None,
         }
@@ -50,7 +50,7 @@ impl Check {
         let remedy = Some(remedy.to_string());
         Self {
             name: name.into(),
-            status: Status::Degraded,
+            status: CheckStatus::Degraded,
             meaning: meaning.into(),
             remedy,
         }
@@ -59,7 +59,7 @@ impl Check {
     /// It doesn't work; `remedy` mends it.
     pub fn broken(name: &str, meaning: impl Into<String>, remedy: Remedy) -> Self {
         Self {
-            status: Status::Broken,
+            status: CheckStatus::Broken,
             ..Self::degraded(name, meaning, remedy)
         }
     }
@@ -75,9 +75,9 @@ pub fn text(checks: &[Check]) -> String {
     let mut out = String::new();
     for check in checks {
         let status = match check.status {
-            Status::Good => "good    ",
-            Status::Degraded => "degraded",
-            Status::Broken => "broken  ",
+            CheckStatus::Good => "good    ",
+            CheckStatus::Degraded => "degraded",
+            CheckStatus::Broken => "broken  ",
         };
         out += &format!("{status}  {:width$}  {}", check.name, check.meaning);
         if let Some(remedy) = &check.remedy {
@@ -92,7 +92,7 @@ pub fn text(checks: &[Check]) -> String {
 pub fn json(checks: &[Check]) -> String {
     #[derive(Serialize)]
     struct Report<'a> {
-        status: Status,
+        status: CheckStatus,
         checks: &'a [Check],
     }
     let report = Report {
@@ -102,13 +102,13 @@ pub fn json(checks: &[Check]) -> String {
     serde_json::to_string_pretty(&report).expect("plain strings")
 }
 
-/// The worst of all; [`Status::Broken`] is what exit code 1 stands for.
-pub fn worst(checks: &[Check]) -> Status {
+/// The worst of all; [`CheckStatus::Broken`] is what exit code 1 stands for.
+pub fn worst(checks: &[Check]) -> CheckStatus {
     checks
         .iter()
         .map(|check| check.status)
         .max()
-        .unwrap_or(Status::Good)
+        .unwrap_or(CheckStatus::Good)
 }
 
 #[cfg(test)]
@@ -122,7 +122,7 @@ mod tests {
             Check::degraded("three", "slow", remedies::START_PIPEWIRE),
         ];
         let do_this = remedies::START_PIPEWIRE.to_string();
-        assert_eq!(worst(&checks), Status::Degraded);
+        assert_eq!(worst(&checks), CheckStatus::Degraded);
         assert_eq!(
             text(&checks),
             format!("good      one    fine\ndegraded  three  slow  -> {do_this}\n")
@@ -136,7 +136,7 @@ mod tests {
                 Check::broken("x", "y", remedies::LIST_SOURCES),
                 checks[0].clone()
             ]),
-            Status::Broken
+            CheckStatus::Broken
         );
     }
 }

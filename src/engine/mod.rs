@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use self::allowed::Allowed;
 use self::server::Listener;
 use self::shared::SharedEngine;
-use self::source::{Source, Start};
+use self::source::{Source, SourceStart};
 use self::suspend::Suspends;
 use crate::capture::Event;
 use crate::config::{Config, SourceSpec};
@@ -135,7 +135,7 @@ impl Engine {
             (false, _) => Capture::WhileUsed,
             _ => config.capture,
         };
-        let main = Source::start(Start {
+        let main = Source::start(SourceStart {
             id: 0,
             config: config.clone(),
             policy,
@@ -390,7 +390,7 @@ impl Engine {
         }
         let id = self.numbers;
         self.numbers += 1;
-        let source = Source::start(Start {
+        let source = Source::start(SourceStart {
             id,
             config,
             policy: Capture::WhileUsed,

@@ -28,7 +28,7 @@ pub(super) struct SharedEngine {
     pub(super) muted: AtomicBool,
     pub(super) worker: Worker,
     /// The first is the one that the engine is configured for.
-    sources: Mutex<Vec<Arc<source::Shared>>>,
+    sources: Mutex<Vec<Arc<source::SourceShared>>>,
     pub(super) messages: Sender<Message>,
     pub(super) microphone: Option<microphone::Report>,
 }
@@ -51,7 +51,7 @@ impl SharedEngine {
         }
     }
 
-    pub(super) fn sources(&self) -> MutexGuard<'_, Vec<Arc<source::Shared>>> {
+    pub(super) fn sources(&self) -> MutexGuard<'_, Vec<Arc<source::SourceShared>>> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -111,7 +111,7 @@ impl EngineHandle for SharedEngine {
         degraded.extend(bounded::left_behind());
         streams.truncate(MAX_DESCRIBED);
         // A source that has just gone is held for a while; the first one always is.
-        let own = |source: &&Arc<source::Shared>| {
+        let own = |source: &&Arc<source::SourceShared>| {
             let mut streams = source.streams().into_iter();
             streams.any(|stream| Some(stream.id) == held)
         };

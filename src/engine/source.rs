@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-pub(super) use self::shared::Shared;
+pub(super) use self::shared::SourceShared;
 use self::shared::{Now, lock};
 use super::Message;
 use super::demand::{Capture, Demand};
@@ -45,7 +45,7 @@ fn is_microphone(source: &SourceSpec) -> bool {
 }
 
 /// What a source is started with.
-pub(super) struct Start<'a> {
+pub(super) struct SourceStart<'a> {
     pub(super) id: u64,
     /// Its source and channel are this one's.
     pub(super) config: Config,
@@ -82,15 +82,15 @@ pub(super) struct Source {
     channels: Arc<Channels>,
     ingest: Arc<Ingest>,
     health: HealthReader,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SourceShared>,
     /// The first is the one at 16 kHz.
     streams: Vec<Stream>,
 }
 
 impl Source {
     /// Starts it; what can't be had is told as an event.
-    pub(super) fn start(start: Start<'_>) -> Result<Self> {
-        let Start { id, config, .. } = start;
+    pub(super) fn start(start: SourceStart<'_>) -> Result<Self> {
+        let SourceStart { id, config, .. } = start;
         let (asked, channel) = (config.source.to_string(), config.channel.to_string());
         let (mut stream, writers) = Stream::new(
             (&asked, &channel),
@@ -120,7 +120,7 @@ impl Source {
             Box::new(move |event| drop(messages.send(Message::Capture(id, event))))
         };
         let channels = Channels::new(config.channel.clone(), tell(start.messages.clone()));
-        let detects = config.vad.backend != detect::backend::Backend::Off;
+        let detects = config.vad.backend != detect::backend::ModelBackend::Off;
         let health = HealthReader::new(reader()?, health::PATIENCE, detects);
         let backend = capture::start(capture::Start {
             config: &config,
@@ -131,7 +131,7 @@ impl Source {
             active: !idle && !muted,
             events: tell(start.messages.clone()),
         })?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SourceShared {
             track,
             idle: AtomicBool::new(false),
             now: Mutex::new(Now {

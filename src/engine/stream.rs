@@ -22,7 +22,7 @@ const PROMISE: Duration = Duration::from_secs(5);
 
 /// What others than the main thread know of it.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct StreamShared {
     pub(super) id: u64,
     source: String,
     channel: String,
@@ -30,7 +30,7 @@ pub(super) struct Shared {
     pub(super) reader: Reader,
 }
 
-impl Held for Shared {
+impl Held for StreamShared {
     fn id(&self) -> u64 {
         self.id
     }
@@ -67,7 +67,7 @@ const JUMP_NS: u64 = 50_000_000;
 
 /// The main thread's part of it.
 pub(super) struct Stream {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<StreamShared>,
     pub(super) control: ControlWriter,
     pub(super) wake_up_thread: WakeUpThread,
     demand: Demand,
@@ -104,7 +104,7 @@ impl Stream {
         control.clock(wall.1, now);
         let stream = Self {
             wall,
-            shared: Arc::new(Shared {
+            shared: Arc::new(StreamShared {
                 id: IDS.fetch_add(1, Ordering::Relaxed),
                 source: source.to_owned(),
                 channel: channel.to_owned(),

@@ -33,12 +33,12 @@ const RETRY: Duration = Duration::from_millis(250);
 /// What is listened to: a source, and which of its channels, as the engine says them. All its
 /// rates are the same audio, which is heard at 16 kHz.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Heard {
+pub(crate) struct SourceChannel {
     pub(crate) source: String,
     pub(crate) channel: String,
 }
 
-impl Heard {
+impl SourceChannel {
     pub(crate) fn of(stream: &StreamStatus) -> Self {
         Self {
             source: stream.source.clone(),
@@ -51,13 +51,13 @@ impl Heard {
 pub(crate) enum Update {
     /// Connected, for the first time or again: this is the ring.
     Ring {
-        heard: Heard,
+        heard: SourceChannel,
         ring: Arc<Reader>,
         /// To note how far that was.
         reader_cursor: Option<Arc<ReaderCursor>>,
     },
     /// Nobody reads that any more, so it isn't listened to.
-    Gone(Heard),
+    Gone(SourceChannel),
     /// As the engine says it to who listens to the chosen one.
     Status(Box<Status>),
     /// Of the chosen one's ring.
@@ -69,7 +69,7 @@ pub(crate) enum Update {
 /// The thread that listens, as whoever draws has it.
 pub(crate) struct Ear {
     pub(crate) updates: Receiver<Update>,
-    chosen: Arc<Mutex<Option<Heard>>>,
+    chosen: Arc<Mutex<Option<SourceChannel>>>,
 }
 
 impl Ear {
@@ -86,7 +86,7 @@ impl Ear {
         let engine = locator.connect()?;
         let (tell, updates) = channel();
         let chosen = Arc::new(Mutex::default());
-        let listener = Listener {
+        let listener = ListenerThread {
             locator,
             engines: vec![engine],
             refused: Vec::new(),
@@ -104,25 +104,25 @@ impl Ear {
     }
 
     /// Whose status and wake-ups are wanted; None: those of the engine's own source.
-    pub(crate) fn choose(&self, heard: Option<Heard>) {
+    pub(crate) fn choose(&self, heard: Option<SourceChannel>) {
         *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = heard;
     }
 }
 
 /// The thread's own.
-struct Listener {
+struct ListenerThread {
     locator: Locator,
     /// A connection for each that is heard; the first is the engine's own source.
     engines: Vec<Arc<Engine>>,
     /// What could not be listened to, for as long as somebody reads it.
-    refused: Vec<Heard>,
-    chosen: Arc<Mutex<Option<Heard>>>,
+    refused: Vec<SourceChannel>,
+    chosen: Arc<Mutex<Option<SourceChannel>>>,
     tell: Sender<Update>,
 }
 
 type Told<T = ()> = Result<T, SendError<Update>>;
 
-impl Listener {
+impl ListenerThread {
     fn attend(mut self) -> Told {
         loop {
             self.tell_ring(&self.engines[0])?;
@@ -141,7 +141,7 @@ impl Listener {
         }
     }
 
-    fn chosen(&self) -> Option<Heard> {
+    fn chosen(&self) -> Option<SourceChannel> {
         let chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         chosen.clone()
     }
@@ -189,7 +189,7 @@ impl Listener {
     /// Listens to what others read, and no longer to what nobody else does: who looks on keeps
     /// nothing open.
     fn follow(&mut self, status: &Status) -> Told {
-        let wanted: Vec<Heard> = facts::lanes(status).map(Heard::of).collect();
+        let wanted: Vec<SourceChannel> = facts::lanes(status).map(SourceChannel::of).collect();
         self.refused.retain(|heard| wanted.contains(heard));
         for at in (1..self.engines.len()).rev() {
             let heard = heard(&self.engines[at]);
@@ -221,8 +221,8 @@ impl Listener {
     }
 }
 
-fn heard(engine: &Engine) -> Heard {
-    Heard {
+fn heard(engine: &Engine) -> SourceChannel {
+    SourceChannel {
         source: engine.source().into(),
         channel: engine.channel().into(),
     }

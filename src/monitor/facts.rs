@@ -1,7 +1,7 @@
 //! What the monitor says of things in words and numbers, on the screen and in the
 //! report alike.
 
-use super::state::State;
+use super::state::MonitorState;
 use super::wave::Wave;
 use v2m_client::status::{SourceStatus, Status, StreamStatus, VadStatus};
 use v2m_ring as ring;
@@ -99,7 +99,7 @@ impl Notice {
 }
 
 /// What is not as it should be, the worst first.
-pub(crate) fn notices(state: &State) -> Vec<Notice> {
+pub(crate) fn notices(state: &MonitorState) -> Vec<Notice> {
     let mut notices = Vec::new();
     if let Some((since, why)) = &state.lost {
         let seconds = state.now_ns.saturating_sub(*since) as f64 / 1e9;

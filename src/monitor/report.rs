@@ -4,9 +4,9 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use super::ear::{Ear, Heard};
+use super::ear::{Ear, SourceChannel};
 use super::facts;
-use super::state::State;
+use super::state::MonitorState;
 use super::track::Track;
 use super::wakes::Since;
 use super::wave::dbfs;
@@ -24,7 +24,7 @@ const GAPS: usize = 5;
 /// Fails with [`ErrorKind::Unavailable`] if none runs.
 pub fn once() -> Result<(Status, String)> {
     let ear = Ear::listen()?;
-    let mut state = State::new();
+    let mut state = MonitorState::new();
     let end = Instant::now() + LOOK;
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -51,7 +51,7 @@ pub fn once() -> Result<(Status, String)> {
 }
 
 /// What a state holds beyond the status.
-fn text(state: &State) -> String {
+fn text(state: &MonitorState) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "{name:<10} {value}");
@@ -73,7 +73,7 @@ fn text(state: &State) -> String {
     }
     for stream in state.streams().skip(1) {
         let (name, rate) = (&stream.source, facts::rate(stream.rate));
-        let heard = match state.track_of(&Heard::of(stream)) {
+        let heard = match state.track_of(&SourceChannel::of(stream)) {
             Some(track) => format!("{}; speech {}", level(track), speech(track)),
             None => "not heard".into(),
         };

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::ear::{Heard, Update};
+use super::ear::{SourceChannel, Update};
 use super::facts;
 use super::track::Track;
 use super::wakes::{Since, Wakes};
@@ -59,7 +59,7 @@ impl View {
 /// A source as it is heard.
 #[derive(Debug, Default)]
 struct Lane {
-    heard: Heard,
+    heard: SourceChannel,
     track: Track,
     ring: Option<(Arc<Reader>, Option<Arc<ReaderCursor>>)>,
 }
@@ -67,21 +67,21 @@ struct Lane {
 /// Which stream is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Shown {
-    heard: Heard,
+    heard: SourceChannel,
     rate: u32,
 }
 
 impl Shown {
     fn of(stream: &StreamStatus) -> Self {
         Self {
-            heard: Heard::of(stream),
+            heard: SourceChannel::of(stream),
             rate: stream.rate,
         }
     }
 }
 
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct MonitorState {
     /// What is heard, the engine's own source first; at least one.
     lanes: Vec<Lane>,
     /// None: the engine's own.
@@ -95,7 +95,7 @@ pub(crate) struct State {
     pub(crate) now_ns: i64,
 }
 
-impl State {
+impl MonitorState {
     pub(crate) fn new() -> Self {
         Self {
             lanes: vec![Lane::default()],
@@ -184,7 +184,7 @@ impl State {
     }
 
     /// The same of another one; None: it isn't heard.
-    pub(crate) fn track_of(&self, heard: &Heard) -> Option<&Track> {
+    pub(crate) fn track_of(&self, heard: &SourceChannel) -> Option<&Track> {
         let lane = self.lanes.iter().find(|lane| lane.heard == *heard);
         lane.map(|lane| &lane.track)
     }
@@ -201,7 +201,7 @@ impl State {
     }
 
     /// Which source's status and wake-ups are wanted; None: the engine's own.
-    pub(crate) fn chosen(&self) -> Option<Heard> {
+    pub(crate) fn chosen(&self) -> Option<SourceChannel> {
         self.shown.as_ref().map(|shown| shown.heard.clone())
     }
 
@@ -265,7 +265,7 @@ impl State {
     }
 }
 
-impl Default for State {
+impl Default for MonitorState {
     fn default() -> Self {
         Self::new()
     }
@@ -282,9 +282,9 @@ mod tests {
         let (ring, mut capture, ..) = Ring::create(1 << 16).unwrap();
         let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
         let reader_cursor = ReaderCursor::new("test").map(Arc::new).unwrap();
-        let mut state = State::new();
+        let mut state = MonitorState::new();
         state.update(Update::Ring {
-            heard: Heard::default(),
+            heard: SourceChannel::default(),
             ring: Arc::new(reader),
             reader_cursor: Some(reader_cursor),
         });
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn zooms_end_somewhere() {
-        let mut state = State::new();
+        let mut state = MonitorState::new();
         let mut columns = |action| {
             let mut widths = Vec::new();
             for _ in 0..8 {
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_lost_engine_is_remembered_from_its_first_absence() {
-        let mut state = State::new();
+        let mut state = MonitorState::new();
         let lost = |why: &str| Update::Lost(Error::new(ErrorKind::Unavailable, why));
         state.update(lost("stopped"));
         let since = state.lost.clone().unwrap().0;
@@ -337,7 +337,7 @@ mod tests {
         let (ring, ..) = Ring::create(1 << 16).unwrap();
         let ring = Arc::new(Reader::new(ring.duplicate().unwrap()).unwrap());
         state.update(Update::Ring {
-            heard: Heard::default(),
+            heard: SourceChannel::default(),
             ring,
             reader_cursor: None,
         });

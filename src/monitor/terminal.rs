@@ -16,7 +16,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 
 use super::draw::{self, Theme};
 use super::ear::{Ear, Update};
-use super::state::{Action, State};
+use super::state::{Action, MonitorState};
 use v2m_error::{Error, ErrorKind, Result};
 use v2m_ring::time::monotonic_ns;
 
@@ -48,7 +48,7 @@ pub fn run(theme: Theme) -> Result<()> {
     let ear = Ear::listen()?;
     let keyboard = Keyboard::open()?;
     let mut screen = Screen::open()?;
-    let mut state = State::new();
+    let mut state = MonitorState::new();
     while !ended.load(Ordering::Acquire) {
         take(&ear.updates, &mut state)?;
         ear.choose(state.chosen());
@@ -93,7 +93,7 @@ fn end_by_signals() -> Result<Arc<AtomicBool>> {
     Ok(ended)
 }
 
-fn take(updates: &Receiver<Update>, state: &mut State) -> Result<()> {
+fn take(updates: &Receiver<Update>, state: &mut MonitorState) -> Result<()> {
     loop {
         match updates.try_recv() {
             Ok(update) => state.update(update),
@@ -202,7 +202,7 @@ impl Screen {
         }
     }
 
-    fn draw(&mut self, state: &State, theme: Theme) -> Result<()> {
+    fn draw(&mut self, state: &MonitorState, theme: Theme) -> Result<()> {
         let drawn = self.0.draw(|frame| {
             let area = frame.area();
             draw::screen(state, theme, area, frame.buffer_mut());

@@ -16,7 +16,7 @@ const BLOCK: usize = 4_096;
 
 /// Somebody speaks, or spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Turn {
+pub(crate) struct Utterance {
     pub(crate) start: u64,
     /// Where it ended; None: it goes on.
     pub(crate) end: Option<u64>,
@@ -27,7 +27,7 @@ pub(crate) struct Track {
     pub(crate) wave: Wave,
     /// Stretches of filled silence; what continues one is part of it.
     pub(crate) gaps: VecDeque<Event>,
-    pub(crate) turns: VecDeque<Turn>,
+    pub(crate) turns: VecDeque<Utterance>,
     /// Positions at which the source changed.
     pub(crate) devices: VecDeque<u64>,
     probabilities: VecDeque<f32>,
@@ -146,12 +146,12 @@ impl Track {
                 gap.length = gap.length.saturating_add(record.length);
             }
             (GAP, ..) => self.gaps.push_back(*record),
-            (START, ..) => self.turns.push_back(Turn {
+            (START, ..) => self.turns.push_back(Utterance {
                 start: record.position,
                 end: None,
             }),
             (END, _, Some(turn)) if turn.end.is_none() => turn.end = Some(record.position),
-            (END, ..) => self.turns.push_back(Turn {
+            (END, ..) => self.turns.push_back(Utterance {
                 start: record.position.saturating_sub(record.length),
                 end: Some(record.position),
             }),
@@ -274,7 +274,7 @@ mod tests {
     fn an_end_without_its_start_says_how_long_it_was() {
         let mut track = Track::new();
         track.note(&record(Kind::SpeechEnd, 2_000, 1_500));
-        let turn = Turn {
+        let turn = Utterance {
             start: 500,
             end: Some(2_000),
         };

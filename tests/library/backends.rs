@@ -8,7 +8,7 @@ use v2m_client::status::SourceStatus;
 use v2m_engine::capture::channels::Channels;
 use v2m_engine::capture::{self, Event, Start, ingest::Ingest};
 use v2m_engine::config::Config;
-use v2m_engine::detect::backend::Backend::Off;
+use v2m_engine::detect::backend::ModelBackend::Off;
 use v2m_engine::detect::backend::Settings;
 use v2m_engine::detect::worker::Worker;
 use v2m_ring::notifier::WakeUpThread;

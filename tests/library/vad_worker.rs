@@ -10,7 +10,7 @@ use v2m_dsp::vad::hearing::Hearing;
 use v2m_dsp::vad::native::Native;
 use v2m_dsp::vad::segment::{Edge, OnOff, Params};
 use v2m_dsp::vad::{Model, WINDOW};
-use v2m_engine::detect::backend::{Backend, Settings};
+use v2m_engine::detect::backend::{ModelBackend, Settings};
 use v2m_engine::detect::worker::{SourceTrack, Worker};
 use v2m_ring::notifier::WakeUpThread;
 use v2m_ring::{
@@ -343,7 +343,7 @@ fn a_brake_lets_go_when_the_worker_is_through_or_gone_or_nobody_wants_it() {
     let audio = audio();
     let stop = AtomicBool::new(false);
     let off = Settings {
-        backend: Backend::Off,
+        backend: ModelBackend::Off,
         ..Settings::default()
     };
     let broken = Settings {

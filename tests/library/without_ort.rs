@@ -1,11 +1,11 @@
 //! A build without ONNX Runtime: its models are refused by name, and speech is found all the same.
 
-use v2m_engine::detect::backend::{Backend, Settings};
+use v2m_engine::detect::backend::{ModelBackend, Settings};
 use v2m_engine::detect::detector::Detector;
 
 const ENGINE: &str = env!("CARGO_BIN_EXE_v2m-engine");
 
-fn open(backend: Backend) -> Result<String, String> {
+fn open(backend: ModelBackend) -> Result<String, String> {
     let settings = Settings {
         backend,
         ..Settings::default()
@@ -18,7 +18,7 @@ fn open(backend: Backend) -> Result<String, String> {
 
 #[test]
 fn its_models_are_refused_by_name() {
-    let said = open(Backend::Ort).unwrap_err();
+    let said = open(ModelBackend::Ort).unwrap_err();
     assert!(said.contains("ONNX Runtime"), "{said}");
     assert!(said.contains("feature ort"), "{said}");
 }

@@ -113,6 +113,8 @@ def test_the_buffer(recording: Recorder) -> None:
         with pytest.raises((BufferError, TypeError)):
             os.readv(0, [chunk])
         assert bytes(chunk) == samples.tobytes()
+        # Whoever asks for plain bytes gets no shape and no format.
+        assert b"".join([chunk]) == samples.tobytes()
 
 
 def test_the_stream_is_its_newest_samples(recording: Recorder) -> None:

@@ -81,6 +81,8 @@ def test_a_length_and_waiting_for_it(service: Service, tmp_path: Path) -> None:
         ({"path": "x.wav", "seconds": 0}, "more than 0"),
         ({"path": "x.wav", "seconds": float("nan")}, "seconds=NaN"),
         ({"path": "x.wav", "sync": 0.0}, "0.05"),
+        ({"path": "."}, "format"),
+        ({"path": "-", "split": True}, "standard output"),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
@@ -148,6 +150,17 @@ def test_the_program_ends_without_closing(service: Service, tmp_path: Path) -> N
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "out.wav"], env=service.env, check=True)
     assert len(read_wav(tmp_path / "out.wav").samples) > 0.7 * RATE
+
+
+def test_standard_output(service: Service) -> None:
+    code = (
+        "from v2m_engine import AudioCapture\n"
+        "with AudioCapture(engine='service').record('-', seconds=0.5) as r: r.wait()"
+    )
+    command = [sys.executable, "-c", code]
+    written = subprocess.run(command, env=service.env, stdout=subprocess.PIPE, check=True).stdout
+    start = written.index(b"data") + 8
+    assert written.startswith(b"RIFF") and len(written) - start == RATE  # 16 bits each
 
 
 def test_a_fifo_that_nobody_reads_holds_nobody_up(service: Service, tmp_path: Path) -> None:

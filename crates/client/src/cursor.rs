@@ -43,7 +43,7 @@ impl FromStr for Hop {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum Advance {
     /// The window that begins at this position.
     Window(u64),
     /// Nothing before [`due`](Cursor::due).
@@ -99,9 +99,9 @@ impl Cursor {
 
     /// Takes the next step, given how much of the ring is committed and what
     /// its oldest sample is.
-    pub(crate) fn step(&mut self, committed: u64, oldest: u64) -> Step {
+    pub(crate) fn step(&mut self, committed: u64, oldest: u64) -> Advance {
         if committed < self.due {
-            return Step::Wait;
+            return Advance::Wait;
         }
         let end = committed.min(self.limit);
         if end - self.size < oldest {
@@ -110,14 +110,14 @@ impl Cursor {
             self.done = fresh;
             self.due = committed;
             self.limit = committed;
-            return Step::Overrun(lost);
+            return Advance::Overrun(lost);
         }
         self.done = end;
         (self.due, self.limit) = match self.hop {
             Hop::Samples(hop) => (end.saturating_add(hop), end.saturating_add(hop)),
             Hop::Quantum => (end.saturating_add(1), end.saturating_add(self.size)),
         };
-        Step::Window(end - self.size)
+        Advance::Window(end - self.size)
     }
 }
 
@@ -141,55 +141,55 @@ mod tests {
     #[test]
     fn windows_follow_each_other_by_the_hop() {
         let mut cursor = Cursor::new(100, Hop::Samples(40), 30);
-        assert_eq!(cursor.step(99, 0), Step::Wait);
-        assert_eq!(cursor.step(180, 0), Step::Window(0));
-        assert_eq!(cursor.step(180, 0), Step::Window(40));
-        assert_eq!(cursor.step(180, 0), Step::Window(80));
-        assert_eq!(cursor.step(180, 0), Step::Wait);
+        assert_eq!(cursor.step(99, 0), Advance::Wait);
+        assert_eq!(cursor.step(180, 0), Advance::Window(0));
+        assert_eq!(cursor.step(180, 0), Advance::Window(40));
+        assert_eq!(cursor.step(180, 0), Advance::Window(80));
+        assert_eq!(cursor.step(180, 0), Advance::Wait);
     }
 
     #[test]
     fn begins_with_the_newest_window() {
         let mut cursor = Cursor::new(100, Hop::Samples(100), 1000);
-        assert_eq!(cursor.step(1050, 0), Step::Window(900));
+        assert_eq!(cursor.step(1050, 0), Advance::Window(900));
     }
 
     #[test]
     fn or_with_what_comes() {
         let mut cursor = Cursor::after(100, Hop::Samples(100), 1000);
-        assert_eq!(cursor.step(1099, 0), Step::Wait);
-        assert_eq!(cursor.step(1100, 0), Step::Window(1000));
+        assert_eq!(cursor.step(1099, 0), Advance::Wait);
+        assert_eq!(cursor.step(1100, 0), Advance::Window(1000));
     }
 
     #[test]
     fn a_quantum_at_a_time_leaves_nothing_out() {
         let mut cursor = Cursor::new(100, Hop::Quantum, 0);
-        assert_eq!(cursor.step(110, 0), Step::Window(0));
-        assert_eq!(cursor.step(110, 0), Step::Window(10));
-        assert_eq!(cursor.step(110, 0), Step::Wait);
+        assert_eq!(cursor.step(110, 0), Advance::Window(0));
+        assert_eq!(cursor.step(110, 0), Advance::Window(10));
+        assert_eq!(cursor.step(110, 0), Advance::Wait);
         // 350 more at once: at most a window further each time.
-        assert_eq!(cursor.step(460, 0), Step::Window(110));
-        assert_eq!(cursor.step(460, 0), Step::Window(210));
-        assert_eq!(cursor.step(460, 0), Step::Window(310));
-        assert_eq!(cursor.step(460, 0), Step::Window(360));
-        assert_eq!(cursor.step(460, 0), Step::Wait);
+        assert_eq!(cursor.step(460, 0), Advance::Window(110));
+        assert_eq!(cursor.step(460, 0), Advance::Window(210));
+        assert_eq!(cursor.step(460, 0), Advance::Window(310));
+        assert_eq!(cursor.step(460, 0), Advance::Window(360));
+        assert_eq!(cursor.step(460, 0), Advance::Wait);
     }
 
     #[test]
     fn an_overrun_counts_what_nobody_will_read() {
         let mut cursor = Cursor::new(100, Hop::Samples(100), 0);
-        assert_eq!(cursor.step(100, 0), Step::Window(0));
-        assert_eq!(cursor.step(5000, 4000), Step::Overrun(4800));
-        assert_eq!(cursor.step(5010, 4010), Step::Window(4900));
-        assert_eq!(cursor.step(5010, 4010), Step::Wait);
+        assert_eq!(cursor.step(100, 0), Advance::Window(0));
+        assert_eq!(cursor.step(5000, 4000), Advance::Overrun(4800));
+        assert_eq!(cursor.step(5010, 4010), Advance::Window(4900));
+        assert_eq!(cursor.step(5010, 4010), Advance::Wait);
     }
 
     #[test]
     fn overlapping_windows_lose_only_what_none_of_them_held() {
         let mut cursor = Cursor::new(100, Hop::Samples(50), 0);
-        assert_eq!(cursor.step(150, 0), Step::Window(0));
-        assert_eq!(cursor.step(150, 0), Step::Window(50));
-        assert_eq!(cursor.step(1150, 900), Step::Overrun(900));
-        assert_eq!(cursor.step(1150, 900), Step::Window(1050));
+        assert_eq!(cursor.step(150, 0), Advance::Window(0));
+        assert_eq!(cursor.step(150, 0), Advance::Window(50));
+        assert_eq!(cursor.step(1150, 900), Advance::Overrun(900));
+        assert_eq!(cursor.step(1150, 900), Advance::Window(1050));
     }
 }

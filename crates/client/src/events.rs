@@ -135,11 +135,11 @@ impl Event {
 /// read from it.
 pub struct Events {
     stream: Arc<Stream>,
-    following: Mutex<Following>,
+    following: Mutex<EventCursor>,
 }
 
 /// The ring that is followed now. Doesn't keep its engine: the stream does.
-struct Following {
+struct EventCursor {
     engine: Weak<Engine>,
     ring: Arc<Reader>,
     /// The record to be told next, of each lane.
@@ -152,7 +152,7 @@ struct Following {
     told_lost: bool,
 }
 
-impl Following {
+impl EventCursor {
     /// From where the stream was entered, or its newest window; before it, where the speech
     /// began that goes on there.
     fn begin(stream: &Stream) -> Option<Self> {
@@ -284,7 +284,7 @@ impl Events {
     /// # Errors
     /// [`ErrorKind::Unavailable`]: the stream is not open.
     pub fn new(stream: Arc<Stream>) -> Result<Self> {
-        let Some(following) = Following::begin(&stream) else {
+        let Some(following) = EventCursor::begin(&stream) else {
             return Err(Error::new(ErrorKind::Unavailable, "the stream is not open"));
         };
         Ok(Self {
@@ -316,7 +316,7 @@ impl Source for Events {
                     time_ns: last.unwrap_or_else(v2m_ring::time::monotonic_ns),
                 }));
             }
-            match Following::begin(&self.stream) {
+            match EventCursor::begin(&self.stream) {
                 Some(next) => *following = next,
                 None => return Ok(Poll::Ended),
             }
@@ -342,8 +342,8 @@ mod tests {
     use super::*;
     use crate::ring::{self, Ring};
 
-    fn following(reader: Reader) -> Following {
-        Following {
+    fn following(reader: Reader) -> EventCursor {
+        EventCursor {
             engine: Weak::new(),
             ring: Arc::new(reader),
             next: [0; LANES.len()],
@@ -353,7 +353,7 @@ mod tests {
         }
     }
 
-    fn told(following: &mut Following) -> Vec<(What, u64, u64)> {
+    fn told(following: &mut EventCursor) -> Vec<(What, u64, u64)> {
         std::iter::from_fn(|| following.take())
             .map(|event| (event.what, event.position, event.length))
             .collect()

@@ -20,10 +20,10 @@ pub struct Processor {
     /// Models that are not in use.
     idle: Mutex<Vec<Recording>>,
     /// Audio that comes in pieces.
-    resumed: Mutex<Option<Resumed>>,
+    resumed: Mutex<Option<Sequence>>,
 }
 
-struct Resumed {
+struct Sequence {
     recording: Recording,
     /// The probability of its last window; None before the first.
     last: Option<f32>,
@@ -136,7 +136,7 @@ impl Processor {
         blocks: impl FnOnce(&mut dyn FnMut(&[f32])) -> Result<(), E>,
     ) -> Result<Judged, E> {
         let mut resumed = lock(&self.resumed);
-        let Resumed { recording, last } = match &mut *resumed {
+        let Sequence { recording, last } = match &mut *resumed {
             Some(resumed) if resumed.recording.rate() != rate => {
                 let message = format!(
                     "sample_rate={rate}: what is resumed has {} Hz; reset() before another rate",
@@ -145,7 +145,7 @@ impl Processor {
                 return Err(Error::new(ErrorKind::Invalid, message).into());
             }
             Some(resumed) => resumed,
-            None => resumed.insert(Resumed {
+            None => resumed.insert(Sequence {
                 recording: self.recording(rate)?,
                 last: None,
             }),
@@ -257,11 +257,6 @@ impl Processor {
 }
 
 impl Judged {
-    /// A position at 16 kHz as one of the audio's own samples, never beyond its end.
-    pub fn own(&self, position: u64) -> u64 {
-        own_position(position, self.rate).min(self.samples)
-    }
-
     fn of(probabilities: Vec<f32>, length: u64, rate: u32, before: Option<f32>) -> Self {
         Self {
             probabilities,

@@ -29,7 +29,7 @@ pub struct Readiness {
 }
 
 enum Wait {
-    Uring(Box<Uring>),
+    Uring(Box<UringWaiter>),
     Helper(Helper),
 }
 
@@ -103,7 +103,9 @@ impl Wait {
     fn new(engine: &Arc<Engine>, event: &Arc<EventFd>) -> Result<Self> {
         let refused = std::env::var_os("V2M_ENGINE_NO_IO_URING").is_some_and(|v| !v.is_empty());
         if uring_works() && !refused {
-            Uring::new(engine, event).map(Box::new).map(Self::Uring)
+            UringWaiter::new(engine, event)
+                .map(Box::new)
+                .map(Self::Uring)
         } else {
             Helper::new(engine, event).map(Self::Helper)
         }
@@ -144,7 +146,7 @@ fn deferred() -> std::io::Result<IoUring> {
 }
 
 /// Waits by io_uring: no helper thread, and nothing for the writer to know.
-struct Uring {
+struct UringWaiter {
     uring: IoUring,
     /// Nobody else may submit to it.
     thread: ThreadId,
@@ -164,7 +166,7 @@ const FUTEX2_SIZE_U32: u32 = 2;
 /// From <linux/io_uring.h>: have completions happen.
 const GET_EVENTS: u32 = 1;
 
-impl Uring {
+impl UringWaiter {
     fn new(engine: &Arc<Engine>, event: &EventFd) -> Result<Self> {
         let refused = |cause| Error::system("cannot set up io_uring", cause);
         let uring = deferred().map_err(refused)?;
@@ -251,10 +253,10 @@ impl Uring {
 
 /// Waits on a thread that writes to the eventfd, where io_uring can't.
 struct Helper {
-    shared: Arc<Shared>,
+    shared: Arc<HelperShared>,
 }
 
-struct Shared {
+struct HelperShared {
     event: Arc<EventFd>,
     ring: Arc<Reader>,
     engine: Weak<Engine>,
@@ -266,7 +268,7 @@ struct Shared {
 
 impl Helper {
     fn new(engine: &Arc<Engine>, event: &Arc<EventFd>) -> Result<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(HelperShared {
             event: event.clone(),
             ring: engine.ring().clone(),
             engine: Arc::downgrade(engine),
@@ -302,7 +304,7 @@ impl Drop for Helper {
     }
 }
 
-impl Shared {
+impl HelperShared {
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }

@@ -15,11 +15,11 @@ use crate::stream::{Stream, Window};
 pub struct Together {
     first: Arc<Stream>,
     others: Vec<Arc<Stream>>,
-    state: Mutex<Progress>,
+    state: Mutex<Assembly>,
 }
 
 #[derive(Debug)]
-struct Progress {
+struct Assembly {
     /// Taken of the first stream, while one of the others is not so far.
     taken: Option<Window>,
     /// Something was given: from here on, what is missing was lost.
@@ -56,7 +56,7 @@ impl Together {
         })?;
         let others: Vec<_> = streams.collect();
         Ok(Self {
-            state: Mutex::new(Progress {
+            state: Mutex::new(Assembly {
                 taken: None,
                 begun: false,
                 beside: others.iter().map(|_| None).collect(),
@@ -71,7 +71,7 @@ impl Together {
     }
 
     /// The first stream's next window, and those beside it.
-    fn take(&self, state: &mut Progress) -> Result<Poll<Vec<Window>>> {
+    fn take(&self, state: &mut Assembly) -> Result<Poll<Vec<Window>>> {
         let window = match state.taken.take() {
             Some(window) => window,
             None => match self.first.poll()? {

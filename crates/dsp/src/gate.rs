@@ -163,9 +163,9 @@ impl Gate {
             let count = until.saturating_sub(at).min(rest.len() as u64) as usize;
             let (piece, after) = rest.split_at_mut(count);
             match gain {
-                Gain::Closed => piece.fill(0.0),
-                Gain::Open => {}
-                Gain::Fades { closes, opens } => fade(piece, |index| {
+                GateGain::Closed => piece.fill(0.0),
+                GateGain::Open => {}
+                GateGain::Fades { closes, opens } => fade(piece, |index| {
                     let at = at + index;
                     let out = closes.map_or(0.0, |end| self.fading_out(end, at));
                     let back = opens.map_or(0.0, |start| self.fading_in(start, at));
@@ -178,7 +178,7 @@ impl Gate {
     }
 
     /// What holds at a position, and until which.
-    fn gain(&mut self, at: u64) -> (Gain, u64) {
+    fn gain(&mut self, at: u64) -> (GateGain, u64) {
         let starts = |opening: Option<&(u64, u64)>| opening.map(|&(start, _)| start);
         while let Some(&(_, end)) = self.open.front()
             && (end + self.fade_out <= at || starts(self.open.get(1)).is_some_and(|s| s <= at))
@@ -186,26 +186,26 @@ impl Gate {
             self.open.pop_front();
         }
         let Some(&(start, end)) = self.open.front() else {
-            return (Gain::Closed, u64::MAX);
+            return (GateGain::Closed, u64::MAX);
         };
         if at + self.fade_in < start {
-            (Gain::Closed, start - self.fade_in)
+            (GateGain::Closed, start - self.fade_in)
         } else if at < start {
             let opens = Some(start);
             (
-                Gain::Fades {
+                GateGain::Fades {
                     closes: None,
                     opens,
                 },
                 start,
             )
         } else if at < end {
-            (Gain::Open, end)
+            (GateGain::Open, end)
         } else {
             let (closes, opens) = (Some(end), starts(self.open.get(1)));
             let closed = end + self.fade_out;
             let until = opens.map_or(closed, |start| start.min(closed));
-            (Gain::Fades { closes, opens }, until)
+            (GateGain::Fades { closes, opens }, until)
         }
     }
 
@@ -220,7 +220,7 @@ impl Gate {
     }
 }
 
-enum Gain {
+enum GateGain {
     Closed,
     Open,
     /// It may close and open at a time: the louder of both counts.

@@ -99,12 +99,12 @@ pub struct Filter {
     // user while C and the data thread use them too.
     hook: NonNull<spa_sys::spa_hook>,
     events: NonNull<pw_sys::pw_filter_events>,
-    shared: NonNull<Shared>,
+    shared: NonNull<FilterShared>,
     // The filter takes itself off the core's lists when it is destroyed.
     _core: CoreRc,
 }
 
-struct Shared {
+struct FilterShared {
     /// The data thread's only.
     data: UnsafeCell<Data>,
     /// The main loop's thread's only.
@@ -183,7 +183,7 @@ impl Filter {
             // the state in which libpipewire wants it before it is added.
             hook: leak(unsafe { mem::zeroed() }),
             events: leak(events),
-            shared: leak(Shared {
+            shared: leak(FilterShared {
                 data: UnsafeCell::new(data),
                 failed,
                 recording: recording.map(|recording| (Cell::new(recording.volume), recording)),
@@ -341,7 +341,7 @@ unsafe extern "C" fn on_state_changed(
     };
     // SAFETY: `shared` is what `add_listener` was given, alive until the filter is
     // destroyed; `failed` belongs to this thread.
-    let failed = unsafe { &(*shared.cast::<Shared>()).failed };
+    let failed = unsafe { &(*shared.cast::<FilterShared>()).failed };
     failed(failure);
 }
 
@@ -358,7 +358,7 @@ unsafe extern "C" fn on_param_changed(
     // SAFETY: `shared` is what `add_listener` was given, alive until the filter is
     // destroyed; `recording` and `filter` belong to this thread.
     let (recording, filter) = unsafe {
-        let shared = shared.cast::<Shared>();
+        let shared = shared.cast::<FilterShared>();
         (&(*shared).recording, (*shared).filter)
     };
     let Some((volume, recording)) = recording else {
@@ -382,7 +382,7 @@ unsafe extern "C" fn on_process(shared: *mut c_void, position: *mut spa_sys::spa
     // SAFETY: `shared` is what `add_listener` was given, alive until the filter is
     // destroyed. The data thread alone calls this, one cycle after the other, and it
     // alone uses `data` once connected: this is the only reference.
-    let data = unsafe { &mut *(*shared.cast::<Shared>()).data.get() };
+    let data = unsafe { &mut *(*shared.cast::<FilterShared>()).data.get() };
     // SAFETY: null, or the driver's position, mapped for as long as the node runs. It
     // is memory shared with the daemon, so the clock is copied by a volatile read of
     // plain integers and floats and what it says is checked below; its count, an aligned

@@ -51,12 +51,12 @@ pub struct Microphone {
     // a `Box` would claim to be their only user while C and the data thread use them too.
     hook: NonNull<spa_sys::spa_hook>,
     events: NonNull<pw_sys::pw_stream_events>,
-    shared: NonNull<Shared>,
+    shared: NonNull<MicrophoneShared>,
     // The stream takes itself off the core's lists when it is destroyed.
     _core: CoreRc,
 }
 
-struct Shared {
+struct MicrophoneShared {
     stream: NonNull<pw_sys::pw_stream>,
     /// The data thread's only.
     fill: UnsafeCell<Fill>,
@@ -111,7 +111,7 @@ impl Microphone {
             // state in which libpipewire wants it before it is added.
             hook: leak(unsafe { mem::zeroed() }),
             events: leak(events),
-            shared: leak(Shared {
+            shared: leak(MicrophoneShared {
                 stream,
                 fill: UnsafeCell::new(fill),
                 changed,
@@ -243,7 +243,7 @@ unsafe extern "C" fn on_state_changed(
     };
     // SAFETY: `shared` is what `add_listener` was given, alive until the stream is destroyed;
     // `changed` belongs to this thread.
-    let changed = unsafe { &(*shared.cast::<Shared>()).changed };
+    let changed = unsafe { &(*shared.cast::<MicrophoneShared>()).changed };
     changed(state);
 }
 
@@ -252,7 +252,7 @@ unsafe extern "C" fn on_process(shared: *mut c_void) {
     // The data thread alone calls this, one cycle after the other, and it alone uses `fill`:
     // this is the only reference to it.
     let (stream, fill) = unsafe {
-        let shared = shared.cast::<Shared>();
+        let shared = shared.cast::<MicrophoneShared>();
         ((*shared).stream, &mut *(*shared).fill.get())
     };
     // SAFETY: the stream is alive, and this is its data thread.

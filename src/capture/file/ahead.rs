@@ -17,7 +17,7 @@ const PER_SECOND: u32 = 4;
 pub(super) const PIECE: usize = 512;
 
 /// Frames on their way from the decoder to the reader.
-pub(super) struct Heard {
+pub(super) struct HeardFrames {
     channels: Arc<Channels>,
     chooser: Chooser,
     mix: Mix,
@@ -46,7 +46,7 @@ struct Piece {
     aim: Option<Aim>,
 }
 
-impl Heard {
+impl HeardFrames {
     pub(super) fn new(channels: Arc<Channels>, names: &[String], rate: u32) -> Result<Self> {
         let chooser = channels.chooser(names, rate)?;
         let count = names.len().min(MAX_CHANNELS);

@@ -10,7 +10,7 @@ use v2m_error::text;
 /// How often the line changes.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-pub(super) struct Progress {
+pub(super) struct ProgressLine {
     /// None: nobody looks.
     shown: Option<Instant>,
     begun: Instant,
@@ -22,7 +22,7 @@ pub(super) struct Progress {
     audio: f64,
 }
 
-impl Progress {
+impl ProgressLine {
     /// Of so many files, `bytes` long together, of which `read` says how much was read.
     pub(super) fn new(files: usize, bytes: u64, read: Arc<AtomicU64>) -> Self {
         let now = Instant::now();

@@ -15,7 +15,7 @@ use super::formats::{Format, seconds};
 use super::inputs::Input;
 use super::page::Page;
 use super::picture;
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use super::shape::{Seen, Shape};
 
 /// What is made of what is found.
@@ -40,7 +40,7 @@ pub(super) fn run(inputs: &[Input], search: &Search, wanted: &Wanted) -> Result<
         next: AtomicUsize::new(0),
         read: read.clone(),
         shapes: Arc::default(),
-        output: Mutex::new(Output {
+        output: Mutex::new(ResultWriter {
             wanted,
             threshold: search.params.threshold,
             early: BTreeMap::new(),
@@ -48,7 +48,7 @@ pub(super) fn run(inputs: &[Input], search: &Search, wanted: &Wanted) -> Result<
             failures: 0,
             stopped: None,
             page: Page::default(),
-            progress: Progress::new(inputs.len(), bytes, read),
+            progress: ProgressLine::new(inputs.len(), bytes, read),
         }),
         stop: AtomicBool::new(false),
         inputs: &inputs,
@@ -100,12 +100,12 @@ struct Files<'a> {
     read: Arc<AtomicU64>,
     /// Of files that were read, for their pictures.
     shapes: Arc<Mutex<BTreeMap<usize, Shape>>>,
-    output: Mutex<Output<'a>>,
+    output: Mutex<ResultWriter<'a>>,
     stop: AtomicBool,
 }
 
 impl<'a> Files<'a> {
-    fn output(&self) -> MutexGuard<'_, Output<'a>> {
+    fn output(&self) -> MutexGuard<'_, ResultWriter<'a>> {
         self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -161,7 +161,7 @@ impl Items for Files<'_> {
 }
 
 /// What was found, in order.
-struct Output<'a> {
+struct ResultWriter<'a> {
     wanted: &'a Wanted,
     threshold: f32,
     /// Done before those ahead of them.
@@ -170,10 +170,10 @@ struct Output<'a> {
     failures: usize,
     stopped: Option<Stopped>,
     page: Page,
-    progress: Progress,
+    progress: ProgressLine,
 }
 
-impl Output<'_> {
+impl ResultWriter<'_> {
     fn take_next(&mut self) -> Option<(Result<Found>, Option<Shape>)> {
         self.early.remove(&self.written)
     }

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Request, Shared, WINDOW_MS, lock};
+use super::{Request, WINDOW_MS, WorkerShared, lock};
 use v2m_error::text;
 use v2m_ring::{Notifier, Rate, Reader, SpeechWriter, Subscription};
 
 /// How far a source's detection is.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct SourceProgress {
     /// Its ring at 16 kHz.
     pub(super) reader: Reader,
     /// It comes in real time.
@@ -31,7 +31,7 @@ pub(super) struct Progress {
     said: Mutex<(u64, u64)>,
 }
 
-impl Progress {
+impl SourceProgress {
     pub(super) fn new(reader: Reader, live: bool) -> Self {
         Self {
             reader,
@@ -84,8 +84,8 @@ impl Progress {
 /// A source's speech track: heard for as long as this is held.
 #[derive(Debug)]
 pub struct SourceTrack {
-    pub(super) progress: Arc<Progress>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) progress: Arc<SourceProgress>,
+    pub(super) shared: Arc<WorkerShared>,
     pub(super) windows: Subscription,
 }
 
@@ -159,8 +159,8 @@ impl Drop for SourceTrack {
 /// worker: the one reader that any source waits for.
 #[derive(Clone, Debug)]
 pub struct Backpressure {
-    progress: Arc<Progress>,
-    shared: Arc<Shared>,
+    progress: Arc<SourceProgress>,
+    shared: Arc<WorkerShared>,
 }
 
 impl Backpressure {

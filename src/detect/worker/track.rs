@@ -1,8 +1,8 @@
 //! The speech track of one source as it grows: a window of samples in, its probability and
 //! the turns of speech out, into the ring of every rate.
 //!
-//! A turn: [`begin`](Track::begin) looks what waits, then, window by window,
-//! [`next`](Track::next) reads what is to be judged and [`judged`](Track::judged) publishes
+//! A round: [`begin`](SpeechTrack::begin) looks what waits, then, window by window,
+//! [`next`](SpeechTrack::next) reads what is to be judged and [`judged`](SpeechTrack::judged) publishes
 //! what was found; readers are told after the last one.
 
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use nix::sched::sched_getcpu;
 
-use super::source::Progress;
-use super::{BEHIND, PASSED, RUN, Shared, lock};
-use crate::detect::detector::{Due, Session};
+use super::source::SourceProgress;
+use super::{BEHIND, PASSED, RUN, WorkerShared, lock};
+use crate::detect::detector::{DetectorSession, Due};
 use v2m_dsp::vad::WINDOW;
 use v2m_dsp::vad::segment::{Edge, OnOff};
 use v2m_error::{Error, ErrorKind, Result};
@@ -21,9 +21,9 @@ use v2m_ring::{Event, Kind, Notifier, Rate, SpeechWriter};
 
 const STEP: u64 = WINDOW as u64;
 
-/// What a turn at a source's windows came to.
+/// What a round at a source's windows came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum Round {
     /// Nothing waits.
     Idle,
     /// Some were judged, others may wait.
@@ -33,13 +33,13 @@ pub(super) enum Turn {
 }
 
 /// Where the track is written.
-struct Output {
+struct TrackOutput {
     rate: Rate,
     writer: SpeechWriter,
     notifier: Notifier,
 }
 
-impl Output {
+impl TrackOutput {
     /// Speech begins or ends: an event of the ring at 16 kHz, at this one's rate.
     fn turn(&mut self, event: &Event) {
         self.writer.turn(Event {
@@ -51,20 +51,20 @@ impl Output {
 }
 
 /// The speech track as it grows.
-pub(super) struct Track {
-    pub(super) source: Arc<Progress>,
-    shared: Arc<Shared>,
-    session: Session,
+pub(super) struct SpeechTrack {
+    pub(super) source: Arc<SourceProgress>,
+    shared: Arc<WorkerShared>,
+    session: DetectorSession,
     /// The window that is judged now.
     samples: [f32; WINDOW],
     /// Windows still to be judged before anybody is told.
     left: u64,
-    /// The commit of the one window that waited as the turn began; None: several did.
+    /// The commit of the one window that waited as the round began; None: several did.
     written_ns: Option<i64>,
     /// The probability of silence, after nothing else.
     silence: f32,
     /// The first is at 16 kHz.
-    outputs: Vec<Output>,
+    outputs: Vec<TrackOutput>,
     window: u64,
     turns: OnOff,
     /// The beginning of the speech that goes on, at 16 kHz.
@@ -79,11 +79,11 @@ pub(super) struct Track {
     loading: bool,
 }
 
-impl Track {
+impl SpeechTrack {
     pub(super) fn new(
-        source: Arc<Progress>,
-        shared: Arc<Shared>,
-        (session, silence): (Session, f32),
+        source: Arc<SourceProgress>,
+        shared: Arc<WorkerShared>,
+        (session, silence): (DetectorSession, f32),
         writer: SpeechWriter,
         notifier: Notifier,
         turns: OnOff,
@@ -97,7 +97,7 @@ impl Track {
             left: 0,
             written_ns: None,
             silence,
-            outputs: vec![Output {
+            outputs: vec![TrackOutput {
                 rate: Rate::SPEECH,
                 writer,
                 notifier,
@@ -122,7 +122,7 @@ impl Track {
             writer.probability(probability[0]);
         }
         let rate = writer.rate();
-        let mut output = Output {
+        let mut output = TrackOutput {
             rate,
             writer,
             notifier,
@@ -144,11 +144,11 @@ impl Track {
         }
     }
 
-    /// Looks what waits; not too much of it is for this turn.
-    pub(super) fn begin(&mut self) -> Turn {
+    /// Looks what waits; not too much of it is for this round.
+    pub(super) fn begin(&mut self) -> Round {
         self.left = 0;
         if self.source.drained.load(Acquire) {
-            return Turn::Idle;
+            return Round::Idle;
         }
         let waiting = self.waiting();
         if waiting == 0 {
@@ -162,11 +162,11 @@ impl Track {
                 self.source.drained.store(true, Release);
                 self.notify();
             }
-            return Turn::Idle;
+            return Round::Idle;
         }
         if self.pass_silence(waiting.min(PASSED)) {
             self.notify();
-            return Turn::Worked;
+            return Round::Worked;
         }
         if !self.loading {
             let late = match waiting > BEHIND {
@@ -180,12 +180,12 @@ impl Track {
         let alone = waiting == 1 && self.source.live;
         self.written_ns = alone.then(|| self.source.reader.written_ns());
         match waiting > RUN {
-            true => Turn::Late,
-            false => Turn::Worked,
+            true => Round::Late,
+            false => Round::Worked,
         }
     }
 
-    /// Reads the next window of this turn that is to be judged; false: there is no more. After
+    /// Reads the next window of this round that is to be judged; false: there is no more. After
     /// one that holds filled silence the model starts anew: what follows a gap is judged by
     /// itself.
     pub(super) fn next(&mut self) -> bool {
@@ -231,7 +231,7 @@ impl Track {
         self.found(found);
     }
 
-    /// What was found in the next window of this turn, told with the turn's last one.
+    /// What was found in the next window of this round, told with the round's last one.
     fn found(&mut self, found: Result<f32>) {
         let failed = matches!(&found, Err(error) if error.kind() != ErrorKind::Overrun);
         if std::mem::replace(&mut self.failing, failed) || failed {

@@ -2,7 +2,7 @@
 
 use super::super::Sandbox;
 use super::super::facts::Service;
-use super::super::{Status, worst};
+use super::super::{CheckStatus, worst};
 use super::*;
 use crate::capture::pipewire::{Found, Inaudible, Survey};
 use v2m_client::quantum::Quantum;
@@ -97,7 +97,7 @@ fn fine() -> Facts {
 #[test]
 fn a_fine_machine_is_good() {
     let checks = judge(&fine());
-    assert_eq!(worst(&checks), Status::Good, "{checks:#?}");
+    assert_eq!(worst(&checks), CheckStatus::Good, "{checks:#?}");
 }
 
 #[test]
@@ -111,9 +111,9 @@ fn real_time_is_missed_only_where_neither_gives_it() {
         });
         worst(&checks)
     };
-    assert_eq!(status(0, Ok(20)), Status::Good);
-    assert_eq!(status(95, Err("no bus")), Status::Good);
-    assert_eq!(status(0, Err("no bus")), Status::Degraded);
+    assert_eq!(status(0, Ok(20)), CheckStatus::Good);
+    assert_eq!(status(95, Err("no bus")), CheckStatus::Good);
+    assert_eq!(status(0, Err("no bus")), CheckStatus::Degraded);
 }
 
 #[test]
@@ -156,10 +156,10 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         session_manager: None,
         ..survey()
     };
-    let cases: Vec<(&str, Status, Facts)> = vec![
+    let cases: Vec<(&str, CheckStatus, Facts)> = vec![
         (
             "PipeWire",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 pipewire: gone(),
                 ..fine()
@@ -167,7 +167,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "PipeWire",
-            Status::Broken,
+            CheckStatus::Broken,
             Facts {
                 pipewire: gone(),
                 heard: None,
@@ -177,7 +177,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "session manager",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 pipewire: Ok(unmanaged),
                 ..fine()
@@ -185,7 +185,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "visibility",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 library: Version(0, 3, 65),
                 ..fine()
@@ -193,7 +193,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "source",
-            Status::Broken,
+            CheckStatus::Broken,
             Facts {
                 pipewire: Ok(muted),
                 ..fine()
@@ -201,7 +201,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "source",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 heard: Some(Ok(Heard {
                     findings: vec![silence()],
@@ -212,7 +212,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "source",
-            Status::Broken,
+            CheckStatus::Broken,
             Facts {
                 heard: Some(Ok(Heard {
                     findings: vec![closed()],
@@ -223,7 +223,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "source",
-            Status::Broken,
+            CheckStatus::Broken,
             Facts {
                 heard: Some(Err("no source is there".into())),
                 ..fine()
@@ -231,7 +231,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "quantum",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 heard: Some(Ok(Heard {
                     quantum: 1024,
@@ -242,7 +242,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "groups",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 groups: vec!["users".into()],
                 ..fine()
@@ -250,7 +250,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "sound cards",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 cards: (2, 0),
                 ..fine()
@@ -258,7 +258,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "memory",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 memlock: 1 << 20,
                 ..fine()
@@ -266,7 +266,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "preemption",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 kernel_build: "#1 SMP Debian".into(),
                 ..fine()
@@ -274,7 +274,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "preemption",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 preempt: Some("voluntary".into()),
                 ..fine()
@@ -282,7 +282,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "wake-ups",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 kernel: (6, 1),
                 ..fine()
@@ -290,7 +290,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "wake-ups",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 io_uring_disabled: Some(2),
                 ..fine()
@@ -298,7 +298,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "CPU sleep",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 dma_latency: false,
                 ..fine()
@@ -306,7 +306,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "speech",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 vad: Err(Error::new(ErrorKind::Unavailable, "no ONNX Runtime")),
                 ..fine()
@@ -314,7 +314,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "udev rules",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 udev_rules: None,
                 ..fine()
@@ -322,7 +322,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         ),
         (
             "user unit",
-            Status::Degraded,
+            CheckStatus::Degraded,
             Facts {
                 unit: None,
                 ..fine()
@@ -333,7 +333,7 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
         let checks = judge(&facts);
         let wrong: Vec<&Check> = checks
             .iter()
-            .filter(|check| check.status != Status::Good)
+            .filter(|check| check.status != CheckStatus::Good)
             .collect();
         assert_eq!(wrong.len(), 1, "{name}: {wrong:#?}");
         assert_eq!((wrong[0].name.as_str(), wrong[0].status), (name, status));

@@ -9,7 +9,7 @@ use v2m_client::status::{FindingStatus, SourceStatus};
 use v2m_ring::State;
 
 /// Of one source.
-pub(in crate::engine) struct Shared {
+pub(in crate::engine) struct SourceShared {
     pub(in crate::engine) asked: String,
     pub(in crate::engine) channel: String,
     pub(in crate::engine) track: SourceTrack,
@@ -17,7 +17,7 @@ pub(in crate::engine) struct Shared {
     pub(super) idle: AtomicBool,
     pub(super) now: Mutex<Now>,
     /// The first is the one at 16 kHz.
-    pub(super) streams: Mutex<Vec<Arc<stream::Shared>>>,
+    pub(super) streams: Mutex<Vec<Arc<stream::StreamShared>>>,
 }
 
 /// How it is.
@@ -72,12 +72,12 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
+impl SourceShared {
     pub(in crate::engine) fn now(&self) -> MutexGuard<'_, Now> {
         lock(&self.now)
     }
 
-    pub(in crate::engine) fn streams(&self) -> Vec<Arc<stream::Shared>> {
+    pub(in crate::engine) fn streams(&self) -> Vec<Arc<stream::StreamShared>> {
         lock(&self.streams).clone()
     }
 }

@@ -6,9 +6,9 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::{Theme, rule, text};
-use crate::monitor::ear::Heard;
+use crate::monitor::ear::SourceChannel;
 use crate::monitor::facts::{self, Severity};
-use crate::monitor::state::State;
+use crate::monitor::state::MonitorState;
 use crate::monitor::track::Track;
 use crate::monitor::wave::dbfs;
 use v2m_client::status::StreamStatus;
@@ -24,7 +24,7 @@ const RATE: u16 = 7;
 const LEVEL: u16 = 7;
 const REMARK: u16 = 17;
 
-pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
+pub(super) fn draw(state: &MonitorState, theme: Theme, area: Rect, buffer: &mut Buffer) {
     if area.height == 0 {
         return;
     }
@@ -49,7 +49,7 @@ pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer)
 }
 
 fn lane(
-    state: &State,
+    state: &MonitorState,
     theme: Theme,
     stream: &StreamStatus,
     is_shown: bool,
@@ -71,7 +71,7 @@ fn lane(
     text(buffer, place.x, place, &rate, theme.quiet());
     let left = MARK + name + RATE + 1;
     let picture = cut(left, row.width - left - LEVEL - REMARK);
-    let track = state.track_of(&Heard::of(stream));
+    let track = state.track_of(&SourceChannel::of(stream));
     let (word, severity) = facts::state(stream.state);
     if severity != Severity::Fine || stream.linked.is_none() {
         let why = match &stream.waiting {
@@ -107,7 +107,7 @@ fn remark(theme: Theme, stream: &StreamStatus) -> (String, Style) {
 }
 
 /// The peak of each column, in decibels, as far back as the waveform goes at this zoom.
-fn bars(state: &State, theme: Theme, track: &Track, place: Rect, buffer: &mut Buffer) {
+fn bars(state: &MonitorState, theme: Theme, track: &Track, place: Rect, buffer: &mut Buffer) {
     let column = state.view.column();
     // What is paused or moved is the one that is shown; the others stand at the same time ago.
     let back = state.track().wave.end().saturating_sub(state.edge());

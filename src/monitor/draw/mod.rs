@@ -12,7 +12,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::facts;
-use super::state::State;
+use super::state::MonitorState;
 use super::wakes::Since;
 pub use theme::Theme;
 
@@ -20,7 +20,7 @@ pub use theme::Theme;
 pub(crate) const SMALLEST: (u16, u16) = (80, 24);
 
 /// Draws everything into `area`.
-pub(crate) fn screen(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn screen(state: &MonitorState, theme: Theme, area: Rect, buffer: &mut Buffer) {
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
         return too_small(theme, area, buffer);
     }
@@ -92,7 +92,7 @@ fn too_small(theme: Theme, area: Rect, buffer: &mut Buffer) {
     }
 }
 
-fn header(state: &State, theme: Theme, row: Rect, buffer: &mut Buffer) {
+fn header(state: &MonitorState, theme: Theme, row: Rect, buffer: &mut Buffer) {
     let x = text(buffer, row.x, row, " v2m-engine ", theme.title());
     let Some(status) = &state.status else { return };
     let x = text(buffer, x, row, &status.version, theme.title());
@@ -125,7 +125,7 @@ fn header(state: &State, theme: Theme, row: Rect, buffer: &mut Buffer) {
 }
 
 /// What is not as it should be, the worst of it.
-fn notice(state: &State, theme: Theme, row: Rect, buffer: &mut Buffer) {
+fn notice(state: &MonitorState, theme: Theme, row: Rect, buffer: &mut Buffer) {
     let notices = facts::notices(state);
     if let Some(worst) = notices.first() {
         let more = match notices.len() {
@@ -145,7 +145,7 @@ fn notice(state: &State, theme: Theme, row: Rect, buffer: &mut Buffer) {
     }
 }
 
-fn keys(state: &State, theme: Theme, row: Rect, buffer: &mut Buffer) {
+fn keys(state: &MonitorState, theme: Theme, row: Rect, buffer: &mut Buffer) {
     let pause = if state.view.paused.is_some() {
         "go on"
     } else {

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::{Theme, rule, text};
-use crate::monitor::state::State;
+use crate::monitor::state::MonitorState;
 use crate::monitor::wakes::{BARS_US, Since, Summary};
 use crate::monitor::{facts, wave};
 use v2m_client::status::{ReaderStatus, Status};
@@ -15,7 +15,7 @@ use v2m_error::text::counted;
 const FLOOR_DBFS: f32 = -60.0;
 
 /// Level, peak and speech, in one row.
-pub(super) fn level(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
+pub(super) fn level(state: &MonitorState, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let width = area.width.saturating_sub(59).max(16);
     let mut x = text(buffer, area.x, area, " level ", theme.quiet());
     let level = facts::level(&state.track().wave);
@@ -88,7 +88,7 @@ fn meter(theme: Theme, share: f32, style: Style, place: Rect, buffer: &mut Buffe
     }
 }
 
-pub(super) fn wakes(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
+pub(super) fn wakes(state: &MonitorState, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let summary = state.wakes.summary(state.view.since);
     let since = match state.view.since {
         Since::Commit => "writing",
@@ -141,7 +141,7 @@ pub(super) fn wakes(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer
 }
 
 /// Source, graph, thread and losses.
-pub(super) fn graph(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
+pub(super) fn graph(state: &MonitorState, theme: Theme, area: Rect, buffer: &mut Buffer) {
     rule(theme, area, &["graph"], "", buffer);
     let Some(status) = &state.status else { return };
     let lines = graph_lines(state, theme, status);
@@ -165,14 +165,18 @@ pub(super) fn shortened(theme: Theme, text: &str, width: usize) -> String {
 }
 
 /// Lines of the graph that only some engines have: what is cancelled, what is offered.
-pub(super) fn more_lines(state: &State) -> u16 {
+pub(super) fn more_lines(state: &MonitorState) -> u16 {
     let Some(status) = &state.status else {
         return 0;
     };
     u16::from(status.source.echo.is_some()) + u16::from(status.virtual_microphone.is_some())
 }
 
-fn graph_lines(state: &State, theme: Theme, status: &Status) -> Vec<(&'static str, String, bool)> {
+fn graph_lines(
+    state: &MonitorState,
+    theme: Theme,
+    status: &Status,
+) -> Vec<(&'static str, String, bool)> {
     let source = &status.source;
     let linked = source.linked.as_deref().unwrap_or("nothing");
     let captured = match linked == source.asked {
@@ -211,7 +215,7 @@ fn graph_lines(state: &State, theme: Theme, status: &Status) -> Vec<(&'static st
     lines
 }
 
-pub(super) fn clients(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
+pub(super) fn clients(state: &MonitorState, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let status = state.status.as_ref();
     let all = status.map_or(&[][..], |status| &status.readers[..]);
     // Of several streams, those that read the source that is shown.

@@ -9,8 +9,8 @@ use ratatui::buffer::Buffer;
 use ratatui::style::Color;
 
 use super::{Theme, screen};
-use crate::monitor::ear::{Heard, Update};
-use crate::monitor::state::{Action, State};
+use crate::monitor::ear::{SourceChannel, Update};
+use crate::monitor::state::{Action, MonitorState};
 use crate::monitor::wakes::Wake;
 use v2m_client::status::{
     EchoStatus, MicrophoneState, MicrophoneStatus, ReaderStatus, Status, StreamStatus,
@@ -32,7 +32,7 @@ fn example() -> Status {
 }
 
 /// Eleven seconds: a rising tone, speech in its second third, two losses, a new device.
-fn state(speech_track: bool) -> State {
+fn state(speech_track: bool) -> MonitorState {
     let (ring, mut capture, mut speech, mut control) = Ring::create(1 << 18).unwrap();
     let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
     let tone = |from: u64, count: u64| -> Vec<f32> {
@@ -66,10 +66,10 @@ fn state(speech_track: bool) -> State {
             });
         }
     }
-    let mut state = State::new();
+    let mut state = MonitorState::new();
     let ring = Arc::new(reader);
     state.update(Update::Ring {
-        heard: Heard {
+        heard: SourceChannel {
             source: "default".into(),
             channel: "auto".into(),
         },
@@ -102,7 +102,7 @@ fn state(speech_track: bool) -> State {
     state
 }
 
-fn draw(state: &State, theme: Theme, width: u16, height: u16) -> Buffer {
+fn draw(state: &MonitorState, theme: Theme, width: u16, height: u16) -> Buffer {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     let draw = |frame: &mut ratatui::Frame<'_>| {
         let area = frame.area();
@@ -249,7 +249,7 @@ fn without_a_detector_without_audio_without_an_engine() {
         "{shown}"
     );
     // The very first frame.
-    let shown = text(&draw(&State::new(), COLORS, 80, 24));
+    let shown = text(&draw(&MonitorState::new(), COLORS, 80, 24));
     assert!(
         shown.contains("waveform") && shown.contains("q quit"),
         "{shown}"
@@ -257,7 +257,7 @@ fn without_a_detector_without_audio_without_an_engine() {
 }
 
 /// Three streams: the first as above, its second rate, and one of another source.
-fn several() -> State {
+fn several() -> MonitorState {
     let mut state = state(true);
     let mut status = state.status.clone().unwrap();
     let own = StreamStatus {
@@ -303,7 +303,7 @@ fn several() -> State {
     let loud = |n: u64| [0.3, 0.003][(n / 8_000 % 2) as usize];
     capture.append(&(0..100_000).map(loud).collect::<Vec<f32>>(), 0);
     state.update(Update::Ring {
-        heard: Heard::of(&status.streams[2]),
+        heard: SourceChannel::of(&status.streams[2]),
         ring: Arc::new(reader),
         reader_cursor: None,
     });

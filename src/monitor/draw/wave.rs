@@ -7,7 +7,7 @@ use ratatui::style::Style;
 
 use super::{Theme, rule, text};
 use crate::monitor::facts;
-use crate::monitor::state::State;
+use crate::monitor::state::MonitorState;
 use crate::monitor::wave::{BIN, Bin, dbfs};
 use v2m_ring::{GapReason, SAMPLE_RATE};
 
@@ -17,7 +17,7 @@ const LOWEST_SCALE: f32 = 1.0 / 64.0;
 /// Rows beside the waveform's own: the title, the probability, the scale.
 pub(super) const EXTRA_ROWS: u16 = 3;
 
-pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
+pub(super) fn draw(state: &MonitorState, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let columns = columns(state, area.width);
     let seen = columns.iter().flatten();
     let peak = seen
@@ -49,7 +49,7 @@ pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer)
 
 /// The stretch of positions of each column, from the left; None before the
 /// ring's beginning. Aligned, so that a moving picture doesn't flicker.
-fn columns(state: &State, width: u16) -> Vec<Option<(u64, u64)>> {
+fn columns(state: &MonitorState, width: u16) -> Vec<Option<(u64, u64)>> {
     let column = state.view.column();
     let right = state.edge().div_ceil(column);
     // A picture that stands doesn't fill up at its edge.
@@ -71,7 +71,7 @@ fn scale(peak: f32) -> f32 {
     scale
 }
 
-fn title(state: &State, theme: Theme, scale: f32, area: Rect, buffer: &mut Buffer) {
+fn title(state: &MonitorState, theme: Theme, scale: f32, area: Rect, buffer: &mut Buffer) {
     let seconds = (u64::from(area.width) * state.view.column()) as f64 / f64::from(SAMPLE_RATE);
     let plus_minus = theme.pick("±", "+-");
     let height = format!("{plus_minus}{scale} ({:.0} dBFS)", dbfs(scale));
@@ -94,7 +94,7 @@ fn title(state: &State, theme: Theme, scale: f32, area: Rect, buffer: &mut Buffe
 }
 
 fn draw_column(
-    state: &State,
+    state: &MonitorState,
     theme: Theme,
     (from, to): (u64, u64),
     scale: f32,
@@ -159,7 +159,7 @@ fn bar(bin: Option<Bin>, scale: f32, row: u16, rows: u16) -> Option<char> {
         .then_some(if flat { '-' } else { '|' })
 }
 
-fn mark(state: &State, theme: Theme, from: u64, to: u64) -> Option<(char, Style)> {
+fn mark(state: &MonitorState, theme: Theme, from: u64, to: u64) -> Option<(char, Style)> {
     let track = state.track();
     let begins = |position: u64| (from..to).contains(&position);
     match track.gap(from, to).filter(|gap| begins(gap.position)) {
@@ -174,7 +174,7 @@ fn mark(state: &State, theme: Theme, from: u64, to: u64) -> Option<(char, Style)
 }
 
 /// Seconds back from the right edge.
-fn scale_of_time(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
+fn scale_of_time(state: &MonitorState, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let per_second = f64::from(SAMPLE_RATE) / state.view.column() as f64;
     let steps = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0];
     let roomy = |step: &&f64| **step * per_second >= 10.0;

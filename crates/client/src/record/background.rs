@@ -12,13 +12,13 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct Background {
     stop: Stop,
-    shared: Arc<Shared>,
+    shared: Arc<BackgroundShared>,
     /// A forked child has its parent's recordings; they aren't its own.
     generation: u32,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct BackgroundShared {
     progress: Mutex<Progress>,
     result: Mutex<Option<Result<()>>>,
     ended: Condvar,
@@ -30,7 +30,7 @@ impl Background {
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System): there is no thread for it.
     pub fn start(recorder: Recorder) -> Result<Self> {
-        let (stop, shared) = (Stop::new()?, Arc::new(Shared::default()));
+        let (stop, shared) = (Stop::new()?, Arc::new(BackgroundShared::default()));
         let (asked, told) = (stop.clone(), shared.clone());
         let run = move || {
             let report = |now: &Progress| *lock(&told.progress) = now.clone();

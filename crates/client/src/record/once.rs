@@ -37,16 +37,20 @@ enum State {
 
 impl Once {
     /// Not begun yet.
-    pub fn new(locator: Locator, path: PathBuf, options: Options) -> Self {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: the options don't fit, or not what goes to `path`.
+    pub fn new(locator: Locator, path: PathBuf, options: Options) -> Result<Self> {
+        options.format_for(&path)?;
         // 20 ms don't matter to a file, and cost the others in the graph.
         let latency = locator.latency.or(Some(Quantum::RELAXED));
-        Self {
+        Ok(Self {
             locator: Locator { latency, ..locator },
             path,
             options,
             state: Mutex::new(State::New),
             told: AtomicBool::new(false),
-        }
+        })
     }
 
     /// The file or directory that was asked for.

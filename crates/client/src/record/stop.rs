@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 
 /// Asks a recording to end; clones ask the same one.
 #[derive(Clone, Debug)]
-pub struct Stop(Arc<Shared>);
+pub struct Stop(Arc<StopShared>);
 
 #[derive(Debug)]
-struct Shared {
+struct StopShared {
     asked: AtomicBool,
     notifier: EventFd,
 }
@@ -24,7 +24,7 @@ impl Stop {
         let notifier = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|cause| Error::system("cannot make an eventfd", cause))?;
         let asked = AtomicBool::new(false);
-        Ok(Self(Arc::new(Shared { asked, notifier })))
+        Ok(Self(Arc::new(StopShared { asked, notifier })))
     }
 
     /// Asks: the recording ends with the audio that is there now. Doesn't wait.

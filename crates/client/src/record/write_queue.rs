@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::disk::{Done, Source, Step, ZEROS};
+use super::disk::{Done, Operation, Payload, ZEROS};
 use crate::ring::Reader;
 
 /// Bytes of a sample in the ring.
@@ -180,7 +180,7 @@ impl WriteQueue {
     }
 
     /// The next chain's steps; empty if there is nothing to write.
-    pub(super) fn start(&mut self, lost: &mut Vec<Stretch>) -> Vec<Step> {
+    pub(super) fn start(&mut self, lost: &mut Vec<Stretch>) -> Vec<Operation> {
         self.expire(lost);
         let mut steps = Vec::new();
         while steps.len() < STEPS
@@ -202,7 +202,7 @@ impl WriteQueue {
             let source = match &piece.content {
                 Content::Ring(ring, position) => {
                     match ring.window(*position, piece.bytes / SAMPLE) {
-                        Ok(_) => Source::Ring(ring.clone(), *position),
+                        Ok(_) => Payload::Ring(ring.clone(), *position),
                         // Overwritten this very moment: the next look replaces it.
                         Err(_) => {
                             self.queue.push_front(piece);
@@ -210,10 +210,10 @@ impl WriteQueue {
                         }
                     }
                 }
-                Content::Bytes(bytes) => Source::Bytes(bytes.clone(), 0),
-                Content::Silence => Source::Zeros,
+                Content::Bytes(bytes) => Payload::Bytes(bytes.clone(), 0),
+                Content::Silence => Payload::Zeros,
             };
-            steps.push(Step::Write {
+            steps.push(Operation::Write {
                 offset: piece.offset,
                 source,
                 length: piece.bytes as usize,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::window::Window;
-use crate::cursor::{Cursor, Step};
+use crate::cursor::{Advance, Cursor};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Poll;
@@ -104,9 +104,9 @@ impl Session {
         for _ in 0..VANISHED {
             let before = self.cursor.clone();
             let position = match self.cursor.step(ring.committed(), ring.oldest()) {
-                Step::Window(position) => position,
-                Step::Wait => return Ok(Poll::Pending),
-                Step::Overrun(lost) => return Ok(Poll::Overrun(lost)),
+                Advance::Window(position) => position,
+                Advance::Wait => return Ok(Poll::Pending),
+                Advance::Overrun(lost) => return Ok(Poll::Overrun(lost)),
             };
             match Window::new(&ring, position, size) {
                 Ok(window) => {

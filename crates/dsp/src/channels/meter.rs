@@ -18,7 +18,7 @@ pub(super) const SILENCE_DBFS: f32 = -120.0;
 
 /// One channel's newest window and last seconds.
 #[derive(Clone, Debug)]
-struct Channel {
+struct ChannelHistory {
     samples: Vec<f32>,
     /// The differences of its samples; as long as the window.
     differences: Vec<f32>,
@@ -52,7 +52,7 @@ struct Sums {
 
 /// A channel's last seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Levels {
+pub(super) struct ChannelLevels {
     pub(super) level_dbfs: f32,
     pub(super) peak_dbfs: f32,
     pub(super) dead: bool,
@@ -61,7 +61,7 @@ pub(super) struct Levels {
 /// Takes all channels of a source.
 #[derive(Clone, Debug)]
 pub(super) struct ChannelMeter {
-    channels: Vec<Channel>,
+    channels: Vec<ChannelHistory>,
     window: usize,
     filled: usize,
 }
@@ -69,7 +69,7 @@ pub(super) struct ChannelMeter {
 impl ChannelMeter {
     pub(super) fn new(channels: usize, rate: u32) -> Self {
         let window = (rate as f32 / WINDOWS).round().max(1.0) as usize;
-        let channel = Channel {
+        let channel = ChannelHistory {
             samples: vec![0.0; window],
             differences: vec![0.0; window],
             before: Vec::new(),
@@ -127,11 +127,11 @@ impl ChannelMeter {
         }
     }
 
-    pub(super) fn levels(&self, channel: usize) -> Levels {
+    pub(super) fn levels(&self, channel: usize) -> ChannelLevels {
         let told = &self.channels[channel].told;
         let mean = told.iter().map(|t| t.square).sum::<f32>() / told.len().max(1) as f32;
         let peak = told.iter().map(|t| t.peak).fold(0.0, f32::max);
-        Levels {
+        ChannelLevels {
             level_dbfs: dbfs(mean.sqrt()),
             peak_dbfs: dbfs(peak),
             dead: !told.is_empty() && !told.iter().any(|t| t.alive),
@@ -139,7 +139,7 @@ impl ChannelMeter {
     }
 }
 
-impl Channel {
+impl ChannelHistory {
     fn differ(&mut self) {
         if self.before.is_empty() {
             self.before.resize(self.spacing, self.samples[0]);

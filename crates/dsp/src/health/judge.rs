@@ -4,7 +4,7 @@
 //! lies in between doesn't flicker. Numbers and reasons: `docs/health.md`.
 
 use super::amplitude::Amplitudes;
-use super::measure::{Figures, HighPass, MEMORY, Memory, NOTHING_DB, percentile_of};
+use super::measure::{FigureHistory, Figures, HighPass, MEMORY, NOTHING_DB, percentile_of};
 use super::{Channel, Facts, Finding, Kind, Moment, Mute, WINDOW};
 
 /// Audio without anything but even noise before that is a finding, in windows: ten seconds.
@@ -102,7 +102,7 @@ pub struct Judge {
     /// See [`PATIENCE`].
     patience: usize,
     high_pass: HighPass,
-    memory: Memory,
+    memory: FigureHistory,
     amplitudes: Amplitudes,
     /// DC as of the last look: what amplitudes are counted from.
     center: f32,
@@ -110,12 +110,12 @@ pub struct Judge {
     until_look: usize,
     /// Uncaptured windows in a row.
     missing: u64,
-    open: Vec<Open>,
+    open: Vec<OpenFinding>,
 }
 
 /// A finding that goes on.
 #[derive(Debug)]
-struct Open {
+struct OpenFinding {
     finding: Finding,
     /// Looks in a row that didn't show it.
     missed: usize,
@@ -128,7 +128,7 @@ impl Judge {
         Self {
             patience: patience.min(PATIENCE),
             high_pass: HighPass::default(),
-            memory: Memory::new(),
+            memory: FigureHistory::new(),
             amplitudes: Amplitudes::new(),
             center: 0.0,
             until_look: LOOK,
@@ -224,7 +224,7 @@ impl Judge {
     }
 
     /// Begins, goes on with, or ends a finding.
-    fn note(&mut self, kind: Kind, found: Option<Found>) {
+    fn note(&mut self, kind: Kind, found: Option<Observation>) {
         let known = self.open.iter().position(|open| open.finding.kind == kind);
         match (known, found) {
             (None, None) => {}
@@ -243,7 +243,7 @@ impl Judge {
         }
     }
 
-    fn silence(&self, was: bool) -> Option<Found> {
+    fn silence(&self, was: bool) -> Option<Observation> {
         let broken = |windows| {
             let lately = self.memory.last(windows)?;
             Some(lately.filter(|figures| !figures.is_constant()).count())
@@ -263,7 +263,7 @@ impl Judge {
             .rev()
             .find(|figures| figures.is_constant())?;
         let value = newest.mean;
-        Some(Found {
+        Some(Observation {
             since: unbroken.last().unwrap_or(newest).moment,
             value: Some(value),
             unit: "full scale",
@@ -275,7 +275,7 @@ impl Judge {
         })
     }
 
-    fn noise(&self, was: bool) -> Option<Found> {
+    fn noise(&self, was: bool) -> Option<Observation> {
         let lately = self.memory.last(self.patience)?;
         if lately
             .clone()
@@ -290,7 +290,7 @@ impl Judge {
             return None;
         }
         let level = percentile_of(lately.map(|figures| figures.level_db), 0.5);
-        (level <= FAINT.of(was)).then(|| Found {
+        (level <= FAINT.of(was)).then(|| Observation {
             since,
             value: Some(level),
             unit: "dBFS",
@@ -299,7 +299,7 @@ impl Judge {
         })
     }
 
-    fn too_quiet(&self, was: bool) -> Option<Found> {
+    fn too_quiet(&self, was: bool) -> Option<Observation> {
         if self.is_open(Kind::Noise) {
             return None;
         }
@@ -321,7 +321,7 @@ impl Judge {
             let level = percentile_of(all.clone().map(|figures| figures.level_db), share);
             (QUIET, level, all.next()?, "nothing but sounds below")
         };
-        (level <= limit.of(was)).then(|| Found {
+        (level <= limit.of(was)).then(|| Observation {
             since: first.moment,
             value: Some(level),
             unit: "dBFS",
@@ -330,7 +330,7 @@ impl Judge {
         })
     }
 
-    fn clipping(&self, was: bool) -> Option<Found> {
+    fn clipping(&self, was: bool) -> Option<Observation> {
         let runs: u32 = match self.memory.last(FLAT_WINDOWS) {
             Some(lately) => lately.map(|figures| figures.flat_runs).sum(),
             None => self.memory.all().map(|figures| figures.flat_runs).sum(),
@@ -349,7 +349,7 @@ impl Judge {
         let level = percentile_of(cut.clone().map(|(_, peak)| peak), 0.5);
         let decibels = 20.0 * level.log10();
         let at_full_scale = decibels >= -0.5;
-        Some(Found {
+        Some(Observation {
             since: cut.next()?.0.moment,
             value: Some(decibels),
             unit: "dBFS",
@@ -364,11 +364,11 @@ impl Judge {
         })
     }
 
-    fn dc(&self, was: bool) -> Option<Found> {
+    fn dc(&self, was: bool) -> Option<Observation> {
         let lately = self.memory.last(DC_WINDOWS)?;
         let since = lately.clone().next()?.moment;
         let dc = percentile_of(lately.map(|figures| figures.mean), 0.5);
-        (dc.abs() >= DC.of(was)).then(|| Found {
+        (dc.abs() >= DC.of(was)).then(|| Observation {
             since,
             value: Some(dc),
             unit: "full scale",
@@ -379,7 +379,7 @@ impl Judge {
 }
 
 /// What a look comes to.
-struct Found {
+struct Observation {
     since: Moment,
     value: Option<f32>,
     unit: &'static str,
@@ -387,8 +387,8 @@ struct Found {
     remedy: String,
 }
 
-impl Found {
-    fn opened(self, kind: Kind) -> Open {
+impl Observation {
+    fn opened(self, kind: Kind) -> OpenFinding {
         let finding = Finding {
             kind,
             since: self.since,
@@ -397,7 +397,7 @@ impl Found {
             text: self.text,
             remedy: self.remedy,
         };
-        Open { finding, missed: 0 }
+        OpenFinding { finding, missed: 0 }
     }
 }
 
@@ -409,8 +409,8 @@ fn linger(kind: Kind) -> usize {
     }
 }
 
-fn muted(mute: &Mute, now: Moment) -> Found {
-    Found {
+fn muted(mute: &Mute, now: Moment) -> Observation {
+    Observation {
         since: now,
         value: None,
         unit: "",
@@ -420,7 +420,7 @@ fn muted(mute: &Mute, now: Moment) -> Found {
 }
 
 /// Some have no sound while others have: where none has, that is silence.
-fn dead_channels(channels: &[Channel], now: Moment) -> Option<Found> {
+fn dead_channels(channels: &[Channel], now: Moment) -> Option<Observation> {
     let names = names(channels, |channel| channel.dead)?;
     let alive = channels.iter().find(|channel| !channel.dead)?;
     let heard = channels
@@ -430,7 +430,7 @@ fn dead_channels(channels: &[Channel], now: Moment) -> Option<Found> {
         true => "nothing for speech, the others are heard at their own level; otherwise look at the cable of this input".into(),
         false => format!("hear another: --channel auto, or --channel {}", alive.name),
     };
-    Some(Found {
+    Some(Observation {
         since: now,
         value: None,
         unit: "",
@@ -439,9 +439,9 @@ fn dead_channels(channels: &[Channel], now: Moment) -> Option<Found> {
     })
 }
 
-fn inverted_channels(channels: &[Channel], now: Moment) -> Option<Found> {
+fn inverted_channels(channels: &[Channel], now: Moment) -> Option<Observation> {
     let names = names(channels, |channel| channel.inverted)?;
-    Some(Found {
+    Some(Observation {
         since: now,
         value: None,
         unit: "",

@@ -123,9 +123,9 @@ fn decibels(power: f32) -> f32 {
 
 /// The figures of the last windows, oldest first.
 #[derive(Debug)]
-pub(super) struct Memory(VecDeque<Figures>);
+pub(super) struct FigureHistory(VecDeque<Figures>);
 
-impl Memory {
+impl FigureHistory {
     pub(super) fn new() -> Self {
         Self(VecDeque::with_capacity(MEMORY))
     }

@@ -143,13 +143,13 @@ struct Pool<'a, I: Items> {
     search: &'a Search,
     items: &'a I,
     jobs: usize,
-    open: Mutex<Open<'a>>,
+    open: Mutex<OpenRecordings<'a>>,
     /// One came back, or the last one is over.
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Open<'a> {
+struct OpenRecordings<'a> {
     waiting: VecDeque<Track<'a>>,
     /// With a worker.
     taken: usize,
@@ -158,7 +158,7 @@ struct Open<'a> {
 }
 
 impl<'a, I: Items> Pool<'a, I> {
-    fn open(&self) -> MutexGuard<'_, Open<'a>> {
+    fn open(&self) -> MutexGuard<'_, OpenRecordings<'a>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -233,7 +233,7 @@ impl<'a, I: Items> Pool<'a, I> {
         }
     }
 
-    fn lease(&self, open: &mut Open<'a>, count: usize) -> Lease<'_, 'a, I> {
+    fn lease(&self, open: &mut OpenRecordings<'a>, count: usize) -> Lease<'_, 'a, I> {
         open.taken += count;
         Lease { pool: self, count }
     }

@@ -15,7 +15,7 @@ fn where_pulseaudio_has_the_sound_no_pipewire_is_advised() {
     };
     let checks = judge(&facts("alsa:pulse"));
     let of = |name: &str| checks.iter().find(|check| check.name == name).unwrap();
-    assert_eq!(of("PipeWire").status, Status::Good);
+    assert_eq!(of("PipeWire").status, CheckStatus::Good);
     assert!(of("visibility").meaning.contains("stream of PulseAudio"));
     // A card of one's own is another matter.
     let checks = judge(&facts("alsa:hw:CARD=USB"));
@@ -23,7 +23,7 @@ fn where_pulseaudio_has_the_sound_no_pipewire_is_advised() {
         .iter()
         .find(|check| check.name == "PipeWire")
         .unwrap();
-    assert_eq!(check.status, Status::Degraded);
+    assert_eq!(check.status, CheckStatus::Degraded);
     assert!(check.remedy.is_some());
 }
 
@@ -39,9 +39,9 @@ fn without_alsa_only_pipewire_helps() {
     };
     let checks = judge(&facts);
     let of = |name: &str| checks.iter().find(|check| check.name == name).unwrap();
-    assert_eq!(of("PipeWire").status, Status::Broken);
+    assert_eq!(of("PipeWire").status, CheckStatus::Broken);
     assert!(of("PipeWire").meaning.contains("has no ALSA"));
-    assert_eq!(of("sound cards").status, Status::Good);
+    assert_eq!(of("sound cards").status, CheckStatus::Good);
 }
 
 #[test]

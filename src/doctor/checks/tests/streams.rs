@@ -74,25 +74,32 @@ fn each_source_that_is_open_is_judged_by_itself() {
     );
     let expected = [
         (
-            Status::Good,
+            CheckStatus::Good,
             "default at 16000, 48000 Hz: captures alsa_input.usb; nothing lost, 2 clients",
         ),
-        (Status::Degraded, "clipping"),
-        (Status::Degraded, "1001 samples lost in 3 gaps"),
-        (Status::Degraded, "no audio: no program is called Firefox"),
-        (Status::Good, "not captured, as nobody listens"),
-        (Status::Good, "1000 samples lost in 1 gap"),
+        (CheckStatus::Degraded, "clipping"),
+        (CheckStatus::Degraded, "1001 samples lost in 3 gaps"),
+        (
+            CheckStatus::Degraded,
+            "no audio: no program is called Firefox",
+        ),
+        (CheckStatus::Good, "not captured, as nobody listens"),
+        (CheckStatus::Good, "1000 samples lost in 1 gap"),
     ];
     for (check, (status, meaning)) in found.iter().zip(expected) {
         assert_eq!(check.status, status, "{check:?}");
         assert!(check.meaning.contains(meaning), "{check:?}");
-        assert_eq!(check.remedy.is_some(), status != Status::Good, "{check:?}");
+        assert_eq!(
+            check.remedy.is_some(),
+            status != CheckStatus::Good,
+            "{check:?}"
+        );
     }
     let mut facts = fine();
     facts.service = Some(Err("it did not answer within 5 s".into()));
     let hangs = judge(&facts);
     let hangs = hangs.iter().find(|check| check.name == "streams").unwrap();
-    assert_eq!(hangs.status, Status::Broken);
+    assert_eq!(hangs.status, CheckStatus::Broken);
 }
 
 #[test]
@@ -129,34 +136,58 @@ fn what_is_cancelled_and_offered_is_said() {
     use MicrophoneState::{Idle, Recorded, Waiting};
     let missing = "PipeWire can't be reached";
     for (name, service, status, meaning) in [
-        ("echo", Service::default(), Status::Good, "not cancelled"),
-        ("echo", echo(None), Status::Good, "monitor:speakers"),
-        ("echo", echo(Some("no sink")), Status::Degraded, "no sink"),
-        ("microphone", Service::default(), Status::Good, "none is"),
-        ("microphone", microphone(Idle, None, 0), Status::Good, "v2m"),
+        (
+            "echo",
+            Service::default(),
+            CheckStatus::Good,
+            "not cancelled",
+        ),
+        ("echo", echo(None), CheckStatus::Good, "monitor:speakers"),
+        (
+            "echo",
+            echo(Some("no sink")),
+            CheckStatus::Degraded,
+            "no sink",
+        ),
+        (
+            "microphone",
+            Service::default(),
+            CheckStatus::Good,
+            "none is",
+        ),
+        (
+            "microphone",
+            microphone(Idle, None, 0),
+            CheckStatus::Good,
+            "v2m",
+        ),
         (
             "microphone",
             microphone(Recorded, None, 0),
-            Status::Good,
+            CheckStatus::Good,
             "50 ms",
         ),
         (
             "microphone",
             microphone(Recorded, None, 7),
-            Status::Degraded,
+            CheckStatus::Degraded,
             "7 samples",
         ),
         (
             "microphone",
             microphone(Waiting, Some(missing), 0),
-            Status::Degraded,
+            CheckStatus::Degraded,
             missing,
         ),
     ] {
         let found = check(name, service);
         assert_eq!(found.status, status, "{found:?}");
         assert!(found.meaning.contains(meaning), "{found:?}");
-        assert_eq!(found.remedy.is_some(), status != Status::Good, "{found:?}");
+        assert_eq!(
+            found.remedy.is_some(),
+            status != CheckStatus::Good,
+            "{found:?}"
+        );
     }
     let checks = judge(&fine());
     for name in ["echo", "microphone"] {

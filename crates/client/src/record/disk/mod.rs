@@ -28,7 +28,7 @@ use uring::Uring;
 
 /// Bytes that stay where they are while a chain runs.
 #[derive(Clone)]
-pub(super) enum Source {
+pub(super) enum Payload {
     /// Samples of a ring, from this position on: written from the shared pages
     /// themselves. They may change meanwhile; the ring is asked about that afterwards.
     Ring(Arc<Reader>, u64),
@@ -45,7 +45,7 @@ static ZERO: [u8; ZEROS] = [0; ZEROS];
 /// Bytes of a sample.
 const SAMPLE: usize = size_of::<f32>();
 
-impl Source {
+impl Payload {
     /// Some of its bytes, copied; silence where the ring has overwritten them already.
     pub(super) fn copy(&self, bytes: Range<usize>) -> Vec<u8> {
         match self {
@@ -70,11 +70,11 @@ impl Source {
     }
 }
 
-pub(super) enum Step {
+pub(super) enum Operation {
     /// Writes so many bytes at this offset; the source has as many.
     Write {
         offset: u64,
-        source: Source,
+        source: Payload,
         length: usize,
     },
     /// Waits until everything written before is on the disk.
@@ -146,7 +146,7 @@ impl Disk {
     }
 
     /// Starts a chain; the one before has ended.
-    pub(super) fn start(&mut self, steps: Vec<Step>) -> Result<()> {
+    pub(super) fn start(&mut self, steps: Vec<Operation>) -> Result<()> {
         match self {
             Self::Uring(uring) => uring.start(steps),
             Self::Plain(plain) => {
@@ -227,7 +227,7 @@ mod tests {
         writer.append(&samples, 0);
         let oldest = reader.oldest() as usize;
         assert!(oldest > 0);
-        let source = Source::Ring(reader, oldest as u64 - 10);
+        let source = Payload::Ring(reader, oldest as u64 - 10);
         let mut expected = vec![0.0; 10];
         expected.extend(&samples[oldest..oldest + 90]);
         let expected: &[u8] = bytemuck::cast_slice(&expected);

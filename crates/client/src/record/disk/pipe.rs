@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
 
-use super::{Done, Step, wait_for};
+use super::{Done, Operation, wait_for};
 use crate::error::Result;
 use crate::files::Found;
 
@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 pub(in crate::record) struct Pipe {
     end: End,
-    steps: Vec<Step>,
+    steps: Vec<Operation>,
     /// Of the step under way.
     written: usize,
     done: Done,
@@ -75,7 +75,7 @@ impl Pipe {
         matches!(self.end, End::Unread(_))
     }
 
-    pub(super) fn start(&mut self, steps: Vec<Step>) {
+    pub(super) fn start(&mut self, steps: Vec<Operation>) {
         (self.steps, self.written) = (steps, 0);
         self.done.clear();
         self.go_on();
@@ -113,7 +113,7 @@ impl Pipe {
     /// Writes as much as goes without waiting.
     fn go_on(&mut self) {
         while let Some(step) = self.steps.get(self.done.len()) {
-            let Step::Write { source, length, .. } = step else {
+            let Operation::Write { source, length, .. } = step else {
                 self.done.push(Ok(0));
                 continue;
             };

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::uio::pwrite;
 use nix::unistd::fdatasync;
 
-use super::{Done, Step};
+use super::{Done, Operation};
 
 pub(in crate::record) struct Plain {
     file: File,
@@ -24,7 +24,7 @@ impl Plain {
         &self.file
     }
 
-    pub(super) fn start(&mut self, steps: Vec<Step>) {
+    pub(super) fn start(&mut self, steps: Vec<Operation>) {
         let mut broken = false;
         let mut done = Done::new();
         for step in &steps {
@@ -33,8 +33,8 @@ impl Plain {
                 false => self.run(step),
             };
             broken |= match (step, result) {
-                (Step::Write { length, .. }, Ok(written)) => written < *length,
-                (Step::Sync, Ok(_)) => false,
+                (Operation::Write { length, .. }, Ok(written)) => written < *length,
+                (Operation::Sync, Ok(_)) => false,
                 (_, Err(_)) => true,
             };
             done.push(result);
@@ -42,15 +42,15 @@ impl Plain {
         self.done = Some(done);
     }
 
-    fn run(&self, step: &Step) -> nix::Result<usize> {
+    fn run(&self, step: &Operation) -> nix::Result<usize> {
         loop {
             let result = match step {
-                Step::Write {
+                Operation::Write {
                     offset,
                     source,
                     length,
                 } => pwrite(&self.file, &source.copy(0..*length), *offset as i64),
-                Step::Sync => fdatasync(self.file.as_fd()).map(|()| 0),
+                Operation::Sync => fdatasync(self.file.as_fd()).map(|()| 0),
             };
             if result != Err(Errno::EINTR) {
                 return result;

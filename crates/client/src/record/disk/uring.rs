@@ -16,7 +16,7 @@ use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use nix::errno::Errno;
 
-use super::{Done, Source, Step, ZERO};
+use super::{Done, Operation, Payload, ZERO};
 use crate::error::{Error, Result};
 
 /// Entries of one chain, and the notifier.
@@ -27,7 +27,7 @@ pub(in crate::record) struct Uring {
     // Closed before the file and the steps' memory go.
     ring: IoUring,
     file: File,
-    steps: Vec<Step>,
+    steps: Vec<Operation>,
     results: Vec<Option<i32>>,
     /// A poll of the notifier is under way, or came.
     listening: bool,
@@ -57,21 +57,21 @@ impl Uring {
         &self.file
     }
 
-    pub(super) fn start(&mut self, steps: Vec<Step>) -> Result<()> {
+    pub(super) fn start(&mut self, steps: Vec<Operation>) -> Result<()> {
         let fd = Fd(self.file.as_raw_fd());
         let last = steps.len().saturating_sub(1);
         let entries: Vec<squeue::Entry> = (0..)
             .zip(&steps)
             .map(|(n, step)| {
                 let entry = match step {
-                    Step::Write {
+                    Operation::Write {
                         offset,
                         source,
                         length,
                     } => opcode::Write::new(fd, address(source), *length as u32)
                         .offset(*offset)
                         .build(),
-                    Step::Sync => opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build(),
+                    Operation::Sync => opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build(),
                 };
                 let link = match n == last {
                     true => squeue::Flags::empty(),
@@ -157,11 +157,11 @@ impl Uring {
 }
 
 /// Where its bytes stand, and stay.
-fn address(source: &Source) -> *const u8 {
+fn address(source: &Payload) -> *const u8 {
     match source {
-        Source::Ring(ring, position) => ring.address(*position),
-        Source::Bytes(bytes, from) => bytes[*from..].as_ptr(),
-        Source::Zeros => ZERO.as_ptr(),
+        Payload::Ring(ring, position) => ring.address(*position),
+        Payload::Bytes(bytes, from) => bytes[*from..].as_ptr(),
+        Payload::Zeros => ZERO.as_ptr(),
     }
 }
 

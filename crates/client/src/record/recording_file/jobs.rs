@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::super::disk::{Disk, Done, Source, Step};
+use super::super::disk::{Disk, Done, Operation, Payload};
 use super::super::head::{HEAD, seconds};
 use super::super::target::{self, STDOUT};
 use super::{Job, RecordingFile, Trouble};
@@ -89,13 +89,13 @@ impl RecordingFile {
             let turned = self.notes.turned(self.new_notes());
             let head = self.head(claimed, turned.as_ref().unwrap_or(&self.notes));
             let bytes: Arc<[u8]> = head.bytes.into();
-            let write = |part: Range<usize>| Step::Write {
+            let write = |part: Range<usize>| Operation::Write {
                 offset: part.start as u64,
-                source: Source::Bytes(bytes.clone(), part.start),
+                source: Payload::Bytes(bytes.clone(), part.start),
                 length: part.len(),
             };
             let first = turned.is_some().then(|| write(head.first));
-            let rest = [Step::Sync, write(0..HEAD), Step::Sync];
+            let rest = [Operation::Sync, write(0..HEAD), Operation::Sync];
             let notes = turned.unwrap_or_else(|| self.notes.clone());
             self.job = Job::Commit(claimed, notes);
             self.disk.start(first.into_iter().chain(rest).collect())?;

@@ -15,10 +15,10 @@ struct Disk {
 
 impl Disk {
     /// Runs a chain of which `fate` spoils a step: refused, or cut short.
-    fn run(&mut self, steps: &[Step], fate: Option<(usize, Option<usize>)>) -> Done {
+    fn run(&mut self, steps: &[Operation], fate: Option<(usize, Option<usize>)>) -> Done {
         let mut broken = false;
         let results = steps.iter().enumerate().map(|(n, step)| {
-            let Step::Write {
+            let Operation::Write {
                 offset,
                 source,
                 length,

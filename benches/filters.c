@@ -1,7 +1,10 @@
-/* Filters that copy what they hear, and nothing else, each on a data thread of its own: what a
- * callback costs that has to touch the audio at all, among others like it.
+/* pw_filters as a floor for engines: what every further node costs those beside it, and what a
+ * callback costs that has to touch the audio at all.
  *
- *   copying_filters NODE.LATENCY COUNT  until SIGTERM; nodes copy-0, copy-1, …
+ *   filters empty|copy NODE.LATENCY NAME...   until SIGTERM
+ *
+ * Nodes of these names, each on a data thread of its own, that look at nothing, or copy what
+ * they hear.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +24,13 @@ struct node {
 
 static struct pw_main_loop *loop;
 
-static void process(void *data, struct spa_io_position *position)
+static void look_at_nothing(void *data, struct spa_io_position *position)
+{
+	(void)data;
+	(void)position;
+}
+
+static void copy(void *data, struct spa_io_position *position)
 {
 	struct node *node = data;
 	uint32_t count = position->clock.duration;
@@ -42,26 +51,31 @@ static void quit(void *data, int signal)
 	pw_main_loop_quit(loop);
 }
 
-static const struct pw_filter_events events = {
+static const struct pw_filter_events empty_events = {
 	PW_VERSION_FILTER_EVENTS,
-	.process = process,
+	.process = look_at_nothing,
 };
 
-static int start(const char *latency, int number)
+static const struct pw_filter_events copy_events = {
+	PW_VERSION_FILTER_EVENTS,
+	.process = copy,
+};
+
+static int start(const char *name, const char *latency, int copies)
 {
 	struct node *node = calloc(1, sizeof *node);
 	struct pw_filter *filter;
-	char name[32];
 
-	snprintf(name, sizeof name, "copy-%d", number);
-	node->ring = malloc(SAMPLES * sizeof *node->ring);
-	memset(node->ring, 1, SAMPLES * sizeof *node->ring);
+	if (copies) {
+		node->ring = malloc(SAMPLES * sizeof *node->ring);
+		memset(node->ring, 1, SAMPLES * sizeof *node->ring);
+	}
 	/* With a context, and so a data thread, of its own. */
 	filter = pw_filter_new_simple(
 		pw_main_loop_get_loop(loop), name,
 		pw_properties_new(PW_KEY_MEDIA_TYPE, "Audio", PW_KEY_MEDIA_CATEGORY, "Capture",
 				  PW_KEY_NODE_LATENCY, latency, NULL),
-		&events, node);
+		copies ? &copy_events : &empty_events, node);
 	node->port = pw_filter_add_port(
 		filter, PW_DIRECTION_INPUT, PW_FILTER_PORT_FLAG_MAP_BUFFERS, 0,
 		pw_properties_new(PW_KEY_FORMAT_DSP, "32 bit float mono audio",
@@ -72,15 +86,17 @@ static int start(const char *latency, int number)
 
 int main(int argc, char **argv)
 {
-	if (argc != 3) {
-		fprintf(stderr, "usage: %s NODE.LATENCY COUNT\n", argv[0]);
+	int copies = argc > 1 && !strcmp(argv[1], "copy");
+
+	if (argc < 4 || (!copies && strcmp(argv[1], "empty"))) {
+		fprintf(stderr, "usage: %s empty|copy NODE.LATENCY NAME...\n", argv[0]);
 		return 2;
 	}
 	pw_init(&argc, &argv);
 	loop = pw_main_loop_new(NULL);
 	pw_loop_add_signal(pw_main_loop_get_loop(loop), SIGTERM, quit, NULL);
-	for (int number = 0; number < atoi(argv[2]); number++) {
-		if (start(argv[1], number) < 0) {
+	for (int i = 3; i < argc; i++) {
+		if (start(argv[i], argv[2], copies) < 0) {
 			fprintf(stderr, "%s: can't connect to PipeWire\n", argv[0]);
 			return 1;
 		}
