@@ -114,6 +114,8 @@ class Tally:
 
     kept: int = 0
     flagged: int = 0
+    #: Something played beside it, so that it isn't the microphone as it is.
+    cleaned: int = 0
     #: Overwritten before they were read, as the reader was told.
     overrun: int = 0
     #: The source was there, and silent.
@@ -167,8 +169,16 @@ class Account:
         if self.next is not None:
             self.next += lost
 
-    def chunk(self, position: int, time_ns: int, flagged: bool, samples: Floats) -> None:
-        """The next that it got."""
+    def chunk(
+        self,
+        position: int,
+        time_ns: int,
+        flagged: bool,
+        samples: Floats,
+        *,
+        cleaned: bool = False,
+    ) -> None:
+        """The next that it got; `cleaned`: of the right length, and of other samples."""
         if self.next is not None and position != self.next:
             if flagged and self._is_anew(time_ns):
                 self._end_ring(len(samples))
@@ -179,12 +189,14 @@ class Account:
                 )
             self._leave()
             self.before = self.origin_ns = None
-        elif flagged:
+        elif flagged or cleaned:
             self._leave()
         self._look_at_time(position, time_ns)
         self.next, self.time_ns = position + len(samples), time_ns
         if flagged:
             self.tally.flagged += len(samples)
+        elif cleaned:
+            self.tally.cleaned += len(samples)
         else:
             self._verify(position, time_ns, samples)
 

@@ -1,4 +1,4 @@
-"""The three Python readers: started, killed, frozen, and each with an account of what it got."""
+"""The Python readers: started, killed, frozen, and each with an account of what it got."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import numpy as np
 
 from rig.player import die_with_parent
 from soak.account import Account, World
-from soak.readers import CHUNK, OPENED, OVERRUN, RATES, RECORD
+from soak.readers import CHUNK, CLEANED, OPENED, OVERRUN, RATES, RECORD
 
-KINDS = ("sync", "asyncio", "segments")
+KINDS = ("sync", "asyncio", "segments", "clean")
 
 
 class Client(threading.Thread):
@@ -66,11 +66,14 @@ class Client(threading.Thread):
                     self.overruns += 1
                     self.account.overrun(position)
                 else:
-                    assert kind == CHUNK
+                    assert kind in (CHUNK, CLEANED)
                     self._heard.set()
                     samples = np.frombuffer(payload, np.float32)
-                    add = self.account.segment if self.kind == "segments" else self.account.chunk
-                    add(position, time_ns, bool(flagged), samples)
+                    told = (position, time_ns, bool(flagged), samples)
+                    if self.kind == "segments":
+                        self.account.segment(*told)
+                    else:
+                        self.account.chunk(*told, cleaned=kind == CLEANED)
 
     def signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
