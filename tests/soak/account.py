@@ -48,9 +48,11 @@ class World:
     engine_ends: list[int] = field(default_factory=list)
     #: From when to when the sound server's clock may have stood still, or another one begun.
     clock_stood: list[Span] = field(default_factory=list)
+    #: From when to when the graph may have put its nodes under other clocks.
+    regrouped: list[Span] = field(default_factory=list)
     #: Virtual sources that bring a clock along. They hear a cycle last, and give it with the next
-    #: one: where the sound server catches up without waiting for the player, or cycles become
-    #: longer, silence is what they themselves give.
+    #: one: where the sound server catches up without waiting for the player, cycles become longer
+    #: or nodes get another clock, silence is what they themselves give.
     may_starve: frozenset[str] = frozenset()
 
     def within(self, spans: list[Span], from_ns: int, to_ns: int) -> bool:
@@ -389,9 +391,8 @@ class Account:
             self.tally.silent += found.stray
             return True
         sources = {found.source, *(place.source for place in places)}
-        starved = sources & self.world.may_starve and self.world.within(
-            self.world.clock_stood, *span
-        )
+        spans = self.world.clock_stood + self.world.regrouped
+        starved = sources & self.world.may_starve and self.world.within(spans, *span)
         if starved or any(self.world.was_late(place, *span) for place in places):
             self.tally.unknown += found.stray
             return True

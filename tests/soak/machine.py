@@ -144,14 +144,18 @@ class Machine:
 
     def plug_sink(self, name: str) -> None:
         """If something plays into it, that links itself again."""
-        self.rig.create_sink(name)
+        with span(self.world.regrouped):
+            self.rig.create_sink(name)
 
     def unplug_sink(self, name: str) -> None:
-        self.rig.destroy_node(name)
+        with span(self.world.regrouped):
+            self.rig.destroy_node(name)
 
     def set_default_sink(self, name: str) -> None:
+        """`clean` links microphone and loudspeaker, and with them what is linked to either."""
         self.default_sink = name
-        self.rig.set_default_sink(name)
+        with span(self.world.regrouped):
+            self.rig.set_default_sink(name)
 
     def _play(self, name: str) -> None:
         path = self.directory / f"{name}.f32"
