@@ -15,6 +15,7 @@ import numpy as np
 
 from rig.player import die_with_parent
 from soak.account import Account, World
+from soak.played import Floats
 from soak.readers import CHUNK, CLEANED, OPENED, OVERRUN, RATES, RECORD
 
 KINDS = ("sync", "asyncio", "segments", "clean")
@@ -34,6 +35,9 @@ class Client(threading.Thread):
         self.started = 0
         self.overruns = 0
         self._heard = threading.Event()
+        #: The newest chunk of `clean`.
+        self._held: tuple[int, int, bool, Floats] | None = None
+        self._held_cleaned = False
         self.start()
 
     def run(self) -> None:
@@ -60,6 +64,8 @@ class Client(threading.Thread):
             if len(payload) < 4 * count:
                 return  # killed in the middle of it
             with self.lock:
+                if kind in (OPENED, OVERRUN):
+                    self._close_clean(cleaned=True)
                 if kind == OPENED:
                     self.account.opened()
                 elif kind == OVERRUN:
@@ -72,8 +78,23 @@ class Client(threading.Thread):
                     told = (position, time_ns, bool(flagged), samples)
                     if self.kind == "segments":
                         self.account.segment(*told)
+                    elif self.kind == "clean":
+                        self._take_clean(*told, cleaned=kind == CLEANED)
                     else:
-                        self.account.chunk(*told, cleaned=kind == CLEANED)
+                        self.account.chunk(*told)
+
+    def _take_clean(
+        self, position: int, time_ns: int, flagged: bool, samples: Floats, *, cleaned: bool
+    ) -> None:
+        """What is told of a chunk's last window comes with the next chunk."""
+        self._close_clean(cleaned=cleaned or flagged)
+        self._held = (position, time_ns, flagged, samples)
+        self._held_cleaned = cleaned
+
+    def _close_clean(self, *, cleaned: bool) -> None:
+        if self._held:
+            self.account.chunk(*self._held, cleaned=cleaned or self._held_cleaned)
+        self._held = None
 
     def signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
