@@ -48,9 +48,11 @@ class World:
     engine_ends: list[int] = field(default_factory=list)
     #: From when to when the sound server's clock may have stood still, or another one begun.
     clock_stood: list[Span] = field(default_factory=list)
+    #: From when to when the graph may have put its nodes under other clocks.
+    regrouped: list[Span] = field(default_factory=list)
     #: Virtual sources that bring a clock along. They hear a cycle last, and give it with the next
-    #: one: where the sound server catches up without waiting for the player, or cycles become
-    #: longer, silence is what they themselves give.
+    #: one: where the sound server catches up without waiting for the player, cycles become longer
+    #: or nodes get another clock, silence is what they themselves give.
     may_starve: frozenset[str] = frozenset()
 
     def within(self, spans: list[Span], from_ns: int, to_ns: int) -> bool:
@@ -114,6 +116,8 @@ class Tally:
 
     kept: int = 0
     flagged: int = 0
+    #: Something played beside it, so that it isn't the microphone as it is.
+    cleaned: int = 0
     #: Overwritten before they were read, as the reader was told.
     overrun: int = 0
     #: The source was there, and silent.
@@ -167,8 +171,16 @@ class Account:
         if self.next is not None:
             self.next += lost
 
-    def chunk(self, position: int, time_ns: int, flagged: bool, samples: Floats) -> None:
-        """The next that it got."""
+    def chunk(
+        self,
+        position: int,
+        time_ns: int,
+        flagged: bool,
+        samples: Floats,
+        *,
+        cleaned: bool = False,
+    ) -> None:
+        """The next that it got; `cleaned`: of the right length, and of other samples."""
         if self.next is not None and position != self.next:
             if flagged and self._is_anew(time_ns):
                 self._end_ring(len(samples))
@@ -179,12 +191,14 @@ class Account:
                 )
             self._leave()
             self.before = self.origin_ns = None
-        elif flagged:
+        elif flagged or cleaned:
             self._leave()
         self._look_at_time(position, time_ns)
         self.next, self.time_ns = position + len(samples), time_ns
         if flagged:
             self.tally.flagged += len(samples)
+        elif cleaned:
+            self.tally.cleaned += len(samples)
         else:
             self._verify(position, time_ns, samples)
 
@@ -377,9 +391,8 @@ class Account:
             self.tally.silent += found.stray
             return True
         sources = {found.source, *(place.source for place in places)}
-        starved = sources & self.world.may_starve and self.world.within(
-            self.world.clock_stood, *span
-        )
+        spans = self.world.clock_stood + self.world.regrouped
+        starved = sources & self.world.may_starve and self.world.within(spans, *span)
         if starved or any(self.world.was_late(place, *span) for place in places):
             self.tally.unknown += found.stray
             return True

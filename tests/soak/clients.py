@@ -1,4 +1,4 @@
-"""The three Python readers: started, killed, frozen, and each with an account of what it got."""
+"""The Python readers: started, killed, frozen, and each with an account of what it got."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import numpy as np
 
 from rig.player import die_with_parent
 from soak.account import Account, World
-from soak.readers import CHUNK, OPENED, OVERRUN, RATES, RECORD
+from soak.played import Floats
+from soak.readers import CHUNK, CLEANED, OPENED, OVERRUN, RATES, RECORD
 
-KINDS = ("sync", "asyncio", "segments")
+KINDS = ("sync", "asyncio", "segments", "clean")
 
 
 class Client(threading.Thread):
@@ -34,6 +35,9 @@ class Client(threading.Thread):
         self.started = 0
         self.overruns = 0
         self._heard = threading.Event()
+        #: The newest chunk of `clean`.
+        self._held: tuple[int, int, bool, Floats] | None = None
+        self._held_cleaned = False
         self.start()
 
     def run(self) -> None:
@@ -60,17 +64,37 @@ class Client(threading.Thread):
             if len(payload) < 4 * count:
                 return  # killed in the middle of it
             with self.lock:
+                if kind in (OPENED, OVERRUN):
+                    self._close_clean(cleaned=True)
                 if kind == OPENED:
                     self.account.opened()
                 elif kind == OVERRUN:
                     self.overruns += 1
                     self.account.overrun(position)
                 else:
-                    assert kind == CHUNK
+                    assert kind in (CHUNK, CLEANED)
                     self._heard.set()
                     samples = np.frombuffer(payload, np.float32)
-                    add = self.account.segment if self.kind == "segments" else self.account.chunk
-                    add(position, time_ns, bool(flagged), samples)
+                    told = (position, time_ns, bool(flagged), samples)
+                    if self.kind == "segments":
+                        self.account.segment(*told)
+                    elif self.kind == "clean":
+                        self._take_clean(*told, cleaned=kind == CLEANED)
+                    else:
+                        self.account.chunk(*told)
+
+    def _take_clean(
+        self, position: int, time_ns: int, flagged: bool, samples: Floats, *, cleaned: bool
+    ) -> None:
+        """What is told of a chunk's last window comes with the next chunk."""
+        self._close_clean(cleaned=cleaned or flagged)
+        self._held = (position, time_ns, flagged, samples)
+        self._held_cleaned = cleaned
+
+    def _close_clean(self, *, cleaned: bool) -> None:
+        if self._held:
+            self.account.chunk(*self._held, cleaned=cleaned or self._held_cleaned)
+        self._held = None
 
     def signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):

@@ -22,6 +22,7 @@ READERS = {
     "sync": "Python, 48 kHz",
     "asyncio": "asyncio, 16 kHz",
     "segments": "utterances, 16 kHz",
+    "clean": "`clean`, 48 kHz",
     "files": "recordings, 48 kHz",
 }
 
@@ -45,9 +46,10 @@ def matrix(report: dict[str, Any]) -> str:
     rows = []
     for name, title in READERS.items():
         tally, rate = report["tallies"][name], report["rates"][name]
-        columns = ("kept", "flagged", "overrun", "silent", "unknown")
+        columns = ("kept", "flagged", "cleaned", "overrun", "silent", "unknown")
         rows.append([title, *(seconds(tally[column] / rate) for column in columns)])
-    audio = table(["reader", "as played", "flagged", "overrun", "source silent", "not known"], rows)
+    head = ["reader", "as played", "flagged", "cleaned", "overrun", "source silent", "not known"]
+    audio = table(head, rows)
     minutes, times = report["seconds"] / 60, sum(report["injected"].values())
     words = "nothing" if lost == 0 else f"{lost} stretches"
     return (

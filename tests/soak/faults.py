@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from soak.machine import BUILT_IN, OWN_CLOCK, PLUGGED, SOURCES, Machine
+from soak.machine import BUILT_IN, OWN_CLOCK, PLUGGED, SINKS, SOURCES, Machine
 
 Inject = Callable[[Machine, random.Random, float], None]
 
@@ -38,6 +38,18 @@ def unplug(machine: Machine, rng: random.Random, longest: float) -> None:
     if rng.random() < 0.3:
         machine.set_default(rng.choice([BUILT_IN, OWN_CLOCK]))
     machine.plug()
+
+
+def change_default_sink(machine: Machine, rng: random.Random, _longest: float) -> None:
+    machine.set_default_sink(rng.choice([name for name in SINKS if name != machine.default_sink]))
+
+
+def unplug_sink(machine: Machine, rng: random.Random, _longest: float) -> None:
+    """The one that `clean` listens to, for a second or so."""
+    name = machine.default_sink
+    machine.unplug_sink(name)
+    time.sleep(rng.uniform(0.5, 1.5))
+    machine.plug_sink(name)
 
 
 def kill_daemon(machine: Machine, rng: random.Random, longest: float) -> None:
@@ -126,6 +138,8 @@ LANES = (
     (
         Fault("default", "the default source changes", change_default),
         Fault("unplug", "a source is unplugged, and plugged in again", unplug),
+        Fault("sink", "the default sink changes", change_default_sink),
+        Fault("sink-unplug", "the default sink is gone for a second", unplug_sink),
         Fault("daemon-kill", "PipeWire is killed, and started again", kill_daemon),
         Fault("daemon-freeze", "PipeWire stands still", freeze_daemon),
         Fault("freeze", "everything stands still, as in suspend", freeze_everything),
@@ -165,7 +179,7 @@ class Lane(threading.Thread):
         self.rng = random.Random(f"{seed} {number}")
         self.longest, self.say = longest, say
         self.until = time.monotonic() + seconds
-        self.pause = min(12.0, max(4.0, seconds / (2.5 * len(self.faults))))
+        self.pause = min(12.0, max(2.5, seconds / (2.5 * len(self.faults))))
         self.injected: Counter[str] = Counter()
         self.error: BaseException | None = None
         self.start()

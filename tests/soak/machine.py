@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
+
 from rig import BINARY, Player, PrivatePipeWire, wait_until
 from rig.independent_reader import Ring, connect
 from rig.player import die_with_parent
+from rig.speech import say
 from rig.stepped_clock import SteppedClock
 from soak.account import NS, Span, World
 from soak.clients import KINDS, Client, environment
@@ -23,6 +26,11 @@ from soak.recordings import Disk, Recorder
 #: One that is always there, one that is plugged in, and one with a clock of its own.
 BUILT_IN, PLUGGED, OWN_CLOCK = "rig-mic", "usb-mic", "desk-mic"
 SOURCES = (BUILT_IN, PLUGGED, OWN_CLOCK)
+#: Each plays now and then. No microphone hears them, so that what is heard is known: where they
+#: are silent `clean` is the microphone as it is.
+SINKS = ("speakers", "headset")
+#: By a loudspeaker, at 16 kHz.
+SAID, SPOKEN_RATE = "The weather tomorrow will be mostly sunny with some clouds.", 16_000
 #: Until a link carries sound, on a machine that is busy.
 SETTLES_NS = NS
 
@@ -41,6 +49,8 @@ class Machine:
         self.players: dict[str, list[Player]] = {name: [] for name in SOURCES}
         self.clients: list[Client] = []
         self.default = BUILT_IN
+        self.default_sink = SINKS[0]
+        self.loudspeakers: dict[str, Player] = {}
         self._engine: subprocess.Popen[bytes] | None = None
 
     # Its beginning and end.
@@ -51,6 +61,10 @@ class Machine:
             self.world.played[name].write(self.directory)
             for rate in (48_000, 16_000):
                 self.world.played[name].at(rate)
+        talk = say(SAID)
+        for number, name in enumerate(SINKS):
+            rests = np.zeros((2 + number) * len(talk), np.float32)
+            np.concatenate([rests, talk]).tofile(self.directory / f"{name}.f32")
         self.clock = SteppedClock(self.directory)
         self.disk = Disk(self.directory / "disk", 64)
         try:
@@ -121,6 +135,27 @@ class Machine:
             for name in SOURCES:
                 self._play(name)
             self.rig.set_default_source(self.default)
+        for name in SINKS:
+            self.plug_sink(name)
+            path = self.directory / f"{name}.f32"
+            player = self.rig.play(path, name, rate=SPOKEN_RATE, loop=True, name=f"player-{name}")
+            self.loudspeakers[name] = player
+        self.set_default_sink(self.default_sink)
+
+    def plug_sink(self, name: str) -> None:
+        """If something plays into it, that links itself again."""
+        with span(self.world.regrouped):
+            self.rig.create_sink(name)
+
+    def unplug_sink(self, name: str) -> None:
+        with span(self.world.regrouped):
+            self.rig.destroy_node(name)
+
+    def set_default_sink(self, name: str) -> None:
+        """`clean` links microphone and loudspeaker, and with them what is linked to either."""
+        self.default_sink = name
+        with span(self.world.regrouped):
+            self.rig.set_default_sink(name)
 
     def _play(self, name: str) -> None:
         path = self.directory / f"{name}.f32"
@@ -224,7 +259,8 @@ class Machine:
 
     def signal_all(self, number: signal.Signals) -> None:
         """To everything, in any order."""
-        players = [player.pid for running in self.players.values() for player in running[-1:]]
+        playing = [started[-1] for started in self.players.values()]
+        players = [player.pid for player in [*playing, *self.loudspeakers.values()]]
         targets = [
             *(lambda pid=pid: os.kill(pid, number) for pid in [*players, self.rig.pid]),
             lambda: self.signal_engine(number),

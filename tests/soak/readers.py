@@ -1,6 +1,6 @@
 """A Python program that reads, and hands over all that it gets: run by `clients`.
 
-    python -m soak.readers sync|asyncio|segments
+    python -m soak.readers sync|asyncio|segments|clean
 
 Records on standard output; what they are says `RECORD`.
 """
@@ -18,11 +18,12 @@ from v2m_engine import AudioCapture, EngineUnavailableError, OverrunError, V2MEr
 
 #: Kind, whether it is flagged, samples that follow, position (or samples lost), time.
 RECORD = struct.Struct("=cBIqq")
-CHUNK, OVERRUN, OPENED = b"c", b"o", b"n"
+#: `CLEANED` is a chunk that is not the microphone as it is.
+CHUNK, CLEANED, OVERRUN, OPENED = b"c", b"e", b"o", b"n"
 
 #: The rate of each, and samples of a chunk.
-RATES = {"sync": 48_000, "asyncio": 16_000, "segments": 16_000}
-HOPS = {"sync": 480, "asyncio": 160, "segments": 512}
+RATES = {"sync": 48_000, "asyncio": 16_000, "segments": 16_000, "clean": 48_000}
+HOPS = {"sync": 480, "asyncio": 160, "segments": 512, "clean": 1536}
 #: The machine may stand still for a while.
 TIMEOUT_S = 300.0
 #: Three quarters of the shortest history are more.
@@ -35,27 +36,38 @@ def hand_over(kind: bytes, flagged: bool, position: int, time_ns: int, samples: 
     out.flush()
 
 
-def took(chunk: Any) -> None:
+def took(chunk: Any, *, cleaned: bool = False) -> None:
     try:
         samples = bytes(chunk)
     except OverrunError:
         # Gone since: all of it is as good as never read.
         hand_over(OVERRUN, False, len(chunk), 0, b"")
         return
-    hand_over(CHUNK, chunk.gap, chunk.position, chunk.time_ns, samples)
+    kind = CLEANED if cleaned else CHUNK
+    hand_over(kind, chunk.gap, chunk.position, chunk.time_ns, samples)
 
 
 def capture(kind: str) -> AudioCapture:
-    return AudioCapture(sample_rate=RATES[kind], buffer_size=HOPS[kind], engine="service")
+    return AudioCapture(
+        sample_rate=RATES[kind],
+        buffer_size=HOPS[kind],
+        source="clean" if kind == "clean" else None,
+        engine="service",
+    )
 
 
 def read(kind: str) -> None:
     with capture(kind).stream(timeout=TIMEOUT_S) as stream:
         hand_over(OPENED, False, 0, 0, b"")
         items: Any = stream.segments(max_s=MAX_S) if kind == "segments" else stream
+        played = False
         while True:
             try:
-                took(next(items))
+                chunk = next(items)
+                plays = kind == "clean" and any(window.plays for window in chunk.echo)
+                # It fades back within a frame that follows.
+                took(chunk, cleaned=plays or played)
+                played = plays
             except OverrunError as late:
                 hand_over(OVERRUN, False, late.lost, 0, b"")
 

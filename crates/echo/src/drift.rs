@@ -26,8 +26,9 @@ const LATER: f64 = 0.25;
 /// After a step of the slope by so much what the filter knows is blurred.
 const BLURRED: f64 = 10e-6;
 
-/// Clocks that are less apart than this are one, which an estimate shows as less than `SAME`.
-const TWO: f64 = 10e-6;
+/// Clocks that are less apart than this are one: a room that is being learnt seems to move by 20 ppm.
+/// If they are two, what is estimated grows until it is more. Less than `SAME` shows that they are one.
+const TWO: f64 = 30e-6;
 const SAME: f64 = 2e-6;
 
 /// Follows the slope of the echo's delay.

@@ -26,6 +26,12 @@ const LEAST: f32 = 0.1;
 const FLOOR: f32 = 1e-12;
 /// Power of a sample below which nothing is learnt: -140 dBFS.
 const SILENCE: f32 = 1e-14;
+/// What is softer than this is no sound to learn a new room from: -60 dBFS.
+const AUDIBLE: f32 = 1e-3;
+/// A new room is learnt from each block twice, for 4 s of sound: what is wrong in one bin and
+/// partition isn't independent of the others, as a step takes it to be, and the second pass
+/// mends what the first has left. A known room doesn't get better by it, and a voice disturbs it.
+const NEW: u32 = 400;
 /// Partitions whose circular part is cleared after each block; each has its turn within 50 ms.
 const CLEARED: usize = 8;
 
@@ -45,6 +51,10 @@ pub(crate) struct Filter {
     error: Vec<f32>,
     /// Power of what is no echo, by bin.
     near: Vec<f32>,
+    /// Blocks for which the room is new.
+    new: u32,
+    /// A block that was heard.
+    heard: Vec<f32>,
     /// The partition that was cleared last.
     cleared: usize,
     /// Sums over the partitions, and weights, by bin.
@@ -74,6 +84,8 @@ impl Filter {
             response: Spectra::new(bins * PARTITIONS),
             error: vec![0.0; bins * PARTITIONS],
             near: vec![0.0; bins],
+            new: NEW,
+            heard: vec![0.0; block],
             cleared: 0,
             sum: Spectra::new(bins),
             power: vec![0.0; bins],
@@ -116,13 +128,29 @@ impl Filter {
 
     /// Takes the echo of what was played in the same time, and before, off a block that was heard.
     pub(crate) fn process(&mut self, heard: &mut [f32]) {
+        self.heard.copy_from_slice(heard);
         self.subtract(heard);
+        self.expect_near();
         self.weigh();
     }
 
     /// Learns from what is left of that block.
     pub(crate) fn learn(&mut self) {
         self.step();
+        self.clear_some();
+        let is_sound = self.heard.iter().any(|sample| sample.abs() > AUDIBLE);
+        if self.new > 0 && is_sound {
+            self.new -= 1;
+            let mut heard = std::mem::take(&mut self.heard);
+            self.subtract(&mut heard);
+            self.heard = heard;
+            self.weigh();
+            self.step_again();
+            self.clear_some();
+        }
+    }
+
+    fn clear_some(&mut self) {
         for _ in 0..CLEARED {
             self.cleared = (self.cleared + 1) % PARTITIONS;
             self.clear_circular(self.cleared);
@@ -185,14 +213,20 @@ impl Filter {
         self.transform.forward_late();
     }
 
-    /// Makes what a step is divided by of the echo expected in what is left (half of it: the
-    /// other block's half is zero), and of the near end.
-    fn weigh(&mut self) {
-        let silence = SILENCE * 2.0 * self.block as f32;
+    /// What is left, without the echo expected in it (half of it: the other block's half is zero),
+    /// is the near end.
+    fn expect_near(&mut self) {
         for (k, left) in self.transform.spectrum.iter().enumerate() {
             let energy = left.norm_sqr();
             let near = (energy - 0.25 * self.power[k]).max(LEAST * energy);
             self.near[k] = SMOOTH * self.near[k] + (1.0 - SMOOTH) * near;
+        }
+    }
+
+    /// Makes what a step is divided by of the echo that is expected and the near end.
+    fn weigh(&mut self) {
+        let silence = SILENCE * 2.0 * self.block as f32;
+        for (k, left) in self.transform.spectrum.iter().enumerate() {
             (self.sum.re[k], self.sum.im[k]) = (left.re, left.im);
             self.power[k] = 1.0 / (self.power[k] + 2.0 * self.near[k] + silence);
         }
@@ -217,6 +251,26 @@ impl Filter {
                 let left = 1.0 - 0.5 * step * (xr[k] * xr[k] + xi[k] * xi[k]);
                 let moved = renewed * (wr[k] * wr[k] + wi[k] * wi[k]);
                 error[k] = kept * left * error[k] + moved + FLOOR;
+            }
+        }
+    }
+
+    /// A step from the same block: what is expected of errors stays.
+    fn step_again(&mut self) {
+        let bins = self.bins;
+        for partition in 0..PARTITIONS {
+            let x = (partition + self.newest) % PARTITIONS * bins;
+            let w = partition * bins;
+            let (xr, xi) = (&self.far.re[x..x + bins], &self.far.im[x..x + bins]);
+            let wr = &mut self.response.re[w..w + bins];
+            let wi = &mut self.response.im[w..w + bins];
+            let error = &self.error[w..w + bins];
+            let (er, ei) = (&self.sum.re[..bins], &self.sum.im[..bins]);
+            let weight = &self.power[..bins];
+            for k in 0..bins {
+                let step = error[k] * weight[k];
+                wr[k] += step * (xr[k] * er[k] + xi[k] * ei[k]);
+                wi[k] += step * (xr[k] * ei[k] - xi[k] * er[k]);
             }
         }
     }

@@ -42,8 +42,10 @@ const HOLD: u32 = 60;
 /// Hears a voice frame by frame of 10 ms.
 #[derive(Debug)]
 pub(crate) struct Voice {
-    echo: Spectrum,
+    heard: Spectrum,
     left: Spectrum,
+    /// Makes a mean square of a sum over half of the bins; the window leaves 3/8 of a power.
+    scale: f32,
     /// Of the echo that the filter expects, and its fading.
     expected: [f32; BANDS],
     /// Of what the filter leaves, smoothed.
@@ -52,21 +54,19 @@ pub(crate) struct Voice {
     left_db: [f32; BANDS],
     /// Frames for which a voice is still spoken.
     hold: u32,
-    /// The echo of a frame.
-    frame: Vec<f32>,
 }
 
 impl Voice {
     /// For frames of so many samples.
     pub(crate) fn new(frame: usize) -> Self {
         Self {
-            echo: Spectrum::new(frame),
+            heard: Spectrum::new(frame),
             left: Spectrum::new(frame),
+            scale: 2.0 / (0.375 * (2.0 * frame as f32).powi(2)),
             expected: [0.0; BANDS],
             smooth: [0.0; BANDS],
             left_db: [LEFT_DB; BANDS],
             hold: 0,
-            frame: vec![0.0; frame],
         }
     }
 
@@ -79,17 +79,19 @@ impl Voice {
         is_loud: bool,
         is_kept: bool,
     ) -> bool {
-        let echo = heard.iter().zip(filtered).map(|(heard, left)| heard - left);
-        for (to, echo) in self.frame.iter_mut().zip(echo) {
-            *to = echo;
-        }
-        let echo = self.echo.bands(&self.frame);
-        let left = self.left.bands(filtered);
+        let (heard, left) = (self.heard.bins(heard), self.left.bins(filtered));
+        let scale = self.scale;
         let mut found_db = [0.0; BANDS];
         let mut score_db = 0.0;
         for band in 0..BANDS {
-            self.expected[band] = echo[band].max(FADES * self.expected[band]);
-            self.smooth[band] = left[band] + SMOOTH * (self.smooth[band] - left[band]);
+            let bins = EDGES[band]..EDGES[band + 1];
+            let (heard, left) = (&heard[bins.clone()], &left[bins]);
+            let echo = heard.iter().zip(left).map(|(heard, left)| heard - left);
+            let echo = scale * energy(echo);
+            // What the microphone didn't hear is the filter's own: an echo that hasn't come yet.
+            let left = scale * energy(heard.iter().copied()).min(energy(left.iter().copied()));
+            self.expected[band] = echo.max(FADES * self.expected[band]);
+            self.smooth[band] = left + SMOOTH * (self.smooth[band] - left);
             let ratio = (self.smooth[band] + FLOOR) / (self.expected[band] + FLOOR);
             found_db[band] = 10.0 * ratio.log10();
             if self.smooth[band] > AUDIBLE {
@@ -126,7 +128,11 @@ impl Voice {
     }
 }
 
-/// Band powers of the newest 20 ms, by a Hann window.
+fn energy(bins: impl Iterator<Item = Complex<f32>>) -> f32 {
+    bins.map(|bin| bin.norm_sqr()).sum()
+}
+
+/// The newest 20 ms, by a Hann window.
 struct Spectrum {
     window: Vec<f32>,
     newest: Vec<f32>,
@@ -159,8 +165,8 @@ impl Spectrum {
         }
     }
 
-    /// Mean squares.
-    fn bands(&mut self, frame: &[f32]) -> [f32; BANDS] {
+    /// With one frame more.
+    fn bins(&mut self, frame: &[f32]) -> &[Complex<f32>] {
         self.newest.copy_within(frame.len().., 0);
         self.newest[frame.len()..].copy_from_slice(frame);
         let windowed = self.newest.iter().zip(&self.window);
@@ -171,11 +177,6 @@ impl Spectrum {
         let _ =
             self.forward
                 .process_with_scratch(&mut self.time, &mut self.bins, &mut self.scratch);
-        // A sum over half of the bins; the window leaves 3/8 of a power.
-        let scale = 2.0 / (0.375 * (self.time.len() as f32).powi(2));
-        std::array::from_fn(|band| {
-            let bins = &self.bins[EDGES[band]..EDGES[band + 1]];
-            scale * bins.iter().map(Complex::norm_sqr).sum::<f32>()
-        })
+        &self.bins
     }
 }
