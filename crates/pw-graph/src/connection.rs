@@ -384,7 +384,7 @@ fn node_name(json: &str) -> Option<String> {
 }
 
 /// A daemon takes the connection and says nothing.
-fn silent_error(remote: Option<&str>, waited: Duration) -> Error {
+pub fn silent_error(remote: Option<&str>, waited: Duration) -> Error {
     Error::new(
         ErrorKind::Timeout,
         format!(
