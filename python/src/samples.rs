@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
-use pyo3::buffer::{Element, PyUntypedBuffer};
+use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use v2m_client::Result;
@@ -38,16 +38,24 @@ impl Samples {
                 audio.get_type().name()?
             )));
         };
-        let name = buffer.format();
-        let format = if f32::is_compatible_format(name) {
-            Format::Float32
-        } else if i16::is_compatible_format(name) {
-            Format::Int16
+        // In this machine's byte order; PyO3's own check (0.30) takes big-endian samples for it.
+        let order = if cfg!(target_endian = "little") {
+            "<"
         } else {
-            return invalid(format!(
-                "audio of format {name:?}: must be float32 (\"f\", full scale 1.0) or int16 (\"h\"), \
-                 for instance by .astype(np.float32) or memoryview(data).cast(\"h\")"
-            ));
+            ">"
+        };
+        let name = buffer.format().to_string_lossy();
+        let format = match name.trim_start_matches(['@', '=']) {
+            "f" => Format::Float32,
+            "h" => Format::Int16,
+            other if other.strip_prefix(order) == Some("f") => Format::Float32,
+            other if other.strip_prefix(order) == Some("h") => Format::Int16,
+            _ => {
+                return invalid(format!(
+                    "audio of format {name:?}: must be float32 (\"f\", full scale 1.0) or int16 (\"h\"), \
+                     for instance by .astype(np.float32) or memoryview(data).cast(\"h\")"
+                ));
+            }
         };
         let aligned = match format {
             // Nothing may be anywhere.
