@@ -103,8 +103,8 @@ class Recorded:
                 is_missing = abs(off[n]) > EDGE_S * self.rate and beside.sum() == len(beside) - 1
                 was_late = any(begin <= at <= end for begin, end in late)
                 assert is_missing and was_late, (
-                    f"{said}{', missing' * is_missing} among {bounds.round(4).tolist()}, "
-                    f"player late {np.round(late, 4).tolist()}"
+                    f"{said}{', but missing' if is_missing else ''} among "
+                    f"{bounds.round(4).tolist()}, player late {np.round(late, 4).tolist()}"
                 )
         return together
 
