@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from rig import BINARY, PrivatePipeWire, wait_until
+from rig import BINARY, Player, PrivatePipeWire, wait_until
 from rig.alsa import AlsaMic
 from rig.impulses import Recorded, link_impulses, play_into, read
 from rig.playing import write_wav
@@ -58,13 +58,14 @@ def test_impulses_stand_at_the_same_sample(quantum: int, tmp_path: Path) -> None
     with PrivatePipeWire(quantum=quantum) as rig:
         rig.create_source("mic", own_clock=True)
         rig.create_sink("speaker", own_clock=True)
-        play_into(rig, "mic", "speaker")
+        player = play_into(rig, "mic", "speaker")
         for start in range(STARTS):
             found = recorded(rig, tmp_path / f"{start}.wav", 2)
-            assert found.assert_aligned() > 10, found.labels
+            assert found.assert_aligned(players=[player]) > 10, found.labels
         if LONG:
             found = recorded(rig, tmp_path / "long.wav", HALF_AN_HOUR)
-            assert found.assert_aligned() > HALF_AN_HOUR * 10, found.labels
+            together = found.assert_aligned(players=[player])
+            assert together > HALF_AN_HOUR * 10, found.labels
 
 
 def test_who_was_held_up_catches_up(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_who_was_held_up_catches_up(tmp_path: Path) -> None:
     with PrivatePipeWire(quantum=64) as rig:
         rig.create_source("mic", own_clock=True)
         rig.create_sink("speaker", own_clock=True)
-        play_into(rig, "mic", "speaker")
+        player = play_into(rig, "mic", "speaker")
         recording = recorder(rig, out, "--sync", "0.1")
         wait_until(lambda: out.exists() and out.stat().st_size > 1 << 18, "audio", seconds=30)
         recording.send_signal(signal.SIGSTOP)
@@ -82,7 +83,7 @@ def test_who_was_held_up_catches_up(tmp_path: Path) -> None:
         recording.send_signal(signal.SIGINT)
         ends(recording, 30)
     found = read(out)
-    assert found.seconds > 4 and found.assert_aligned() > 40, found.labels
+    assert found.seconds > 4 and found.assert_aligned(players=[player]) > 40, found.labels
 
 
 def test_clocks_that_differ_are_followed(tmp_path: Path) -> None:
@@ -110,6 +111,7 @@ def test_it_goes_on_whatever_happens_to_the_sources(tmp_path: Path) -> None:
     out = tmp_path / "out.wav"
     step = HALF_AN_HOUR / 6
     quiet: list[tuple[float, float]] = []
+    players: list[Player] = []
     names = ("mic-0", "mic-1", "speaker-0", "speaker-1")
 
     def plug_in() -> None:
@@ -119,7 +121,7 @@ def test_it_goes_on_whatever_happens_to_the_sources(tmp_path: Path) -> None:
             rig.create_sink(name, own_clock=True)
         rig.set_default_source("mic-0")
         rig.set_default_sink("speaker-0")
-        play_into(rig, *names)
+        players.append(play_into(rig, *names))
 
     with PrivatePipeWire(quantum=256) as rig:
         plug_in()
@@ -157,7 +159,7 @@ def test_it_goes_on_whatever_happens_to_the_sources(tmp_path: Path) -> None:
         assert recording.returncode == 0, said
     found = read(out)
     print("\n".join(found.labels[:60]))
-    together = found.assert_aligned(quiet)
+    together = found.assert_aligned(quiet, players=players)
     assert together > 10 * HALF_AN_HOUR, (together, found.labels)
     # Nothing is missing: the file is as long as it took.
     assert abs(found.seconds - (over - found.began_ns / 1e9)) < 15

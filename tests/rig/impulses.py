@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +17,9 @@ THRESHOLD = 0.2
 #: Where a graph is rearranged, cycles overlap: so far from a marked gap, in seconds, an
 #: impulse may be missing as well. (A cue's length is rounded to 1 ms.)
 EDGE_S = 0.002
-#: Where a cycle of the graph is overrun, a node may run before what is played has reached it,
-#: which only the graph knows: of so many impulses one may be missing in one channel, unmarked.
-OVERRUN = 1000
+#: Around a cycle that the player says it was late for, in seconds: a node may have run before what
+#: was played reached it.
+LATE_S = 0.03
 #: For so long after sources were plugged in their first times, and clocks, are being learnt.
 ANEW_S = 1.0
 
@@ -69,18 +70,22 @@ class Recorded:
         return np.asarray(distances[nearest, np.arange(len(own))])
 
     def assert_aligned(
-        self, quiet: list[tuple[float, float]] | None = None, settled: float = 0, most: float = 1
+        self,
+        quiet: list[tuple[float, float]] | None = None,
+        settled: float = 0,
+        most: float = 1,
+        players: Sequence[Player] = (),
     ) -> int:
         """Each impulse stands at the same sample in both channels, give or take ``most``, or one
         of them has a marked gap there; how many do. ``quiet``: stretches of CLOCK_MONOTONIC
         seconds in which not both were played to; ``settled``: from this second on. An impulse
         is missing rather than elsewhere if the other channel has none near it, and those beside it
-        at the same samples.
+        at the same samples: it may be, where one of ``players`` was late by its own account.
         """
         began = self.began_ns / 1e9
         silent = [(-1.0, settled)] + [(a - began - 0.3, b - began + ANEW_S) for a, b in quiet or []]
+        late = [span for player in players for span in self.late(player)]
         together = 0
-        alone: list[str] = []
         for channel in (0, 1):
             excused = self.gaps[0] + self.gaps[1] + silent
             bounds = np.array(sorted(excused)).reshape(-1, 2)
@@ -96,10 +101,19 @@ class Recorded:
                     f"channel {channel + 1} at {at:.4f} s: off by {off[n]} samples, no gap marked"
                 )
                 is_missing = abs(off[n]) > EDGE_S * self.rate and beside.sum() == len(beside) - 1
-                assert is_missing, f"{said} among {bounds.round(4).tolist()}"
-                alone.append(said)
-        assert len(alone) <= together // OVERRUN, alone
+                was_late = any(begin <= at <= end for begin, end in late)
+                assert is_missing and was_late, (
+                    f"{said}{', but missing' if is_missing else ''} among "
+                    f"{bounds.round(4).tolist()}, player late {np.round(late, 4).tolist()}"
+                )
         return together
+
+    def late(self, player: Player) -> list[tuple[float, float]]:
+        """Where in the recording what it played may not have been heard everywhere."""
+        noticed = [(end - first, ns - self.began_ns) for first, end, ns in player.late_at]
+        return [
+            (ns / 1e9 - length / self.rate - LATE_S, ns / 1e9 + LATE_S) for length, ns in noticed
+        ]
 
 
 def middles(channel: np.ndarray) -> np.ndarray:

@@ -123,7 +123,8 @@ fn idle(report: &Report, all: &mut Vec<Target>) {
                 }
             }
         }
-        if let (Some(row), Some(floor)) = (report.row(ASYNCIO, rate), report.row(FLOOR, rate)) {
+        let both = (report.row(ASYNCIO, rate), report.row(FLOOR, rate), long);
+        if let (Some(row), Some(floor), true) = both {
             let what = format!("{}: median, of asyncio's floor's", row.title());
             all.push(medians(what, row, floor, 1.2));
         }
