@@ -185,8 +185,10 @@ class Machine:
             yield
 
     def set_default(self, name: str) -> None:
+        """Under whose clock `clean` puts the loudspeakers, too."""
         self.default = name
-        self.rig.set_default_source(name)
+        with span(self.world.regrouped):
+            self.rig.set_default_source(name)
 
     def unplug(self) -> None:
         """Its links go one after the other: a port without any gives silence for a cycle."""
@@ -207,7 +209,7 @@ class Machine:
     # The engine.
 
     def start_engine(self) -> None:
-        with open(self.directory / "engine.log", "ab") as log:
+        with open(self.directory / "engine.log", "ab") as log, span(self.world.regrouped):
             self._engine = subprocess.Popen(
                 [
                     *(BINARY, "run", "--log", "info", "--history", str(self.history)),

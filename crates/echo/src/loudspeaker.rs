@@ -17,6 +17,10 @@ const CURVES: usize = BENDS_AT.len() + 1;
 const WORTH: f64 = 0.03;
 /// As if nothing had been taken off in so many blocks before the first: chance explains much of a few.
 const UNHEARD: usize = 100;
+/// If it isn't believed after so many blocks, it is learnt from one in so many: most loudspeakers
+/// bend nothing, and learning costs as much as the filter. One that begins to bend is found later.
+const UNBENT: u32 = 500;
+const SPARSE: u32 = 4;
 /// Beside them the whole echo's level is estimated: an error of it is the filter's to mend.
 const UNKNOWNS: usize = CURVES + 1;
 /// Of what is known, how much stays from block to block: half of it is from the last 3 s.
@@ -42,6 +46,8 @@ pub(crate) struct Loudspeaker {
     parts: [f64; CURVES],
     /// Whether that is what is played then.
     believed: bool,
+    /// Blocks that were loud enough to learn from while it wasn't.
+    unbent: u32,
     curves: [Curve; CURVES],
     /// The newest block's place in each curve's past; the next older one comes after it.
     newest: usize,
@@ -77,6 +83,7 @@ impl Loudspeaker {
             bins,
             parts: [0.0; CURVES],
             believed: false,
+            unbent: 0,
             rest: (UNHEARD * bins) as f64,
             curves: std::array::from_fn(|_| Curve {
                 blocks: vec![0.0; 2 * block],
@@ -126,6 +133,13 @@ impl Loudspeaker {
         let energy: f32 = heard.iter().map(|sample| sample * sample).sum();
         if energy < LOUD * self.block as f32 {
             return;
+        }
+        self.unbent = if self.believed { 0 } else { self.unbent + 1 };
+        if self.unbent > UNBENT {
+            if self.unbent < UNBENT + SPARSE {
+                return;
+            }
+            self.unbent = UNBENT;
         }
         for ((to, heard), left) in self.transform.time[self.block..]
             .iter_mut()

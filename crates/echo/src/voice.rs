@@ -180,3 +180,34 @@ impl Spectrum {
         &self.bins
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: usize = 160;
+
+    /// Whether a voice is found in 1 s, of which the microphone hears so much.
+    fn is_found(heard: f32) -> bool {
+        let mut voice = Voice::new(FRAME);
+        let mut state = 1_u32;
+        (0..100).any(|_| {
+            let left: Vec<_> = (0..FRAME)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    0.1 * ((state >> 8) as f32 / (1 << 23) as f32 - 1.0)
+                })
+                .collect();
+            let microphone: Vec<_> = left.iter().map(|sample| heard * sample).collect();
+            voice.is_heard((&microphone, &left), true, true)
+        })
+    }
+
+    #[test]
+    fn what_the_microphone_does_not_hear_is_no_voice() {
+        assert!(is_found(1.0));
+        // A filter that expects an echo which hasn't come yet leaves it, turned over.
+        assert!(!is_found(0.0));
+        assert!(!is_found(0.001));
+    }
+}
