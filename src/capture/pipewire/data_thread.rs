@@ -104,7 +104,7 @@ impl DataThread {
             rests,
             wakes: false,
             first: true,
-            order: Order::default(),
+            order: Order::new(),
             link: Link::default(),
             scratch,
             mixer,

@@ -12,13 +12,14 @@ const SHOWS_MS: u64 = 250;
 /// finishes into the next cycle, whose clock it reads, so that samples of one cycle meet the
 /// position of another. That may go on for as long as cycles follow on one another in a hurry, as
 /// they do when a daemon goes on that stood still. Cycles are what they seem once they are in
-/// order, and in time or no longer in a hurry. One that comes again with other samples shows that it was not so, and what
-/// it has now no longer has a place: the cycle behind it is left out, so that a gap tells of it.
-#[derive(Default)]
+/// order, and in time or no longer in a hurry. Whoever begins amid a hurry can't know of the jump
+/// before it, so the first cycles are doubted, too. One that comes again with other samples shows
+/// that it was not so, and what it has now no longer has a place: the cycle behind it is left out,
+/// so that a gap tells of it.
 pub(super) struct Order {
     /// Clock, position and end of the last cycle handed over.
     handed: (u32, u64, u64),
-    /// Positions have jumped, and cycles hurry since.
+    /// Positions have jumped, or nothing came before, and cycles hurry since.
     doubted: Option<Hurry>,
     /// A cycle came again with other samples.
     owes_gap: bool,
@@ -56,6 +57,14 @@ impl Hurry {
 }
 
 impl Order {
+    pub(super) fn new() -> Self {
+        Self {
+            handed: (0, 0, 0),
+            doubted: Some(Hurry::default()),
+            owes_gap: false,
+        }
+    }
+
     /// `is_again`: the samples are those that were handed over last.
     pub(super) fn trusts(
         &mut self,
@@ -107,7 +116,7 @@ mod tests {
     /// The positions of those that are handed over of these cycles: position, whether that is not
     /// where the cycle before ended, what it sounds like, and by how many cycles it comes late.
     fn trusted(cycles: impl IntoIterator<Item = (u64, bool, u32, i64)>) -> Vec<u64> {
-        let mut order = Order::default();
+        let mut order = Order::new();
         let (mut found, mut last) = (Vec::new(), 0);
         for (position, xrun, sound, late) in cycles {
             let cycle = Cycle {
@@ -149,14 +158,26 @@ mod tests {
     #[test]
     fn behind_a_jump_cycles_have_to_be_in_time() {
         let positions = trusted([
-            (1000, false, 1, 2), // who was never late may be heard late
-            (1960, true, 2, 90),
-            (2440, false, 3, 50),
-            (2920, false, 4, 2),
-            (3400, false, 5, 0),
-            (3880, false, 6, 2),
+            (1000, false, 1, 0),
+            (1480, false, 2, 2), // who was in time may be heard late
+            (2440, true, 3, 90),
+            (2920, false, 4, 50),
+            (3400, false, 5, 2),
+            (3880, false, 6, 0),
+            (4360, false, 7, 2),
         ]);
-        assert_eq!(positions, [1000, 3400, 3880]);
+        assert_eq!(positions, [1000, 1480, 3880, 4360]);
+    }
+
+    #[test]
+    fn nor_is_the_first_believed_before_one_is_in_time() {
+        let positions = trusted([
+            (1000, false, 1, 900), // a daemon catches up that had stood still before we came
+            (1480, false, 2, 400),
+            (1960, false, 3, 0),
+            (2440, false, 4, 2),
+        ]);
+        assert_eq!(positions, [1960, 2440]);
     }
 
     #[test]
