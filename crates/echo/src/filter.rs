@@ -136,7 +136,7 @@ impl Filter {
 
     /// Learns from what is left of that block.
     pub(crate) fn learn(&mut self) {
-        self.step();
+        self.step::<false>();
         self.clear_some();
         let is_sound = self.heard.iter().any(|sample| sample.abs() > AUDIBLE);
         if self.new > 0 && is_sound {
@@ -145,7 +145,7 @@ impl Filter {
             self.subtract(&mut heard);
             self.heard = heard;
             self.weigh();
-            self.step_again();
+            self.step::<true>();
             self.clear_some();
         }
     }
@@ -232,8 +232,10 @@ impl Filter {
         }
     }
 
-    fn step(&mut self) {
+    /// `AGAIN`: from the same block, so that no time has passed, and what is expected of errors stays.
+    fn step<const AGAIN: bool>(&mut self) {
         let bins = self.bins;
+        let stays = if AGAIN { 1.0 } else { STAYS };
         let (kept, renewed) = (STAYS * STAYS, 1.0 - STAYS * STAYS);
         for partition in 0..PARTITIONS {
             let x = (partition + self.newest) % PARTITIONS * bins;
@@ -246,31 +248,14 @@ impl Filter {
             let weight = &self.power[..bins];
             for k in 0..bins {
                 let step = error[k] * weight[k];
-                wr[k] = STAYS * (wr[k] + step * (xr[k] * er[k] + xi[k] * ei[k]));
-                wi[k] = STAYS * (wi[k] + step * (xr[k] * ei[k] - xi[k] * er[k]));
+                wr[k] = stays * (wr[k] + step * (xr[k] * er[k] + xi[k] * ei[k]));
+                wi[k] = stays * (wi[k] + step * (xr[k] * ei[k] - xi[k] * er[k]));
+                if AGAIN {
+                    continue;
+                }
                 let left = 1.0 - 0.5 * step * (xr[k] * xr[k] + xi[k] * xi[k]);
                 let moved = renewed * (wr[k] * wr[k] + wi[k] * wi[k]);
                 error[k] = kept * left * error[k] + moved + FLOOR;
-            }
-        }
-    }
-
-    /// A step from the same block: what is expected of errors stays.
-    fn step_again(&mut self) {
-        let bins = self.bins;
-        for partition in 0..PARTITIONS {
-            let x = (partition + self.newest) % PARTITIONS * bins;
-            let w = partition * bins;
-            let (xr, xi) = (&self.far.re[x..x + bins], &self.far.im[x..x + bins]);
-            let wr = &mut self.response.re[w..w + bins];
-            let wi = &mut self.response.im[w..w + bins];
-            let error = &self.error[w..w + bins];
-            let (er, ei) = (&self.sum.re[..bins], &self.sum.im[..bins]);
-            let weight = &self.power[..bins];
-            for k in 0..bins {
-                let step = error[k] * weight[k];
-                wr[k] += step * (xr[k] * er[k] + xi[k] * ei[k]);
-                wi[k] += step * (xr[k] * ei[k] - xi[k] * er[k]);
             }
         }
     }
