@@ -302,7 +302,7 @@ mod tests {
             position: 1000,
             now: &NOW,
             clock_id: 22,
-            nsec: 1_000_000_000,
+            nsec: monotonic_ns() as u64,
             delay: 0,
             xrun: false,
         }
@@ -333,9 +333,12 @@ mod tests {
 
     #[test]
     fn one_port_passes_as_it_is() {
-        let (seen, gauges) = run("auto", &cycle(&[Some(&bits(&[0.5; 480]))]));
-        let clock = 7 << 32 | 22;
-        assert_eq!(seen, [(vec![0.5; 480], clock, 1000, 990_000_000)]);
+        let samples = bits(&[0.5; 480]);
+        let ports = [Some(&samples[..])];
+        let cycle = cycle(&ports);
+        let (seen, gauges) = run("auto", &cycle);
+        let (clock, time_ns) = (7 << 32 | 22, cycle.nsec as i64 - 10_000_000);
+        assert_eq!(seen, [(vec![0.5; 480], clock, 1000, time_ns)]);
         assert_eq!(gauges.rate.load(Relaxed), 48000);
         assert_eq!(gauges.quantum.load(Relaxed), 480);
         assert_eq!(gauges.thread.tid(), Some(rt::thread_id()));
@@ -386,7 +389,6 @@ mod tests {
                 position,
                 now: &AtomicU64::new(position),
                 xrun,
-                nsec: monotonic_ns() as u64,
                 ..cycle(&[Some(&samples)])
             });
         };
@@ -466,6 +468,7 @@ mod tests {
         let at = |delay| {
             capture_time(&Cycle {
                 quantum: 480,
+                nsec: 1_000_000_000,
                 delay,
                 ..cycle(&[])
             })
