@@ -4,7 +4,8 @@
 //! converts and hands on: nothing is allocated, locked or logged.
 //!
 //! The PCM is told never to stop on an overrun. The hardware goes on counting,
-//! and the loss is the difference of two counters, exact to the frame.
+//! and the loss is the difference of two counters, exact to the frame. A PCM with plugins in
+//! front of the hardware is started anew instead.
 
 use alsa::pcm::State;
 use alsa::poll::poll;
@@ -70,6 +71,8 @@ pub(super) struct Stream<'a> {
 enum Next {
     Wait,
     Restart,
+    /// To be started anew, too, but it does give audio: more than was taken in time.
+    Overrun,
     End(End),
 }
 
@@ -155,6 +158,11 @@ impl<'a> Stream<'a> {
                         return end;
                     }
                 }
+                Next::Overrun => {
+                    if let Err(end) = self.start_anew() {
+                        return end;
+                    }
+                }
             }
         }
     }
@@ -203,6 +211,9 @@ impl<'a> Stream<'a> {
         // What the hardware is about to overwrite is left alone.
         let safe = buffer - period.min(buffer / 4);
         if status.avail > buffer {
+            if !self.opened.pcm.is_hardware() {
+                return Err(Next::Overrun);
+            }
             let skipped = self
                 .opened
                 .pcm
@@ -286,13 +297,18 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Stops and starts; what was missed is found by time. After the machine slept, too: what a
-    /// PCM that is resumed has of the time before would be read as if it came after.
+    /// Starts anew a PCM that gives no audio, but not for ever.
     fn restart(&mut self) -> Result<(), End> {
         self.restarts += 1;
         if self.restarts > RESTARTS {
             return Err(End::Silent);
         }
+        self.start_anew()
+    }
+
+    /// Stops and starts; what was missed is found by time. After the machine slept, too: what a
+    /// PCM that is resumed has of the time before would be read as if it came after.
+    fn start_anew(&mut self) -> Result<(), End> {
         self.line.restart();
         let _ = self.pcm().halt();
         let started = self.pcm().prepare().and_then(|()| self.pcm().start());

@@ -16,10 +16,10 @@ use v2m_engine::capture::Event;
 use v2m_engine::capture::alsa::{AlsaSource, Setup, Stop};
 
 use super::{PART, content, engine, recovery, refusals, switches, users};
-use crate::known::{Found, Kept, check};
+use crate::known::{Found, Kept, Piece, check};
 
 /// Which run in `make test`: everything within two minutes.
-pub(crate) const SCENARIOS: [(&str, fn()); 22] = [
+pub(crate) const SCENARIOS: [(&str, fn()); 23] = [
     ("exact", content::exact),
     ("planar", content::planar),
     ("rate_shift", content::rate_shift),
@@ -28,6 +28,7 @@ pub(crate) const SCENARIOS: [(&str, fn()); 22] = [
     ("steady", content::steady),
     ("stopped_long", recovery::stopped_long),
     ("stopped_short", recovery::stopped_short),
+    ("stopped_plugins", recovery::stopped_plugins),
     ("suspended", recovery::suspended),
     ("stalled", recovery::stalled),
     ("unbound", recovery::unbound),
@@ -159,8 +160,23 @@ pub(crate) fn next_event(events: &Receiver<Event>) -> Event {
 
 /// Captures while `meanwhile` runs.
 pub(crate) fn capture(
+    source: AlsaSource,
+    bits: u32,
+    meanwhile: impl FnOnce(&Receiver<Event>),
+) -> Vec<Found> {
+    capture_as(source, bits, whole, meanwhile)
+}
+
+/// Takes each clock's pieces as they are.
+pub(crate) fn whole(pieces: Vec<Piece>) -> Vec<Piece> {
+    pieces
+}
+
+/// The same, with the pieces divided before they are looked at.
+pub(crate) fn capture_as(
     mut source: AlsaSource,
     bits: u32,
+    divide: fn(Vec<Piece>) -> Vec<Piece>,
     meanwhile: impl FnOnce(&Receiver<Event>),
 ) -> Vec<Found> {
     let (kept, stop) = (Kept::default(), Stop::new().unwrap());
@@ -173,7 +189,7 @@ pub(crate) fn capture(
         thread.join().unwrap();
         result.unwrap();
     });
-    check(&kept.0.into_inner().unwrap(), bits)
+    check(&divide(kept.0.into_inner().unwrap()), bits)
 }
 
 pub(crate) fn setup(source: &AlsaSource) -> Setup {

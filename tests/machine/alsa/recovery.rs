@@ -11,22 +11,28 @@ use nix::sys::signal::Signal;
 use v2m_engine::capture::Event;
 use v2m_engine::capture::alsa::{AlsaSource, Options};
 
-use super::guest::{Other, assert_right, capture, ms, next_event, set_control, setup};
+use super::guest::{
+    Other, assert_right, capture, capture_as, ms, next_event, set_control, setup, whole,
+};
 use super::player::{play, silence};
-use crate::known::Found;
+use crate::known::{Found, apart};
 
 /// Another process captures, and is stopped for `pause` in the middle.
 fn stopped(period: u32, periods: u32, pause: Duration) -> Found {
     let _player = Other::play("hw:Loopback,0,2", 48_000, 2, 16, 0, 8.0);
-    let mut capture = Other::capture("hw:Loopback,1,2", period, periods, 2);
+    let capture = Other::capture("hw:Loopback,1,2", period, periods, 2);
+    let found = stop(capture, pause);
+    assert_eq!(found.len(), 1, "one life: {found:?}");
+    found.into_iter().next().unwrap()
+}
+
+fn stop(mut capture: Other, pause: Duration) -> Vec<Found> {
     capture.line("CAPTURING");
     sleep(ms(700));
     capture.signal(Signal::SIGSTOP);
     sleep(pause);
     capture.signal(Signal::SIGCONT);
-    let found: Vec<Found> = serde_json::from_str(&capture.line("FOUND")).unwrap();
-    assert_eq!(found.len(), 1, "one life: {found:?}");
-    found.into_iter().next().unwrap()
+    serde_json::from_str(&capture.line("FOUND")).unwrap()
 }
 
 /// The process that is stopped: captures 16 bits for so long, and says what it found.
@@ -37,7 +43,9 @@ pub(crate) fn capture_alone(pcm: &str, period: u32, periods: u32, seconds: u64) 
         ..Options::default()
     };
     let source = AlsaSource::open(pcm, options).unwrap();
-    let found = capture(source, 16, |events| {
+    // Plugins are started anew after a loss, whose length is then known by time.
+    let known = if pcm.starts_with("hw:") { whole } else { apart };
+    let found = capture_as(source, 16, known, |events| {
         assert!(matches!(next_event(events), Event::Linked(_)));
         println!("CAPTURING");
         sleep(Duration::from_secs(seconds));
@@ -66,6 +74,28 @@ pub(crate) fn stopped_long() {
 pub(crate) fn stopped_short() {
     let found = stopped(128, 64, ms(60));
     assert_right("stopped for 60 ms, buffer 8192", &found, 24_000);
+}
+
+/// The same behind plugins: one that shares the card, and one that changes the volume in the very
+/// memory of that; and one that converts.
+pub(crate) fn stopped_plugins() {
+    for (pcm, pause) in [
+        ("default:CARD=Loopback", 500),
+        ("default:CARD=Loopback", 900),
+        ("dsnoop:CARD=Loopback", 600),
+        ("plughw:Loopback,0,0", 700),
+    ] {
+        let _player = Other::play("hw:Loopback,1,0", 48_000, 2, 16, 0, 8.0);
+        let found = stop(Other::capture(pcm, 128, 64, 3), ms(pause));
+        let what = format!("{pcm} stopped for {pause} ms");
+        println!("{what}: {found:?}");
+        assert!(found.len() >= 2, "{what}: nothing was lost");
+        for (number, stretch) in found.iter().enumerate() {
+            assert_eq!(stretch.wrong, 0, "{what}, stretch {number}");
+        }
+        let right: u64 = found.iter().map(|stretch| stretch.right).sum();
+        assert!(right >= 48_000, "{what}: it goes on as before");
+    }
 }
 
 /// Captures the dummy card while the machine sends its devices to sleep: tasks are
