@@ -16,6 +16,11 @@ from rig.libv2m import CAPI, Library
 from rig.user import User
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes begins first, so that the others run beside it."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+
+
 @pytest.fixture(autouse=True)
 def _engine_under_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever starts an engine starts this one."""
