@@ -35,6 +35,9 @@ NEAR = {
 }
 #: dBFS of a voice, where it speaks, and of the microphone's own noise.
 LEVEL, NOISE = -26, -85
+#: Straight lines between so many values a sample: two clocks alone colour nothing (a line from
+#: sample to sample takes up to 1 dB off at 7 kHz, more and less in turns, which no clock does).
+FINER = 8
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,9 @@ class Room:
             played = np.tanh(driven + 0.2 * driven**2) / self.drive
         echo = convolve(played, self.response())[: len(far)]
         if self.drift_ppm:
-            at = np.arange(len(far)) * (1 - self.drift_ppm * 1e-6)
-            echo = np.interp(at, np.arange(len(far)), echo)
+            at = np.arange(len(far)) * (1 - self.drift_ppm * 1e-6) * FINER
+            fine = resample(echo, RATE, FINER * RATE)
+            echo = np.interp(at, np.arange(len(fine)), fine)
         return echo
 
     def response(self) -> Any:

@@ -12,8 +12,9 @@ use crate::transform::{Spectra, Transform};
 
 /// A partition is a part of the impulse response as long as a block: 0.4 s in blocks of 10 ms.
 pub(crate) const PARTITIONS: usize = 40;
-/// Of the room, how much stays from block to block: it is another one after a minute.
-const STAYS: f32 = 0.9998;
+/// Of the room, how much stays from block to block: it is another one after two minutes. More takes
+/// longer to learn a room that changes at once, less leaves more of the echo in a room that stays.
+const STAYS: f32 = 0.9999;
 /// Mean square of the response in each bin of the first partition before anything is known, and
 /// by how much it is less in each one after that: 10 dB below the loudspeaker; 0.2 dB.
 const UNKNOWN: f32 = 0.1;
