@@ -50,7 +50,7 @@ record /disk/integer.wav --format wav16
 record /disk/some.flac
 record /disk/again.wav --overwrite --format wav32
 V2M_ENGINE_NO_IO_URING=1 record /disk/plain.wav --format wav32
-/bin/busybox sleep 60
+/bin/busybox sleep 180
 "#;
 
 const FILES: [&str; 5] = [
@@ -92,9 +92,9 @@ impl Dice {
     }
 }
 
-/// A minute of 16-bit noise.
+/// Three minutes of 16-bit noise.
 fn write_noise(path: &Path, dice: &mut Dice) {
-    let samples: Vec<u8> = (0..60 * 16_000)
+    let samples: Vec<u8> = (0..180 * 16_000)
         .flat_map(|_| (dice.below(32_000) as i16 - 16_000).to_le_bytes())
         .collect();
     let bytes = samples.len() as u32;
@@ -152,7 +152,7 @@ fn lose_power(machine: &Machine, disk: &Path, after: Duration) -> (Vec<u8>, Vec<
     fs::write(&log, "").unwrap();
     let file = |path: &Path| format!("driver=file,filename={}", path.display());
     let mut running = machine
-        .boot(INIT, "", "120")
+        .boot(INIT, "", "300")
         .args(["-blockdev", &format!("{},node-name=plain", file(disk))])
         .args(["-blockdev", &format!("{},node-name=log", file(&log))])
         .args([
