@@ -140,6 +140,21 @@ def test_a_disk_that_stalls(
             finish(service, tape, mount, played)
 
 
+def test_a_disk_that_is_hardly_fast_enough(
+    engine: Engine, minute: np.ndarray, tmp_path: Path, writing: tuple[str, ...]
+) -> None:
+    """It always has something left to write, and what it has written is synced all the same."""
+    service = engine(minute)
+    with slow_disk(tmp_path, f"--write-rate={int(4.2 * RATE)}") as (mount, _):
+        out = mount / "out.wav"
+        tape = service.start(out, "--sync", "0.2", before=writing)
+        wait_until(lambda: out.exists() and out.stat().st_size > 4 * 4 * RATE, "four seconds")
+        # What a file says of its length is what was synced.
+        check(out, minute, 2.5)
+        tape.process.kill()
+        tape.process.wait(30)
+
+
 def start_and_wait(service: Service, mount: Path, before: tuple[str, ...]) -> Tape:
     out = mount / "out.wav"
     tape = service.start(out, "--sync", "0.2", before=before)

@@ -237,12 +237,12 @@ def fill_disk(mount: Path) -> Path:
 
 
 @contextmanager
-def slow_disk(directory: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+def slow_disk(directory: Path, *options: str) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     """A FUSE file system and the process that serves it: stop that, and it stalls."""
     real, mount = directory / "real", directory / "fuse"
     real.mkdir()
     mount.mkdir()
-    server = subprocess.Popen(["bindfs", "-f", real, mount])
+    server = subprocess.Popen(["bindfs", "-f", *options, real, mount])
     try:
         wait_until(lambda: os.path.ismount(mount) or server.poll() is not None, "bindfs")
         assert server.poll() is None

@@ -195,7 +195,13 @@ fn lose_power(machine: &Machine, disk: &Path, after: Duration) -> (Vec<u8>, Vec<
             }));
         }
     }
-    killer.expect("recordings, see above").join().unwrap();
+    let synced = FILES.iter().enumerate().map(|(file, name)| {
+        let of = reports.iter().filter(|report| report.file == file);
+        (*name, of.map(|report| report.samples).max())
+    });
+    let synced: Vec<_> = synced.collect();
+    let killer = killer.unwrap_or_else(|| panic!("not all were synced: {synced:?}, see above"));
+    killer.join().unwrap();
     running.wait().unwrap();
     (fs::read(&log).unwrap(), reports)
 }

@@ -59,6 +59,8 @@ pub(super) struct RecordingFile {
     /// Samples given so far, encoded or not.
     samples: u64,
     commit_wanted: bool,
+    /// Audio has had its turn since.
+    commit_due: bool,
     commit_refused: bool,
     /// Nothing more comes.
     ending: bool,
@@ -111,6 +113,7 @@ impl RecordingFile {
             cues: Cues::new(ring.rate()),
             samples: 0,
             commit_wanted: false,
+            commit_due: false,
             commit_refused: false,
             ending: false,
             tail: None,

@@ -61,7 +61,13 @@ impl RecordingFile {
             Some(trouble) => Instant::now() >= trouble.retry,
             None => true,
         };
-        if may_write && !self.write_queue.is_empty() {
+        // While the disk refuses audio, what it took before is still committed; if it
+        // refuses that, too, there is no hurry.
+        let may_commit = may_write || (self.write_queue.is_dirty() && !self.commit_refused);
+        if may_write
+            && !self.write_queue.is_empty()
+            && !(self.commit_due && self.is_worth_a_commit())
+        {
             let mut losses = Vec::new();
             let steps = self.write_queue.start(&mut losses);
             self.note(losses);
@@ -69,6 +75,9 @@ impl RecordingFile {
                 return Ok(false);
             }
             self.job = Job::Audio;
+            // What was there when it was wanted goes first; what a slow disk has not taken by
+            // then doesn't hold it up.
+            self.commit_due = self.commit_wanted;
             self.disk.start(steps)?;
             return Ok(true);
         }
@@ -78,13 +87,8 @@ impl RecordingFile {
             self.write_queue.push_bytes(tail, 0);
             return self.start();
         }
-        // While the disk refuses audio, what it took before is still committed; if it
-        // refuses that, too, there is no hurry.
-        let worth =
-            self.write_queue.is_dirty() || (self.trouble.is_none() && self.write_queue.is_empty());
-        let may_commit = may_write || (self.write_queue.is_dirty() && !self.commit_refused);
-        if self.commit_wanted && may_commit && worth {
-            self.commit_wanted = false;
+        if self.commit_wanted && may_commit && self.is_worth_a_commit() {
+            (self.commit_wanted, self.commit_due) = (false, false);
             let claimed = self.write_queue.complete();
             let turned = self.notes.turned(self.new_notes());
             let head = self.head(claimed, turned.as_ref().unwrap_or(&self.notes));
@@ -102,6 +106,10 @@ impl RecordingFile {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    fn is_worth_a_commit(&self) -> bool {
+        self.write_queue.is_dirty() || (self.trouble.is_none() && self.write_queue.is_empty())
     }
 
     /// Takes note of what became of the job; true if it was a sync that worked.
