@@ -10,10 +10,10 @@ from roots import TREE, Root, packages
 # What `make test` installs for them (packaging/setup.sh), as Debian has it.
 NEEDED = (
     *("alsa-utils", "bindfs", "binutils", "bsdutils", "dbus-daemon", "espeak-ng", "gcc"),
-    *("libasound2-dev", "libasound2-plugins", "libpipewire-0.3-dev", "passwd", "pipewire-pulse"),
-    *("pkgconf", "pocketsphinx-testdata", "procps", "pulseaudio-utils", "strace", "tmux"),
-    *("util-linux", "wireplumber", "python3-numpy", "python3-pytest", "python3-pytest-timeout"),
-    *("python3-pytest-xdist", "python3-soundfile"),
+    *("libasound2-dev", "libasound2-plugins", "libc6-dev", "libpipewire-0.3-dev", "passwd"),
+    *("pipewire-pulse", "pkgconf", "pocketsphinx-testdata", "procps", "pulseaudio-utils", "strace"),
+    *("tmux", "util-linux", "wireplumber", "python3-numpy", "python3-pytest"),
+    *("python3-pytest-timeout", "python3-pytest-xdist", "python3-soundfile"),
 )
 # The model that the detector is compared with is no package; `make test` does it.
 BUT = "--ignore=tests/pipewire/test_vad.py"
