@@ -3,7 +3,7 @@
 Usage: python benches/peers/run.py [--quantum 256] [--duration 12] [--rounds N]
                                    [--only NAME ...] [--load none|gil] [--document [DOCS]]
 
-Prints a Markdown table and writes target/peers/{none,gil}.{json,svg}. With --document
+Prints a Markdown table and writes {none,gil}.{json,svg} into target/peers. With --document
 it makes every measurement of docs/benchmarks.md, and writes that and what README quotes of it.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,15 +35,14 @@ OWN_QUANTUM = 128
 Report = dict[str, Any]
 
 
-def bench(name: str, *arguments: str, env: dict[str, str] | None = None) -> Report:
-    """One run of `v2m-engine bench latency`."""
-    result = PLACE / f"{name}.json"
+def bench(result: Path, *arguments: str, env: dict[str, str] | None = None) -> Report:
+    """One run of `v2m-engine bench latency`; its report goes to `result`, beside its picture."""
     command = [str(BINARY), "bench", "latency", "--python", str(PYTHON), *arguments]
     command += ["--json", str(result), "--svg", str(result.with_suffix(".svg"))]
-    say(f"{name}: {' '.join(command[1:])}")
+    say(f"{result.stem}: {' '.join(command[1:])}")
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
-        sys.exit(f"bench {name} failed with status {done.returncode}")
+        sys.exit(f"bench {result.stem} failed with status {done.returncode}")
     report: Report = json.loads(result.read_text())
     return report
 
@@ -55,11 +55,11 @@ def among_peers(load: str, quantum: int, options: argparse.Namespace) -> Report:
         peers = [p for p in peers if any(name in p.name.lower() for name in wanted)]
     if load == "gil":
         peers = [p for p in peers if p.python and p.form == "best"]
-    specs = PLACE / "receivers.json"
+    specs = options.results / "receivers.json"
     specs.write_text(json.dumps([peer.spec(quantum) for peer in peers], indent=1))
     with Session(quantum) as session:
         report = bench(
-            load,
+            options.results / f"{load}.json",
             *("--node", MICROPHONE, "--quantum", str(quantum), "--load", load),
             *("--duration", str(options.duration)),
             *("--rounds", str(options.rounds or ROUNDS[load])),
@@ -72,16 +72,24 @@ def among_peers(load: str, quantum: int, options: argparse.Namespace) -> Report:
 
 def document(options: argparse.Namespace, docs: Path) -> None:
     """All that benchmarks.md reports, from one machine in one go."""
-    seconds = max(1, options.duration // 2)
+    place, seconds = options.results, max(1, options.duration // 2)
     few = ("--duration", str(seconds), "--rounds", str(options.rounds or 2))
     own_quantum = ("--quantum", str(OWN_QUANTUM), *few)
     reports = {
         "none": among_peers("none", options.quantum, options),
         # The engine's own quantum: the time is the GIL's, not the cycle's.
         "gil": among_peers("gil", OWN_QUANTUM, options),
-        "budget": bench("budget", "--private", *own_quantum),
-        "stock": bench("stock", "--stock", *own_quantum),
-        "cpu": bench("cpu", "--private", "--load", "cpu", "--quantum", str(options.quantum), *few),
+        "budget": bench(place / "budget.json", "--private", *own_quantum),
+        "stock": bench(place / "stock.json", "--stock", *own_quantum),
+        "cpu": bench(
+            place / "cpu.json",
+            "--private",
+            "--load",
+            "cpu",
+            "--quantum",
+            str(options.quantum),
+            *few,
+        ),
     }
     scaling = [str(PYTHON), str(ROOT / "benches/scaling.py")]
     scaling += ["--rounds", str(options.rounds or 3), "--seconds", str(min(seconds, 2))]
@@ -92,7 +100,7 @@ def document(options: argparse.Namespace, docs: Path) -> None:
         readme = ROOT / "README.md"
     elif not readme.exists():
         readme.write_text(f"{BEGIN}\n{END}\n")
-    write(reports, crowd, PLACE, docs, readme)
+    write(reports, crowd, place, docs, readme)
 
 
 def main() -> None:
@@ -105,14 +113,16 @@ def main() -> None:
     parser.add_argument(
         "--document", nargs="?", type=Path, const=DOCS, help="write benchmarks.md [into docs/]"
     )
+    parser.add_argument("--results", type=Path, default=PLACE, help="where reports go")
     options = parser.parse_args()
-    PLACE.mkdir(parents=True, exist_ok=True)
+    options.results = options.results.resolve()
+    options.results.mkdir(parents=True, exist_ok=True)
     if options.document:
         document(options, options.document.resolve())
         return
     report = among_peers(options.load, options.quantum, options)
     print(table(report))
-    print(f"\nPicture: {(PLACE / options.load).with_suffix('.svg').relative_to(ROOT)}")
+    print(f"\nPicture: {os.path.relpath(options.results / options.load)}.svg")
 
 
 if __name__ == "__main__":

@@ -22,15 +22,21 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def report() -> dict[str, Any]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of one run; tests that run beside this one may make another."""
+    place = tmp_path_factory.mktemp("peers")
     assert BINARY.is_file()
     run = [sys.executable, str(ROOT / "benches/peers/run.py"), "--duration", "1", "--rounds", "1"]
-    done = subprocess.run(
-        [*run, "--only", "pw-record"], capture_output=True, text=True, timeout=200, check=False
-    )
+    run += ["--results", str(place), "--only", "pw-record"]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     assert "| pw-record \\| Python (best) | 48 |" in done.stdout
-    result: dict[str, Any] = json.loads((ROOT / "target/peers/none.json").read_text())
+    return place
+
+
+@pytest.fixture(scope="module")
+def report(results: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((results / "none.json").read_text())
     return result
 
 
@@ -83,7 +89,7 @@ def test_ahead_and_behind() -> None:
     assert said == ["ahead by 50 %", "level", "level", "behind by 25 %", "behind by 200 %"]
 
 
-def test_the_document_has_all_of_it(report: dict[str, Any], tmp_path: Path) -> None:
+def test_the_document_has_all_of_it(results: Path, report: dict[str, Any], tmp_path: Path) -> None:
     absent = copy.deepcopy(report["receivers"][-1]) | {
         "name": "absent",
         "error": "can't be installed: no such version",
@@ -95,8 +101,8 @@ def test_the_document_has_all_of_it(report: dict[str, Any], tmp_path: Path) -> N
             row["name"] = document.SYNC_REMEDY
     idle = copy.deepcopy(report)
     idle["receivers"].append(absent)
-    shutil.copy(ROOT / "target/peers/none.svg", tmp_path / "none.svg")
-    shutil.copy(ROOT / "target/peers/none.svg", tmp_path / "gil.svg")
+    shutil.copy(results / "none.svg", tmp_path / "none.svg")
+    shutil.copy(results / "none.svg", tmp_path / "gil.svg")
     reports = {"none": idle, "gil": hog, "budget": report, "stock": report, "cpu": report}
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{document.BEGIN}\nof yesterday\n{document.END}\nafter\n")
