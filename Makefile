@@ -85,7 +85,7 @@ bench: setup-bench
 	$(PYTHON) benches/samples.py
 	$(PYTHON) benches/record.py
 
-# Some ten minutes; what it measures is the same on any machine, but for the CPU time.
+# Some twenty minutes; what it measures is the same on any machine, but for the CPU time.
 bench-echo: setup-bench
 	@$(MAKE) --no-print-directory install
 	$(PYTHON) benches/echo/run.py --document

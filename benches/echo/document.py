@@ -22,13 +22,16 @@ class Report:
     """One run."""
 
     minutes: float
+    takes: int
+    """Far ends beside which the near end is heard."""
     sentences: int
+    """Of all takes."""
     words: int
     rooms: dict[Room, dict[str, dict[str, Any]]] = field(default_factory=dict)
     alone: dict[str, dict[str, Any]] = field(default_factory=dict)
     false_starts: dict[str, int] = field(default_factory=dict)
     cpu_percent: dict[str, float] = field(default_factory=dict)
-    options: dict[str, dict[str, int]] = field(default_factory=dict)
+    options: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         return list(self.alone)
@@ -81,7 +84,7 @@ class Report:
         for name in self.names():
             found = [self.of(room, name, "words") for room in self.rooms]
             enough = sum(words >= 0.8 * alone for words in found)
-            kept.append(f"{name} in {enough} {of} (median {median(found):g} of {alone} words)")
+            kept.append(f"{name} in {enough} {of} (median {median(found):.0f} of {alone} words)")
         lines.append(
             "Beside a loudspeaker a recogniser finds at least 80 % of the words that it finds "
             f"without: {', '.join(kept)}."
@@ -107,7 +110,7 @@ class Report:
         head = " | ".join(f"{what}: {name}" for what in groups for name in names)
         lines = [f"| room | {head} |", "|---|" + "--:|" * 3 * len(names)]
         for room in self.rooms:
-            cells = [f"{self.of(room, name, 'words')}" for name in names]
+            cells = [f"{self.of(room, name, 'words'):.0f}" for name in names]
             cells += [f"{self.of(room, name, 'missed')}" for name in names]
             cells += [f"{self.of(room, name, 'likeness'):.2f}" for name in names]
             lines.append(f"| {room.name} | {' | '.join(cells)} |")
@@ -133,7 +136,7 @@ class Report:
         places = list(next(iter(self.options.values())))
         lines = [f"| `[clean]` | {' | '.join(places)} |", "|---|" + "--:|" * len(places)]
         for name, found in self.options.items():
-            lines.append(f"| {name} | {' | '.join(str(found[place]) for place in places)} |")
+            lines.append(f"| {name} | {' | '.join(f'{found[place]:.0f}' for place in places)} |")
         return lines
 
 
@@ -178,9 +181,10 @@ By how many dB it becomes softer in the first second, in the second, and after t
 ## Both at once
 
 How many of the reader's {report.words} words pocketsphinx finds (without a loudspeaker
-{report.alone["none"]["words"]}); at how many of the {report.sentences} sentences the engine's
-detector hears no beginning (from 0.3 s before to 0.7 s after it); and the correlation of what is
-left with the reader's voice.
+{report.alone["none"]["words"]}), as the mean beside {report.takes} far ends, from one to the
+next of which it varies by some five words; at how many of the {report.sentences} sentences of all
+of these the engine's detector hears no beginning (from 0.3 s before to 0.7 s after it); and the
+correlation of what is left with the reader's voice.
 
 {talk}
 
@@ -195,7 +199,8 @@ engine's positions and times.
 ## Noise suppression and gain
 
 How many of the reader's {report.words} words pocketsphinx finds after `clean` with each option:
-alone, in pink noise 15 dB below the voice, and beside the loudspeaker in the living room.
+alone, in pink noise 15 dB below the voice, and beside the loudspeaker in the living room (the
+mean beside {report.takes} far ends).
 
 {options}
 """
