@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import tempfile
@@ -140,12 +141,13 @@ def test_a_disk_that_stalls(
             finish(service, tape, mount, played)
 
 
-def test_a_disk_that_is_hardly_fast_enough(
+def test_a_disk_that_is_not_fast_enough(
     engine: Engine, minute: np.ndarray, tmp_path: Path, writing: tuple[str, ...]
 ) -> None:
-    """It always has something left to write, and what it has written is synced all the same."""
+    """Where it always has something left to write, what it has written is synced all the same."""
     service = engine(minute)
-    with slow_disk(tmp_path, f"--write-rate={int(4.2 * RATE)}") as (mount, _):
+    rate = int(random.uniform(2.5, 3.9) * RATE)
+    with slow_disk(tmp_path, f"--write-rate={rate}") as (mount, _):
         out = mount / "out.wav"
         tape = service.start(out, "--sync", "0.2", before=writing)
         wait_until(lambda: out.exists() and out.stat().st_size > 4 * 4 * RATE, "four seconds")

@@ -119,12 +119,11 @@ impl Pcm {
         unsafe { snd_pcm_type(self.handle) == SND_PCM_TYPE_PLUG }
     }
 
-    /// Whether there is no plugin in front of the hardware. In one that is mapped, alsa-lib moves
-    /// what is behind it by what is skipped in front (1.2.8): they no longer agree on where audio
-    /// lies, and copying between the two ends the process.
-    pub(super) fn is_hardware(&self) -> bool {
+    /// Whether it leads through plugins. In one that is mapped, alsa-lib skips as much again behind
+    /// it (1.2.8): the two no longer agree on where audio lies, and copying may end the process.
+    pub(super) fn has_plugins(&self) -> bool {
         // SAFETY: the handle is open.
-        unsafe { snd_pcm_type(self.handle) == SND_PCM_TYPE_HW }
+        unsafe { snd_pcm_type(self.handle) != SND_PCM_TYPE_HW }
     }
 
     /// Where the driver places its channels, once it is set up: alsa-lib's numbers.

@@ -211,7 +211,7 @@ impl<'a> Stream<'a> {
         // What the hardware is about to overwrite is left alone.
         let safe = buffer - period.min(buffer / 4);
         if status.avail > buffer {
-            if !self.opened.pcm.is_hardware() {
+            if self.opened.pcm.has_plugins() {
                 return Err(Next::Overrun);
             }
             let skipped = self

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 use v2m_engine::capture::Event;
@@ -79,12 +79,10 @@ pub(crate) fn stopped_short() {
 /// The same behind plugins: one that shares the card, and one that changes the volume in the very
 /// memory of that; and one that converts.
 pub(crate) fn stopped_plugins() {
-    for (pcm, pause) in [
-        ("default:CARD=Loopback", 500),
-        ("default:CARD=Loopback", 900),
-        ("dsnoop:CARD=Loopback", 600),
-        ("plughw:Loopback,0,0", 700),
-    ] {
+    let (softvol, dsnoop) = ("default:CARD=Loopback", "dsnoop:CARD=Loopback");
+    for pcm in [softvol, softvol, dsnoop, "plughw:Loopback,0,0"] {
+        let now = UNIX_EPOCH.elapsed().unwrap();
+        let pause = 450 + u64::from(now.subsec_micros()) % 1000;
         let _player = Other::play("hw:Loopback,1,0", 48_000, 2, 16, 0, 8.0);
         let found = stop(Other::capture(pcm, 128, 64, 3), ms(pause));
         let what = format!("{pcm} stopped for {pause} ms");
