@@ -157,15 +157,15 @@ python: install
 	$(PYTHON) -m pytest --timeout 300 -q -n 5 --dist worksteal
 
 # A stock Debian kernel, unpacked from its package, under qemu: with snd-aloop, and with a
-# disk that loses its power while it is recorded onto.
+# disk that loses its power while it is recorded onto. --workspace: what `rust` has compiled will do.
 vm:
 	@if command -v apt-get >/dev/null; then \
-	    cargo test --test machine -- --ignored --test-threads 1; \
+	    cargo test --workspace --test machine -- --ignored --test-threads 1; \
 	else echo "== passed over: the emulated machine takes a Debian kernel by apt" >&2; fi
 
 # The same, and every combination of rate, format, channels and period.
 test-vm: setup-test vm
-	V2M_TEST_VM_ONLY=long cargo test --test machine -- --ignored alsa
+	V2M_TEST_VM_ONLY=long cargo test --workspace --test machine -- --ignored alsa
 
 # The native VAD model against the ONNX one on half an hour of audio, with mutated weights; the
 # ort backend; and ten minutes played through PipeWire in real time.
@@ -198,7 +198,7 @@ test-python: setup-test
 test-record: setup-test
 	@$(MAKE) --no-print-directory install
 	V2M_TEST_RECORD_LONG=1 $(PYTHON) -m pytest --timeout 3000 -q --durations 10 tests/record
-	V2M_TEST_RECORD_LONG=1 cargo test --test machine -- --ignored power_loss
+	V2M_TEST_RECORD_LONG=1 cargo test --workspace --test machine -- --ignored power_loss
 
 # Some 40 minutes.
 test-together: setup-test

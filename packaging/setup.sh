@@ -99,8 +99,9 @@ packages) tools="cargo-cyclonedx" ;;
 esac
 for tool in $tools; do
     command -v "$tool" >/dev/null || {
-        say "installing $tool by cargo (takes a few minutes, once)"
-        cargo install --quiet --locked "$tool"
+        say "installing $tool by cargo (takes a minute or two, once)"
+        # Optimising it would take longer than all that it will ever run.
+        CARGO_PROFILE_DEV_DEBUG=0 cargo install --debug --quiet --locked "$tool"
     }
 done
 
