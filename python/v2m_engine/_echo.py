@@ -17,4 +17,5 @@ class Echo:
     """Both sides speak: somebody interrupts what plays."""
     converging: bool
     """The room isn't known yet, at the beginning and after a change of microphone or
-    loudspeaker: for two seconds at most, some of what plays may be left."""
+    loudspeaker, for two seconds at most; or what was played isn't, as where a machine is too
+    busy. Some of what plays may be left."""

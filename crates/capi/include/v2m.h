@@ -27,7 +27,8 @@
 // Both sides speak: somebody interrupts what plays.
 #define V2M_ECHO_BOTH 2
 
-// The room isn't known yet, at the beginning and after a change of microphone or loudspeaker.
+// The room isn't known yet, at the beginning and after a change of microphone or loudspeaker; or
+// what was played isn't, as where a machine is too busy.
 #define V2M_ECHO_CONVERGING 4
 
 // What a function answers: 0 or more is an outcome, less than 0 an error, of which

@@ -291,7 +291,8 @@ pub struct Echo {
 pub const ECHO_PLAYS: u32 = 1;
 /// Both sides speak: somebody interrupts what plays.
 pub const ECHO_BOTH: u32 = 2;
-/// The room isn't known yet, at the beginning and after a change of microphone or loudspeaker.
+/// The room isn't known yet, at the beginning and after a change of microphone or loudspeaker; or
+/// what was played isn't, as where a machine is too busy.
 pub const ECHO_CONVERGING: u32 = 4;
 
 impl From<ring::Echo> for Echo {

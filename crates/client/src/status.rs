@@ -72,7 +72,7 @@ pub struct EchoStatus {
     pub cancelled_db: f32,
     /// Both sides speak.
     pub both: bool,
-    /// The room isn't known yet: the beginning, or after a jump.
+    /// The room isn't known yet, the beginning, or after a jump; or what was played isn't.
     pub converging: bool,
 }
 

@@ -21,6 +21,11 @@ const LOUD: f32 = 3e-3;
 /// graph links a sink's monitor to what is recorded.
 const AHEAD_48: usize = 44;
 const AHEAD_16: usize = 16;
+/// Where more of an echo than this can't be expected, -30 dB, nothing is learnt of it.
+const UNEXPECTED: f32 = 1e-3;
+/// Blocks by which the microphone may hear a block later than the filter's delay says: it reaches
+/// into the next one, so do the drift and a look at two blocks at once.
+const SPREAD: u64 = 0b1111;
 /// How long a room may go on sounding after the loudspeaker: 1 s in frames.
 const TAIL: u32 = 100;
 
@@ -103,6 +108,10 @@ pub struct Canceller {
     early: usize,
     /// Frames for which the far end is still heard.
     tail: u32,
+    /// A bit for each of the newest frames, the newest lowest: not all is known that was played.
+    unknown: u64,
+    /// In the frame before, an echo couldn't be expected.
+    was_unexpected: bool,
     /// How much of the output is not the microphone as it is: 0 or 1 outside of a fade.
     share: f32,
     meter: Meter,
@@ -149,6 +158,8 @@ impl Canceller {
             spare: vec![0.0; frame],
             early: lag + ahead,
             tail: 0,
+            unknown: 0,
+            was_unexpected: false,
             share: 0.0,
             meter: Meter::new(frame),
         })
@@ -160,7 +171,8 @@ impl Canceller {
     }
 
     /// Takes what the microphone heard and what the loudspeaker played in the same time, in
-    /// pieces of any length, and appends what is ready to `cleaned`.
+    /// pieces of any length, and appends what is ready to `cleaned`. Of `far`, what is no number
+    /// is not known: its echo is not taken for a voice, and nothing is learnt of it.
     ///
     /// # Panics
     /// Unless both are of one length.
@@ -194,6 +206,8 @@ impl Canceller {
 
     fn process_frame(&mut self, cleaned: &mut Cleaned) {
         self.raw.extend(&self.near);
+        let known = self.far.iter().all(|sample| sample.is_finite());
+        self.unknown = self.unknown << 1 | u64::from(!known);
         // Numbers that aren't would stay in the filters for ever.
         for sample in self.near.iter_mut().chain(&mut self.far) {
             *sample = if sample.is_finite() {
@@ -224,7 +238,11 @@ impl Canceller {
         }
 
         let heard = self.tail > 0;
-        self.choose(heard);
+        let unexpected = self.unexpected();
+        self.choose(heard, unexpected);
+        // What comes out was heard in this frame and the one before.
+        let is_unexpected = unexpected > UNEXPECTED;
+        let told = is_unexpected || std::mem::replace(&mut self.was_unexpected, is_unexpected);
         if let Some(gain) = &mut self.gain {
             gain.process(&mut self.processed);
         }
@@ -246,14 +264,33 @@ impl Canceller {
                 _ => raw + share * (processed - raw),
             };
             cleaned.samples.push(clean);
-            cleaned.windows.extend(self.meter.add(raw, clean, heard));
+            cleaned
+                .windows
+                .extend(self.meter.add(raw, clean, heard, told));
         }
         self.early = first.saturating_sub(self.frame);
         self.share = wanted;
     }
 
+    /// How much of the echo in this frame, as a share of its energy, comes of what isn't known.
+    fn unexpected(&self) -> f32 {
+        if self.unknown == 0 {
+            return 0.0;
+        }
+        let energies = self.filter.energies();
+        let (mut all, mut unexpected) = (0.0, 0.0);
+        for (partition, energy) in energies.enumerate() {
+            all += energy;
+            if self.unknown >> partition & SPREAD != 0 {
+                unexpected += energy;
+            }
+        }
+        // Of a room that isn't known yet, all that is heard.
+        if all > 0.0 { unexpected / all } else { 1.0 }
+    }
+
     /// Makes the suppressor's output what comes out while something plays, or with an option.
-    fn choose(&mut self, heard: bool) {
+    fn choose(&mut self, heard: bool, unexpected: f32) {
         self.spare.copy_from_slice(&self.near);
         let slope = self.drift.slope();
         self.line.process(&self.far, slope, &mut self.played);
@@ -263,6 +300,8 @@ impl Canceller {
         }
         if heard {
             self.filter.process(&mut self.spare);
+        }
+        if heard && unexpected <= UNEXPECTED {
             self.loudspeaker
                 .learn(&self.filter, &self.near, &self.spare);
             self.filter.learn();
@@ -276,7 +315,8 @@ impl Canceller {
         }
         let before = self.shares;
         self.shares = if heard {
-            self.choice.choose(&self.near, &self.spare, &self.processed)
+            let frames = (&self.near[..], &self.spare[..], &self.processed[..]);
+            self.choice.choose(frames, unexpected)
         } else {
             Shares::FILTERED
         };

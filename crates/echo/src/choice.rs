@@ -89,8 +89,13 @@ impl Choice {
         }
     }
 
-    /// Looks at a frame of each, of the same time.
-    pub(crate) fn choose(&mut self, heard: &[f32], filtered: &[f32], suppressed: &[f32]) -> Shares {
+    /// Looks at a frame of the same time of the microphone, the filter and the suppressor.
+    /// `unexpected`: the share of an echo that the filter can't know of.
+    pub(crate) fn choose(
+        &mut self,
+        (heard, filtered, suppressed): (&[f32], &[f32], &[f32]),
+        unexpected: f32,
+    ) -> Shares {
         self.recent.rotate_right(1);
         self.recent[0] = Powers {
             heard: power(heard),
@@ -105,8 +110,11 @@ impl Choice {
         };
         let is_kept = now.suppressed > LOUD && now.suppressed > KEPT * now.filtered;
         let sides = (heard, filtered);
-        let is_voice = self.voice.is_heard(sides, now.heard > LOUD, is_kept);
-        self.judge_filter(&now, is_voice);
+        let is_loud = now.heard > LOUD && unexpected == 0.0;
+        let is_voice = self.voice.is_heard(sides, is_loud, is_kept, unexpected);
+        if unexpected == 0.0 {
+            self.judge_filter(&now, is_voice);
+        }
         self.speaks = if is_voice {
             1.0
         } else {

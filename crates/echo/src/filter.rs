@@ -109,6 +109,14 @@ impl Filter {
         (&self.response, self.bins)
     }
 
+    /// How much each partition has in the room's response: the energy, to a scale.
+    pub(crate) fn energies(&self) -> impl Iterator<Item = f32> {
+        let squares = |part: &[f32]| part.iter().map(|value| value * value).sum::<f32>();
+        let (re, im) = (&self.response.re, &self.response.im);
+        let parts = re.chunks_exact(self.bins).zip(im.chunks_exact(self.bins));
+        parts.map(move |(re, im)| squares(re) + squares(im))
+    }
+
     /// The spectrum of what was left of the newest block, and the power by bin of what is no echo.
     pub(crate) fn left(&self) -> (&Spectra, &[f32]) {
         (&self.sum, &self.near)

@@ -23,7 +23,7 @@ pub struct Window {
     pub cancelled_db: f32,
     /// Both sides speak.
     pub both: bool,
-    /// The room isn't known yet: the beginning, or after a jump.
+    /// The room isn't known yet, the beginning, or after a jump; or what was played isn't.
     pub converging: bool,
 }
 
@@ -47,6 +47,7 @@ struct Frame {
     raw: f64,
     clean: f64,
     far: bool,
+    unexpected: bool,
 }
 
 impl Meter {
@@ -67,12 +68,20 @@ impl Meter {
         self.before = TOGETHER as u32 + 2;
     }
 
-    /// Takes one sample before and after; gives the window of the frame that it completes.
-    pub(crate) fn add(&mut self, raw: f32, clean: f32, far: bool) -> Option<Window> {
+    /// Takes one sample before and after, and whether something played, whose echo may not be
+    /// expected; gives the window of the frame that it completes.
+    pub(crate) fn add(
+        &mut self,
+        raw: f32,
+        clean: f32,
+        far: bool,
+        unexpected: bool,
+    ) -> Option<Window> {
         let frame = &mut self.frames[0];
         frame.raw += f64::from(raw).powi(2);
         frame.clean += f64::from(clean).powi(2);
         frame.far |= far;
+        frame.unexpected |= unexpected;
         self.samples += 1;
         if self.samples < self.length {
             return None;
@@ -102,11 +111,13 @@ impl Meter {
         } else {
             self.patience.saturating_sub(1)
         };
+        let unexpected = self.frames.iter().any(|frame| frame.unexpected);
+        let known = self.patience == 0 && !unexpected;
         Window {
             far: true,
             cancelled_db: 10.0 * ratio.log10() as f32,
-            both: self.patience == 0 && clean > VOICE * length && (LOUDER..BOTH).contains(&ratio),
-            converging: self.patience > 0,
+            both: known && clean > VOICE * length && (LOUDER..BOTH).contains(&ratio),
+            converging: !known,
         }
     }
 }

@@ -30,6 +30,8 @@ const DOWN_DB: f32 = 0.05;
 /// By how much more has to be left in a band to count, and by how much it counts at most, in dB.
 const MARGIN_DB: f32 = 3.0;
 const CAP_DB: f32 = 12.0;
+/// An echo that can't be expected may be louder than those before by so much, in dB.
+const UNEXPECTED_DB: f32 = 10.0;
 /// The bands' mean of what counts where a voice begins, and where it goes on, in dB.
 const BEGINS_DB: f32 = 2.7;
 const GOES_ON_DB: f32 = 1.5;
@@ -72,15 +74,20 @@ impl Voice {
 
     /// Whether somebody speaks in a frame, or has within the hold: of what the microphone heard
     /// and what the filter left of it. `is_loud` enough to learn from; `is_kept`: the suppressor
-    /// takes it for a voice, too, which counts where the filter leaves much.
+    /// takes it for a voice, too, which counts where the filter leaves much. `unexpected`: the share
+    /// of an echo that the filter has to leave.
     pub(crate) fn is_heard(
         &mut self,
         (heard, filtered): (&[f32], &[f32]),
         is_loud: bool,
         is_kept: bool,
+        unexpected: f32,
     ) -> bool {
         let (heard, left) = (self.heard.bins(heard), self.left.bins(filtered));
         let scale = self.scale;
+        // Of none of it, nothing. One that can't be expected may be as loud as those before for long.
+        let unexpected_db = 10.0 * unexpected.log10() + UNEXPECTED_DB;
+        let fades = if unexpected_db > LEAST_DB { 1.0 } else { FADES };
         let mut found_db = [0.0; BANDS];
         let mut score_db = 0.0;
         for band in 0..BANDS {
@@ -90,12 +97,13 @@ impl Voice {
             let echo = scale * energy(echo);
             // What the microphone didn't hear is the filter's own: an echo that hasn't come yet.
             let left = scale * energy(heard.iter().copied()).min(energy(left.iter().copied()));
-            self.expected[band] = echo.max(FADES * self.expected[band]);
+            self.expected[band] = echo.max(fades * self.expected[band]);
             self.smooth[band] = left + SMOOTH * (self.smooth[band] - left);
             let ratio = (self.smooth[band] + FLOOR) / (self.expected[band] + FLOOR);
             found_db[band] = 10.0 * ratio.log10();
             if self.smooth[band] > AUDIBLE {
-                let more = found_db[band] - self.left_db[band] - MARGIN_DB;
+                let left_db = self.left_db[band].max(unexpected_db);
+                let more = found_db[band] - left_db - MARGIN_DB;
                 score_db += more.clamp(0.0, CAP_DB) / BANDS as f32;
             }
         }
@@ -199,7 +207,7 @@ mod tests {
                 })
                 .collect();
             let microphone: Vec<_> = left.iter().map(|sample| heard * sample).collect();
-            voice.is_heard((&microphone, &left), true, true)
+            voice.is_heard((&microphone, &left), true, true, 0.0)
         })
     }
 

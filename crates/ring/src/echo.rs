@@ -9,7 +9,7 @@ pub struct Echo {
     pub plays: bool,
     /// Both sides speak: the user, and what plays.
     pub both: bool,
-    /// The room isn't known yet, so that some of what plays may be left.
+    /// The room isn't known yet, or what was played isn't: some of it may be left.
     pub converging: bool,
 }
 

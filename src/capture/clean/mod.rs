@@ -263,10 +263,6 @@ impl Cancelling {
             if self.changed.swap(false, Ordering::Relaxed) {
                 self.pair.jump();
             }
-            while let Some(piece) = self.far.pop() {
-                self.newest = Some(Instant::now());
-                self.pair.far(&piece);
-            }
             let mut heard = false;
             while let Some(piece) = self.near.pop() {
                 if std::mem::replace(&mut rate, piece.rate) != piece.rate {
@@ -274,6 +270,12 @@ impl Cancelling {
                 }
                 self.pair.near(&piece);
                 heard = true;
+            }
+            // After the microphone's: however long this thread is kept waiting in between, what
+            // was played in their time is not missing for that.
+            while let Some(piece) = self.far.pop() {
+                self.newest = Some(Instant::now());
+                self.pair.far(&piece);
             }
             let plays = self.newest.is_some_and(|newest| newest.elapsed() < GONE);
             self.pair.give(plays, |block, window| {

@@ -12,6 +12,8 @@ use crate::capture::Block;
 const PATIENCE_MS: usize = 60;
 /// The canceller tells what it did so often.
 const FRAMES_PER_S: u64 = 100;
+/// What was played and didn't come here.
+const UNKNOWN: f32 = f32::NAN;
 /// What is kept of the far end before its time has come, in ms.
 const KEPT_MS: usize = 2000;
 
@@ -31,7 +33,7 @@ pub(super) struct Pair {
     gaps: VecDeque<(u64, u64)>,
     /// Positions whose time is known.
     stamps: VecDeque<(u64, i64)>,
-    /// The far end was missing.
+    /// The far end wasn't there at all.
     alone: bool,
     /// What was done up to a position, of what has not come out yet.
     windows: VecDeque<(u64, Window)>,
@@ -57,23 +59,23 @@ impl Side {
         self.first + self.samples.len() as u64
     }
 
-    /// Appends a block; the samples that are missing before it, as silence, and without those
-    /// that were there already. None if it doesn't go on from what was there.
-    fn append(&mut self, piece: &Piece) -> Option<u64> {
+    /// Appends a block, with `missing` for each sample that was lost before it, and without those
+    /// that were there already. How many were lost; none if it doesn't go on from what was there.
+    fn append(&mut self, piece: &Piece, missing: f32) -> Option<u64> {
         let known = self.rate > 0 && (self.clock, self.rate) == (piece.clock, piece.rate);
         let near = known && self.end().abs_diff(piece.position) <= u64::from(self.rate);
         if !near {
             self.samples.clear();
             (self.clock, self.rate, self.first) = (piece.clock, piece.rate, piece.position);
         }
-        let missing = piece.position.saturating_sub(self.end());
+        let lost = piece.position.saturating_sub(self.end());
         let repeated = self.end().saturating_sub(piece.position);
         self.samples
-            .extend(std::iter::repeat_n(0.0, missing as usize));
+            .extend(std::iter::repeat_n(missing, lost as usize));
         self.samples
             .extend(piece.samples.iter().skip(repeated as usize));
         self.stamp = (piece.position, piece.time_ns);
-        near.then_some(missing)
+        near.then_some(lost)
     }
 }
 
@@ -111,7 +113,7 @@ impl Pair {
     /// The microphone goes on.
     pub(super) fn near(&mut self, piece: &Piece) {
         let end = self.near.end();
-        match self.near.append(piece) {
+        match self.near.append(piece, 0.0) {
             Some(0) => {}
             Some(_) => self.gaps.push_back((end, piece.position)),
             None => {
@@ -129,7 +131,7 @@ impl Pair {
 
     /// The far end goes on.
     pub(super) fn far(&mut self, piece: &Piece) {
-        if self.far.append(piece).is_none() {
+        if self.far.append(piece, UNKNOWN).is_none() {
             self.shift = None;
             self.alone = true;
         }
@@ -175,17 +177,14 @@ impl Pair {
             0.. if waiting > patience => waiting,
             there => there,
         };
-        let alone = !heard || (there < count as i64);
         if self.alone
-            && !alone
+            && heard
             && let Some(canceller) = &mut self.canceller
         {
             canceller.jump();
         }
-        if count > 0 {
-            self.alone = alone;
-        }
-        far.resize(count, 0.0);
+        self.alone = !heard;
+        far.resize(count, if heard { UNKNOWN } else { 0.0 });
         if heard {
             let old = (first - self.far.first as i64).clamp(0, self.far.samples.len() as i64);
             self.far.samples.drain(..old as usize);

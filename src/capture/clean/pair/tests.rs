@@ -222,3 +222,41 @@ fn a_second_without_the_far_end_is_the_microphone_and_then_all_is_well_again() {
     assert!(powers[3] > raw / 4.0, "{powers:?} of {raw}");
     assert!(powers[6] < raw / 1000.0, "{powers:?} of {raw}");
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Once the room is known: cycles of the far end that are lost, or come late and all at once,
+    /// let none of it through that could be heard.
+    #[test]
+    fn what_is_lost_or_late_of_the_far_end_is_not_let_through(
+        begin in 200_usize..250,
+        late in 0_usize..14,
+        lost in 0_usize..14,
+    ) {
+        let mut pair = Pair::new(Options::default());
+        let mut heard = Heard::default();
+        let mut waiting = Vec::new();
+        let mut at = 100_000;
+        for cycle in 0..350 {
+            let since = cycle - begin.min(cycle);
+            let far = piece(DRIVER, at, 480, noise);
+            pair.near(&piece(DRIVER, at, 480, echo));
+            match since {
+                0 => pair.far(&far),
+                _ if since < late => waiting.push(far),
+                _ if since < late + lost => {}
+                _ => {
+                    waiting.drain(..).for_each(|far| pair.far(&far));
+                    pair.far(&far);
+                }
+            }
+            pair.give(true, |block, _| heard.take(block));
+            at += 480;
+        }
+        let first = begin * 480 + 1440;
+        let loudest = heard.0[first..].chunks(480).map(power).fold(0.0, f32::max);
+        let raw = power(&(100_000..148_000).map(|p| (p, echo(p))).collect::<Vec<_>>());
+        prop_assert!(loudest < raw / 100.0, "{loudest} of {raw}");
+    }
+}
