@@ -198,6 +198,15 @@ fn source(facts: &Facts) -> Check {
                 Remedy::of_findings(&heard.findings),
             )
         }
+        Some(Ok(heard)) if !heard.enough => Check::degraded(
+            name,
+            format!(
+                "{}, of which only {} could be heard: too little to judge it by",
+                heard.source,
+                seconds(heard)
+            ),
+            remedies::WATCH_LOSSES,
+        ),
         Some(Ok(heard)) => Check::good(
             name,
             format!(

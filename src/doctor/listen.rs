@@ -15,15 +15,20 @@ use crate::capture::pipewire::{Options, Pipewire, Source};
 use crate::config::{Config, Fallback, SourceSpec};
 use crate::engine::health_reader::HealthReader;
 use v2m_client::status::ChannelStatus;
-use v2m_dsp::health::{Channel, Facts, Finding, Mute};
+use v2m_dsp::health::{Channel, Facts, Finding, Mute, WINDOW};
 use v2m_ring::layout::MIN_HISTORY;
 use v2m_ring::notifier::WakeUpThread;
 use v2m_ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
 
 /// How long it takes for audio to come, at most.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long is listened: long enough for silence, DC and noise to be what they are.
-const LISTEN: Duration = Duration::from_millis(3500);
+/// What is listened to: long enough for silence, DC and noise to be what they are. In windows:
+/// three seconds and a half.
+const ENOUGH: u64 = 110;
+/// How long that may take at most. On a busy machine, or by a bad cable, parts are missing.
+const LONGEST: Duration = Duration::from_millis(10_500);
+/// The ring is looked at so often.
+const LOOK: Duration = Duration::from_millis(100);
 /// Even noise for so long is all that is heard: three seconds.
 const PATIENCE_WINDOWS: usize = 94;
 /// Samples that the ring keeps.
@@ -38,7 +43,10 @@ pub struct Heard {
     pub quantum: u32,
     /// The largest sample, full scale is 1.
     pub peak: f32,
+    /// How long it was heard, without what was missing.
     pub length: Duration,
+    /// That is long enough to say that nothing is wrong.
+    pub enough: bool,
     /// What is wrong with it.
     pub findings: Vec<Finding>,
 }
@@ -69,6 +77,32 @@ impl Ears {
         })
     }
 
+    /// Waits for audio and listens; the source's name.
+    fn attend(&mut self, events: &Receiver<Event>) -> Result<String, String> {
+        let end = Instant::now() + PATIENCE;
+        let mut why = format!("no answer within {} s", PATIENCE.as_secs());
+        let source = loop {
+            match events.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(Event::Linked(source)) => break source,
+                Ok(Event::Waiting(reason) | Event::Lost(reason)) => why = reason,
+                Ok(_) => {}
+                Err(_) => return Err(why),
+            }
+        };
+        while self.ingest.blocks() == 0 {
+            if Instant::now() > end {
+                return Err(format!("{source} is linked and gives no audio"));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let end = Instant::now() + LONGEST;
+        while self.health.heard() < ENOUGH && Instant::now() < end {
+            thread::sleep(LOOK);
+            self.health.look(&Facts::default());
+        }
+        Ok(source)
+    }
+
     /// The largest sample in the ring.
     fn peak(&self) -> f32 {
         let oldest = self.reader.oldest();
@@ -91,14 +125,16 @@ impl Ears {
             mute,
             channels: &channels,
         };
-        let length = self.reader.committed() - self.reader.oldest();
+        let findings = self.health.look(&facts);
+        let heard = self.health.heard();
         Heard {
             source,
             rate,
             quantum,
             peak: self.peak(),
-            length: Duration::from_nanos(length * NS_PER_SAMPLE as u64),
-            findings: self.health.look(&facts),
+            length: Duration::from_nanos(heard * WINDOW as u64 * NS_PER_SAMPLE as u64),
+            enough: heard >= ENOUGH,
+            findings,
         }
     }
 }
@@ -134,12 +170,12 @@ fn graph(config: &Config, source: &Source, channels: &Arc<Channels>) -> Result<H
         channels: channels.clone(),
         ..Options::default()
     };
-    let ears = Ears::new()?;
+    let mut ears = Ears::new()?;
     let (events, received) = channel();
     let tell = Box::new(move |event| drop(events.send(event)));
     let mut pipewire =
         Pipewire::start(options, ears.ingest.clone(), tell).map_err(|error| error.to_string())?;
-    let source = attend(&received, &ears.ingest)?;
+    let source = ears.attend(&received)?;
     let (state, channels) = (pipewire.state(), channels.status());
     pipewire.stop();
     // What the desktop has muted is looked at before.
@@ -155,26 +191,4 @@ fn alsa(config: &Config, pcm: Option<&str>, channels: &Arc<Channels>) -> Result<
 #[cfg(not(feature = "alsa"))]
 fn alsa(_: &Config, _: Option<&str>, _: &Arc<Channels>) -> Result<Heard, String> {
     Err(crate::capture::no_alsa::refusal().to_string())
-}
-
-/// Waits for audio and listens; the source's name.
-fn attend(events: &Receiver<Event>, ingest: &Ingest) -> Result<String, String> {
-    let end = Instant::now() + PATIENCE;
-    let mut why = format!("no answer within {} s", PATIENCE.as_secs());
-    let source = loop {
-        match events.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(Event::Linked(source)) => break source,
-            Ok(Event::Waiting(reason) | Event::Lost(reason)) => why = reason,
-            Ok(_) => {}
-            Err(_) => return Err(why),
-        }
-    };
-    while ingest.blocks() == 0 {
-        if Instant::now() > end {
-            return Err(format!("{source} is linked and gives no audio"));
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    thread::sleep(LISTEN);
-    Ok(source)
 }

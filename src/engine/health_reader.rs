@@ -24,6 +24,8 @@ pub struct HealthReader {
     next: u64,
     /// Nothing was heard since it began or forgot.
     fresh: bool,
+    /// Windows that were captured whole, so far.
+    heard: u64,
 }
 
 impl HealthReader {
@@ -36,7 +38,13 @@ impl HealthReader {
             judge: Judge::new(patience),
             detects,
             fresh: true,
+            heard: 0,
         }
+    }
+
+    /// How much it has heard so far, in windows.
+    pub fn heard(&self) -> u64 {
+        self.heard
     }
 
     /// Hears what is new, and says what is wrong.
@@ -80,6 +88,7 @@ impl HealthReader {
                     let probability = self.probability();
                     self.judge.window(&samples, probability, moment);
                     self.next += 1;
+                    self.heard += 1;
                 }
                 _ => self.pass(1),
             }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,23 @@ def test_a_microphone_that_is_heard(rig: PrivatePipeWire, tmp_path: Path) -> Non
     assert [line.split()[0] for line in lines] == [checks[name]["status"] for name in CHECKS]
     for line, name in zip(lines, CHECKS, strict=True):
         assert (" -> " in line) == (checks[name]["remedy"] is not None), line
+
+
+def test_a_source_is_judged_by_what_is_heard_of_it(rig: PrivatePipeWire, tmp_path: Path) -> None:
+    """A doctor that is stopped now and then, as on a busy machine, listens for longer."""
+    command, env = [BINARY, "doctor", "--json"], rig.env | {"HOME": str(tmp_path)}
+    draw = random.Random(8)
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as asked:
+        while asked.poll() is None:
+            pause = draw.uniform(0.1, 0.5)
+            asked.send_signal(signal.SIGSTOP)
+            time.sleep(pause)
+            asked.send_signal(signal.SIGCONT)
+            time.sleep(pause)
+        assert asked.stdout is not None
+        report = json.load(asked.stdout)
+    (silent,) = (check for check in report["checks"] if check["name"] == "source")
+    assert silent["status"] == "degraded" and "nothing but zeros" in silent["meaning"], silent
 
 
 def test_silent_muted_and_missing_sources(rig: PrivatePipeWire, tmp_path: Path) -> None:

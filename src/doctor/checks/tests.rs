@@ -33,6 +33,7 @@ fn hears() -> Heard {
         quantum: 128,
         peak: 0.01,
         length: std::time::Duration::from_secs(3),
+        enough: true,
         findings: Vec::new(),
     }
 }
@@ -216,6 +217,17 @@ fn each_fault_shows_in_its_own_check_with_a_remedy() {
             Facts {
                 heard: Some(Ok(Heard {
                     findings: vec![closed()],
+                    ..hears()
+                })),
+                ..fine()
+            },
+        ),
+        (
+            "source",
+            CheckStatus::Degraded,
+            Facts {
+                heard: Some(Ok(Heard {
+                    enough: false,
                     ..hears()
                 })),
                 ..fine()

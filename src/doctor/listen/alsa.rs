@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use super::{Ears, Heard, attend};
+use super::{Ears, Heard};
 use crate::capture::alsa::{AlsaSource, MuteWatch, Options, Stop};
 use crate::capture::channels::Channels;
 use v2m_rt::bounded::Bounded;
@@ -17,7 +17,7 @@ pub(super) fn listen(
     let mut source = AlsaSource::later(pcm, options).with_channels(channels.clone());
     let stop = Stop::new().map_err(|error| error.to_string())?;
     let stop = Arc::new(stop);
-    let (ears, setup) = (Ears::new()?, source.setup());
+    let (mut ears, setup) = (Ears::new()?, source.setup());
     let watch = MuteWatch::start(setup.clone()).map_err(|error| error.to_string())?;
     let (events, received) = channel();
     let (ingest, stopped) = (ears.ingest.clone(), stop.clone());
@@ -26,7 +26,7 @@ pub(super) fn listen(
         source.capture(&*ingest, &|event| drop(events.send(event)), &stopped);
     })
     .map_err(|error| error.to_string())?;
-    let source_name = attend(&received, &ears.ingest);
+    let source_name = ears.attend(&received);
     // These go with the PCM.
     let mute = watch.mute();
     let setup = setup.lock().ok().and_then(|setup| setup.clone());
