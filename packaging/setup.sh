@@ -55,7 +55,7 @@ peers)
     ;;
 packages)
     # The last three are for the Python that packaging/free-threaded.sh builds.
-    apt_packages="$apt_packages autopkgtest debhelper dh-python lintian mmdebstrap debian-archive-keyring rpm rpmlint
+    apt_packages="$apt_packages arch-test autopkgtest debhelper dh-python lintian mmdebstrap debian-archive-keyring rpm rpmlint
         systemd-container mandoc appstream nix-bin cpio
         libssl-dev zlib1g-dev libffi-dev"
     dnf_packages="$dnf_packages rpm-build rpmlint systemd-rpm-macros python3-devel appstream"

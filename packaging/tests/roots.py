@@ -1,4 +1,4 @@
-"""Clean Debian roots: made once by mmdebstrap, unpacked anew for every test."""
+"""Clean roots of Debian and Ubuntu: made once by mmdebstrap, unpacked anew for every test."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ SPEECH = TREE / "target/rig/speech.f32"
 
 # Uses what is installed in a root: see use.py.
 USE = ("/v2m/use.py", "/v2m/tests", "/v2m/speech.f32")
+
+UBUNTU = "http://archive.ubuntu.com/ubuntu"
+# What their releases are signed with, which Debian has no package of.
+KEYRING = "pool/main/u/ubuntu-keyring/ubuntu-keyring_2023.11.28.1build1_all.deb"
+KEYRING_SHA256 = "c377ccf26964f4c206c05c0bc7adb708e031beb919bb9a0ff63af983d064cd66"
+UBUNTU_RELEASES = {"jammy", "noble", "resolute"}
 
 # What a desktop has before the package comes.
 DESKTOP = ["pipewire", "pipewire-bin", "python3", "python3-numpy", "python3-venv"]
@@ -48,6 +54,18 @@ def packages(pattern: str, architecture: str = "") -> list[Path]:
     return found
 
 
+def ubuntu_keyring() -> Path:
+    """What the archive is checked by, before a root has it."""
+    keyring = CACHE / "ubuntu/usr/share/keyrings/ubuntu-archive-keyring.gpg"
+    if not keyring.exists():
+        package = CACHE / "ubuntu-keyring.deb"
+        fetch = ("/usr/lib/apt/apt-helper", "download-file", f"{UBUNTU}/{KEYRING}")
+        subprocess.run([*fetch, package, f"SHA256:{KEYRING_SHA256}"], check=True, timeout=300)
+        subprocess.run(["dpkg-deb", "--extract", package, CACHE / "ubuntu"], check=True)
+        package.unlink()
+    return keyring
+
+
 def tarball(release: str, booted: bool, architecture: str = "") -> Path:
     """The root's archive; takes a minute the first time, some minutes where it is emulated."""
     kind = ("-booted" if booted else "") + (f"-{architecture}" if architecture else "")
@@ -56,13 +74,20 @@ def tarball(release: str, booted: bool, architecture: str = "") -> Path:
         CACHE.mkdir(parents=True, exist_ok=True)
         include = DESKTOP + (SYSTEMD if booted else [])
         made = path.with_suffix(".new.tar")
+        options, mirrors = [], []
+        if release in UBUNTU_RELEASES:
+            include = [*include, "ubuntu-keyring"]
+            options = [f"--keyring={ubuntu_keyring()}"]
+            pockets = (release, f"{release}-updates")
+            mirrors = [f"deb {UBUNTU} {pocket} main universe" for pocket in pockets]
         subprocess.run(
             [
                 *("mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(include)}"),
                 *([f"--architectures={architecture}"] if architecture else []),
+                *options,
                 # A mirror of Debian's testing may be older than its word is good for.
                 '--aptopt=Acquire::Check-Valid-Until "false"',
-                *(release, made),
+                *(release, str(made), *mirrors),
             ],
             check=True,
             timeout=1800,

@@ -1,11 +1,9 @@
 """Pythons without a GIL: the wheels, for 3.14 and for the stable ABI from 3.15 on, are looked at,
-and threads run at once. Debian has no such Python to install. Where its mirror has the source of
-3.14, they run on the wheel; else under 3.13, which PyO3 has given up, on a module that an older
-PyO3 binds."""
+and threads run at once on the one for 3.14. No distribution has such a Python to install, so it is
+built from source."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import zipfile
 from collections.abc import Callable
@@ -15,18 +13,13 @@ import pytest
 from roots import TREE, packages
 
 TESTS = (
-    *("threads", "asyncio", "engines", "events", "leaving", "pickling", "processes", "processor"),
-    *("push_to_talk", "reading", "samples", "together"),
+    *("threads", "asyncio", "engines", "events", "exit", "leaving", "pickling", "processes"),
+    *("processor", "push_to_talk", "reading", "samples", "together"),
 )
-# CPython 3.13 ends threads in a way that only newer PyO3s are prepared for.
-NOT_IN_3_13 = ("exit",)
 # What they import.
 NEEDED = ("anyio", "numpy", "pytest", "pytest-timeout", "trio")
 # It imports what has no wheel for it.
 BUT = "--deselect=tests/python/test_processor.py::test_the_reference_says_the_same"
-# The last that binds 3.13 without a GIL.
-PYO3 = "0.28"
-BUILT = TREE / "target/package/free-threaded"
 
 WITHOUT = """
 import sys, v2m_engine
@@ -56,37 +49,12 @@ def interpreter() -> Path:
     return Path(built.stdout.strip())
 
 
-def wheel_for(python: Path, run: Callable[..., str], place: Path) -> tuple[Path, list[str]]:
-    """What to install for that Python, and the tests that it can stand."""
-    if python.name == "python3.13t":
-        return module_for(python, run, place), list(TESTS)
-    (wheel,) = packages("*-cp314-cp314t-*.whl")
-    return wheel, [*TESTS, *NOT_IN_3_13]
-
-
-def module_for(python: Path, run: Callable[..., str], place: Path) -> Path:
-    """A wheel for 3.13 of the module alone, with assertions."""
-    sources = place / "sources"
-    run("git", "clone", "--quiet", TREE, sources)
-    manifest = sources / "python/Cargo.toml"
-    text, count = re.subn(
-        r'(?m)^pyo3 = \{ version = "[\d.]+"', f'pyo3 = {{ version = "{PYO3}"', manifest.read_text()
-    )
-    assert count == 1
-    manifest.write_text(text)
-    there = ("env", "-C", sources, f"CARGO_TARGET_DIR={BUILT}", "CARGO_INCREMENTAL=0")
-    build = ("maturin", "build", "--profile", "dev", "--interpreter", python, "--out", place)
-    run(*there, *build, timeout=1700)
-    (wheel,) = place.glob("*-cp313t-*.whl")
-    return wheel
-
-
 @pytest.mark.timeout(3600)
 def test_threads_that_run_at_once(run: Callable[..., str], tmp_path: Path) -> None:
     without, venv = interpreter(), tmp_path / "venv"
     run(without, "-m", "venv", venv)
     run(venv / "bin/pip", "install", "--quiet", "--only-binary=:all:", *NEEDED)
-    installed, tests = wheel_for(without, run, tmp_path)
+    (installed,) = packages("*-cp314-cp314t-*.whl")
     run(venv / "bin/pip", "install", "--no-index", installed)
     (wheel,) = packages("*-abi3-*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -97,7 +65,7 @@ def test_threads_that_run_at_once(run: Callable[..., str], tmp_path: Path) -> No
     there = ("env", "-u", "PYTHON_GIL", f"V2M_ENGINE_BIN={engine}")
     python = (*there, venv / "bin/python", "-W", "error::RuntimeWarning")
     run(*python, "-c", WITHOUT)
-    files = [TREE / f"tests/python/test_{name}.py" for name in tests]
+    files = [TREE / f"tests/python/test_{name}.py" for name in TESTS]
     pytest_ = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=600", f"--rootdir={TREE}")
     run(*python, *pytest_, BUT, *files, timeout=1700)
     run("env", "V2M_TEST_ROUNDS=100", *python, *pytest_, files[0], timeout=1700)
