@@ -301,7 +301,7 @@ def test_without_a_usable_runtime_capture_goes_on_and_says_what_to_do(
 # --- hours --------------------------------------------------------------------
 
 #: `make test-vad-hours` has ten.
-HOURS = float(os.environ.get("V2M_VAD_HOURS", "0.5"))
+HOURS = float(os.environ.get("V2M_VAD_HOURS", "0.25"))
 
 
 def anonymous_kib(pid: int) -> int:
@@ -310,8 +310,8 @@ def anonymous_kib(pid: int) -> int:
 
 
 def test_hours_without_drift_leak_or_a_missed_window(user: User, tmp_path: Path) -> None:
-    part = dictation(15)
-    parts = max(2, round(HOURS * 4))
+    part = dictation(5)
+    parts = max(2, round(HOURS * 12))
     write_wav(tmp_path / "hours.wav", *[part] * parts)
     source = f"file:{tmp_path}/hours.wav"
     engine = user.start("--no-pace", "--source", source, "--history", "4000", *PLAIN)
