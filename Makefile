@@ -21,7 +21,7 @@
 #              that it makes, 3 GB)
 # make release the packages, what they are made of (CycloneDX) and SHA256SUMS, in dist/
 # make test-packages  these in clean roots, on a booted Debian, and built twice over, ARM64's under qemu
-#              (as root; more than an hour)
+#              (as root; of its hours most go into compiling: docs/packaging.md)
 # make test-arm64  packages for ARM64 are made and run by qemu
 # make bench   latencies and costs, measured against a plain reader in the same run
 # make bench-echo  echo taken off here, by PipeWire's module and by nobody; writes docs/benchmarks-echo.md
@@ -261,7 +261,7 @@ test-arm64:
 test-packages:
 	@$(MAKE) --no-print-directory packages ARCH=arm64
 	@$(MAKE) --no-print-directory release
-	@echo "== packages in clean roots, on a booted Debian, ARM64's under qemu, and all built again: more than an hour" >&2
+	@echo "== packages in clean roots, on a booted Debian, ARM64's under qemu, and all built again: hours, most of them compiling" >&2
 	$(PYTHON) -m pytest --timeout 900 -q --durations 10 -o tmp_path_retention_policy=failed \
 	    packaging/tests --ignore packaging/tests/quick
 
