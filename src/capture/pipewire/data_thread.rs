@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
 
 use super::filter::Cycle;
+use super::link::Link;
 use super::order::Order;
 use crate::capture::channels::Mixer;
 use crate::capture::{Block, Sink};
@@ -18,10 +19,6 @@ use v2m_rt as rt;
 
 /// The longest cycle that is copied in one piece; longer ones in several.
 const SCRATCH: usize = 8192;
-
-/// Between two links, and until the source of a new one has had its turn, a port gives zeros. Who
-/// gives zeros for more than so many parts of a second is silent.
-const FIRST_TURN: u32 = 10;
 
 /// Written by the data thread; read by anyone.
 #[derive(Debug, Default)]
@@ -134,8 +131,9 @@ impl DataThread {
         let there = cycle.ports.iter().flatten().map(|samples| samples.len());
         let length = there.max();
         let links = gauges.links.load(Acquire);
-        let heard = self.link.has_begun(cycle, links) && !self.unheard.load(Acquire);
-        let Some(length) = length.filter(|_| heard) else {
+        let begins = self.link.begins(cycle, links);
+        let heard = !self.unheard.load(Acquire);
+        let (Some(begin), Some(length)) = (begins, length.filter(|_| heard)) else {
             return;
         };
         let gain = gauges.gain.get();
@@ -161,7 +159,7 @@ impl DataThread {
         // other times than their positions went on to say.
         let clock = u64::from(self.generation) << 32 | u64::from(cycle.clock_id);
         let clock = clock ^ (u64::from(before > 0) << 63);
-        for first in (0..length).step_by(SCRATCH) {
+        for first in (begin..length).step_by(SCRATCH) {
             let frames = (length - first).min(SCRATCH);
             let ports = cycle
                 .ports
@@ -207,35 +205,6 @@ impl DataThread {
         }
         self.order
             .handed_over(cycle, cycle.position.wrapping_add(length as u64));
-    }
-}
-
-/// What leads from the source to the node.
-#[derive(Default)]
-struct Link {
-    /// The clock of the last cycle that had a buffer, and [`Gauges::links`]; none: no link.
-    seen: Option<(u32, u32)>,
-    /// Samples of nothing but zeros since it is new; `None` once it gave more.
-    zeros: Option<u32>,
-}
-
-impl Link {
-    /// Whether what comes is the source's: not yet the zeros that a new link begins with.
-    fn has_begun(&mut self, cycle: &Cycle<'_>, links: u32) -> bool {
-        let buffer = cycle.ports.iter().flatten().next();
-        let seen = buffer.map(|_| (cycle.clock_id, links));
-        if std::mem::replace(&mut self.seen, seen) != seen {
-            self.zeros = Some(0);
-        }
-        let Some(zeros) = self.zeros else { return true };
-        let mut samples = cycle.ports.iter().flatten().copied().flatten();
-        let sounds = samples.any(|bits| f32::from_bits(bits.load(Relaxed)) != 0.0);
-        if sounds || zeros >= cycle.rate / FIRST_TURN {
-            self.zeros = None;
-            return true;
-        }
-        self.zeros = Some(zeros.saturating_add(cycle.quantum));
-        false
     }
 }
 
@@ -360,7 +329,7 @@ mod tests {
 
     #[test]
     fn several_ports_are_mixed_in_pieces_that_fit() {
-        let long: Vec<f32> = (0..SCRATCH as u32 + 4).map(|n| n as f32).collect();
+        let long: Vec<f32> = (1..SCRATCH as u32 + 5).map(|n| n as f32).collect();
         let twice: Vec<f32> = long.iter().map(|v| v * 2.0).collect();
         let ports = [bits(&long), bits(&twice)];
         let ports = [Some(&ports[0][..]), None, Some(&ports[1][..])];
@@ -436,6 +405,21 @@ mod tests {
         let silent = [zeros; 12].map(|samples| heard(24, samples));
         assert_eq!(silent.iter().position(|heard| *heard), Some(10));
         assert!(silent[11]);
+    }
+
+    #[test]
+    fn the_sound_of_a_new_link_may_begin_in_mid_cycle() {
+        let mut samples = [0.0; 480];
+        samples[472..].fill(0.5);
+        let (early, late) = (bits(&samples), bits(&[&samples[8..], &[0.5; 8]].concat()));
+        let ports = [Some(&late[..]), Some(&early[..])];
+        let cycle = cycle(&ports);
+        let (seen, _) = run("mix", &cycle);
+        let [(heard, _, position, time_ns)] = &seen[..] else {
+            panic!("{} blocks", seen.len())
+        };
+        assert_eq!((heard.len(), *position), (16, 1000 + 464));
+        assert_eq!(*time_ns, capture_time(&cycle) + nanoseconds(464, 48_000));
     }
 
     #[test]

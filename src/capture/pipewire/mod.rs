@@ -10,6 +10,7 @@ pub(crate) mod arrival;
 mod backend;
 mod control;
 mod data_thread;
+mod link;
 mod linker;
 mod order;
 mod session;
