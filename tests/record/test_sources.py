@@ -103,7 +103,10 @@ def test_clocks_that_differ_are_followed(tmp_path: Path) -> None:
             off = found.off(0)[found.impulses[0] > 4 * found.rate]
             apart = np.abs(off)
             print(f"{out.stem}: {np.median(apart):.2f} samples off, {apart.max():.2f} at most")
-            assert found.assert_aligned(settled=4) >= 10 * (seconds - 4), found.labels
+            # Half of one is rounding; on a busy machine the line is a little off for a moment.
+            most = 1 + len(apart) / 200
+            assert np.median(apart) <= 0.5 and (apart > 1).sum() <= most, np.sort(apart)[-10:]
+            assert found.assert_aligned(settled=4, most=1.5) >= 10 * (seconds - 4), found.labels
 
 
 def test_it_goes_on_whatever_happens_to_the_sources(tmp_path: Path) -> None:
