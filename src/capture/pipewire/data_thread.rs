@@ -271,7 +271,8 @@ mod tests {
             position: 1000,
             now: &NOW,
             clock_id: 22,
-            nsec: monotonic_ns() as u64,
+            // In an hour: however slow the machine is, it isn't late.
+            nsec: monotonic_ns() as u64 + 3_600_000_000_000,
             delay: 0,
             xrun: false,
         }
