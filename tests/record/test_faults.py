@@ -151,8 +151,8 @@ def test_a_disk_that_is_not_fast_enough(
         out = mount / "out.wav"
         tape = service.start(out, "--sync", "0.2", before=writing)
         wait_until(lambda: out.exists() and out.stat().st_size > 4 * 4 * RATE, "four seconds")
-        # What a file says of its length is what was synced.
-        check(out, minute, 2.5)
+        # What a file says of its length is what was synced: a write may be of a second or two.
+        check(out, minute, 1.5)
         tape.process.kill()
         tape.process.wait(30)
 
