@@ -24,7 +24,7 @@ use v2m_ring::{NS_PER_SAMPLE, Reader, Ring, SAMPLE_RATE};
 const PATIENCE: Duration = Duration::from_secs(3);
 /// What is listened to: long enough for silence, DC and noise to be what they are. In windows:
 /// three seconds and a half.
-const ENOUGH: u64 = 110;
+const ENOUGH: usize = 110;
 /// How long that may take at most. On a busy machine, or by a bad cable, parts are missing.
 const LONGEST: Duration = Duration::from_millis(10_500);
 /// The ring is looked at so often.
@@ -96,7 +96,7 @@ impl Ears {
             thread::sleep(Duration::from_millis(10));
         }
         let end = Instant::now() + LONGEST;
-        while self.health.heard() < ENOUGH && Instant::now() < end {
+        while self.health.remembered() < ENOUGH && Instant::now() < end {
             thread::sleep(LOOK);
             self.health.look(&Facts::default());
         }
@@ -126,13 +126,13 @@ impl Ears {
             channels: &channels,
         };
         let findings = self.health.look(&facts);
-        let heard = self.health.heard();
+        let heard = self.health.remembered();
         Heard {
             source,
             rate,
             quantum,
             peak: self.peak(),
-            length: Duration::from_nanos(heard * WINDOW as u64 * NS_PER_SAMPLE as u64),
+            length: Duration::from_nanos((heard * WINDOW) as u64 * NS_PER_SAMPLE as u64),
             enough: heard >= ENOUGH,
             findings,
         }

@@ -24,8 +24,6 @@ pub struct HealthReader {
     next: u64,
     /// Nothing was heard since it began or forgot.
     fresh: bool,
-    /// Windows that were captured whole, so far.
-    heard: u64,
 }
 
 impl HealthReader {
@@ -38,13 +36,12 @@ impl HealthReader {
             judge: Judge::new(patience),
             detects,
             fresh: true,
-            heard: 0,
         }
     }
 
-    /// How much it has heard so far, in windows.
-    pub fn heard(&self) -> u64 {
-        self.heard
+    /// How many windows it goes by, see [`Judge::remembered`].
+    pub fn remembered(&self) -> usize {
+        self.judge.remembered()
     }
 
     /// Hears what is new, and says what is wrong.
@@ -88,7 +85,6 @@ impl HealthReader {
                     let probability = self.probability();
                     self.judge.window(&samples, probability, moment);
                     self.next += 1;
-                    self.heard += 1;
                 }
                 _ => self.pass(1),
             }
@@ -133,8 +129,26 @@ mod tests {
         assert_eq!(found[0].kind, Kind::Silence);
         assert_eq!(found[0].since.position, 64_000);
         assert_eq!(found[0].since.time_ns, 4_000_000_000);
+        assert_eq!(reader.remembered(), 125);
         reader.forget();
         assert_eq!(kinds(&mut reader), []);
+    }
+
+    #[test]
+    fn what_was_heard_before_a_long_gap_is_not_counted() {
+        for (gap, remembered) in [(1_600, 62), (16_000, 62), (48_000, 31)] {
+            let (ring, mut capture, ..) = Ring::create(1 << 17).unwrap();
+            let reader = Reader::new(ring.duplicate().unwrap()).unwrap();
+            let mut reader = HealthReader::new(reader, PATIENCE, false);
+            capture.append(&[0.1; 16_128], 0);
+            reader.look(&Facts::default());
+            capture.gap(gap, GapReason::Interrupted, 0);
+            capture.append_silence(gap, 0);
+            capture.append(&[0.1; 16_128], 4_000_000_000);
+            reader.look(&Facts::default());
+            let found = reader.remembered();
+            assert!(found.abs_diff(remembered) <= 2, "{found} after {gap}");
+        }
     }
 
     #[test]

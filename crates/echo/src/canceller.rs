@@ -242,7 +242,8 @@ impl Canceller {
         self.choose(heard, unexpected);
         // What comes out was heard in this frame and the one before.
         let is_unexpected = unexpected > UNEXPECTED;
-        let told = is_unexpected || std::mem::replace(&mut self.was_unexpected, is_unexpected);
+        let told = is_unexpected || self.was_unexpected;
+        self.was_unexpected = is_unexpected;
         if let Some(gain) = &mut self.gain {
             gain.process(&mut self.processed);
         }

@@ -12,7 +12,7 @@ const FIRST_TURN: u32 = 10;
 /// What leads from the source to the node.
 #[derive(Default)]
 pub(super) struct Link {
-    /// The clock of the last cycle that had a buffer, and [`Gauges::links`]; none: no link.
+    /// The clock of the last cycle that had a buffer, and the number of the link; none: no link.
     seen: Option<(u32, u32)>,
     /// Samples of nothing but zeros since it is new; `None` once it gave more.
     zeros: Option<u32>,

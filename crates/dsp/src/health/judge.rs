@@ -153,6 +153,12 @@ impl Judge {
         }
     }
 
+    /// How many windows it goes by: those that it heard, ten seconds at most, and not before so much
+    /// was missing that they count no more.
+    pub fn remembered(&self) -> usize {
+        self.memory.all().count()
+    }
+
     /// `windows` follow that were not captured: they say nothing of the source.
     pub fn gap(&mut self, windows: u64) {
         self.missing = self.missing.saturating_add(windows);
